@@ -1,0 +1,27 @@
+package store
+
+import "errors"
+
+// What a Store returns besides errors of its database. The engines translate
+// their driver's errors into these in one place each; the server maps them to
+// codes in one table.
+var (
+	// ErrNotFound: there is no user with this id or email.
+	ErrNotFound = errors.New("no such user")
+	// ErrEmailTaken: another user has the email.
+	ErrEmailTaken = errors.New("email is taken")
+	// ErrIDTaken: another user has or had the id.
+	ErrIDTaken = errors.New("user id is taken")
+	// ErrVersionMismatch: the user is not at the expected version.
+	ErrVersionMismatch = errors.New("user is not at the expected version")
+	// ErrTooManyRoles: the user would have more than MaxRoles.
+	ErrTooManyRoles = errors.New("user would have too many roles")
+	// ErrConflict: the write lost against a concurrent one and can be sent again.
+	ErrConflict = errors.New("conflict with a concurrent write")
+	// ErrUnavailable: the database cannot be reached, or does not answer.
+	ErrUnavailable = errors.New("store is unavailable")
+	// ErrInvalidCursor: the store did not make this cursor.
+	ErrInvalidCursor = errors.New("invalid cursor")
+	// ErrCursorExpired: changes after the cursor are no longer kept.
+	ErrCursorExpired = errors.New("cursor has expired")
+)

@@ -192,9 +192,19 @@ type Store interface {
 	// no longer kept, and ErrInvalidCursor for one that this store did not make.
 	Changes(ctx context.Context, after Cursor, limit int) ([]Change, Cursor, error)
 
+	// At returns a cursor after which are all changes made at t or later, and
+	// perhaps some made before; never an expired one.
+	At(ctx context.Context, t time.Time) (Cursor, error)
+
+	// Covers reports whether all changes up to the cursor other are also changes up
+	// to cursor. It compares cursors that this store made and needs no database; it
+	// returns false for any others. Head never goes back: of two calls, one
+	// after the other, the later one's cursor covers the earlier one's.
+	Covers(cursor, other Cursor) bool
+
 	// Wait returns when there may be changes after the cursor, or with the
 	// context's error. It may return early, never late: a change that this process
-	// commits ends it at once, one of another process within 100 ms.
+	// commits ends it at once, one of another process within about 100 ms.
 	Wait(ctx context.Context, after Cursor) error
 
 	// Prune removes changes older than before from the change log, in small steps,

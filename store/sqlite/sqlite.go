@@ -46,7 +46,8 @@ type Store struct {
 	identity store.Identity
 	wake     *waker
 
-	closeOnce sync.Once
+	calls  sync.RWMutex // Held for reading by those who read.
+	closed bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -175,21 +176,30 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Close implements store.Store.
+// Close implements store.Store. Closing twice is fine.
 func (s *Store) Close() error {
-	return errors.Join(s.wake.close(), s.writer.close(), s.closeReaders())
+	// The writer is the last: as the only one left it moves the log into the file.
+	return errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
 }
 
-// closeReaders is for once: closing a pool twice is an error.
 func (s *Store) closeReaders() error {
-	var err error
-	s.closeOnce.Do(func() { err = s.readers.Close() })
-	return err
+	s.calls.Lock()
+	defer s.calls.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.readers.Close()
 }
 
 // read runs f on a connection of its own. Several statements see one moment only
 // within snapshot.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	if s.closed {
+		return errClosed
+	}
 	conn, err := s.readers.Take(ctx)
 	if err != nil {
 		return translate(ctx, err)

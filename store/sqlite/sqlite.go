@@ -102,7 +102,9 @@ func open(ctx context.Context, config Config) (*Store, error) {
 // prepare brings the file to the state that the store works with, and reads what
 // the store keeps in memory.
 func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
-	if err := sqlitex.ExecuteTransient(conn, `PRAGMA journal_mode = WAL`, nil); err != nil {
+	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
+	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
+	if err := pragmas(conn, `journal_mode = WAL`, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
 		return err
 	}
 	if err := migrate(ctx, conn); err != nil {
@@ -144,14 +146,8 @@ func connect(path string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 
 func configure(conn *sqlite.Conn) error {
 	conn.SetBusyTimeout(busyTimeout)
-	for _, pragma := range []string{
-		`PRAGMA synchronous = FULL`,
-		`PRAGMA cache_size = -8000`, // KiB
-		`PRAGMA temp_store = MEMORY`,
-	} {
-		if err := sqlitex.ExecuteTransient(conn, pragma, nil); err != nil {
-			return err
-		}
+	if err := pragmas(conn, `synchronous = FULL`, `temp_store = MEMORY`); err != nil {
+		return err
 	}
 	return conn.CreateFunction("contains_fold", &sqlite.FunctionImpl{
 		NArgs:         2,
@@ -163,6 +159,15 @@ func configure(conn *sqlite.Conn) error {
 			return sqlite.IntegerValue(0), nil
 		},
 	})
+}
+
+func pragmas(conn *sqlite.Conn, settings ...string) error {
+	for _, setting := range settings {
+		if err := sqlitex.ExecuteTransient(conn, `PRAGMA `+setting, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Identity implements store.Store.
@@ -218,7 +223,13 @@ func (s *Store) snapshot(ctx context.Context, f func(*sqlite.Conn) error) error 
 
 // write runs f in a transaction and returns when it is committed.
 func (s *Store) write(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return translate(ctx, s.writer.run(ctx, f))
+	return translate(ctx, s.writer.run(ctx, f, true))
+}
+
+// writeMany is write for an f that writes many rows. It has a transaction of its
+// own: a savepoint would make it remember every page that it changes.
+func (s *Store) writeMany(ctx context.Context, f func(*sqlite.Conn) error) error {
+	return translate(ctx, s.writer.run(ctx, f, false))
 }
 
 // tick returns the time now in microseconds, but later than any tick before: users

@@ -80,7 +80,7 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 type rows struct {
 	rows    []row
 	results []store.Created
-	pending []int             // Rows that are not decided, in order.
+	pending []int               // Rows that are not decided, in order.
 	emails  map[string][16]byte // Owners of emails that are known to be taken.
 	owners  map[[16]byte]string // Their emails; "" for deleted users.
 }

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -241,7 +242,25 @@ func (s *Server) Kill(t testing.TB) {
 			t.Fatalf("kill PostgreSQL: %v", err)
 		}
 	}
-	os.Remove(filepath.Join(s.data(), "postmaster.pid"))
+	for _, pid := range append(children, postmaster) {
+		awaitDeath(pid)
+	}
+	// A dead process that nobody has waited for still looks alive to the next server.
+	for _, lock := range []string{"data/postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"} {
+		os.Remove(filepath.Join(s.dir, lock))
+	}
+}
+
+// awaitDeath returns when a process has ended, waited for or not.
+func awaitDeath(pid int) {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for range ticker.C {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || bytes.Contains(status, []byte(") Z ")) {
+			return
+		}
+	}
 }
 
 // Promote makes a standby a primary, and returns when it is one.

@@ -52,24 +52,29 @@ func names(changes []store.Change, users ...string) string {
 	return strings.Join(text, " ")
 }
 
-// The transaction with the lower id commits the later version: neither the order of
-// transaction ids nor that of commits alone is the order of versions.
+// The transactions with the lower ids commit the later versions: the order of
+// transaction ids is not the order of versions.
 func TestVersionsAreInOrderWhenTransactionIDsAreNot(t *testing.T) {
 	t.Parallel()
 	s, url := openNew(t)
 	user := mustCreate(t, s)
 	from := mustHead(t, s)
 
-	early := begin(t, connect(t, url))
-	run(t, early, `select pg_current_xact_id()`)
+	first, second := begin(t, connect(t, url)), begin(t, connect(t, url))
+	run(t, first, `select pg_current_xact_id()`)
+	run(t, second, `select pg_current_xact_id()`)
 	touchUser(t, connect(t, url), user.ID)
-	touchUser(t, early, user.ID)
-	if err := early.Commit(t.Context()); err != nil {
+	touchUser(t, second, user.ID)
+	if err := second.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for limit := 1; limit <= 3; limit++ {
+	touchUser(t, first, user.ID)
+	if err := first.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for limit := 1; limit <= 4; limit++ {
 		changes, end := readAll(t, s, from, limit)
-		if got := names(changes, user.ID); got != "0:2 0:3" {
+		if got := names(changes, user.ID); got != "0:2 0:3 0:4" {
 			t.Errorf("with limit %d the changes are %s", limit, got)
 		}
 		if head := mustHead(t, s); !s.Covers(end, head) || !s.Covers(head, end) {

@@ -47,6 +47,7 @@ create table meta (
     incarnation    uuid    not null default gen_random_uuid(),
     secret         bytea   not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
     home           text    not null default '',
+    copy_of        text    not null default '', -- incarnation of the store of which a copy is under way
     pruned_through xid8    not null default '0',
     pruned_recent  xid8[]  not null default '{}',
     pruned_seq     bigint  not null default 0

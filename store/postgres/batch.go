@@ -40,6 +40,9 @@ const (
 		union all
 		select id, '', true from deleted_users where id = any($1)`
 
+	getManySQL = `select ` + userColumns + ` from unnest($1::uuid[]) with ordinality as wanted (id, place)
+		join users using (id) order by place`
+
 	lockManySQL = `select ` + userColumns + ` from users where id = any($1::uuid[]) order by id for update`
 
 	// $1 ids, $2 names, $3 names folded, $4 roles, comma between, $5 versions, $6 now
@@ -61,7 +64,7 @@ const (
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	var results []store.Created
 	err := s.writeTx(ctx, func() error {
-		rows, err := newRows(users, s.stamp())
+		rows, err := newRows(users, s.ticks(len(users)))
 		if err != nil {
 			return err
 		}
@@ -224,7 +227,7 @@ func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store
 	var results []store.Updated
 	err := s.writeTx(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
-			results, err = updateMany(ctx, tx, updates, s.stamp())
+			results, err = updateMany(ctx, tx, updates, s.tick())
 			return err
 		})
 	})
@@ -305,3 +308,63 @@ func writeMany(ctx context.Context, tx pgx.Tx, users map[string]store.User, ids 
 // joinRoles returns roles as one text: arrays of arrays must be rectangular. No
 // role has a comma.
 func joinRoles(roles []string) string { return strings.Join(store.SortedRoles(roles), ",") }
+
+// GetMany implements store.Store.
+func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
+	users, err := s.readUsers(ctx, getManySQL, ids)
+	if err != nil {
+		return nil, fmt.Errorf("get %d users: %w", len(ids), err)
+	}
+	return users, nil
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
+	if strings.ContainsRune(query.EmailPrefix+query.NameContains+query.Role, 0) {
+		return nil, nil // No text in the database has this character, and none may.
+	}
+	sql, args := listSQL(query)
+	users, err := s.readUsers(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return users, nil
+}
+
+// listSQL has a statement for each set of filters, so that each has a plan of its
+// own: a walk along the positions, or an index of the filter and a sort.
+func listSQL(query store.Query) (string, []any) {
+	after := query.After.ID
+	if after == "" {
+		after = uuid.Nil.String()
+	}
+	args := []any{query.After.CreatedAt, after, query.Limit}
+	where := `(created_at, id) > ($1, $2)`
+	filter := func(condition string, values ...any) {
+		places := make([]any, len(values))
+		for i, value := range values {
+			args = append(args, value)
+			places[i] = len(args)
+		}
+		where += ` and ` + fmt.Sprintf(condition, places...)
+	}
+	if prefix := foldEmail(query.EmailPrefix); prefix != "" {
+		filter(`lower(email) >= $%d and lower(email) < $%d`, prefix, prefix+"\U0010FFFF")
+	}
+	if query.NameContains != "" {
+		filter(`position($%d in folded_name) > 0`, foldName(query.NameContains))
+	}
+	if query.Role != "" {
+		filter(`roles @> array[$%d]`, query.Role)
+	}
+	return `select ` + userColumns + ` from users where ` + where + ` order by created_at, id limit $3`, args
+}
+
+func (s *Store) readUsers(ctx context.Context, sql string, args ...any) (users []store.User, err error) {
+	err = s.read(ctx, func() error {
+		rows, _ := s.pool.Query(ctx, sql, args...)
+		users, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.User, error) { return scanUser(row) })
+		return err
+	})
+	return users, err
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +46,9 @@ type Store struct {
 	now      func() time.Time
 	identity store.Identity
 	wake     *waker
+
+	mu   sync.Mutex
+	last int64 // Latest tick, in microseconds.
 }
 
 var _ store.Store = (*Store)(nil)
@@ -177,8 +181,18 @@ func (s *Store) run(ctx context.Context, f func() error, retry func(error) bool)
 	return translate(ctx, err)
 }
 
-// stamp returns the time now as it is stored.
-func (s *Store) stamp() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
+// tick returns the time now as it is stored, but later than any tick of this store
+// before: users are in the order of their creation.
+func (s *Store) tick() time.Time { return s.ticks(1) }
+
+// ticks returns the first of n ticks, a microsecond apart.
+func (s *Store) ticks(n int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := max(s.now().UnixMicro(), s.last+1)
+	s.last = first + int64(n) - 1
+	return time.UnixMicro(first).UTC()
+}
 
 // Redacted returns the URL without its password, for logs; a connection string
 // that is not a URL is left out altogether.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -114,8 +113,6 @@ const (
 
 	getSQL        = `select ` + userColumns + ` from users where id = $1`
 	getByEmailSQL = `select ` + userColumns + ` from users where lower(email) = $1`
-	getManySQL    = `select ` + userColumns + ` from unnest($1::uuid[]) with ordinality as wanted (id, place)
-		join users using (id) order by place`
 )
 
 // outcomes maps what a statement says became of a write to its error.
@@ -138,7 +135,7 @@ var errRaced = errors.New("raced with another transaction")
 func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
 	roles := store.SortedRoles(user.Roles)
 	created, err := s.writeUser(ctx, errRaced, createSQL,
-		user.ID, user.Email, foldEmail(user.Email), user.DisplayName, foldName(user.DisplayName), notNil(roles), s.stamp())
+		user.ID, user.Email, foldEmail(user.Email), user.DisplayName, foldName(user.DisplayName), notNil(roles), s.tick())
 	if err != nil {
 		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
@@ -154,15 +151,6 @@ func (s *Store) Get(ctx context.Context, id string) (store.User, error) {
 	return user, nil
 }
 
-// GetMany implements store.Store.
-func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
-	users, err := s.readUsers(ctx, getManySQL, ids)
-	if err != nil {
-		return nil, fmt.Errorf("get %d users: %w", len(ids), err)
-	}
-	return users, nil
-}
-
 // GetByEmail implements store.Store.
 func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error) {
 	user, err := s.readUser(ctx, getByEmailSQL, foldEmail(email))
@@ -172,45 +160,6 @@ func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error
 	return user, nil
 }
 
-// List implements store.Store.
-func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	sql, args := listSQL(query)
-	users, err := s.readUsers(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list users: %w", err)
-	}
-	return users, nil
-}
-
-// listSQL has a statement for each set of filters, so that each has a plan of its
-// own: a walk along the positions, or an index of the filter and a sort.
-func listSQL(query store.Query) (string, []any) {
-	after := query.After.ID
-	if after == "" {
-		after = uuid.Nil.String()
-	}
-	args := []any{query.After.CreatedAt, after, query.Limit}
-	where := `(created_at, id) > ($1, $2)`
-	filter := func(condition string, values ...any) {
-		places := make([]any, len(values))
-		for i, value := range values {
-			args = append(args, value)
-			places[i] = len(args)
-		}
-		where += ` and ` + fmt.Sprintf(condition, places...)
-	}
-	if prefix := foldEmail(query.EmailPrefix); prefix != "" {
-		filter(`lower(email) >= $%d and lower(email) < $%d`, prefix, prefix+"\U0010FFFF")
-	}
-	if query.NameContains != "" {
-		filter(`position($%d in folded_name) > 0`, foldName(query.NameContains))
-	}
-	if query.Role != "" {
-		filter(`roles @> array[$%d]`, query.Role)
-	}
-	return `select ` + userColumns + ` from users where ` + where + ` order by created_at, id limit $3`, args
-}
-
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
 	var folded *string
@@ -218,9 +167,18 @@ func (s *Store) Update(ctx context.Context, update store.Update) (store.User, er
 		folded = new(foldName(*update.DisplayName))
 	}
 	user, err := s.writeUser(ctx, store.ErrNotFound, updateSQL, update.ID, update.ExpectedVersion,
-		update.DisplayName, folded, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.stamp())
+		update.DisplayName, folded, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.tick())
 	if err != nil {
 		return store.User{}, fmt.Errorf("update user %s: %w", update.ID, err)
+	}
+	return user, nil
+}
+
+// RecordLogin implements store.Store.
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+	user, err := s.writeUser(ctx, store.ErrNotFound, loginSQL, id, at.UTC().Truncate(time.Microsecond), resolution, s.tick())
+	if err != nil {
+		return store.User{}, fmt.Errorf("record login of user %s: %w", id, err)
 	}
 	return user, nil
 }
@@ -229,7 +187,7 @@ func (s *Store) Update(ctx context.Context, update store.Update) (store.User, er
 func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
 	var version int64
 	err := s.write(ctx, func() error {
-		return s.pool.QueryRow(ctx, deleteSQL, id, expectedVersion, s.stamp()).Scan(&version)
+		return s.pool.QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
 	})
 	if err == nil && version == 0 {
 		err = store.ErrVersionMismatch
@@ -239,15 +197,6 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 	}
 	s.wake.committed()
 	return version, nil
-}
-
-// RecordLogin implements store.Store.
-func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
-	user, err := s.writeUser(ctx, store.ErrNotFound, loginSQL, id, at.UTC().Truncate(time.Microsecond), resolution, s.stamp())
-	if err != nil {
-		return store.User{}, fmt.Errorf("record login of user %s: %w", id, err)
-	}
-	return user, nil
 }
 
 // writeUser runs a statement that writes one user and returns the user of its
@@ -286,15 +235,6 @@ func (s *Store) readUser(ctx context.Context, sql string, args ...any) (user sto
 		return err
 	})
 	return user, err
-}
-
-func (s *Store) readUsers(ctx context.Context, sql string, args ...any) (users []store.User, err error) {
-	err = s.read(ctx, func() error {
-		rows, _ := s.pool.Query(ctx, sql, args...)
-		users, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.User, error) { return scanUser(row) })
-		return err
-	})
-	return users, err
 }
 
 // result is a row of a statement that writes a user.

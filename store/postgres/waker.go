@@ -47,10 +47,11 @@ func newWaker(s *Store, interval time.Duration) *waker {
 	return w
 }
 
-// close ends the goroutines and waits for them.
+// close ends the goroutines and the waits. Closing twice is fine.
 func (w *waker) close() {
 	w.stop()
 	w.done.Wait()
+	w.broadcast()
 }
 
 // enter registers a wait. The channel is closed when there may be changes.
@@ -67,14 +68,14 @@ func (w *waker) enter() (changed <-chan struct{}, leave func()) {
 
 // committed is called after a commit of this process.
 func (w *waker) committed() {
-	w.wakeAll()
+	w.broadcast()
 	select {
 	case w.tell <- struct{}{}:
 	default:
 	}
 }
 
-func (w *waker) wakeAll() {
+func (w *waker) broadcast() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.waiting > 0 {
@@ -83,10 +84,10 @@ func (w *waker) wakeAll() {
 	}
 }
 
-func (w *waker) idle() bool {
+func (w *waker) anybodyWaits() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.waiting == 0
+	return w.waiting > 0
 }
 
 // poll looks at the head of the log while somebody waits. When it cannot be read
@@ -94,13 +95,13 @@ func (w *waker) idle() bool {
 func (w *waker) poll(ctx context.Context) {
 	var last store.Cursor
 	for pause(ctx, w.interval) {
-		if w.idle() {
+		if !w.anybodyWaits() {
 			continue
 		}
 		head, err := w.store.Head(ctx)
 		if err != nil || head != last {
 			last = head
-			w.wakeAll()
+			w.broadcast()
 		}
 	}
 }
@@ -132,7 +133,7 @@ func (w *waker) listenOnce(ctx context.Context) error {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return err
 		}
-		w.wakeAll()
+		w.broadcast()
 	}
 }
 

@@ -16,7 +16,7 @@ var _ store.Copyable = (*Store)(nil)
 const (
 	contentsSQL = `
 		select (select count(*) from users), (select count(*) from deleted_users),
-			coalesce(last.created_at, '0001-01-01'), coalesce(last.id::text, ''),
+			last.created_at, coalesce(last.id::text, ''),
 			coalesce((select id::text from deleted_users order by id desc limit 1), ''), copy_of
 		from meta left join (
 			select created_at, id from users order by created_at desc, id desc limit 1
@@ -34,14 +34,17 @@ const (
 // Contents implements store.Copyable.
 func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 	var c store.Contents
+	var last *time.Time
 	err := s.read(ctx, func() error {
 		return s.pool.QueryRow(ctx, contentsSQL).Scan(
-			&c.Users, &c.Deleted, &c.Last.CreatedAt, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
+			&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
 	})
 	if err != nil {
 		return store.Contents{}, fmt.Errorf("read contents: %w", err)
 	}
-	c.Last.CreatedAt = c.Last.CreatedAt.UTC()
+	if last != nil {
+		c.Last.CreatedAt = last.UTC()
+	}
 	return c, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -192,14 +191,4 @@ func (s *Store) ticks(n int) time.Time {
 	first := max(s.now().UnixMicro(), s.last+1)
 	s.last = first + int64(n) - 1
 	return time.UnixMicro(first).UTC()
-}
-
-// Redacted returns the URL without its password, for logs; a connection string
-// that is not a URL is left out altogether.
-func (c Config) Redacted() string {
-	parsed, err := url.Parse(c.URL)
-	if err != nil || parsed.Scheme == "" {
-		return "postgres"
-	}
-	return parsed.Redacted()
 }

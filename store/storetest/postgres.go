@@ -38,13 +38,14 @@ const PostgresBinEnv = "USERD_TEST_POSTGRES_BIN"
 // durability start their own with NewServer.
 func Postgres(t testing.TB, migrate func(ctx context.Context, url string) error) string {
 	t.Helper()
-	admin, err := sharedServer()
+	urlOf, err := sharedServer()
 	if err == nil {
-		err = template(t.Context(), admin, migrate)
+		err = template(t.Context(), urlOf, migrate)
 	}
 	if err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
+	admin := urlOf("postgres")
 	name := fmt.Sprintf("userd_test_%d_%d", os.Getpid(), databases.Add(1))
 	if err := execute(t.Context(), admin, fmt.Sprintf(`create database %s template %s`, name, templateName())); err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
@@ -54,7 +55,7 @@ func Postgres(t testing.TB, migrate func(ctx context.Context, url string) error)
 			t.Errorf("PostgreSQL for tests: %v", err)
 		}
 	})
-	return withDatabase(admin, name)
+	return urlOf(name)
 }
 
 var (
@@ -66,16 +67,16 @@ var (
 func templateName() string { return fmt.Sprintf("userd_template_%d", os.Getpid()) }
 
 // template makes the database that the others are copied from, once.
-func template(ctx context.Context, admin string, migrate func(ctx context.Context, url string) error) error {
+func template(ctx context.Context, urlOf func(database string) string, migrate func(ctx context.Context, url string) error) error {
 	templateMu.Lock()
 	defer templateMu.Unlock()
 	if templated {
 		return nil
 	}
-	if err := execute(ctx, admin, `create database `+templateName()); err != nil {
+	if err := execute(ctx, urlOf("postgres"), `create database `+templateName()); err != nil {
 		return err
 	}
-	if err := migrate(ctx, withDatabase(admin, templateName())); err != nil {
+	if err := migrate(ctx, urlOf(templateName())); err != nil {
 		return err
 	}
 	templated = true
@@ -92,30 +93,24 @@ func execute(ctx context.Context, url, sql string) error {
 	return err
 }
 
-func withDatabase(admin, name string) string {
-	parsed, err := url.Parse(admin)
-	if err != nil {
-		return admin
-	}
-	parsed.Path = "/" + name
-	return parsed.String()
-}
-
-// sharedServer returns the URL of the server of this process.
-var sharedServer = sync.OnceValues(func() (string, error) {
-	if url := os.Getenv(PostgresEnv); url != "" {
-		return url, nil
+// sharedServer returns what makes the URLs of databases on the server that the tests
+// of this process share. It holds on to a private one: when nobody refers to a
+// Server any more, its guard ends it.
+var sharedServer = sync.OnceValues(func() (urlOf func(database string) string, err error) {
+	if given := os.Getenv(PostgresEnv); given != "" {
+		parsed, err := url.Parse(given)
+		return func(database string) string {
+			of := *parsed
+			of.Path = "/" + database
+			return of.String()
+		}, err
 	}
 	server, err := startServer("fsync=off", "full_page_writes=off", "max_connections=300", "max_wal_size=4GB")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	shared = server
-	return server.URL("postgres"), nil
+	return server.URL, nil
 })
-
-// shared keeps the pipe to the guard open: a file that nobody refers to is closed.
-var shared *Server
 
 // Server is a private PostgreSQL server. It listens on a socket in a folder of its
 // own. A guard process waits for the end of this process, however it comes, then

@@ -75,12 +75,9 @@ func TestVersionsAreInOrderWhenTransactionIDsAreNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for limit := 1; limit <= 4; limit++ {
-		changes, end := readAll(t, s, from, limit)
+		changes, _ := readAll(t, s, from, limit)
 		if got := names(changes, user.ID); got != "0:2 0:3 0:4" {
 			t.Errorf("with limit %d the changes are %s", limit, got)
-		}
-		if head := mustHead(t, s); !s.Covers(end, head) || !s.Covers(head, end) {
-			t.Errorf("the end is %s, the head %s", end, head)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func noTable(err error) bool {
 func adopt(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
-			update meta set home = here.home, incarnation = gen_random_uuid(),
+			update meta set home = here.home, incarnation = gen_random_uuid(), secret = default,
 				pruned_through = '0', pruned_recent = '{}', pruned_seq = 0
 			from (
 				select format('%s/%s/%s', system_identifier, pg_database.oid, 'changes'::regclass::oid) as home

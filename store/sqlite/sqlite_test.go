@@ -26,6 +26,11 @@ func TestStore(t *testing.T) {
 	})
 }
 
+func TestModel(t *testing.T) {
+	t.Parallel()
+	storetest.RunModel(t, func(t *testing.T) store.Store { return openNew(t) })
+}
+
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "userd.db") }
 
 func openPath(t testing.TB, path string) *sqlite.Store {
@@ -101,4 +106,8 @@ func checkLog(t testing.TB, s store.Store) {
 	if err := storetest.CheckLog(t.Context(), s); err != nil {
 		t.Error(err)
 	}
+}
+
+func Benchmark(b *testing.B) {
+	storetest.Bench(b, func(b *testing.B) store.Store { return openNew(b) })
 }

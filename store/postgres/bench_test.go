@@ -21,7 +21,14 @@ import (
 	"github.com/example/userd/store/storetest"
 )
 
-// These compare the store with PostgreSQL's own tools, in turn, on one server whose
+func BenchmarkStore(b *testing.B) {
+	storetest.Bench(b, func(b *testing.B) store.Store {
+		s, _ := openNew(b)
+		return s
+	})
+}
+
+// The others compare the store with PostgreSQL's own tools, in turn, on one server whose
 // commits are on disk. The ratio is the store's rate over the tool's.
 
 const benchClients = 16
@@ -37,9 +44,9 @@ func benchServer(b *testing.B) (*postgres.Store, string) {
 	return open(b, url+"&pool_max_conns=16"), url
 }
 
-// BenchmarkImport compares imports in chunks with \copy of as many rows into the same
+// BenchmarkImportBesideCopy compares imports in chunks with \copy of as many rows into the same
 // table.
-func BenchmarkImport(b *testing.B) {
+func BenchmarkImportBesideCopy(b *testing.B) {
 	const rows = 50_000
 	for _, chunk := range []int{1000, 5000, 10_000} {
 		b.Run(fmt.Sprintf("chunk=%d", chunk), func(b *testing.B) {
@@ -106,9 +113,9 @@ func runTool(b *testing.B, name string, args ...string) string {
 	return string(output)
 }
 
-// BenchmarkCreate compares creates at 16 connections with pgbench's of the same
+// BenchmarkCreateBesidePgbench compares creates at 16 connections with pgbench's of the same
 // statement.
-func BenchmarkCreate(b *testing.B) {
+func BenchmarkCreateBesidePgbench(b *testing.B) {
 	s, url := benchServer(b)
 	id := `lpad(to_hex(:number::bigint), 32, '0')::uuid`
 	script := `\set number random(1, 9000000000000000000)` + "\n" + fillIn(postgres.CreateSQL, map[string]string{
@@ -121,8 +128,8 @@ func BenchmarkCreate(b *testing.B) {
 	})
 }
 
-// BenchmarkGet compares gets by id at 16 connections with pgbench's.
-func BenchmarkGet(b *testing.B) {
+// BenchmarkGetBesidePgbench compares gets by id at 16 connections with pgbench's.
+func BenchmarkGetBesidePgbench(b *testing.B) {
 	s, url := benchServer(b)
 	conn := connect(b, url)
 	const users = 100_000

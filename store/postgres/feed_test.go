@@ -230,46 +230,9 @@ func checkFeed(t testing.TB, read, logged []store.Change) {
 	}
 }
 
-// TestDelivery measures the time from a commit in one process to its change in
-// another, with nothing else going on.
 func TestDelivery(t *testing.T) {
 	writer, url := openNew(t)
-	reader := open(t, url)
-	const n = 300
-	var delays []time.Duration
-	ticker := time.NewTicker(7 * time.Millisecond)
-	defer ticker.Stop()
-	cursor := mustHead(t, reader)
-	for range n {
-		<-ticker.C
-		seen := make(chan time.Time, 1)
-		go func() { seen <- nextChange(t, reader, &cursor) }()
-		mustCreate(t, writer)
-		committed := time.Now()
-		delays = append(delays, (<-seen).Sub(committed))
-	}
-	slices.Sort(delays)
-	t.Logf("delivery to another process: p50 %v, p99 %v, max %v", delays[n/2], delays[n*99/100], delays[n-1])
-}
-
-// nextChange reads until there is a change after the cursor, and returns when it was
-// there.
-func nextChange(t testing.TB, s store.Store, cursor *store.Cursor) time.Time {
-	for {
-		changes, next, err := s.Changes(t.Context(), *cursor, 10)
-		if err != nil {
-			t.Error(err)
-			return time.Time{}
-		}
-		*cursor = next
-		if len(changes) > 0 {
-			return time.Now()
-		}
-		if err := s.Wait(t.Context(), next); err != nil {
-			t.Error(err)
-			return time.Time{}
-		}
-	}
+	storetest.Delivery(t, writer, open(t, url))
 }
 
 // await returns when condition holds; it looks every 10 ms.

@@ -19,6 +19,14 @@ func TestStore(t *testing.T) {
 	})
 }
 
+func TestModel(t *testing.T) {
+	t.Parallel()
+	storetest.RunModel(t, func(t *testing.T) store.Store {
+		s, _ := openNew(t)
+		return s
+	})
+}
+
 func TestAClosedStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s, _ := openNew(t)

@@ -32,7 +32,9 @@ const (
 		), logged as (
 			insert into changes (user_id, version, kind, at) select id, 1, 'upserted', created_at from created
 		)
-		select array(select id from rows except select id from created)`
+		select case when (select count(*) from created) < cardinality($1) then
+			array(select id from rows except select id from created)
+		end`
 
 	// Who has these ids or emails. $1 ids, $2 emails folded
 	ownersSQL = `
@@ -124,6 +126,10 @@ func (r *rows) store(ctx context.Context, tx pgx.Tx) error {
 		if err != nil {
 			return err
 		}
+		if len(missing) == 0 && len(batch) == len(r.pending) {
+			r.allStored()
+			return nil
+		}
 		if len(missing) > 0 {
 			if err := r.findOwners(ctx, tx, missing); err != nil {
 				return err
@@ -140,40 +146,57 @@ func (r *rows) store(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+func (r *rows) allStored() {
+	for _, i := range r.pending {
+		r.results[i].ID = r.rows[i].ID
+	}
+}
+
 // unrelated returns the pending rows that share no id or email with an earlier one.
 func (r *rows) unrelated() []int {
-	seen := make(map[any]bool, 2*len(r.pending))
-	var batch []int
+	ids, emails := make(map[[16]byte]bool, len(r.pending)), make(map[string]bool, len(r.pending))
+	batch := make([]int, 0, len(r.pending))
 	for _, i := range r.pending {
-		row := r.rows[i]
-		if !seen[row.key] && !seen[row.email] {
+		row := &r.rows[i]
+		if !ids[row.key] && !emails[row.email] {
 			batch = append(batch, i)
 		}
-		seen[row.key], seen[row.email] = true, true
+		ids[row.key], emails[row.email] = true, true
 	}
 	return batch
 }
 
 // insert stores the rows of batch that hinder nobody, and returns the others.
 func (r *rows) insert(ctx context.Context, tx pgx.Tx, batch []int) (missing map[int]bool, err error) {
-	n := len(batch)
 	slices.SortFunc(batch, func(a, b int) int { return cmp.Compare(r.rows[a].email, r.rows[b].email) })
+	var refused [][16]byte
+	err = tx.QueryRow(ctx, importSQL, r.columns(batch)...).Scan(&refused)
+	if err != nil || len(refused) == 0 {
+		return nil, err
+	}
+	byKey := make(map[[16]byte]int, len(batch))
+	for _, i := range batch {
+		byKey[r.rows[i].key] = i
+	}
+	missing = make(map[int]bool, len(refused))
+	for _, key := range refused {
+		missing[byKey[key]] = true
+	}
+	return missing, nil
+}
+
+// columns returns the arguments of importSQL for the rows of batch.
+func (r *rows) columns(batch []int) []any {
+	n := len(batch)
 	ids, times := make([][16]byte, n), make([]time.Time, n)
 	emails, names, folded, roles := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	place := make(map[[16]byte]int, n)
-	for at, i := range batch {
+	for place, i := range batch {
 		row := &r.rows[i]
-		ids[at], emails[at], names[at], times[at] = row.key, row.Email, row.DisplayName, row.createdAt
-		folded[at], roles[at] = foldName(row.DisplayName), joinRoles(row.Roles)
-		place[row.key] = i
+		ids[place], times[place] = row.key, row.createdAt
+		emails[place], names[place] = row.Email, row.DisplayName
+		folded[place], roles[place] = foldName(row.DisplayName), joinRoles(row.Roles)
 	}
-	var refused [][16]byte
-	err = tx.QueryRow(ctx, importSQL, ids, emails, names, folded, roles, times).Scan(&refused)
-	missing = make(map[int]bool, len(refused))
-	for _, id := range refused {
-		missing[place[id]] = true
-	}
-	return missing, err
+	return []any{ids, emails, names, folded, roles, times}
 }
 
 // findOwners learns who has the ids and emails of rows that were not stored.

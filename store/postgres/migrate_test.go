@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -104,5 +106,38 @@ func TestOpenSaysWhenThereIsNoServer(t *testing.T) {
 	}
 	if _, err := postgres.Open(t.Context(), postgres.Config{URL: "postgres://localhost:port/userd"}); err == nil {
 		t.Fatal("a bad URL is taken")
+	}
+}
+
+func TestARoleWithoutPrivilegesIsEnough(t *testing.T) {
+	t.Parallel()
+	_, admin := openNew(t)
+	conn := connect(t, admin)
+	parsed, err := url.Parse(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := strings.TrimPrefix(parsed.Path, "/") + "_owner"
+	run(t, conn, `create role `+role+` login`)
+	run(t, conn, `create schema authorization `+role)
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), `drop owned by `+role+`; drop role `+role); err != nil {
+			t.Error(err)
+		}
+	})
+	query := parsed.Query()
+	query.Set("user", role)
+	query.Set("search_path", role)
+	parsed.RawQuery = query.Encode()
+	if err := migrate(t.Context(), parsed.String()); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, parsed.String())
+	user := mustCreate(t, s)
+	if changes, _ := readAll(t, s, store.Earliest, 10); names(changes, user.ID) != "0:1" {
+		t.Fatalf("changes are %v", changes)
+	}
+	if _, err := s.Prune(t.Context(), user.CreatedAt); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(victimEnv); path != "" {
+		os.Exit(writeUntilKilled(path))
+	}
 	goleak.VerifyTestMain(m)
 }
 

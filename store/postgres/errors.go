@@ -18,6 +18,9 @@ import (
 // is another now, so the store has to be opened again.
 var errRestored = fmt.Errorf("%w: the database was restored; restart userd", store.ErrUnavailable)
 
+// errReadOnly: a session cannot write; its server has become a standby.
+var errReadOnly = fmt.Errorf("%w: the server is read-only", store.ErrUnavailable)
+
 // translate returns err as the errors of package store, for a call made with ctx.
 // It is the only place that knows PostgreSQL's codes.
 func translate(ctx context.Context, err error) error {
@@ -91,7 +94,7 @@ func brokenPool(err error) bool {
 			return true
 		}
 	}
-	return lostConnection(err)
+	return errors.Is(err, errReadOnly) || lostConnection(err)
 }
 
 // conflict reports whether PostgreSQL rolled a transaction back for the sake of

@@ -95,6 +95,9 @@ func TestADemotedPrimaryIsLeft(t *testing.T) {
 	if _, err := s.Create(t.Context(), newUser()); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("create on a read-only database: %v", err)
 	}
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("ping of a read-only database: %v", err)
+	}
 	if _, err := postgres.Open(t.Context(), postgres.Config{URL: databaseURL}); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("open on a read-only database: %v", err)
 	}

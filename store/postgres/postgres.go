@@ -126,10 +126,14 @@ func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }
 
-// Ping implements store.Store. It asks for a session that can write.
+// Ping implements store.Store. A server that does not let us write is no answer.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func() error {
-		_, err := s.pool.Exec(ctx, `select`)
+		var readOnly bool
+		err := s.pool.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
+		if err == nil && readOnly {
+			err = errReadOnly
+		}
 		return err
 	})
 }

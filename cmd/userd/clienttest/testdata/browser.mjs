@@ -1,5 +1,4 @@
 // A browser on a page of another origin: node browser.mjs CHROMIUM PAGE
-import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const [executablePath, url] = process.argv.slice(2);
@@ -13,10 +12,15 @@ page.on("pageerror", (err) => {
   console.error(err.stack);
   process.exit(1);
 });
-await page.exposeFunction("print", (line) => console.log(line));
+page.on("crash", () => process.exit(1));
+await page.exposeFunction("report", (lines) => console.log(lines));
 await page.goto(url);
 await page.waitForFunction(() => "handle" in window);
 
-const lines = createInterface({ input: process.stdin });
-for await (const line of lines) await page.evaluate((line) => window.handle(line), line);
+let rest = "";
+for await (const text of process.stdin.setEncoding("utf8")) {
+  const lines = (rest + text).split("\n");
+  rest = lines.pop();
+  await page.evaluate((lines) => lines.forEach((line) => window.handle(line)), lines);
+}
 await browser.close();

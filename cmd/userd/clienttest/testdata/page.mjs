@@ -12,5 +12,9 @@ const run = {
   "connect-web over Connect": () => runConnect(registry, createConnectTransport({ baseUrl, useHttpGet: true })),
   "grpc-web-text": () => runGrpcWebText(registry, baseUrl),
 }[library]();
-// browser.mjs gives the page print, and calls handle.
-window.handle = handler(run, print);
+// browser.mjs gives the page report, and calls handle. A report takes a while, so
+// it has all lines that came up together.
+const lines = [];
+window.handle = handler(run, (line) => {
+  if (lines.push(line) === 1) setTimeout(() => report(lines.splice(0).join("\n")));
+});

@@ -35,15 +35,15 @@ type variant struct {
 const (
 	vacant uint8 = iota
 	value        // of version n
-	lease        // with token n
-	fence        // of version n, only in variants
+	leased       // with token n
+	fenced       // of version n, only in variants
 )
 
-type slot struct{ kind, n uint8 }
+type cell struct{ kind, n uint8 }
 
 // data is what one Redis holds.
 type data struct {
-	slot slot
+	slot cell
 	mark uint8 // The watermark: changes up to this version are contained.
 }
 
@@ -89,7 +89,7 @@ type world struct {
 	wrong            bool // A read broke a promise.
 }
 
-func (w *world) put(s slot) {
+func (w *world) put(s cell) {
 	if w.primary.slot == s {
 		return
 	}
@@ -112,22 +112,22 @@ func (w *world) returned(i int, version, need uint8) {
 }
 
 func fillOnLease(w *world, i int) {
-	if w.primary.slot == (slot{lease, w.token(i, false)}) {
-		w.put(slot{value, w.readers[i].version})
+	if w.primary.slot == (cell{leased, w.token(i, false)}) {
+		w.put(cell{value, w.readers[i].version})
 	}
 }
 
-func fillAlways(w *world, i int) { w.put(slot{value, w.readers[i].version}) }
+func fillAlways(w *world, i int) { w.put(cell{value, w.readers[i].version}) }
 
 func fillNewer(w *world, i int) {
 	if s := w.primary.slot; s.kind == vacant || s.n <= w.readers[i].version {
-		w.put(slot{value, w.readers[i].version})
+		w.put(cell{value, w.readers[i].version})
 	}
 }
 
 func fillAnyLease(w *world, i int) {
-	if w.primary.slot.kind == lease {
-		w.put(slot{value, w.readers[i].version})
+	if w.primary.slot.kind == leased {
+		w.put(cell{value, w.readers[i].version})
 	}
 }
 
@@ -141,25 +141,25 @@ func (w *world) token(i int, one bool) uint8 {
 
 func applyOlder(w *world, version uint8) {
 	switch s := w.primary.slot; {
-	case s.kind == lease:
-		w.put(slot{})
+	case s.kind == leased:
+		w.put(cell{})
 	case s.kind == value && s.n < version:
-		w.put(slot{value, version})
+		w.put(cell{value, version})
 	}
 }
 
 // applyNone is apply by the relay, which has no user at hand.
 func applyNone(w *world, version uint8) {
-	if s := w.primary.slot; s.kind == lease || s.kind == value && s.n < version {
-		w.put(slot{})
+	if s := w.primary.slot; s.kind == leased || s.kind == value && s.n < version {
+		w.put(cell{})
 	}
 }
 
-func applyDelete(w *world, _ uint8) { w.put(slot{}) }
+func applyDelete(w *world, _ uint8) { w.put(cell{}) }
 
 func applyInsert(w *world, version uint8) {
 	if w.primary.slot.kind == vacant {
-		w.put(slot{value, version})
+		w.put(cell{value, version})
 		return
 	}
 	applyOlder(w, version)
@@ -167,7 +167,7 @@ func applyInsert(w *world, version uint8) {
 
 func applyFence(w *world, version uint8) {
 	if s := w.primary.slot; s.kind == vacant || s.n < version {
-		w.put(slot{fence, version})
+		w.put(cell{fenced, version})
 	}
 }
 
@@ -242,7 +242,7 @@ func (v variant) startRead(w world, i int, out emit) {
 		r.phase = granted
 		out(step{"reader # misses", uint8(i), 0}, next)
 	case s.kind == vacant:
-		next.primary.slot = slot{lease, w.token(i, v.oneToken)}
+		next.primary.slot = cell{leased, w.token(i, v.oneToken)}
 		r.phase = granted
 		out(step{"reader # takes the lease", uint8(i), 0}, next)
 	}
@@ -336,7 +336,7 @@ func (v variant) relaySteps(w world, out emit) {
 func redisSteps(w world, out emit) {
 	if w.primary.slot.kind != vacant {
 		next := w
-		next.put(slot{})
+		next.put(cell{})
 		out(step{"Redis evicts", 0, 0}, next)
 	}
 	if w.failed {

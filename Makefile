@@ -1,0 +1,20 @@
+# The tasks of the project. Each line works without make, too.
+.PHONY: run test bench lint generate format
+
+run:
+	go run ./cmd/userd serve
+
+test:
+	.ci/test
+
+bench:
+	go test -run '^$$' -bench . ./...
+
+lint:
+	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...
+
+generate:
+	.ci/buf generate
+
+format:
+	.ci/buf format --write && .tools/bin/gofumpt -w $$(git ls-files '*.go' ':!gen')

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+)
+
+// writeBanner tells a person where the service is and how to try it.
+func writeBanner(out io.Writer, c config, address, admin net.Addr) {
+	scheme, insecureFlag := "http", ""
+	if c.tlsCert != "" {
+		scheme, insecureFlag = "https", "--insecure "
+	}
+	url := scheme + "://" + reachable(address)
+	fmt.Fprintf(out, "userd %s is serving gRPC, gRPC-Web, Connect and JSON\n\n", version())
+	fmt.Fprintf(out, "  service   %s\n", url)
+	if admin != nil {
+		fmt.Fprintf(out, "  metrics   http://%s/metrics\n", reachable(admin))
+	}
+	fmt.Fprintf(out, "  database  %s\n\n", withoutPassword(c.database))
+	fmt.Fprintf(out, "Create a user:\n\n")
+	fmt.Fprintf(out, "  curl %s%s/user.v1.UserService/CreateUser -H 'Content-Type: application/json' -d '{\"email\":\"ada@example.com\",\"displayName\":\"Ada Lovelace\",\"roles\":[\"admin\"]}'\n\n", insecureFlag, url)
+}
+
+// reachable is an address that this machine can connect to.
+func reachable(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return address.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func addressOf(address net.Addr) string {
+	if address == nil {
+		return ""
+	}
+	return address.String()
+}

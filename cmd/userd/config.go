@@ -1,0 +1,149 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// config is what the flags of serve say.
+type config struct {
+	listen               string
+	adminListen          string
+	database             string
+	insecure             bool
+	maxConcurrentStreams int
+	maxMessageBytes      int
+	tlsCert, tlsKey      string
+	corsOrigins          []string
+	loginResolution      time.Duration
+	changesRetention     time.Duration
+	shutdownTimeout      time.Duration
+	logLevel             slog.Level
+	logFormat            string
+}
+
+// Defaults that more than one command has.
+const (
+	defaultAdminListen = "127.0.0.1:9090"
+	defaultDatabase    = "sqlite:userd.db"
+)
+
+func (c *config) register(flags *pflag.FlagSet) {
+	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address to serve on, host:port")
+	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics, profiles and probes, host:port; "" for none`)
+	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: sqlite:FILE")
+	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
+	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
+	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
+	flags.StringVar(&c.tlsCert, "tls-cert", "", "file with the certificate chain, PEM; turns TLS on")
+	flags.StringVar(&c.tlsKey, "tls-key", "", "file with the key of the certificate, PEM")
+	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
+	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
+	flags.DurationVar(&c.changesRetention, "changes-retention", 168*time.Hour, "how long changes are kept for watchers")
+	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM")
+	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&c.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
+}
+
+// setFromEnvironment gives every flag that the command line does not set the value
+// of its variable, where there is one.
+func setFromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := "USERD_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || flag.Changed {
+			return
+		}
+		if err := flags.Set(flag.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// check returns what is wrong with a config, in one line.
+func (c *config) check() error {
+	switch {
+	case (c.tlsCert == "") != (c.tlsKey == ""):
+		return errors.New("--tls-cert and --tls-key go together: one of them is missing")
+	case c.maxConcurrentStreams < 1:
+		return fmt.Errorf("--max-concurrent-streams must be at least 1, not %d", c.maxConcurrentStreams)
+	case c.maxMessageBytes < 1024:
+		return fmt.Errorf("--max-message-bytes must be at least 1024, not %d", c.maxMessageBytes)
+	case c.loginResolution < 0:
+		return fmt.Errorf("--login-resolution must not be negative, not %s", c.loginResolution)
+	case c.changesRetention <= 0:
+		return fmt.Errorf("--changes-retention must be positive, not %s", c.changesRetention)
+	case c.shutdownTimeout < 0:
+		return fmt.Errorf("--shutdown-timeout must not be negative, not %s", c.shutdownTimeout)
+	case c.logFormat != "auto" && c.logFormat != "text" && c.logFormat != "json":
+		return fmt.Errorf("--log-format must be text, json or auto, not %q", c.logFormat)
+	}
+	if err := c.checkOrigins(); err != nil {
+		return err
+	}
+	return c.checkListen()
+}
+
+func (c *config) checkOrigins() error {
+	for _, origin := range c.corsOrigins {
+		scheme, host, found := strings.Cut(origin, "://")
+		if origin != "*" && (!found || scheme != "http" && scheme != "https" || host == "" || strings.ContainsAny(host, "/?# ")) {
+			return fmt.Errorf("--cors-origin must be an origin such as https://app.example.com, or *, not %q", origin)
+		}
+	}
+	return nil
+}
+
+// checkListen refuses to serve everybody by accident: without authentication, the
+// loopback interface is the only place where callers can be trusted.
+func (c *config) checkListen() error {
+	host, _, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return fmt.Errorf("--listen must be host:port, not %q", c.listen)
+	}
+	if c.insecure || isLoopback(host) {
+		return nil
+	}
+	return fmt.Errorf("--listen %s would serve other machines, and anybody there could read and write all users; say --insecure to do it all the same", c.listen)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// tls is the TLS configuration, or nil for none.
+func (c *config) tls() (*tls.Config, error) {
+	if c.tlsCert == "" {
+		return nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// logger writes to standard error.
+func (c *config) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.logLevel}
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	if c.logFormat == "json" || c.logFormat == "auto" && !terminal {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}

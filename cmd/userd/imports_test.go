@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// rooms says what the packages of the project may import of each other, and which
+// modules only one of them may import. A package that is not listed may import
+// everything.
+var rooms = map[string]struct{ mayImport []string }{
+	"store":           {},
+	"store/sqlite":    {mayImport: []string{"store"}},
+	"store/storetest": {mayImport: []string{"store"}},
+	"server":          {mayImport: []string{"store", "gen/"}},
+}
+
+// owners are the packages that alone may import a module.
+var owners = map[string]string{
+	"zombiezen.com/go/sqlite": "store/sqlite",
+}
+
+const module = "github.com/example/userd/"
+
+func TestPackagesImportOnlyTheirNeighbours(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "../../...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		room := strings.TrimPrefix(fields[0], module)
+		for _, path := range fields[1:] {
+			checkNeighbour(t, room, path)
+			checkOwner(t, room, path)
+		}
+	}
+}
+
+func checkNeighbour(t *testing.T, room, path string) {
+	rule, ruled := rooms[room]
+	neighbour, ours := strings.CutPrefix(path, module)
+	if !ruled || !ours {
+		return
+	}
+	for _, allowed := range rule.mayImport {
+		if neighbour == allowed || strings.HasSuffix(allowed, "/") && strings.HasPrefix(neighbour, allowed) {
+			return
+		}
+	}
+	t.Errorf("%s imports %s", room, neighbour)
+}
+
+func checkOwner(t *testing.T, room, path string) {
+	for owned, owner := range owners {
+		if (path == owned || strings.HasPrefix(path, owned+"/")) && room != owner {
+			t.Errorf("%s imports %s, which only %s may", room, path, owner)
+		}
+	}
+}
+
+func TestStoreImportsTheStandardLibraryOnly(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "../../store").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
+			t.Errorf("store imports %s", path)
+		}
+	}
+}

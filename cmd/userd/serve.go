@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/example/userd/server"
+	"github.com/example/userd/store"
+)
+
+// pruneInterval is the time between two looks for changes that are too old.
+const pruneInterval = 10 * time.Minute
+
+func serveCommand() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.check(); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, cmd.OutOrStdout())
+		},
+	}
+	c.register(cmd.Flags())
+	return cmd
+}
+
+// serve runs the service until ctx ends, and then drains it.
+func serve(ctx context.Context, c config, out io.Writer) (err error) {
+	logger := c.logger()
+	// Without a memory limit in sight the runtime's default is right.
+	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
+	users, err := openStore(ctx, c.database, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, users.Close()) }()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracer, stopTracing, err := tracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
+	tlsConfig, err := c.tls()
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(server.Config{
+		Store:                users,
+		Logger:               logger,
+		Registry:             registry,
+		Tracer:               tracer,
+		TLS:                  tlsConfig,
+		MaxMessageBytes:      c.maxMessageBytes,
+		MaxConcurrentStreams: c.maxConcurrentStreams,
+		CORSOrigins:          c.corsOrigins,
+		LoginResolution:      loginResolution(c.loginResolution),
+	})
+	if err != nil {
+		return err
+	}
+	return run(ctx, c, srv, users, logger, out)
+}
+
+// loginResolution is the flag's value as server.Config has it, where 0 stands for
+// the default.
+func loginResolution(flag time.Duration) time.Duration {
+	if flag == 0 {
+		return -1
+	}
+	return flag
+}
+
+// run listens, says so, and serves until ctx ends.
+func run(ctx context.Context, c config, srv *server.Server, users store.Store, logger *slog.Logger, out io.Writer) error {
+	listener, err := listen("--listen", c.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	admin, err := serveAdmin(ctx, group, c.adminListen, srv.Admin())
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return srv.Serve(listener) })
+	group.Go(func() error { return prune(ctx, users, c.changesRetention, logger) })
+	group.Go(func() error {
+		<-ctx.Done()
+		return shutdown(ctx, srv, c.shutdownTimeout, logger)
+	})
+	writeBanner(out, c, listener.Addr(), admin)
+	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin))
+	return group.Wait()
+}
+
+func listen(flag, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return listener, nil
+}
+
+// serveAdmin serves the admin handler until ctx ends, and returns where, or nil
+// where the address is empty.
+func serveAdmin(ctx context.Context, group *errgroup.Group, address string, handler http.Handler) (net.Addr, error) {
+	if address == "" {
+		return nil, nil
+	}
+	listener, err := listen("--admin-listen", address)
+	if err != nil {
+		return nil, err
+	}
+	admin := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	group.Go(func() error {
+		if err := admin.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		return admin.Close()
+	})
+	return listener.Addr(), nil
+}
+
+// shutdown drains the server. Calls that take longer than the timeout are cut off;
+// that is what the timeout is for, and no failure.
+func shutdown(ctx context.Context, srv *server.Server, timeout time.Duration, logger *slog.Logger) error {
+	logger.Info("stopping", "timeout", timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		logger.Warn("stopped with calls under way")
+		return nil
+	}
+	return err
+}
+
+// prune removes old changes from the log from time to time, until ctx ends.
+func prune(ctx context.Context, users store.Store, retention time.Duration, logger *slog.Logger) error {
+	ticker := time.NewTicker(pruneInterval)
+	defer ticker.Stop()
+	for {
+		removed, err := users.Prune(ctx, time.Now().Add(-retention))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			logger.Warn("old changes are not removed", "error", err)
+		} else if removed > 0 {
+			logger.Info("removed old changes", "count", removed)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a running userd.
+type process struct {
+	cmd       *exec.Cmd
+	out       *bufio.Reader
+	url       string // Of the service.
+	adminHost string // host:port of the admin listener.
+	curl      string // The command that the banner proposes.
+}
+
+var (
+	serviceLine = regexp.MustCompile(`^  service   (https?://\S+)`)
+	metricsLine = regexp.MustCompile(`^  metrics   http://(\S+)/metrics`)
+	curlLine    = regexp.MustCompile(`^  (curl .*)`)
+)
+
+// startUserd runs the binary with these flags on free ports until the test ends.
+func startUserd(t *testing.T, flags ...string) *process {
+	t.Helper()
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
+	cmd := exec.Command(userdPath(t), args...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	p := &process{cmd: cmd, out: bufio.NewReader(out)}
+	p.readBanner(t)
+	return p
+}
+
+// userdPath is the binary that testscript has made of this test.
+func userdPath(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("userd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (p *process) readBanner(t *testing.T) {
+	t.Helper()
+	for p.curl == "" {
+		line, err := p.out.ReadString('\n')
+		if err != nil {
+			t.Fatalf("read banner: %v", err)
+		}
+		if match := serviceLine.FindStringSubmatch(line); match != nil {
+			p.url = match[1]
+		}
+		if match := metricsLine.FindStringSubmatch(line); match != nil {
+			p.adminHost = match[1]
+		}
+		if match := curlLine.FindStringSubmatch(line); match != nil {
+			p.curl = match[1]
+		}
+	}
+}
+
+// stop ends the process with SIGTERM and returns what became of it.
+func (p *process) stop(t *testing.T) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	return p.cmd.Wait()
+}
+
+func TestBannerCommandWorksWhenPasted(t *testing.T) {
+	t.Parallel()
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	out, err := exec.Command("bash", "-c", p.curl).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", p.curl, err)
+	}
+	if !strings.Contains(string(out), `"email":"ada@example.com"`) {
+		t.Errorf("%s: %s", p.curl, out)
+	}
+}
+
+func TestTermEndsTheProcessWithZero(t *testing.T) {
+	t.Parallel()
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	if err := p.stop(t); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+func TestTermWaitsForACallUnderWay(t *testing.T) {
+	t.Parallel()
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	body, writer := io.Pipe()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/user.v1.UserService/SearchUsers", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				err = errors.New(resp.Status)
+			}
+		}
+		answered <- err
+	}()
+	if _, err := writer.Write([]byte("{")); err != nil { // Returns when the server has the call.
+		t.Fatal(err)
+	}
+	waitUntilActive(t, p.adminHost)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writer.Write([]byte("}")); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	if err := <-answered; err != nil {
+		t.Errorf("the call under way: %v", err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// waitUntilActive returns when the server says that a call is under way.
+func waitUntilActive(t *testing.T, admin string) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		resp, err := http.Get("http://" + admin + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if regexp.MustCompile(`rpc_server_active_calls\{.*SearchUsers.*\} 1`).Match(text) {
+			return
+		}
+	}
+}
+
+func TestHealthcheckAsksARunningServer(t *testing.T) {
+	t.Parallel()
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	if out, err := exec.Command(userdPath(t), "healthcheck", "--admin-listen", p.adminHost).CombinedOutput(); err != nil {
+		t.Errorf("healthcheck: %v: %s", err, out)
+	}
+}
+
+func TestTakenPortIsNamed(t *testing.T) {
+	t.Parallel()
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	address := strings.TrimPrefix(p.url, "http://")
+	out, err := exec.Command(userdPath(t), "serve", "--listen", address, "--admin-listen", "",
+		"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--listen: listen tcp "+address+": bind: address already in use") {
+		t.Errorf("second server on %s: %v: %s", address, err, out)
+	}
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"io"
+	"regexp"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+// codecs are protobuf and JSON as Connect has them, but JSON is strict, and what
+// cannot be decoded is told without its content.
+func codecs() []connect.Codec {
+	json := connectproto.NewJSONCodec()
+	json.UnmarshalOptions.DiscardUnknown = false
+	return []connect.Codec{
+		codec{StableCodec: connectproto.NewBinaryCodec(), describe: describeProtoError},
+		codec{StableCodec: json, describe: describeJSONError},
+	}
+}
+
+type codec struct {
+	connect.StableCodec
+	describe func(error) *decodeError
+}
+
+func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
+	if err := c.StableCodec.UnmarshalRead(ctx, src, msg); err != nil {
+		return c.describe(err)
+	}
+	return nil
+}
+
+// What the protobuf runtime says of a field that it cannot decode. Its texts hold
+// values, so only the names are taken from them.
+var (
+	unknownJSONField = regexp.MustCompile(`unknown field "([^"]{1,100})"`)
+	invalidJSONField = regexp.MustCompile(`invalid value for (\S+) field ([A-Za-z0-9_]{1,100})`)
+	syntaxError      = regexp.MustCompile(`\(line (\d+:\d+)\)`)
+	invalidUTF8Field = regexp.MustCompile(`field \S*?([a-z0-9_]{1,100}) contains invalid UTF-8`)
+)
+
+func describeJSONError(cause error) *decodeError {
+	text := cause.Error()
+	if match := unknownJSONField.FindStringSubmatch(text); match != nil {
+		return undecodable(userv1.Reason_REASON_UNKNOWN_FIELD, match[1], "there is no such field", cause)
+	}
+	const reason = userv1.Reason_REASON_MALFORMED_REQUEST
+	if match := invalidJSONField.FindStringSubmatch(text); match != nil {
+		return undecodable(reason, match[2], "must be a "+match[1], cause)
+	}
+	if match := syntaxError.FindStringSubmatch(text); match != nil {
+		return undecodable(reason, "", "the request is not valid JSON for this method, at line and column "+match[1], cause)
+	}
+	return undecodable(reason, "", "the request is not valid JSON", cause)
+}
+
+func describeProtoError(cause error) *decodeError {
+	const reason = userv1.Reason_REASON_MALFORMED_REQUEST
+	if match := invalidUTF8Field.FindStringSubmatch(cause.Error()); match != nil {
+		return undecodable(reason, match[1], "must be valid UTF-8", cause)
+	}
+	return undecodable(reason, "", "the request is not a valid protobuf message of this method", cause)
+}
+
+func undecodable(reason userv1.Reason, field, problem string, cause error) *decodeError {
+	if field != "" {
+		problem = field + ": " + problem
+	}
+	return &decodeError{status: status{connect.CodeInvalidArgument, reason, problem}, field: field, cause: cause}
+}

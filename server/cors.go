@@ -1,0 +1,29 @@
+package server
+
+import (
+	"net/http"
+	"time"
+
+	connectcors "connectrpc.com/cors"
+	"github.com/rs/cors"
+)
+
+// corsMaxAge is how long browsers may keep what a preflight has answered.
+const corsMaxAge = 2 * time.Hour
+
+// allowOrigins lets pages of these origins call, with the headers that the
+// protocols need and no credentials. Pages of other origins get no answer that
+// their browser would let them read.
+func allowOrigins(origins []string, next http.Handler) http.Handler {
+	if len(origins) == 0 {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: origins,
+		AllowedMethods: connectcors.AllowedMethods(),
+		AllowedHeaders: append(connectcors.AllowedHeaders(),
+			"Authorization", "Cache-Control", "If-None-Match", "X-Request-Id", "Traceparent", "Tracestate", "Baggage"),
+		ExposedHeaders: append(connectcors.ExposedHeaders(), "Etag", pageTokenTrailer),
+		MaxAge:         int(corsMaxAge.Seconds()),
+	}).Handler(next)
+}

@@ -1,0 +1,18 @@
+// Package server serves user.v1.UserService: gRPC, gRPC-Web and the Connect
+// protocol, protobuf and JSON, HTTP/1.1 and HTTP/2, on one listener.
+//
+// A call passes, from the outside in:
+//
+//   - net/http with h2c or TLS, CORS, and the translation of grpc-web-text
+//     (http.go, cors.go, webtext.go),
+//   - Connect, which speaks the protocols, with our codecs and compressors
+//     (codec.go, compress.go),
+//   - the interceptors: telemetry (telemetry.go), errors (errors.go) and
+//     validation by the rules of the schema,
+//   - the handler (users.go, streams.go, watch.go), which turns a request into
+//     one call of the store and its answer into a response (convert.go).
+//
+// Handlers return the store's errors as they are. One table in errors.go gives
+// each its code and reason; what the table does not know is INTERNAL, and its
+// cause goes to the log only.
+package server

@@ -1,0 +1,240 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+// errorDomain is the domain of every google.rpc.ErrorInfo.
+const errorDomain = "user.v1"
+
+// Failures that are the server's own, beside those of package store.
+var (
+	errInvalidPageToken = errors.New("invalid page token")
+	errMessageTooLarge  = errors.New("message is too large")
+	errTooManyRows      = errors.New("too many rows in one import")
+	errSlowConsumer     = errors.New("client does not read its stream")
+	errDraining         = errors.New("server is stopping")
+)
+
+// status is how a failure looks to a caller.
+type status struct {
+	code    connect.Code
+	reason  userv1.Reason
+	message string // Starts with the field at fault and ": " where there is one.
+}
+
+var messageTooLarge = status{connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the message is larger than the server takes"}
+
+// statuses is the one table from failures to what callers see of them.
+var statuses = []struct {
+	err    error
+	status status
+}{
+	{store.ErrNotFound, status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "there is no user with this id"}},
+	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "another user has this email address"}},
+	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "another user has or had this id"}},
+	{store.ErrVersionMismatch, status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
+	{store.ErrTooManyRoles, status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
+	{store.ErrConflict, status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
+	{store.ErrUnavailable, status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the store cannot be reached; retry"}},
+	{store.ErrInvalidCursor, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, `cursor: must be empty, "earliest" or a cursor that this service returned`}},
+	{store.ErrCursorExpired, status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
+	{errInvalidPageToken, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
+	{errMessageTooLarge, messageTooLarge},
+	{errTooManyRows, status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", maxImportRows)}},
+	{errSlowConsumer, status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
+	{errDraining, status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the server is stopping; connect again and resume"}},
+	{context.Canceled, status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"}},
+	{context.DeadlineExceeded, status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"}},
+}
+
+// faultyFields names the field at fault where a status is about one.
+var faultyFields = map[userv1.Reason]string{
+	userv1.Reason_REASON_INVALID_PAGE_TOKEN: "page_token",
+	userv1.Reason_REASON_INVALID_CURSOR:     "cursor",
+	userv1.Reason_REASON_TOO_MANY_ROLES:     "add_roles",
+}
+
+// transportStatuses are for the errors that Connect itself makes: by code, since
+// it exports no sentinels.
+var transportStatuses = map[connect.Code]status{
+	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request cannot be read"},
+	connect.CodeResourceExhausted: messageTooLarge,
+	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "there is no such method"},
+	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"},
+	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"},
+}
+
+var unknownMethod = transportStatuses[connect.CodeUnimplemented]
+
+var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
+
+var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
+
+// decodeError is a request that the codec could not decode.
+type decodeError struct {
+	status status
+	field  string // Empty where no field can be named.
+	cause  error
+}
+
+func (e *decodeError) Error() string { return e.status.message }
+func (e *decodeError) Unwrap() error { return e.cause }
+
+// wireError is err as a caller may see it.
+func wireError(err error) *connect.Error {
+	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
+		return newError(invalidStatus(invalid), fieldViolations(invalid)...).WithCause(err)
+	}
+	if malformed := new(decodeError); errors.As(err, &malformed) {
+		return newError(malformed.status, violationsOf(malformed.status, malformed.field)...).WithCause(err)
+	}
+	if known, ok := knownStatus(err); ok {
+		return newError(known, violationsOf(known, faultyFields[known.reason])...).WithCause(err)
+	}
+	authored := new(connect.Error)
+	if !errors.As(err, &authored) || authored.IsRemote() {
+		return newError(internalStatus).WithCause(err)
+	}
+	if len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored) {
+		return authored
+	}
+	if status, ok := transportStatuses[authored.Code()]; ok {
+		return newError(status).WithCause(err)
+	}
+	return newError(internalStatus).WithCause(err)
+}
+
+// knownStatus is what the table says of err.
+func knownStatus(err error) (status, bool) {
+	for _, row := range statuses {
+		if errors.Is(err, row.err) {
+			return row.status, true
+		}
+	}
+	return status{}, false
+}
+
+// statusOf is the status of the failure of one row or update.
+func statusOf(err error) status {
+	if known, ok := knownStatus(err); ok {
+		return known
+	}
+	return internalStatus
+}
+
+// newError authors an error with its ErrorInfo and field violations.
+func newError(s status, violations ...*errdetails.BadRequest_FieldViolation) *connect.Error {
+	err := connect.NewError(s.code, s.message)
+	err = withDetail(err, &errdetails.ErrorInfo{Reason: reasonName(s.reason), Domain: errorDomain})
+	if len(violations) > 0 {
+		err = withDetail(err, &errdetails.BadRequest{FieldViolations: violations})
+	}
+	return err
+}
+
+// withDetail adds a detail. Packing fails for no message of ours: they are all
+// valid UTF-8.
+func withDetail(err *connect.Error, message proto.Message) *connect.Error {
+	detail, packErr := connectproto.NewErrorDetail(message)
+	if packErr != nil {
+		return err.WithCause(packErr)
+	}
+	return err.WithDetail(detail)
+}
+
+// reasonName is the name of a reason in an ErrorInfo.
+func reasonName(reason userv1.Reason) string {
+	return strings.TrimPrefix(reason.String(), "REASON_")
+}
+
+// violationsOf is the violation that s is about, or none where no field is.
+func violationsOf(s status, field string) []*errdetails.BadRequest_FieldViolation {
+	if field == "" {
+		return nil
+	}
+	return []*errdetails.BadRequest_FieldViolation{{
+		Field: field, Description: strings.TrimPrefix(s.message, field+": "), Reason: reasonName(s.reason),
+	}}
+}
+
+// invalidStatus says what is wrong with a message in one line. Texts of rules
+// hold no values.
+func invalidStatus(invalid *protovalidate.ValidationError) status {
+	texts := make([]string, 0, len(invalid.Violations))
+	for _, violation := range invalid.Violations {
+		text := violation.Proto.GetMessage()
+		if field := fieldOf(violation.Proto); field != "" {
+			text = field + ": " + text
+		}
+		texts = append(texts, text)
+	}
+	return status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, strings.Join(texts, "; ")}
+}
+
+func fieldViolations(invalid *protovalidate.ValidationError) []*errdetails.BadRequest_FieldViolation {
+	violations := make([]*errdetails.BadRequest_FieldViolation, 0, len(invalid.Violations))
+	for _, violation := range invalid.Violations {
+		violations = append(violations, &errdetails.BadRequest_FieldViolation{
+			Field:       fieldOf(violation.Proto),
+			Description: violation.Proto.GetMessage(),
+			Reason:      violation.Proto.GetRuleId(),
+		})
+	}
+	return violations
+}
+
+// fieldOf names the field that a violation is about. A rule on a whole message,
+// which is one without a path, has an id that starts with the field it is about.
+func fieldOf(violation *validate.Violation) string {
+	path := protovalidate.FieldPathString(violation.GetField())
+	if len(violation.GetRule().GetElements()) > 0 {
+		return path
+	}
+	field, _, _ := strings.Cut(violation.GetRuleId(), ".")
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}
+
+// errorInterceptor turns every failure, panics too, into an error that callers
+// may see, and logs the cause of the internal ones.
+func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
+	return func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+			defer func() {
+				if cause := recover(); cause != nil {
+					logger.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure,
+						"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+					err = newError(internalStatus)
+				}
+			}()
+			err = next(ctx, spec, stream)
+			if err == nil {
+				return nil
+			}
+			wire := wireError(err)
+			if wire.Code() == connect.CodeInternal {
+				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
+			}
+			return wire
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	connectv1 "connectrpc.com/connect"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpchealth"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+// Limits of the listener. ReadTimeout and WriteTimeout of http.Server stay unset:
+// they would end long streams.
+const (
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 120 * time.Second
+	maxHeaderBytes = 64 << 10
+	pingAfter      = 30 * time.Second
+	pingTimeout    = 15 * time.Second
+	readyTimeout   = 2 * time.Second
+)
+
+func (s *Server) httpServer(handler http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.config.TLS != nil)
+	protocols.SetUnencryptedHTTP2(s.config.TLS == nil)
+	return &http.Server{
+		Handler:           handler,
+		Protocols:         protocols,
+		TLSConfig:         s.config.TLS,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          connectionLog(s.config.Logger),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: s.config.MaxConcurrentStreams,
+			SendPingTimeout:      pingAfter,
+			PingTimeout:          pingTimeout,
+		},
+	}
+}
+
+// routes is everything that the service's listener serves.
+func (s *Server) routes(rpc *connect.Server) http.Handler {
+	mux := http.NewServeMux()
+	compressors := compressors(s.config.MaxMessageBytes)
+	connecthttp.Mount(mux, rpc,
+		connecthttp.WithCodecs(codecs()...),
+		connecthttp.WithCompressors(compressors...),
+		connecthttp.WithCompressMinBytes(compressMinBytes),
+		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
+	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
+	s.mountProbes(mux)
+	handler := withController(streamProcedures(rpc), mux)
+	handler = refuseUnknownCompression(compressors, handler)
+	return allowOrigins(s.config.CORSOrigins, translateWebText(handler))
+}
+
+// Admin returns the handler of the admin listener: metrics, profiles and probes.
+// It is not for callers of the service.
+func (s *Server) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{}))
+	mountProfiles(mux)
+	s.mountProbes(mux)
+	return mux
+}
+
+// mountProbes serves /livez, which answers as long as the process does, and
+// /readyz, which answers 200 when the service can be called.
+func (s *Server) mountProbes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := s.ready(ctx); err != nil {
+			http.Error(w, statusOf(err).message, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+}
+
+// streamProcedures are the paths of the RPCs that send more than one message.
+func streamProcedures(rpc *connect.Server) map[string]bool {
+	paths := make(map[string]bool)
+	for spec := range rpc.Specs() {
+		if spec.StreamType&connect.StreamTypeServer != 0 {
+			paths[spec.Procedure] = true
+		}
+	}
+	return paths
+}
+
+// compressionHeaders name the compression of a request, by protocol: gRPC, streams
+// of Connect, and its unary calls.
+var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
+
+// refuseUnknownCompression gives the refusal of a compression that the server does
+// not know a reason, as all errors have. Connect refuses it before any interceptor
+// runs.
+func refuseUnknownCompression(compressors []connect.Compressor, next http.Handler) http.Handler {
+	known := map[string]bool{"": true, connect.CompressionNameIdentity: true}
+	for _, compressor := range compressors {
+		known[compressor.Name()] = true
+	}
+	refusal := connecthttp.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, header := range compressionHeaders {
+			if !known[r.Header.Get(header)] && refusal.IsSupported(r) {
+				// An error here is a connection that is gone.
+				_ = refusal.Write(w, r, newError(unknownCompression))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// healthChecker answers grpc.health.v1 for the server and its service.
+type healthChecker struct {
+	server *Server
+}
+
+func (h healthChecker) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && req.Service != userv1connect.UserServiceName {
+		return nil, connectv1.NewError(connectv1.CodeNotFound, nil)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if h.server.ready(ctx) != nil {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"context"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+const (
+	// maxImportRows is the most rows of one BatchCreateUsers stream.
+	maxImportRows = 100_000
+	// importChunk is the number of rows of an import that are committed together.
+	importChunk = 1_000
+	// maxListedFailures is the most failures that a response lists.
+	maxListedFailures = 1_000
+	// maxSummaryFailures is the most failures that the detail of an error lists.
+	// Over gRPC a detail is a trailer, and peers take 8 KiB of those.
+	maxSummaryFailures = 10
+)
+
+// importer stores the rows of one stream in order. It commits a chunk while the
+// next one is being received, and holds no more than these two.
+type importer struct {
+	store    store.Store
+	chunk    []row
+	chunks   chan []row
+	failed   chan struct{} // Closed when the store has failed.
+	finished chan error
+	response *userv1.BatchCreateUsersResponse
+	received int32
+}
+
+// row is one row of an import: a user, or why it cannot be one.
+type row struct {
+	index    int32
+	user     store.NewUser
+	rejected *status
+}
+
+// newImporter starts an importer. Whoever starts it must finish it.
+func newImporter(ctx context.Context, s store.Store) *importer {
+	i := &importer{
+		store:    s,
+		chunks:   make(chan []row),
+		failed:   make(chan struct{}),
+		finished: make(chan error, 1),
+		response: new(userv1.BatchCreateUsersResponse),
+	}
+	go func() { i.finished <- i.run(ctx) }()
+	return i
+}
+
+// add takes a user. It returns false when the store has failed.
+func (i *importer) add(user store.NewUser) bool { return i.take(row{user: user}) }
+
+// reject takes a row that is not a valid user. It returns false when the store
+// has failed.
+func (i *importer) reject(why status) bool { return i.take(row{rejected: &why}) }
+
+func (i *importer) take(r row) bool {
+	r.index = i.received
+	i.received++
+	i.chunk = append(i.chunk, r)
+	if len(i.chunk) < importChunk {
+		return true
+	}
+	return i.flush()
+}
+
+func (i *importer) flush() bool {
+	chunk := i.chunk
+	i.chunk = make([]row, 0, importChunk)
+	select {
+	case i.chunks <- chunk:
+		return true
+	case <-i.failed:
+		return false
+	}
+}
+
+// finish stores what is left and returns the store's error. The response is then
+// complete.
+func (i *importer) finish() error {
+	i.flush()
+	close(i.chunks)
+	return <-i.finished
+}
+
+func (i *importer) run(ctx context.Context) error {
+	for chunk := range i.chunks {
+		if err := i.commit(ctx, chunk); err != nil {
+			close(i.failed)
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *importer) commit(ctx context.Context, chunk []row) error {
+	users := make([]store.NewUser, 0, len(chunk))
+	for _, r := range chunk {
+		if r.rejected == nil {
+			users = append(users, r.user)
+		}
+	}
+	var outcomes []store.Created
+	if len(users) > 0 {
+		var err error
+		if outcomes, err = i.store.Import(ctx, users); err != nil {
+			return err
+		}
+	}
+	for _, r := range chunk {
+		if r.rejected != nil {
+			i.fail(r.index, *r.rejected)
+			continue
+		}
+		i.count(r.index, outcomes[0])
+		outcomes = outcomes[1:]
+	}
+	return nil
+}
+
+func (i *importer) count(index int32, outcome store.Created) {
+	if outcome.Err != nil {
+		i.fail(index, statusOf(outcome.Err))
+		return
+	}
+	i.response.SuccessCount++
+	i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)
+}
+
+func (i *importer) fail(index int32, why status) {
+	i.response.FailureCount++
+	if len(i.response.GetFailures()) < maxListedFailures {
+		i.response.Failures = append(i.response.Failures, &userv1.BatchCreateFailure{
+			Index: index, Reason: why.reason, Message: why.message,
+		})
+	}
+}
+
+// summary is the response without its long lists, for the detail of an error. The
+// rows that it counts are the first of the stream.
+func (i *importer) summary() *userv1.BatchCreateUsersResponse {
+	failures := i.response.GetFailures()
+	return &userv1.BatchCreateUsersResponse{
+		SuccessCount: i.response.GetSuccessCount(),
+		FailureCount: i.response.GetFailureCount(),
+		Failures:     failures[:min(len(failures), maxSummaryFailures)],
+	}
+}

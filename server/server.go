@@ -1,0 +1,162 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/grpcreflect/v2"
+	"connectrpc.com/validate"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
+)
+
+// Config says how a server runs. Only Store must be set.
+type Config struct {
+	// Store keeps the users. The server does not close it.
+	Store store.Store
+	// Logger takes the server's log. Default: discarded.
+	Logger *slog.Logger
+	// Registry takes the server's metrics. Default: one of its own.
+	Registry *prometheus.Registry
+	// Tracer makes a span of every call. Default: no tracing.
+	Tracer trace.TracerProvider
+	// TLS turns TLS on, with HTTP/2 and HTTP/1.1 by ALPN. Default: HTTP/2 with
+	// prior knowledge (h2c) and HTTP/1.1 in the clear.
+	TLS *tls.Config
+	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
+	MaxMessageBytes int
+	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
+	// Default: 100.
+	MaxConcurrentStreams int
+	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
+	CORSOrigins []string
+	// LoginResolution is the shortest time between two writes for logins of one
+	// user. Default: 1 minute. Negative: every login is written.
+	LoginResolution time.Duration
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	if c.MaxMessageBytes == 0 {
+		c.MaxMessageBytes = 16 << 20
+	}
+	if c.MaxConcurrentStreams == 0 {
+		c.MaxConcurrentStreams = 100
+	}
+	if c.LoginResolution == 0 {
+		c.LoginResolution = time.Minute
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Server serves user.v1.UserService.
+type Server struct {
+	config  Config
+	http    *http.Server
+	running context.Context // Ends when the server begins to stop.
+	drain   context.CancelFunc
+}
+
+// New returns a server. It serves nothing until Serve.
+func New(config Config) (*Server, error) {
+	s := &Server{config: config.withDefaults()}
+	s.running, s.drain = context.WithCancel(context.Background())
+	rpc, err := s.rpcServer()
+	if err != nil {
+		return nil, err
+	}
+	s.http = s.httpServer(s.routes(rpc))
+	return s, nil
+}
+
+// rpcServer is the Connect server: interceptors and handlers.
+func (s *Server) rpcServer() (*connect.Server, error) {
+	tokens, err := newPageTokens(s.config.Store.Identity().Secret)
+	if err != nil {
+		return nil, err
+	}
+	interceptors := []connect.ServerInterceptor{
+		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
+	}
+	if s.config.Tracer != nil {
+		traces, err := traceInterceptor(s.config.Tracer)
+		if err != nil {
+			return nil, fmt.Errorf("set up tracing: %w", err)
+		}
+		interceptors = append(interceptors, traces)
+	}
+	interceptors = append(interceptors,
+		errorInterceptor(s.config.Logger),
+		slowReaderInterceptor,
+		validate.NewServerInterceptor(validate.WithoutErrorDetails()))
+	rpc := connect.NewServer(interceptors...)
+	userv1connect.RegisterUserServiceHandler(rpc, &users{
+		store:           s.config.Store,
+		tokens:          tokens,
+		loginResolution: max(s.config.LoginResolution, 0),
+		now:             s.config.Now,
+		running:         s.running,
+	})
+	grpcreflect.Register(rpc)
+	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
+		return newError(unknownMethod)
+	})
+	return rpc, nil
+}
+
+// Handler returns the handler of the service's listener.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Serve serves on the listener until Shutdown, which makes it return nil.
+func (s *Server) Serve(listener net.Listener) error {
+	var err error
+	if s.config.TLS != nil {
+		err = s.http.ServeTLS(listener, "", "")
+	} else {
+		err = s.http.Serve(listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown stops the server: it is not ready any more, takes no connections, tells
+// its peers to go away, ends watches, and waits for the other calls. When ctx ends
+// first, the calls that are left are cut off and Shutdown returns the context's
+// error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// ready returns nil when the server can answer calls.
+func (s *Server) ready(ctx context.Context) error {
+	if s.running.Err() != nil {
+		return errDraining
+	}
+	return s.config.Store.Ping(ctx)
+}

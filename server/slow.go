@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+const (
+	// sendTimeout is how long a message of a stream may wait for its reader.
+	sendTimeout = 30 * time.Second
+	// sendTimeoutRenewal is how often the deadline of a stream is moved. Moving it
+	// costs more than a message.
+	sendTimeoutRenewal = 5 * time.Second
+)
+
+type controllerKey struct{}
+
+// withController lets slowReaderInterceptor reach the connection of a stream.
+func withController(streams map[string]bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if streams[r.URL.Path] {
+			r = r.WithContext(context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w)))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// slowReaderInterceptor ends streams whose reader has stopped to read, so that
+// nobody can hold memory and goroutines for ever.
+func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController)
+		if !ok {
+			return next(ctx, spec, stream)
+		}
+		return next(ctx, spec, &readStream{ServerStream: stream, controller: controller})
+	}
+}
+
+// readStream is a stream whose messages must be read in time.
+type readStream struct {
+	connect.ServerStream
+	controller *http.ResponseController
+	renewed    time.Time
+}
+
+func (s *readStream) Send(msg any) error {
+	start := time.Now()
+	if start.Sub(s.renewed) >= sendTimeoutRenewal {
+		// A connection without deadlines is closed by its server instead.
+		_ = s.controller.SetWriteDeadline(start.Add(sendTimeout))
+		s.renewed = start
+	}
+	err := s.ServerStream.Send(msg)
+	if err != nil && time.Since(s.renewed) >= sendTimeout {
+		return errSlowConsumer
+	}
+	return err
+}

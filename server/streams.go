@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
+)
+
+const (
+	// pageTokenTrailer is the trailer of ListUsers that carries the next token.
+	pageTokenTrailer = "Next-Page-Token"
+	// listAllPage is the number of users that ListUsers reads at a time when it
+	// streams them all.
+	listAllPage = 500
+	// updateGroup is the most updates of a stream that are applied in one commit.
+	updateGroup = 256
+)
+
+// listUsers is the name that page tokens of ListUsers are bound to.
+const listUsers = "list"
+
+func (u *users) ListUsers(ctx context.Context, req *userv1.ListUsersRequest, stream userv1connect.UserServiceListUsersServerStream) error {
+	if req.GetAll() {
+		return u.listAll(ctx, req.GetPageToken(), stream)
+	}
+	found, next, err := u.page(ctx, store.Query{}, listUsers, req.GetPageToken(), req.GetPageSize())
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		call, _ := connect.CallInfoForServerContext(ctx)
+		call.ResponseTrailer().Set(pageTokenTrailer, next)
+	}
+	return sendUsers(stream, found)
+}
+
+// listAll reads page by page, so that neither memory nor a read transaction grows
+// with the number of users.
+func (u *users) listAll(ctx context.Context, token string, stream userv1connect.UserServiceListUsersServerStream) error {
+	after, err := u.tokens.open(token, listUsers)
+	if err != nil {
+		return err
+	}
+	for {
+		found, err := u.store.List(ctx, store.Query{After: after, Limit: listAllPage})
+		if err != nil {
+			return err
+		}
+		if err := sendUsers(stream, found); err != nil {
+			return err
+		}
+		if len(found) < listAllPage {
+			return nil
+		}
+		after = found[len(found)-1].Position()
+	}
+}
+
+func sendUsers(stream userv1connect.UserServiceListUsersServerStream, found []store.User) error {
+	for _, user := range found {
+		if err := stream.Send(toProto(user)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *users) BatchCreateUsers(ctx context.Context, stream userv1connect.UserServiceBatchCreateUsersServerStream) (*userv1.BatchCreateUsersResponse, error) {
+	imported := newImporter(ctx, u.store)
+	err := receiveRows(stream, imported)
+	if storeErr := imported.finish(); storeErr != nil {
+		err = storeErr
+	}
+	if err != nil {
+		return nil, withDetail(wireError(err), imported.summary())
+	}
+	return imported.response, nil
+}
+
+// receiveRows hands the rows of a stream to an importer, until the stream ends or
+// the importer has failed, which it says when it finishes.
+func receiveRows(stream userv1connect.UserServiceBatchCreateUsersServerStream, imported *importer) error {
+	for rows, running := 0, true; running; rows++ {
+		req, err := stream.Receive()
+		invalid := invalidMessage(err)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && invalid == nil:
+			return err
+		case rows == maxImportRows:
+			return errTooManyRows
+		case invalid != nil:
+			running = imported.reject(invalidStatus(invalid))
+		default:
+			running = imported.add(newUser(req))
+		}
+	}
+	return nil
+}
+
+// invalidMessage is what validation has against a message that was received, or
+// nil. The stream can go on after it.
+func invalidMessage(err error) *protovalidate.ValidationError {
+	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
+		return invalid
+	}
+	return nil
+}
+
+// received is one message of an update stream: an update, or what is wrong with
+// it.
+type received struct {
+	update  store.Update
+	invalid *protovalidate.ValidationError
+}
+
+func (u *users) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting := make(chan received, updateGroup)
+	ended := make(chan error, 1)
+	go func() { // Ends with the stream, at the latest when this method has returned.
+		defer close(waiting)
+		ended <- receiveUpdates(ctx, stream, waiting)
+	}()
+	for first := range waiting {
+		group := gather(first, waiting)
+		if err := u.applyGroup(ctx, stream, group); err != nil {
+			return err
+		}
+	}
+	return <-ended
+}
+
+// receiveUpdates hands on the updates of a stream until it ends.
+func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, waiting chan<- received) error {
+	for {
+		req, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		next := received{invalid: invalidMessage(err)}
+		if next.invalid == nil {
+			if err != nil {
+				return err
+			}
+			next.update = toUpdate(req)
+		}
+		select {
+		case waiting <- next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// gather returns first and what else is waiting, up to a group. It does not wait.
+func gather(first received, waiting <-chan received) []received {
+	group := []received{first}
+	for len(group) < updateGroup {
+		select {
+		case next, ok := <-waiting:
+			if !ok {
+				return group
+			}
+			group = append(group, next)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// applyGroup applies a group in one commit and answers each of its messages.
+func (u *users) applyGroup(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, group []received) error {
+	var updates []store.Update
+	for _, message := range group {
+		if message.invalid == nil {
+			updates = append(updates, message.update)
+		}
+	}
+	var outcomes []store.Updated
+	if len(updates) > 0 {
+		var err error
+		if outcomes, err = u.store.UpdateMany(ctx, updates); err != nil {
+			return err
+		}
+	}
+	for _, message := range group {
+		var answer *userv1.UserUpdateResponse
+		if message.invalid != nil {
+			answer = refusedUpdate(invalidStatus(message.invalid))
+		} else {
+			answer, outcomes = updateAnswer(outcomes[0]), outcomes[1:]
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {
+	if outcome.Err != nil {
+		return refusedUpdate(statusOf(outcome.Err))
+	}
+	return &userv1.UserUpdateResponse{Success: true, UpdatedUser: toProto(outcome.User)}
+}
+
+func refusedUpdate(s status) *userv1.UserUpdateResponse {
+	return &userv1.UserUpdateResponse{ErrorMessage: &s.message, Reason: s.reason}
+}

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
+)
+
+const (
+	// watchBatch is the most changes that one message of WatchUsers covers.
+	watchBatch = 500
+	// watchInterval is the longest time between two messages.
+	watchInterval = 10 * time.Second
+)
+
+func (u *users) WatchUsers(ctx context.Context, req *userv1.WatchUsersRequest, stream userv1connect.UserServiceWatchUsersServerStream) error {
+	cursor := store.Cursor(req.GetCursor())
+	if cursor == "" {
+		head, err := u.store.Head(ctx)
+		if err != nil {
+			return err
+		}
+		cursor = head
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(u.running, func() { cancel(errDraining) })
+	defer stop()
+	for first := true; ; first = false {
+		events, next, err := u.events(ctx, cursor)
+		if err != nil {
+			return causeOf(ctx, err)
+		}
+		cursor = next
+		if len(events) > 0 || first {
+			if err := stream.Send(&userv1.WatchUsersResponse{Events: events, Cursor: string(cursor)}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := u.awaitChange(ctx, cursor, stream); err != nil {
+			return causeOf(ctx, err)
+		}
+	}
+}
+
+// awaitChange returns when there may be changes after cursor, and sends a message
+// whenever the interval has passed without any.
+func (u *users) awaitChange(ctx context.Context, cursor store.Cursor, stream userv1connect.UserServiceWatchUsersServerStream) error {
+	for {
+		wait, cancel := context.WithTimeout(ctx, watchInterval)
+		err := u.store.Wait(wait, cursor)
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err := stream.Send(&userv1.WatchUsersResponse{Cursor: string(cursor)}); err != nil {
+			return err
+		}
+	}
+}
+
+// causeOf is why ctx ended, where it has, else err.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// events returns what the changes after a cursor mean for the users, each at most
+// once, and the cursor after them.
+func (u *users) events(ctx context.Context, after store.Cursor) ([]*userv1.UserEvent, store.Cursor, error) {
+	changes, next, err := u.store.Changes(ctx, after, watchBatch)
+	if err != nil || len(changes) == 0 {
+		return nil, next, err
+	}
+	changes = lastOfEach(changes)
+	current, err := u.store.GetMany(ctx, upsertedIDs(changes))
+	if err != nil {
+		return nil, "", err
+	}
+	events := make([]*userv1.UserEvent, 0, len(changes))
+	for _, change := range changes {
+		if change.Kind == store.Deleted {
+			events = append(events, deletedEvent(change))
+		} else if len(current) > 0 && current[0].ID == change.UserID {
+			events = append(events, upsertedEvent(current[0]))
+			current = current[1:]
+		} // Else the user is gone, and a later change says so.
+	}
+	return events, next, nil
+}
+
+// lastOfEach returns the last change of each user, in order.
+func lastOfEach(changes []store.Change) []store.Change {
+	last := make(map[string]int64, len(changes))
+	for _, change := range changes {
+		last[change.UserID] = change.Version
+	}
+	kept := changes[:0]
+	for _, change := range changes {
+		if last[change.UserID] == change.Version {
+			kept = append(kept, change)
+		}
+	}
+	return kept
+}
+
+func upsertedIDs(changes []store.Change) []string {
+	ids := make([]string, 0, len(changes))
+	for _, change := range changes {
+		if change.Kind == store.Upserted {
+			ids = append(ids, change.UserID)
+		}
+	}
+	return ids
+}
+
+func upsertedEvent(user store.User) *userv1.UserEvent {
+	return &userv1.UserEvent{Event: &userv1.UserEvent_Upserted{Upserted: toProto(user)}}
+}
+
+func deletedEvent(change store.Change) *userv1.UserEvent {
+	return &userv1.UserEvent{Event: &userv1.UserEvent_Deleted{
+		Deleted: &userv1.DeletedUser{UserId: change.UserID, Version: change.Version},
+	}}
+}

@@ -80,8 +80,11 @@ type Config struct {
 
 // broken switches parts of the protocol off, to show that the tests notice.
 type broken struct {
-	anyLease, noFloor, noTrust, noRelay bool
-	committed                           func() // Called between a commit and its apply.
+	anyLease  bool // A fill takes every slot.
+	noFloor   bool
+	noTrust   bool   // What was heard once is trusted for ever.
+	noRelay   bool   // Trust is a connection.
+	committed func() // Called between a commit and its apply.
 }
 
 func (c Config) withDefaults() Config {
@@ -163,6 +166,9 @@ func New(s store.Store, config Config) (*Cache, error) {
 		beatNow: make(chan struct{}, 1), relayNow: make(chan struct{}, 1),
 	}
 	c.floors.off = config.broken.noFloor
+	if config.broken.noRelay {
+		c.samples.covers = func(_, _ store.Cursor) bool { return true }
+	}
 	c.flights.byKey = make(map[key]*flight)
 	ttl := lifetimes{value: config.TTL, tombstone: min(tombstoneTTL, config.TTL), lease: leaseTTL}
 	if config.Redis == "" {
@@ -173,6 +179,7 @@ func New(s store.Store, config Config) (*Cache, error) {
 			return nil, err
 		}
 		r.onLost = c.lost
+		r.broken = config.broken
 		c.backend = r
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

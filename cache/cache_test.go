@@ -39,6 +39,7 @@ func warm(t testing.TB, c *Cache, id string, version int64) {
 		if time.Now().After(deadline) {
 			t.Fatal("the near cache never has it")
 		}
+		_, _ = c.backend.read(t.Context(), []key{userKey(id)})
 	}
 }
 

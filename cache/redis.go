@@ -38,6 +38,7 @@ type redis struct {
 	entries int
 	ttl     lifetimes
 	onLost  func(reason string) // Called when Redis is not used any more.
+	broken  broken
 
 	client atomic.Pointer[rueidis.Client]
 	up     atomic.Bool
@@ -107,7 +108,7 @@ func (r *redis) heard(bucket int, c *connection, mark store.Cursor) {
 
 // lost ends the use of Redis.
 func (r *redis) lost(reason string) {
-	if !r.up.CompareAndSwap(true, false) {
+	if r.broken.noTrust || !r.up.CompareAndSwap(true, false) {
 		return
 	}
 	for i := range r.views {
@@ -280,8 +281,12 @@ func (r *redis) acquire(ctx context.Context, claims []claim) ([]bool, error) {
 
 func (r *redis) fill(ctx context.Context, fills []fill) (int, error) {
 	calls := make([]invocation, len(fills))
+	script := fillScript
+	if r.broken.anyLease {
+		script = fillAnyScript
+	}
 	for i, f := range fills {
-		calls[i] = invocation{fillScript, []string{r.keys.name(f.key)}, []string{
+		calls[i] = invocation{script, []string{r.keys.name(f.key)}, []string{
 			newSlot(lease, 0, []byte(f.token)).raw, f.slot.raw, milliseconds(int64(r.ttl.of(f.slot.kind))),
 		}}
 	}

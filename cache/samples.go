@@ -36,9 +36,6 @@ func (s *samples) add(at int64, cursor store.Cursor) {
 // covers, or 0. A data set with this watermark has every change that was committed
 // before that time.
 func (s *samples) contained(mark store.Cursor, since int64) int64 {
-	if mark == "" {
-		return 0
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range samplesKept {

@@ -82,9 +82,9 @@ type Config struct {
 type broken struct {
 	anyLease  bool // A fill takes every slot.
 	noFloor   bool
-	noTrust   bool   // What was heard once is trusted for ever.
-	noRelay   bool   // Trust is a connection.
-	committed func() // Called between a commit and its apply.
+	noTrust   bool           // What was heard once is trusted for ever.
+	noRelay   bool           // Trust is a connection.
+	committed func([]change) // Called between a commit and its apply.
 }
 
 func (c Config) withDefaults() Config {

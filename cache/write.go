@@ -85,7 +85,7 @@ func (c *Cache) wrote(changes ...change) {
 		return
 	}
 	if c.config.broken.committed != nil {
-		c.config.broken.committed()
+		c.config.broken.committed(changes)
 	}
 	for _, change := range changes {
 		c.floors.raise(change.key, change.version)

@@ -19,7 +19,7 @@ func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{}
 	for i := range c.Nodes {
-		c.Nodes[i] = startTCP(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+		c.Nodes[i] = StartTCP(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
 			"--cluster-port", freePort(t))
 		first, last := i*slots/len(c.Nodes), (i+1)*slots/len(c.Nodes)-1
 		c.Nodes[i].Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(first), fmt.Sprint(last))

@@ -11,8 +11,7 @@ import (
 // direction, or of both, without closing anything.
 type Proxy struct {
 	listener net.Listener
-	network  string
-	target   string
+	target   atomic.Pointer[Redis]
 	loseUp   atomic.Bool
 	loseDown atomic.Bool
 
@@ -29,7 +28,8 @@ func StartProxy(t testing.TB, r *Redis) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: listener, network: r.network, target: r.address, connections: map[net.Conn]bool{}}
+	p := &Proxy{listener: listener, connections: map[net.Conn]bool{}}
+	p.target.Store(r)
 	p.wait.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -43,6 +43,13 @@ func (p *Proxy) LoseRequests(lose bool) { p.loseUp.Store(lose) }
 
 // LoseAnswers drops, or passes again, what the server sends.
 func (p *Proxy) LoseAnswers(lose bool) { p.loseDown.Store(lose) }
+
+// Turn leads new connections to another server, and cuts the old ones off: as an
+// address does that moves to a promoted replica.
+func (p *Proxy) Turn(to *Redis) {
+	p.target.Store(to)
+	p.Cut()
+}
 
 // Cut closes all connections; new ones are accepted.
 func (p *Proxy) Cut() {
@@ -59,7 +66,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial(p.network, p.target)
+		server, err := net.Dial(p.target.Load().network, p.target.Load().address)
 		if err != nil || !p.track(client, server) {
 			client.Close()
 			continue

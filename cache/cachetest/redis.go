@@ -85,8 +85,8 @@ func Start(t testing.TB, settings ...string) *Redis {
 	return r
 }
 
-// startTCP runs a server on a free port of 127.0.0.1.
-func startTCP(t testing.TB, settings ...string) *Redis {
+// StartTCP is Start on a free port of 127.0.0.1 instead of a socket.
+func StartTCP(t testing.TB, settings ...string) *Redis {
 	t.Helper()
 	r := newRedis(t, Binary(t, "redis-server"))
 	r.network, r.address = "tcp", freeAddress(t)

@@ -19,9 +19,8 @@ type Sentinel struct {
 // StartSentinel runs the three processes and returns when the replica follows.
 func StartSentinel(t testing.TB) *Sentinel {
 	t.Helper()
-	primary := startTCP(t)
-	replica := startTCP(t, "--replicaof", "127.0.0.1 "+primary.Port(), "--repl-diskless-sync-delay", "0")
-	primary.Set("repl-diskless-sync-delay", "0")
+	primary := StartTCP(t)
+	replica := StartReplica(t, primary)
 	sentinel := newRedis(t, Binary(t, "redis-sentinel"))
 	sentinel.network, sentinel.address = "tcp", freeAddress(t)
 	file := filepath.Join(sentinel.dir, "sentinel.conf")
@@ -38,13 +37,22 @@ sentinel failover-timeout users 3000
 	sentinel.args = []string{file}
 	sentinel.Up()
 	s := &Sentinel{Primary: primary, Replica: replica, sentinel: sentinel}
-	await(t, "the replica follows", func() bool {
-		return strings.Contains(text(replica, "INFO", "replication"), "master_link_status:up")
-	})
 	await(t, "the Sentinel knows the replica", func() bool {
 		return strings.Contains(text(sentinel, "INFO", "sentinel"), "slaves=1")
 	})
 	return s
+}
+
+// StartReplica runs a replica of a server that StartTCP runs, and returns when it
+// follows.
+func StartReplica(t testing.TB, primary *Redis) *Redis {
+	t.Helper()
+	primary.Set("repl-diskless-sync-delay", "0")
+	replica := StartTCP(t, "--replicaof", "127.0.0.1 "+primary.Port())
+	await(t, "the replica follows", func() bool {
+		return strings.Contains(text(replica, "INFO", "replication"), "master_link_status:up")
+	})
+	return replica
 }
 
 // URL is how a client names the set.

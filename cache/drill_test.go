@@ -23,7 +23,7 @@ type drill struct {
 	store   *sqlite.Store
 	primary *cachetest.Redis
 	proxy   *cachetest.Proxy
-	broken  string
+	load    peerSettings // What is the same for all peers.
 	peers   []*peerProcess
 	started uint16
 	healed  []healing
@@ -45,13 +45,10 @@ type peerProcess struct {
 	history string
 }
 
-// drillUsers are few, so that many reads are of users that have just changed.
-const drillUsers = 200
-
 // newDrill starts the peers.
-func newDrill(t testing.TB, broken string, peers int) *drill {
+func newDrill(t testing.TB, load peerSettings, peers int) *drill {
 	t.Helper()
-	d := &drill{t: t, dir: t.TempDir(), primary: cachetest.StartTCP(t), broken: broken}
+	d := &drill{t: t, dir: t.TempDir(), primary: cachetest.StartTCP(t), load: load}
 	d.proxy = cachetest.StartProxy(t, d.primary)
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: d.database()})
 	if err != nil {
@@ -59,11 +56,13 @@ func newDrill(t testing.TB, broken string, peers int) *drill {
 	}
 	t.Cleanup(func() { s.Close() })
 	d.store = s
-	for i := range uint32(drillUsers) {
-		id := userID(i)
-		if _, err := s.Create(t.Context(), store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "one"}); err != nil {
-			t.Fatal(err)
-		}
+	users := make([]store.NewUser, load.Users)
+	for i := range users {
+		id := userID(uint32(i))
+		users[i] = store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "one"}
+	}
+	if _, err := s.Import(t.Context(), users); err != nil {
+		t.Fatal(err)
 	}
 	for range peers {
 		d.peers = append(d.peers, d.startPeer())
@@ -77,10 +76,10 @@ func (d *drill) startPeer() *peerProcess {
 	d.t.Helper()
 	d.started++
 	p := &peerProcess{server: d.started, history: filepath.Join(d.dir, fmt.Sprintf("history-%d", d.started))}
-	settings, err := json.Marshal(peerSettings{
-		Server: p.server, Redis: d.proxy.URL(), Database: d.database(), History: p.history,
-		Clients: 8, Users: drillUsers, Broken: d.broken,
-	})
+	load := d.load
+	load.Server, load.Redis, load.Database, load.History = p.server, d.proxy.URL(), d.database(), p.history
+	load.Clients = max(load.Clients, 8)
+	settings, err := json.Marshal(load)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -172,7 +171,7 @@ func (d *drill) finish() []cachetest.Op {
 		}
 	}
 	var ops []cachetest.Op
-	for i := range uint32(drillUsers) {
+	for i := range uint32(d.load.Users) {
 		ops = append(ops, cachetest.Op{Kind: cachetest.Create, User: i, Version: 1, Start: 1, End: 2})
 	}
 	for server := uint16(1); server <= d.started; server++ {

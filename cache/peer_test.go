@@ -34,8 +34,13 @@ type peerSettings struct {
 	Database string // Path of the SQLite file.
 	History  string // Path of the file to write operations to.
 	Clients  int
-	Users    int    // Common users, numbered from 0.
-	Broken   string // Part of the protocol to switch off.
+	Users    int           // Common users, numbered from 0.
+	Updates  float64       // Share of what clients do.
+	NoCache  float64       // Share of what clients do.
+	Slow     float64       // Share of the reads of the store that are slow to return.
+	SlowFor  time.Duration // How slow, at most.
+	Relay    time.Duration // How slow the change log is to read.
+	Broken   string        // Part of the protocol to switch off.
 }
 
 // What the test tells a peer, a line each. At the end of its input a peer ends.
@@ -50,11 +55,11 @@ const (
 const (
 	peerTick     = 2 * time.Millisecond
 	peerBurst    = 2
-	shareNoCache = 0.02
-	shareUpdate  = 0.01
+	shareNoCache = 0.02  // Where the test says nothing else.
+	shareUpdate  = 0.01  // Where the test says nothing else.
 	shareFleet   = 0.002 // A user that is created, changed and deleted.
 	shareMinimum = 0.05  // Reads that ask for the version that the client has seen.
-	shareSlow    = 0.05  // Reads of the store that are slow to return.
+	shareSlow    = 0.05  // Where the test says nothing else.
 )
 
 // now is a clock that all processes on this machine share, in nanoseconds.
@@ -67,7 +72,7 @@ func now() int64 {
 func userID(number uint32) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", number) }
 
 func userNumber(id string) uint32 {
-	n, _ := strconv.ParseUint(id[len(id)-12:], 10, 32)
+	n, _ := strconv.ParseUint(id[max(0, len(id)-12):], 10, 32)
 	return uint32(n)
 }
 
@@ -107,14 +112,22 @@ func (r *recorder) WithAttrs([]slog.Attr) slog.Handler       { return r }
 func (r *recorder) WithGroup(string) slog.Handler            { return r }
 
 // slowStore is slow to return some of what it has read.
-type slowStore struct{ store.Store }
+type slowStore struct {
+	store.Store
+	settings peerSettings
+}
 
 func (s slowStore) Get(ctx context.Context, id string) (store.User, error) {
 	u, err := s.Store.Get(ctx, id)
-	if rand.Float64() < shareSlow {
-		time.Sleep(rand.N(20 * time.Millisecond)) // What a slow network does.
+	if rand.Float64() < s.settings.Slow {
+		time.Sleep(rand.N(s.settings.SlowFor)) // What a slow network does.
 	}
 	return u, err
+}
+
+func (s slowStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	time.Sleep(s.settings.Relay)
+	return s.Store.Changes(context.WithoutCancel(ctx), after, limit)
 }
 
 // process is a peer at work.
@@ -153,7 +166,7 @@ func runPeer(text string) error {
 	case "relay":
 		config.broken.noRelay = true
 	}
-	if p.cache, err = New(slowStore{s}, config); err != nil {
+	if p.cache, err = New(slowStore{s, settings}, config); err != nil {
 		return err
 	}
 	return p.serve()
@@ -198,11 +211,12 @@ func (p *process) serve() error {
 // committed kills the process between commit and apply where it was told to, and
 // leaves word of the commit.
 func (p *process) committed(changes []change) {
-	if !p.dying.Load() || len(changes) != 1 || changes[0].raw == "" || changes[0].raw[0] != found {
+	user := userNumber(changes[0].key.name)
+	if !p.dying.Load() || len(changes) != 1 || user >= uint32(p.settings.Users) { // Only this server reads the others.
 		return
 	}
 	p.recorder.record(cachetest.Op{
-		Kind: cachetest.Update, User: userNumber(changes[0].key.name), Version: changes[0].version,
+		Kind: cachetest.Update, User: user, Version: changes[0].version,
 		Start: now() - int64(startBefore), End: now(),
 	})
 	p.recorder.flush()
@@ -234,13 +248,13 @@ func (p *process) client(ctx context.Context, number uint16) {
 func (p *process) act(client uint16, seen map[uint32]int64) {
 	user := uint32(rand.ExpFloat64()*float64(p.settings.Users)/4) % uint32(p.settings.Users)
 	switch dice := rand.Float64(); {
-	case dice < shareNoCache:
+	case dice < p.settings.NoCache:
 		p.read(client, user, Read{NoCache: true})
-	case dice < shareNoCache+shareUpdate:
+	case dice < p.settings.NoCache+p.settings.Updates:
 		p.update(client, user)
-	case dice < shareNoCache+shareUpdate+shareFleet:
+	case dice < p.settings.NoCache+p.settings.Updates+shareFleet:
 		p.fleet(client)
-	case dice < shareNoCache+shareUpdate+shareFleet+shareMinimum:
+	case dice < p.settings.NoCache+p.settings.Updates+shareFleet+shareMinimum:
 		seen[user] = p.read(client, user, Read{MinVersion: seen[user]})
 	default:
 		seen[user] = max(seen[user], p.read(client, user, Read{}))

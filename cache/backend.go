@@ -22,8 +22,8 @@ type backend interface {
 	// tombstones into the near cache. A value that it cannot vouch for is elsewhere.
 	read(ctx context.Context, keys []key) ([]reading, error)
 
-	// await is read, but where a key holds a lease it waits until that has changed
-	// or the context ends.
+	// await is read, but where a key holds a lease it waits until that has changed,
+	// for busyWait at most.
 	await(ctx context.Context, keys []key) ([]reading, error)
 
 	// acquire puts a lease into each slot that is empty, corrupt, or still as raw

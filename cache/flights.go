@@ -86,7 +86,7 @@ func (c *Cache) fly(own []*flight) {
 			rest, busy = c.acquire(ctx, claims, rest, busy)
 		}
 		c.home(rest)
-		rest = c.awaitOthers(ctx, busy)
+		rest = c.awaitOthers(busy)
 	}
 	c.home(rest)
 }
@@ -176,13 +176,13 @@ func (c *Cache) acquire(ctx context.Context, claims []claim, rest, busy []*fligh
 }
 
 // awaitOthers lands what others fill within busyWait, and returns the rest.
-func (c *Cache) awaitOthers(ctx context.Context, busy []*flight) []*flight {
+func (c *Cache) awaitOthers(busy []*flight) []*flight {
 	if len(busy) == 0 {
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, busyWait)
+	ctx, cancel := context.WithTimeout(c.ctx, backendBudget)
 	defer cancel()
-	rest, still, _ := c.fromBackend(bounded, busy, c.backend.await)
+	rest, still, _ := c.fromBackend(ctx, busy, c.backend.await)
 	return append(rest, still...)
 }
 

@@ -9,8 +9,9 @@ import (
 const floorShards = 16
 
 // floors remembers the highest version of each key that this server has shown or
-// written, for X at least and 2 X at most: longer is not needed, because what is
-// trusted then contains all that was committed before.
+// written, for X and a half at least and 3 X at most. X would do, because what is
+// trusted then contains all that was committed before; the half lets a hit raise a
+// floor only now and then.
 type floors struct {
 	seed   maphash.Seed
 	shards [floorShards]floorShard
@@ -54,7 +55,7 @@ func (f *floors) of(k key) int64 {
 	return floor
 }
 
-// turn forgets what was raised before the last turn. It is called every X.
+// turn forgets what was raised before the last turn. It is called every X and a half.
 func (f *floors) turn() {
 	for i := range f.shards {
 		s := &f.shards[i]

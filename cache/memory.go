@@ -76,6 +76,8 @@ func (m *memory) live(h *held) *held {
 }
 
 func (m *memory) await(ctx context.Context, keys []key) ([]reading, error) {
+	enough := time.NewTimer(busyWait)
+	defer enough.Stop()
 	for _, k := range keys {
 		changed := m.watch(k)
 		if m.live(m.slots.get(k)).kind != lease {
@@ -83,7 +85,8 @@ func (m *memory) await(ctx context.Context, keys []key) ([]reading, error) {
 		}
 		select {
 		case <-changed:
-		case <-ctx.Done():
+		case <-enough.C:
+			return m.read(ctx, keys)
 		}
 	}
 	return m.read(ctx, keys)

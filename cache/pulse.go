@@ -78,7 +78,7 @@ func (c *Cache) pulseLoop() {
 			}
 			c.logState(nil)
 		}
-		if now := c.clock(); now-turned >= int64(c.config.Staleness) {
+		if now := c.clock(); now-turned >= int64(c.config.Staleness)*3/2 {
 			turned = now
 			c.floors.turn()
 		}

@@ -228,7 +228,7 @@ func (c *Cache) LookupByEmail(ctx context.Context, email string, read Read) (Ent
 func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read) (Entry, bool, error) {
 	h, fresh := c.backend.near(k)
 	if h == nil && fresh != 0 && c.backend.ready() {
-		bounded, cancel := context.WithTimeout(ctx, backendBudget)
+		bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
 		defer cancel()
 		if slots, err := c.backend.read(bounded, []key{k}); err == nil {
 			h = slots[0].held
@@ -252,7 +252,7 @@ func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read
 func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Read) (Entry, error) {
 	token := ""
 	if !read.NoCache {
-		token = c.leaseEmail(ctx, k)
+		token = c.leaseEmail(k)
 	}
 	select {
 	case c.room <- struct{}{}:
@@ -277,7 +277,7 @@ func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Rea
 
 // leaseEmail takes the lease of an email, over whatever id is there, and returns
 // its token, or "".
-func (c *Cache) leaseEmail(ctx context.Context, k key) string {
+func (c *Cache) leaseEmail(k key) string {
 	if _, fresh := c.backend.near(k); fresh == 0 || !c.backend.ready() {
 		return ""
 	}
@@ -285,7 +285,7 @@ func (c *Cache) leaseEmail(ctx context.Context, k key) string {
 	if err != nil {
 		return ""
 	}
-	bounded, cancel := context.WithTimeout(ctx, backendBudget)
+	bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
 	defer cancel()
 	slots, err := c.backend.read(bounded, []key{k})
 	if err != nil || slots[0].kind == lease {

@@ -236,7 +236,7 @@ func (r *redis) attribute(k key, s slot) reading {
 func (r *redis) await(ctx context.Context, keys []key) ([]reading, error) {
 	return within(ctx, r, func(client rueidis.Client) ([]reading, error) {
 		changed := make([]<-chan struct{}, len(keys))
-		for i, k := range keys {
+		for i, k := range keys { // Before the slots are read, which may change at once.
 			if v := r.views[r.keys.bucket(k)].Load(); v != nil {
 				changed[i] = v.connection.watch(k)
 			}
@@ -245,6 +245,8 @@ func (r *redis) await(ctx context.Context, keys []key) ([]reading, error) {
 		if err != nil {
 			return nil, err
 		}
+		enough := time.NewTimer(busyWait)
+		defer enough.Stop()
 		waited := false
 		for i, s := range slots {
 			if s.kind != lease || changed[i] == nil {
@@ -253,7 +255,7 @@ func (r *redis) await(ctx context.Context, keys []key) ([]reading, error) {
 			select {
 			case <-changed[i]:
 				waited = true
-			case <-ctx.Done():
+			case <-enough.C:
 				return slots, nil
 			}
 		}

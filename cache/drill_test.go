@@ -13,14 +13,13 @@ import (
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
-	"github.com/example/userd/store/sqlite"
 )
 
 // drill is a run of peers over one store and one Redis, while faults happen.
 type drill struct {
 	t       testing.TB
 	dir     string
-	store   *sqlite.Store
+	store   store.Store
 	primary *cachetest.Redis
 	proxy   *cachetest.Proxy
 	load    peerSettings // What is the same for all peers.
@@ -50,7 +49,10 @@ func newDrill(t testing.TB, load peerSettings, peers int) *drill {
 	t.Helper()
 	d := &drill{t: t, dir: t.TempDir(), primary: cachetest.StartTCP(t), load: load}
 	d.proxy = cachetest.StartProxy(t, d.primary)
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: d.database()})
+	if d.load.Database == "" {
+		d.load.Database = filepath.Join(d.dir, "userd.db")
+	}
+	s, err := openStore(t.Context(), d.load.Database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,14 +72,12 @@ func newDrill(t testing.TB, load peerSettings, peers int) *drill {
 	return d
 }
 
-func (d *drill) database() string { return filepath.Join(d.dir, "userd.db") }
-
 func (d *drill) startPeer() *peerProcess {
 	d.t.Helper()
 	d.started++
 	p := &peerProcess{server: d.started, history: filepath.Join(d.dir, fmt.Sprintf("history-%d", d.started))}
 	load := d.load
-	load.Server, load.Redis, load.Database, load.History = p.server, d.proxy.URL(), d.database(), p.history
+	load.Server, load.Redis, load.History = p.server, d.proxy.URL(), p.history
 	load.Clients = max(load.Clients, 8)
 	settings, err := json.Marshal(load)
 	if err != nil {

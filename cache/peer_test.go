@@ -31,7 +31,7 @@ const peerVariable = "USERD_CACHE_TEST_PEER"
 type peerSettings struct {
 	Server   uint16
 	Redis    string
-	Database string // Path of the SQLite file.
+	Database string // As openStore takes it.
 	History  string // Path of the file to write operations to.
 	Clients  int
 	Users    int           // Common users, numbered from 0.
@@ -130,6 +130,11 @@ func (s slowStore) Changes(ctx context.Context, after store.Cursor, limit int) (
 	return s.Store.Changes(context.WithoutCancel(ctx), after, limit)
 }
 
+// openStore opens the store of a drill: the path of a SQLite file.
+func openStore(ctx context.Context, database string) (store.Store, error) {
+	return sqlite.Open(ctx, sqlite.Config{Path: database})
+}
+
 // process is a peer at work.
 type process struct {
 	settings peerSettings
@@ -148,7 +153,7 @@ func runPeer(text string) error {
 	if err != nil {
 		return err
 	}
-	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: settings.Database})
+	s, err := openStore(context.Background(), settings.Database)
 	if err != nil {
 		return err
 	}

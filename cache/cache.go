@@ -147,8 +147,8 @@ type Cache struct {
 	closed   error
 	beatNow  chan struct{}
 	relayNow chan struct{}
-	trusted  bool // Of the pulse alone: what was logged last.
-	logged   bool
+	stating  sync.Mutex // Of state.
+	state    state
 }
 
 var _ store.Store = (*Cache)(nil)

@@ -69,14 +69,14 @@ func (c *Cache) pulseLoop() {
 		wait := beatEvery
 		if err := c.beat(); err != nil {
 			wait, probe = probe, min(2*probe, probeLast)
-			c.logState(err)
+			c.note(err)
 		} else {
 			probe = probeFirst
 			if c.trustedNow() == 0 {
 				c.regain()
 				wait = regainEvery
 			}
-			c.logState(nil)
+			c.note(nil)
 		}
 		if now := c.clock(); now-turned >= int64(c.config.Staleness)*3/2 {
 			turned = now
@@ -104,11 +104,37 @@ func (c *Cache) beat() error {
 	return c.backend.beat(ctx)
 }
 
-// lost is called by the backend when it is not used any more.
-func (c *Cache) lost(reason string) {
-	if c.ctx.Err() == nil {
+// state is what was logged last.
+type state int
+
+const (
+	starting state = iota
+	trusted
+	distrusted // It answers, but is behind.
+	bypassed   // It does not answer.
+)
+
+// turn writes a line where the state is another than before.
+func (c *Cache) turn(next state, reason string) {
+	c.stating.Lock()
+	defer c.stating.Unlock()
+	if c.ctx.Err() != nil || c.state == next || next == distrusted && c.state != trusted {
+		return
+	}
+	c.state = next
+	switch next {
+	case trusted:
+		c.config.Logger.Info("cache is trusted")
+	case distrusted:
+		c.config.Logger.Warn("cache is not trusted", "reason", reason)
+	case bypassed:
 		c.config.Logger.Warn("cache is bypassed", "reason", reason)
 	}
+}
+
+// lost is called by the backend when it is not used any more.
+func (c *Cache) lost(reason string) {
+	c.turn(bypassed, reason)
 	signal(c.beatNow)
 }
 
@@ -122,22 +148,15 @@ func (c *Cache) trustedNow() int64 {
 	return fresh
 }
 
-// logState writes a line when trust came or went.
-func (c *Cache) logState(err error) {
-	trusted := c.trustedNow() != 0
-	if c.logged && trusted == c.trusted || c.ctx.Err() != nil {
-		return
-	}
+// note tells in which state the last heartbeat left the cache.
+func (c *Cache) note(err error) {
 	switch {
-	case trusted:
-		c.config.Logger.Info("cache is trusted")
-	case err != nil && !c.logged:
-		c.config.Logger.Warn("cache is bypassed", "reason", "redis is not there")
-	case err == nil && c.logged:
-		c.config.Logger.Warn("cache is not trusted", "reason", "its watermark is behind the store")
-	}
-	if trusted || err != nil || c.logged {
-		c.logged, c.trusted = true, trusted
+	case c.trustedNow() != 0:
+		c.turn(trusted, "")
+	case err != nil:
+		c.turn(bypassed, "redis does not answer")
+	default:
+		c.turn(distrusted, "its watermark is behind the store")
 	}
 }
 

@@ -54,7 +54,7 @@ const (
 // the cache.
 const (
 	peerTick     = 2 * time.Millisecond
-	peerBurst    = 2
+	peerBurst    = 3
 	shareNoCache = 0.02  // Where the test says nothing else.
 	shareUpdate  = 0.01  // Where the test says nothing else.
 	shareFleet   = 0.002 // A user that is created, changed and deleted.

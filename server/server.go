@@ -24,6 +24,9 @@ import (
 type Config struct {
 	// Store keeps the users. The server does not close it.
 	Store store.Store
+	// Reader answers reads by id and by email: a cache over Store. Default: they
+	// go to Store.
+	Reader Reader
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger
 	// Registry takes the server's metrics. Default: one of its own.
@@ -50,6 +53,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Reader == nil {
+		c.Reader = uncached{store: c.Store}
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
@@ -109,14 +115,16 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		errorInterceptor(s.config.Logger),
 		slowReaderInterceptor,
 		validate.NewServerInterceptor(validate.WithoutErrorDetails()))
-	rpc := connect.NewServer(interceptors...)
-	userv1connect.RegisterUserServiceHandler(rpc, &users{
+	service := &users{
 		store:           s.config.Store,
+		reader:          s.config.Reader,
 		tokens:          tokens,
 		loginResolution: max(s.config.LoginResolution, 0),
 		now:             s.config.Now,
 		running:         s.running,
-	})
+	}
+	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
+	userv1connect.RegisterUserServiceHandler(rpc, service)
 	grpcreflect.Register(rpc)
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return newError(unknownMethod)

@@ -101,6 +101,33 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	service := &users{
+		store:           s.config.Store,
+		reader:          s.config.Reader,
+		tokens:          tokens,
+		loginResolution: max(s.config.LoginResolution, 0),
+		now:             s.config.Now,
+		running:         s.running,
+	}
+	interceptors, err := s.interceptors()
+	if err != nil {
+		return nil, err
+	}
+	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
+	userv1connect.RegisterUserServiceHandler(rpc, service)
+	grpcreflect.Register(rpc)
+	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
+		return newError(unknownMethod)
+	})
+	return rpc, nil
+}
+
+// interceptors are those that all calls pass, the outermost first.
+func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
+	rules, err := newValidator()
+	if err != nil {
+		return nil, err
+	}
 	interceptors := []connect.ServerInterceptor{
 		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
 	}
@@ -111,25 +138,10 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		}
 		interceptors = append(interceptors, traces)
 	}
-	interceptors = append(interceptors,
+	return append(interceptors,
 		errorInterceptor(s.config.Logger),
 		slowReaderInterceptor,
-		validate.NewServerInterceptor(validate.WithoutErrorDetails()))
-	service := &users{
-		store:           s.config.Store,
-		reader:          s.config.Reader,
-		tokens:          tokens,
-		loginResolution: max(s.config.LoginResolution, 0),
-		now:             s.config.Now,
-		running:         s.running,
-	}
-	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
-	userv1connect.RegisterUserServiceHandler(rpc, service)
-	grpcreflect.Register(rpc)
-	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
-		return newError(unknownMethod)
-	})
-	return rpc, nil
+		validate.NewServerInterceptor(validate.WithValidator(rules), validate.WithoutErrorDetails())), nil
 }
 
 // Handler returns the handler of the service's listener.

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
@@ -29,7 +31,7 @@ type importer struct {
 	store    store.Store
 	chunk    []row
 	chunks   chan []row
-	failed   chan struct{} // Closed when the store has failed.
+	ended    chan struct{} // Closed when no more chunks are taken.
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
 	received int32
@@ -47,7 +49,7 @@ func newImporter(ctx context.Context, s store.Store) *importer {
 	i := &importer{
 		store:    s,
 		chunks:   make(chan []row),
-		failed:   make(chan struct{}),
+		ended:    make(chan struct{}),
 		finished: make(chan error, 1),
 		response: new(userv1.BatchCreateUsersResponse),
 	}
@@ -86,7 +88,7 @@ func (i *importer) flush() bool {
 	case i.chunks <- i.chunk:
 		i.chunk = nil
 		return true
-	case <-i.failed:
+	case <-i.ended:
 		return false
 	}
 }
@@ -99,10 +101,15 @@ func (i *importer) finish() error {
 	return <-i.finished
 }
 
-func (i *importer) run(ctx context.Context) error {
+func (i *importer) run(ctx context.Context) (err error) {
+	defer close(i.ended)
+	defer func() { // The interceptor recovers panics of the call's own goroutine only.
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("import panicked: %v\n%s", cause, debug.Stack())
+		}
+	}()
 	for chunk := range i.chunks {
 		if err := i.commit(ctx, chunk); err != nil {
-			close(i.failed)
 			return err
 		}
 	}

@@ -10,8 +10,12 @@ import (
 const (
 	// maxImportRows is the most rows of one BatchCreateUsers stream.
 	maxImportRows = 100_000
-	// importChunk is the number of rows of an import that are committed together.
-	importChunk = 1_000
+	// minImportChunk is the number of rows of an import that are worth a commit.
+	minImportChunk = 1_000
+	// maxImportChunk is the most rows that are committed together. A chunk grows
+	// up to it while the one before is being committed: the slower the commits
+	// are, the fewer are needed.
+	maxImportChunk = 10_000
 	// maxListedFailures is the most failures that a response lists.
 	maxListedFailures = 1_000
 	// maxSummaryFailures is the most failures that the detail of an error lists.
@@ -62,17 +66,25 @@ func (i *importer) take(r row) bool {
 	r.index = i.received
 	i.received++
 	i.chunk = append(i.chunk, r)
-	if len(i.chunk) < importChunk {
+	switch {
+	case len(i.chunk) < minImportChunk:
+		return true
+	case len(i.chunk) < maxImportChunk:
+		select {
+		case i.chunks <- i.chunk: // Nothing is being committed.
+			i.chunk = nil
+		default:
+		}
 		return true
 	}
 	return i.flush()
 }
 
+// flush hands over what there is. It returns false when the store has failed.
 func (i *importer) flush() bool {
-	chunk := i.chunk
-	i.chunk = make([]row, 0, importChunk)
 	select {
-	case i.chunks <- chunk:
+	case i.chunks <- i.chunk:
+		i.chunk = nil
 		return true
 	case <-i.failed:
 		return false

@@ -25,9 +25,9 @@ func TestHistoryCatches(t *testing.T) {
 		{peerSettings{
 			Broken: "lease check", Clients: 50, Users: manyUsers, Updates: 0.02, Slow: 0.3, SlowFor: 300 * time.Millisecond,
 		}, flushSome, "staleness"},
-		{peerSettings{Broken: "floor", Users: fewUsers, Updates: shareUpdate}, freezeOften, "own write"},
-		{peerSettings{Broken: "trust", Users: fewUsers, Updates: 0.0005, Relay: 4 * time.Second}, killSome, "staleness"},
-		{peerSettings{Broken: "relay", Users: fewUsers, Updates: 0.0005}, killSome, "staleness"},
+		{peerSettings{Broken: "floor", Users: fewUsers, Updates: 5 * shareUpdate}, freezeOften, "own write"},
+		{peerSettings{Broken: "trust", Users: fewUsers, Updates: 0.0002, Relay: 4 * time.Second}, killSome, "staleness"},
+		{peerSettings{Broken: "relay", Users: fewUsers, Updates: 0.0002}, killSome, "staleness"},
 	} {
 		t.Run(test.load.Broken, func(t *testing.T) {
 			d := newDrill(t, test.load, 3)
@@ -51,16 +51,17 @@ func flushSome(d *drill) {
 
 // freezeOften makes applies late: Redis is frozen for less than a heartbeat.
 func freezeOften(d *drill) {
-	for range 5 {
+	for range 10 {
 		freeze(150 * time.Millisecond)(d)
 		d.run(300 * time.Millisecond)
 	}
 }
 
-// killSome leaves changes that nobody applied.
+// killSome leaves changes that nobody applied, and others alive for long enough to
+// show what was before.
 func killSome(d *drill) {
-	for range 3 {
+	for range 4 {
 		d.killBetween()
+		d.run(defaultStaleness + time.Second)
 	}
-	d.run(4 * time.Second)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store/storetest"
 )
 
 // soak makes the history longer: every fault that often.
@@ -91,12 +92,9 @@ const (
 
 // TestHistory lets three servers read and write while Redis and servers fail, and
 // checks all that their clients saw.
-func TestHistory(t *testing.T) { testHistory(t, "") }
-
-func testHistory(t *testing.T, database string) {
-	t.Helper()
+func TestHistory(t *testing.T) {
 	d := newDrill(t, peerSettings{
-		Database: database,
+		Database: storetest.Postgres(t, migrate),
 		Users:    fewUsers, Updates: shareUpdate, NoCache: shareNoCache, Slow: shareSlow, SlowFor: 20 * time.Millisecond,
 	}, 3)
 	d.run(3 * time.Second)

@@ -93,7 +93,7 @@ func BenchmarkZipf(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for range 100_000 { // and those read most in the near cache.
+			for range 200_000 { // and those read most in the near cache.
 				step()
 			}
 			before := c.Stats()

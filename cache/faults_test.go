@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store/storetest"
 )
 
 // soak makes the history longer: every fault that often.
@@ -76,12 +77,9 @@ func lose(d *drill, lose func(bool)) {
 	lose(false)
 }
 
-// How many users the clients share: few, so that many reads are of users that have
-// just changed, or so many that a server does not see each change for itself.
-const (
-	fewUsers  = 200
-	manyUsers = 5000
-)
+// fewUsers is how many users the clients share, where many reads are to be of users
+// that have just changed.
+const fewUsers = 200
 
 // Bounds that a history must keep. The promises are 300 ms and 3 s; a machine with
 // two busy cores takes longer to run what has been decided.
@@ -94,12 +92,9 @@ const (
 
 // TestHistory lets three servers read and write while Redis and servers fail, and
 // checks all that their clients saw.
-func TestHistory(t *testing.T) { testHistory(t, "") }
-
-func testHistory(t *testing.T, database string) {
-	t.Helper()
+func TestHistory(t *testing.T) {
 	d := newDrill(t, peerSettings{
-		Database: database,
+		Database: storetest.Postgres(t, migrate),
 		Users:    fewUsers, Updates: shareUpdate, NoCache: shareNoCache, Slow: shareSlow, SlowFor: 20 * time.Millisecond,
 	}, 3)
 	d.run(3 * time.Second)
@@ -119,11 +114,13 @@ func testHistory(t *testing.T, database string) {
 	if checked.Failed > 0 {
 		t.Errorf("%d operations failed", checked.Failed)
 	}
-	if checked.Reads < 1_000_000 {
-		t.Errorf("%d reads, want 1,000,000", checked.Reads)
+	if want := 1_000_000; checked.Reads < want && !raceDetector {
+		t.Errorf("%d reads, want %d", checked.Reads, want)
 	}
 	d.checkWaits(ops)
-	d.checkRegained(ops)
+	if !raceDetector {
+		d.checkRegained(ops)
+	}
 	report, err := Check(t.Context(), d.store, Config{Redis: d.proxy.URL()}, 100_000)
 	if err != nil || len(report.Stale) > 0 || report.Corrupt > 0 {
 		t.Errorf("cached against stored: %+v, %v", report, err)
@@ -156,60 +153,9 @@ func (d *drill) checkWaits(ops []cachetest.Op) {
 		}
 	}
 	slices.Sort(waits)
-	if slowest := waits[len(waits)-1]; slowest > waitBound {
+	if slowest := waits[len(waits)-1]; slowest > waitBound && !raceDetector {
 		d.t.Errorf("a read took %v", slowest)
 	}
 	at := func(share float64) time.Duration { return waits[int(share*float64(len(waits)-1))] }
 	d.t.Logf("waits: median %v, 99 %% %v, 99.9 %% %v, 99.99 %% %v, 99.999 %% %v", at(0.5), at(0.99), at(0.999), at(0.9999), at(0.99999))
-}
-
-// TestHistoryCatches switches off one part of the protocol at a time: the checks
-// of a history must notice.
-func TestHistoryCatches(t *testing.T) {
-	for _, test := range []struct {
-		load peerSettings
-		do   func(*drill)
-		want string
-	}{
-		{peerSettings{
-			Broken: "lease check", Clients: 50, Users: manyUsers, Updates: 0.02, Slow: 0.3, SlowFor: 300 * time.Millisecond,
-		}, flushSome, "staleness"},
-		{peerSettings{Broken: "floor", Users: fewUsers, Updates: shareUpdate}, freezeOften, "own write"},
-		{peerSettings{Broken: "trust", Users: fewUsers, Updates: 0.0005, Relay: 4 * time.Second}, killSome, "staleness"},
-		{peerSettings{Broken: "relay", Users: fewUsers, Updates: 0.0005}, killSome, "staleness"},
-	} {
-		t.Run(test.load.Broken, func(t *testing.T) {
-			d := newDrill(t, test.load, 3)
-			d.run(2 * time.Second)
-			test.do(d)
-			checked := cachetest.Check(d.finish(), defaultStaleness+slack)
-			if found := strings.Join(checked.Violations, "\n"); !strings.Contains(found, test.want) {
-				t.Errorf("%d reads, violations %q, want %q", checked.Reads, found, test.want)
-			}
-		})
-	}
-}
-
-// flushSome makes all users be read again while they change.
-func flushSome(d *drill) {
-	for range 2 {
-		d.primary.Flush()
-		d.run(3 * time.Second)
-	}
-}
-
-// freezeOften makes applies late: Redis is frozen for less than a heartbeat.
-func freezeOften(d *drill) {
-	for range 5 {
-		freeze(150 * time.Millisecond)(d)
-		d.run(300 * time.Millisecond)
-	}
-}
-
-// killSome leaves changes that nobody applied.
-func killSome(d *drill) {
-	for range 3 {
-		d.killBetween()
-	}
-	d.run(4 * time.Second)
 }

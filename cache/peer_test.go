@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/sqlite"
 )
 
@@ -130,8 +132,12 @@ func (s slowStore) Changes(ctx context.Context, after store.Cursor, limit int) (
 	return s.Store.Changes(context.WithoutCancel(ctx), after, limit)
 }
 
-// openStore opens the store of a drill: the path of a SQLite file.
+// openStore opens the store of a drill: the URL of a PostgreSQL database, or the
+// path of a SQLite file.
 func openStore(ctx context.Context, database string) (store.Store, error) {
+	if strings.HasPrefix(database, "postgres") {
+		return postgres.Open(ctx, postgres.Config{URL: database})
+	}
 	return sqlite.Open(ctx, sqlite.Config{Path: database})
 }
 

@@ -2,5 +2,6 @@
 
 package cache
 
-// raceDetector makes the model ten times slower, so it has one writer then.
+// raceDetector makes everything several times slower: the model has one writer
+// then, and a history as many reads as it gets.
 const raceDetector = false

@@ -95,7 +95,7 @@ const (
 func TestHistory(t *testing.T) {
 	d := newDrill(t, peerSettings{
 		Database: storetest.Postgres(t, migrate),
-		Users:    fewUsers, Updates: shareUpdate, NoCache: shareNoCache, Slow: shareSlow, SlowFor: 20 * time.Millisecond,
+		Users:    fewUsers, Updates: shareUpdate, NoCache: shareNoCache, Fleet: shareFleet, Slow: shareSlow, SlowFor: 20 * time.Millisecond,
 	}, 3)
 	d.run(3 * time.Second)
 	for range *soak {

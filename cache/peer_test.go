@@ -39,6 +39,7 @@ type peerSettings struct {
 	Users    int           // Common users, numbered from 0.
 	Updates  float64       // Share of what clients do.
 	NoCache  float64       // Share of what clients do.
+	Fleet    float64       // Share of what clients do: a user that is created, changed and deleted.
 	Slow     float64       // Share of the reads of the store that are slow to return.
 	SlowFor  time.Duration // How slow, at most.
 	Relay    time.Duration // How slow the change log is to read.
@@ -59,7 +60,7 @@ const (
 	peerBurst    = 3
 	shareNoCache = 0.02  // Where the test says nothing else.
 	shareUpdate  = 0.01  // Where the test says nothing else.
-	shareFleet   = 0.002 // A user that is created, changed and deleted.
+	shareFleet   = 0.002 // Where the test says nothing else.
 	shareMinimum = 0.05  // Reads that ask for the version that the client has seen.
 	shareSlow    = 0.05  // Where the test says nothing else.
 )
@@ -263,9 +264,9 @@ func (p *process) act(client uint16, seen map[uint32]int64) {
 		p.read(client, user, Read{NoCache: true})
 	case dice < p.settings.NoCache+p.settings.Updates:
 		p.update(client, user)
-	case dice < p.settings.NoCache+p.settings.Updates+shareFleet:
+	case dice < p.settings.NoCache+p.settings.Updates+p.settings.Fleet:
 		p.fleet(client)
-	case dice < p.settings.NoCache+p.settings.Updates+shareFleet+shareMinimum:
+	case dice < p.settings.NoCache+p.settings.Updates+p.settings.Fleet+shareMinimum:
 		seen[user] = p.read(client, user, Read{MinVersion: seen[user]})
 	default:
 		seen[user] = max(seen[user], p.read(client, user, Read{}))

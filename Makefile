@@ -8,7 +8,7 @@ test:
 	.ci/test
 
 bench:
-	go test -run '^$$' -bench . ./...
+	go test -p 1 -timeout 60m -run '^$$' -bench . ./...
 
 soak:
 	go test ./cache -run TestHistory -soak 10 -timeout 4h -v

@@ -26,7 +26,7 @@ const (
 
 // TestRefusalIsCheap measures the whole process: nothing else may run.
 func TestRefusalIsCheap(t *testing.T) {
-	large := strings.Repeat("h", 4<<20)
+	large := strings.Repeat("h", 2<<20)
 	shorts := func(prefix string) []string {
 		roles := make([]string, 50_000)
 		for i := range roles {

@@ -127,8 +127,8 @@ type hotCall struct {
 }
 
 var hotCalls = []hotCall{
-	{"GetUser", userv1connect.UserServiceGetUserProcedure, false, getCached, 9},
-	{"GetUser as JSON", userv1connect.UserServiceGetUserProcedure, true, getCached, 36},
+	{"GetUser", userv1connect.UserServiceGetUserProcedure, false, getCached, 6},
+	{"GetUser as JSON", userv1connect.UserServiceGetUserProcedure, true, getCached, 6},
 }
 
 func getCached(c *chain) proto.Message { return &userv1.GetUserRequest{UserId: c.id} }

@@ -19,6 +19,6 @@ func Codecs() (binary, json connect.Codec) {
 
 // IsEncoded reports whether a response goes to the wire without being encoded.
 func IsEncoded(msg any) bool {
-	_, ok := msg.(*encodedResponse)
+	_, ok := msg.(encodedResponse)
 	return ok
 }

@@ -78,6 +78,7 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
+	feed    *feed
 	rpc     *connect.Server
 	http    *http.Server
 	running context.Context // Ends when the server begins to stop.
@@ -88,6 +89,7 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
+	s.feed = newFeed(s.config.Store)
 	var err error
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
@@ -105,6 +107,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	service := &users{
 		store:           s.config.Store,
 		reader:          s.config.Reader,
+		feed:            s.feed,
 		tokens:          tokens,
 		loginResolution: max(s.config.LoginResolution, 0),
 		now:             s.config.Now,
@@ -171,6 +174,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, s.http.Close())
 	}
+	s.feed.close()
 	return nil
 }
 

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/example/userd/cmd/userbench/population"
+)
+
+// peers are the servers by name.
+var peers = map[string]func(net.Listener, *users) error{
+	"grpc-go":  serveGRPC,
+	"net/http": serveBare,
+	"connect":  serveConnect,
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	name := flag.String("peer", "", "grpc-go, net/http or connect")
+	count := flag.Int("users", 100_000, "users to serve")
+	size := flag.Int("size", 150, "bytes of an encoded user")
+	kind := flag.Uint64("kind", 0, "kind of the users")
+	flag.Parse()
+	serve, ok := peers[*name]
+	if !ok {
+		return fmt.Errorf("-peer must be grpc-go, net/http or connect, not %q", *name)
+	}
+	served := newUsers(population.New(*kind, *count, *size))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("  service   http://%s\n", listener.Addr())
+	return serve(listener, served)
+}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"regexp"
 
@@ -47,32 +46,29 @@ var (
 func describeJSONError(cause error) *decodeError {
 	text := cause.Error()
 	if match := unknownJSONField.FindStringSubmatch(text); match != nil {
-		return &decodeError{
-			reason: userv1.Reason_REASON_UNKNOWN_FIELD, field: match[1], cause: cause,
-			message: fmt.Sprintf("%s: there is no such field", match[1]),
-		}
+		return undecodable(userv1.Reason_REASON_UNKNOWN_FIELD, match[1], "there is no such field", cause)
 	}
-	malformed := &decodeError{
-		reason: userv1.Reason_REASON_MALFORMED_REQUEST, cause: cause,
-		message: "the request is not valid JSON",
-	}
+	const reason = userv1.Reason_REASON_MALFORMED_REQUEST
 	if match := invalidJSONField.FindStringSubmatch(text); match != nil {
-		malformed.field = match[2]
-		malformed.message = fmt.Sprintf("%s: must be a %s", match[2], match[1])
-	} else if match := syntaxError.FindStringSubmatch(text); match != nil {
-		malformed.message = fmt.Sprintf("the request is not valid JSON for this method, at line and column %s", match[1])
+		return undecodable(reason, match[2], "must be a "+match[1], cause)
 	}
-	return malformed
+	if match := syntaxError.FindStringSubmatch(text); match != nil {
+		return undecodable(reason, "", "the request is not valid JSON for this method, at line and column "+match[1], cause)
+	}
+	return undecodable(reason, "", "the request is not valid JSON", cause)
 }
 
 func describeProtoError(cause error) *decodeError {
-	malformed := &decodeError{
-		reason: userv1.Reason_REASON_MALFORMED_REQUEST, cause: cause,
-		message: "the request is not a valid protobuf message of this method",
-	}
+	const reason = userv1.Reason_REASON_MALFORMED_REQUEST
 	if match := invalidUTF8Field.FindStringSubmatch(cause.Error()); match != nil {
-		malformed.field = match[1]
-		malformed.message = fmt.Sprintf("%s: must be valid UTF-8", match[1])
+		return undecodable(reason, match[1], "must be valid UTF-8", cause)
 	}
-	return malformed
+	return undecodable(reason, "", "the request is not a valid protobuf message of this method", cause)
+}
+
+func undecodable(reason userv1.Reason, field, problem string, cause error) *decodeError {
+	if field != "" {
+		problem = field + ": " + problem
+	}
+	return &decodeError{status: status{connect.CodeInvalidArgument, reason, problem}, field: field, cause: cause}
 }

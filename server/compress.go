@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"io"
 	"sync"
 
@@ -16,9 +17,49 @@ const maxZstdWindow = 8 << 20
 // compressMinBytes is the size below which a response is not worth compressing.
 const compressMinBytes = 1 << 10
 
-// compressors are those that callers can choose, the preferred first.
-func compressors() []connect.Compressor {
-	return []connect.Compressor{&zstdCompressor{}, &gzipCompressor{}}
+// maxGzipRatio is how much larger than its compressed form a gzip message can be:
+// a little less than 1032 times, by the format.
+const maxGzipRatio = 1032
+
+// compressors are those that callers can choose, the preferred first. They unpack
+// no message that is larger than maxBytes.
+func compressors(maxBytes int) []connect.Compressor {
+	return []connect.Compressor{
+		measured{Compressor: &zstdCompressor{}, maxBytes: int64(maxBytes)},
+		measured{Compressor: &gzipCompressor{}, maxBytes: int64(maxBytes), ratio: maxGzipRatio},
+	}
+}
+
+// measured unpacks a message that could be too large to nowhere first, and to
+// memory only if it is not: a bomb costs a few milliseconds and no memory. Without
+// that, Connect fills a buffer up to the limit before it refuses.
+type measured struct {
+	connect.Compressor
+	maxBytes int64
+	ratio    int64 // Bound of the format, or 0 where it has none.
+}
+
+func (m measured) Decompress(src io.Reader) (io.ReadCloser, error) {
+	packed, ok := src.(*bytes.Buffer)
+	if ok && (m.ratio == 0 || int64(packed.Len())*m.ratio > m.maxBytes) {
+		if err := m.measure(packed.Bytes()); err != nil {
+			return nil, err
+		}
+	}
+	return m.Compressor.Decompress(src)
+}
+
+func (m measured) measure(packed []byte) error {
+	reader, err := m.Compressor.Decompress(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	size, err := io.Copy(io.Discard, io.LimitReader(reader, m.maxBytes+1))
+	if err == nil && size > m.maxBytes {
+		return errMessageTooLarge
+	}
+	return err
 }
 
 // gzipCompressor pools readers and writers, which are large.
@@ -75,7 +116,8 @@ func (c *zstdCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
 	if !ok {
 		var err error
 		reader, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow),
+			zstd.WithDecodeBuffersBelow(0)) // Else a small input is decoded whole, whatever it becomes.
 		if err != nil {
 			return nil, err
 		}

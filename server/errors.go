@@ -26,6 +26,7 @@ const errorDomain = "user.v1"
 // Failures that are the server's own, beside those of package store.
 var (
 	errInvalidPageToken = errors.New("invalid page token")
+	errMessageTooLarge  = errors.New("message is too large")
 	errTooManyRows      = errors.New("too many rows in one import")
 	errSlowConsumer     = errors.New("client does not read its stream")
 	errDraining         = errors.New("server is stopping")
@@ -35,8 +36,10 @@ var (
 type status struct {
 	code    connect.Code
 	reason  userv1.Reason
-	message string
+	message string // Starts with the field at fault and ": " where there is one.
 }
+
+var messageTooLarge = status{connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the message is larger than the server takes"}
 
 // statuses is the one table from failures to what callers see of them.
 var statuses = []struct {
@@ -47,12 +50,13 @@ var statuses = []struct {
 	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "another user has this email address"}},
 	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "another user has or had this id"}},
 	{store.ErrVersionMismatch, status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
-	{store.ErrTooManyRoles, status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("a user can have at most %d roles", store.MaxRoles)}},
+	{store.ErrTooManyRoles, status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
 	{store.ErrConflict, status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
 	{store.ErrUnavailable, status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the store cannot be reached; retry"}},
 	{store.ErrInvalidCursor, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, `cursor: must be empty, "earliest" or a cursor that this service returned`}},
 	{store.ErrCursorExpired, status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
 	{errInvalidPageToken, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
+	{errMessageTooLarge, messageTooLarge},
 	{errTooManyRows, status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", maxImportRows)}},
 	{errSlowConsumer, status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
 	{errDraining, status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the server is stopping; connect again and resume"}},
@@ -71,11 +75,13 @@ var faultyFields = map[userv1.Reason]string{
 // it exports no sentinels.
 var transportStatuses = map[connect.Code]status{
 	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request cannot be read"},
-	connect.CodeResourceExhausted: {connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the message is larger than the server takes"},
+	connect.CodeResourceExhausted: messageTooLarge,
 	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "there is no such method"},
 	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"},
 	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"},
 }
+
+var unknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
 
@@ -83,13 +89,12 @@ var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL,
 
 // decodeError is a request that the codec could not decode.
 type decodeError struct {
-	reason  userv1.Reason
-	field   string // Empty where no field can be named.
-	message string
-	cause   error
+	status status
+	field  string // Empty where no field can be named.
+	cause  error
 }
 
-func (e *decodeError) Error() string { return e.message }
+func (e *decodeError) Error() string { return e.status.message }
 func (e *decodeError) Unwrap() error { return e.cause }
 
 // wireError is err as a caller may see it.
@@ -98,10 +103,10 @@ func wireError(err error) *connect.Error {
 		return newError(invalidStatus(invalid), fieldViolations(invalid)...).WithCause(err)
 	}
 	if malformed := new(decodeError); errors.As(err, &malformed) {
-		return malformedError(malformed).WithCause(err)
+		return newError(malformed.status, violationsOf(malformed.status, malformed.field)...).WithCause(err)
 	}
 	if known, ok := knownStatus(err); ok {
-		return newError(known, violationOf(known)...).WithCause(err)
+		return newError(known, violationsOf(known, faultyFields[known.reason])...).WithCause(err)
 	}
 	authored := new(connect.Error)
 	if !errors.As(err, &authored) || authored.IsRemote() {
@@ -159,23 +164,13 @@ func reasonName(reason userv1.Reason) string {
 	return strings.TrimPrefix(reason.String(), "REASON_")
 }
 
-func malformedError(e *decodeError) *connect.Error {
-	s := status{connect.CodeInvalidArgument, e.reason, e.message}
-	if e.field == "" {
-		return newError(s)
-	}
-	return newError(s, &errdetails.BadRequest_FieldViolation{
-		Field: e.field, Description: e.message, Reason: reasonName(e.reason),
-	})
-}
-
-func violationOf(s status) []*errdetails.BadRequest_FieldViolation {
-	field, ok := faultyFields[s.reason]
-	if !ok {
+// violationsOf is the violation that s is about, or none where no field is.
+func violationsOf(s status, field string) []*errdetails.BadRequest_FieldViolation {
+	if field == "" {
 		return nil
 	}
 	return []*errdetails.BadRequest_FieldViolation{{
-		Field: field, Description: s.message, Reason: reasonName(s.reason),
+		Field: field, Description: strings.TrimPrefix(s.message, field+": "), Reason: reasonName(s.reason),
 	}}
 }
 
@@ -185,7 +180,7 @@ func invalidStatus(invalid *protovalidate.ValidationError) status {
 	texts := make([]string, 0, len(invalid.Violations))
 	for _, violation := range invalid.Violations {
 		text := violation.Proto.GetMessage()
-		if field := fieldOf(violation.Proto); field != "" && !strings.HasPrefix(text, field+" ") {
+		if field := fieldOf(violation.Proto); field != "" {
 			text = field + ": " + text
 		}
 		texts = append(texts, text)
@@ -205,16 +200,11 @@ func fieldViolations(invalid *protovalidate.ValidationError) []*errdetails.BadRe
 	return violations
 }
 
-// messageRules is the number of the field "cel" in buf.validate.MessageRules, by
-// which a rule on a message is told from a rule on a field.
-const messageRules = 3
-
-// fieldOf names the field that a violation is about. The id of a rule on a whole
-// message starts with the field it is about.
+// fieldOf names the field that a violation is about. A rule on a whole message,
+// which is one without a path, has an id that starts with the field it is about.
 func fieldOf(violation *validate.Violation) string {
 	path := protovalidate.FieldPathString(violation.GetField())
-	rule := violation.GetRule().GetElements()
-	if len(rule) == 0 || rule[0].GetFieldName() != "cel" || rule[0].GetFieldNumber() != messageRules {
+	if len(violation.GetRule().GetElements()) > 0 {
 		return path
 	}
 	field, _, _ := strings.Cut(violation.GetRuleId(), ".")

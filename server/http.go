@@ -50,15 +50,16 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 // routes is everything that the service's listener serves.
 func (s *Server) routes(rpc *connect.Server) http.Handler {
 	mux := http.NewServeMux()
+	compressors := compressors(s.config.MaxMessageBytes)
 	connecthttp.Mount(mux, rpc,
 		connecthttp.WithCodecs(codecs()...),
-		connecthttp.WithCompressors(compressors()...),
+		connecthttp.WithCompressors(compressors...),
 		connecthttp.WithCompressMinBytes(compressMinBytes),
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	handler := withController(streamProcedures(rpc), mux)
-	handler = refuseUnknownCompression(handler)
+	handler = refuseUnknownCompression(compressors, handler)
 	return allowOrigins(s.config.CORSOrigins, translateWebText(handler))
 }
 
@@ -107,9 +108,9 @@ var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "
 // refuseUnknownCompression gives the refusal of a compression that the server does
 // not know a reason, as all errors have. Connect refuses it before any interceptor
 // runs.
-func refuseUnknownCompression(next http.Handler) http.Handler {
+func refuseUnknownCompression(compressors []connect.Compressor, next http.Handler) http.Handler {
 	known := map[string]bool{"": true, connect.CompressionNameIdentity: true}
-	for _, compressor := range compressors() {
+	for _, compressor := range compressors {
 		known[compressor.Name()] = true
 	}
 	refusal := connecthttp.NewErrorWriter()

@@ -118,6 +118,9 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		running:         s.running,
 	})
 	grpcreflect.Register(rpc)
+	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
+		return newError(unknownMethod)
+	})
 	return rpc, nil
 }
 

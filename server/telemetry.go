@@ -43,7 +43,8 @@ func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.Ser
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 			start := time.Now()
-			active := metrics.active.WithLabelValues(spec.Procedure)
+			procedure := procedureName(spec)
+			active := metrics.active.WithLabelValues(procedure)
 			active.Inc()
 			observed := &observedStream{ServerStream: stream}
 			err := next(ctx, spec, observed)
@@ -51,16 +52,25 @@ func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.Ser
 			duration := time.Since(start)
 			call, _ := connect.CallInfoForServerContext(ctx)
 			code := codeName(err)
-			metrics.duration.WithLabelValues(spec.Procedure, call.Protocol, code).Observe(duration.Seconds())
+			metrics.duration.WithLabelValues(procedure, call.Protocol, code).Observe(duration.Seconds())
 			if level := levelOf(err); logger.Enabled(ctx, level) {
 				logger.LogAttrs(ctx, level, "call",
-					slog.String("procedure", spec.Procedure), slog.String("code", code),
+					slog.String("procedure", procedure), slog.String("code", code),
 					slog.Duration("duration", duration), slog.String("protocol", call.Protocol),
 					slog.String("request_id", requestID(call)), slog.String("user_id", observed.userID()))
 			}
 			return err
 		}
 	}
+}
+
+// procedureName is the name of an RPC in metrics and logs. Callers can ask for any
+// name; those that do not exist share one, which OpenTelemetry calls so.
+func procedureName(spec connect.Spec) string {
+	if spec.Schema == nil {
+		return "_OTHER"
+	}
+	return spec.Procedure
 }
 
 // observedStream keeps the first message received, for the log.

@@ -1724,13 +1724,13 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"minVersion\"B\n" +
 	"\x0fGetUserResponse\x12&\n" +
 	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserH\x00R\x04user\x88\x01\x01B\a\n" +
-	"\x05_user\"\xe3\x01\n" +
+	"\x05_user\"\xd9\x01\n" +
 	"\x10ListUsersRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12\x10\n" +
-	"\x03all\x18\x03 \x01(\bR\x03all:w\xbaHt\x1ar\n" +
-	"\x0fpage_size.range\x12#page_size must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xaf\x02\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all:m\xbaHj\x1ah\n" +
+	"\x0fpage_size.range\x12\x19must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xaf\x02\n" +
 	"\x11CreateUserRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05(\xfe\x01`\x01R\x05email\x12\x90\x01\n" +
@@ -1748,7 +1748,7 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x12BatchCreateFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12'\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x0f.user.v1.ReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xce\x04\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xbf\x04\n" +
 	"\n" +
 	"UserUpdate\x12!\n" +
 	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x95\x01\n" +
@@ -1756,8 +1756,8 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a\x18!this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01H\x00R\vdisplayName\x88\x01\x01\x12F\n" +
 	"\tadd_roles\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\baddRoles\x12L\n" +
 	"\fremove_roles\x18\x04 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\vremoveRoles\x127\n" +
-	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01:\x8f\x01\xbaH\x8b\x01\x1a\x88\x01\n" +
-	"\x15remove_roles.disjoint\x126remove_roles must not name a role that add_roles names\x1a7!this.remove_roles.exists(role, role in this.add_roles)B\x0f\n" +
+	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01:\x80\x01\xbaH}\x1a{\n" +
+	"\x15remove_roles.disjoint\x12)must not name a role that add_roles names\x1a7!this.remove_roles.exists(role, role in this.add_roles)B\x0f\n" +
 	"\r_display_nameB\x13\n" +
 	"\x11_expected_version\"\xdb\x01\n" +
 	"\x12UserUpdateResponse\x12\x18\n" +

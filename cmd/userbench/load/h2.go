@@ -175,7 +175,6 @@ func (c *h2Conn) fail(err error) {
 		c.finish(s, err)
 	}
 	c.waiting = nil
-	c.sendable.Broadcast()
 }
 
 func (c *h2Conn) close() {
@@ -226,7 +225,7 @@ func (c *h2Conn) request(s *stream, h *header, path string, body []byte) {
 		return
 	}
 	if int64(len(body)) > c.initialWindow || len(body) > maxFrame {
-		c.finish(s, fmt.Errorf("a request of %d bytes does not fit into the server's window", len(body)))
+		c.fail(fmt.Errorf("a request of %d bytes does not fit into the server's window", len(body)))
 		return
 	}
 	s.body = append(s.body[:0], body...)
@@ -282,6 +281,7 @@ func (c *h2Conn) encode(h *header, path string) []byte {
 func (c *h2Conn) finish(s *stream, err error) {
 	delete(c.streams, s.id)
 	s.done(s, err)
+	c.sendable.Broadcast()
 	s.reset()
 	c.idle = append(c.idle, s)
 }

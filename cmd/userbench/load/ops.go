@@ -201,11 +201,14 @@ func appendJSONIDs(users *population.Users, count int) func([]byte, int) []byte 
 	}
 }
 
-// checkJSONUser looks for the id and the braces around it: a parser would cost more
-// than the call.
+// checkJSONUser looks for the id and for the end: a parser would cost more than the
+// call.
 func checkJSONUser(users *population.Users) func([]byte, int) error {
 	return func(message []byte, key int) error {
-		_, err := checkJSON(message, users, key, 1)
+		rest, err := checkJSON(message, users, key, 1)
+		if err == nil && !bytes.HasSuffix(rest, []byte("}}")) {
+			return fmt.Errorf("the response is cut off: %.100q", message)
+		}
 		return err
 	}
 }

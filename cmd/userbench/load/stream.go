@@ -19,15 +19,15 @@ type stream struct {
 	id         uint32
 	call       call
 	wire       *Wire
-	done       func(*stream, error)   // Called once, at the end.
-	message    func(m []byte) error   // Takes the messages of a streaming response.
-	body       []byte                 // Request before it is sent, then the response.
-	received   int                    // Bytes that the peer's window has not got back.
-	sendWindow int64                  // Room in the peer's window.
-	stalled    bool                   // Takes nothing beyond the first window.
-	messages   int                    // Messages received.
-	unpacked   []byte                 // Scratch for decompression.
-	status     string                 // HTTP status.
+	done       func(*stream, error) // Called once, at the end.
+	message    func(m []byte) error // Takes the messages of a streaming response.
+	body       []byte               // Request before it is sent, then the response.
+	received   int                  // Bytes that the peer's window has not got back.
+	sendWindow int64                // Room in the peer's window.
+	stalled    bool                 // Takes nothing beyond the first window.
+	messages   int                  // Messages received.
+	unpacked   []byte               // Scratch for decompression.
+	status     string               // HTTP status.
 	grpcStatus string
 	grpcError  string
 	encoding   string // Compression of the response.

@@ -1,0 +1,42 @@
+package lab
+
+import "runtime"
+
+// Cores says which processors are whose. Empty means all.
+type Cores struct {
+	Server, Load, Stores []int
+}
+
+// splitCores shares out the processors that this process may use.
+func splitCores() Cores {
+	return share(usableCores())
+}
+
+func share(cores []int) Cores {
+	switch {
+	case len(cores) < 2:
+		return Cores{}
+	case len(cores) == 2:
+		return Cores{Server: cores[:1], Load: cores[1:], Stores: cores[1:]}
+	}
+	return Cores{Server: cores[:1], Load: cores[1:2], Stores: cores[2:]}
+}
+
+// PinLoad keeps this process on the load's processors from now on.
+func (c Cores) PinLoad() error {
+	if len(c.Load) == 0 {
+		return nil
+	}
+	runtime.GOMAXPROCS(len(c.Load))
+	return pinProcess(c.Load)
+}
+
+// UnpinLoad lets this process run on the load's and the server's processors again.
+func (c Cores) UnpinLoad() error {
+	if len(c.Load) == 0 {
+		return nil
+	}
+	all := append(append([]int{}, c.Server...), c.Load...)
+	runtime.GOMAXPROCS(len(all))
+	return pinProcess(all)
+}

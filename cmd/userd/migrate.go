@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/example/userd/store/sqlite"
 )
 
 func migrateCommand() *cobra.Command {
@@ -36,4 +38,37 @@ func migrateCommand() *cobra.Command {
 		},
 	)
 	return cmd
+}
+
+func migrateStatus(ctx context.Context, database string, out io.Writer) error {
+	path, err := sqlitePath(database)
+	if err != nil {
+		return err
+	}
+	schema, err := sqlite.Status(ctx, sqlite.Config{Path: path})
+	if err != nil {
+		return err
+	}
+	switch {
+	case schema.Current == 0:
+		fmt.Fprintf(out, "%s: no database yet; this program needs schema version %d\n", withoutPassword(database), schema.Wanted)
+	case schema.Current == schema.Wanted:
+		fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", withoutPassword(database), schema.Current)
+	default:
+		return schema.Check()
+	}
+	return nil
+}
+
+func migrateUp(ctx context.Context, database string, out io.Writer) error {
+	path, err := sqlitePath(database)
+	if err != nil {
+		return err
+	}
+	before, err := sqlite.Migrate(ctx, sqlite.Config{Path: path})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", withoutPassword(database), before.Wanted, before.Current)
+	return nil
 }

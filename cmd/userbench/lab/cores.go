@@ -1,6 +1,9 @@
 package lab
 
-import "runtime"
+import (
+	"fmt"
+	"runtime"
+)
 
 // Cores says which processors are whose. Empty means all.
 type Cores struct {
@@ -20,6 +23,14 @@ func share(cores []int) Cores {
 		return Cores{Server: cores[:1], Load: cores[1:], Stores: cores[1:]}
 	}
 	return Cores{Server: cores[:1], Load: cores[1:2], Stores: cores[2:]}
+}
+
+// String says it in words.
+func (c Cores) String() string {
+	if len(c.Server) == 0 {
+		return "none, everything shares the processors"
+	}
+	return fmt.Sprintf("server on %v, load on %v, PostgreSQL and Redis on %v", c.Server, c.Load, c.Stores)
 }
 
 // PinLoad keeps this process on the load's processors from now on.

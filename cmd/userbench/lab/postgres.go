@@ -128,6 +128,9 @@ func majorVersion(initdb string) int {
 	return version
 }
 
+// Path is a file that the server's account can write.
+func (p *Postgres) Path(name string) string { return filepath.Join(p.dir, name) }
+
 // URL is how userd names a database of the server. Settings are added to it.
 func (p *Postgres) URL(database string, settings ...string) string {
 	query := url.Values{"host": {p.dir}, "user": {"postgres"}}

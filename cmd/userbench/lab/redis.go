@@ -3,7 +3,6 @@ package lab
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -86,16 +85,27 @@ func (r *Redis) URL() string { return "redis://" + r.address }
 
 // Commands is the number of commands that the server has run.
 func (r *Redis) Commands() (float64, error) {
-	info, err := r.info("stats")
+	value, err := r.fact("stats", "total_commands_processed")
 	if err != nil {
 		return 0, err
 	}
+	return strconv.ParseFloat(value, 64)
+}
+
+// Version is the server's version.
+func (r *Redis) Version() (string, error) { return r.fact("server", "redis_version") }
+
+func (r *Redis) fact(section, name string) (string, error) {
+	info, err := r.info(section)
+	if err != nil {
+		return "", err
+	}
 	for line := range strings.Lines(info) {
-		if value, ok := strings.CutPrefix(line, "total_commands_processed:"); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value), nil
 		}
 	}
-	return 0, errors.New("redis does not tell how many commands it has run")
+	return "", fmt.Errorf("redis does not tell its %s", name)
 }
 
 func (r *Redis) info(section string) (string, error) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -17,8 +18,8 @@ type Server struct {
 	*process
 	// Address is host:port of the service.
 	Address string
-	// Ready is the time from the start of the process to its banner.
-	Ready   time.Duration
+	// Began is when the process was started.
+	Began   time.Time
 	metrics string // URL; "" where there are none.
 }
 
@@ -34,18 +35,17 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 	if pinned {
 		cores = l.Cores.Server
 	}
-	begun := time.Now()
+	began := time.Now()
 	p, err := l.start(command, cores)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{process: p}
+	s := &Server{process: p, Began: began}
 	reader := bufio.NewReader(out)
 	if err := s.readBanner(reader); err != nil {
 		p.kill()
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, p.output)
 	}
-	s.Ready = time.Since(begun)
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // Ends with the process.
 	return s, nil
 }
@@ -70,8 +70,24 @@ func (s *Server) readBanner(out *bufio.Reader) error {
 	return nil
 }
 
-// Stop ends the server as an operator does.
+// Stop ends the server at once.
 func (s *Server) Stop() { s.kill() }
+
+// Drain ends the server as an operator does and returns when it has written
+// everything.
+func (s *Server) Drain() error {
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	timeout := time.NewTimer(startWait)
+	defer timeout.Stop()
+	select {
+	case <-s.exited:
+		return nil
+	case <-timeout.C:
+		return errors.New("the server does not stop")
+	}
+}
 
 // Metrics are the values of a server's metrics at a moment, by name and labels as
 // they are printed.

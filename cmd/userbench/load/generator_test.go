@@ -63,7 +63,7 @@ func TestWrongAnswersAreCaught(t *testing.T) {
 		"an error": func(id string) answer {
 			user := proto.CloneOf(other)
 			user.Id = id
-			return answer{message: &userv1.GetUserResponse{User: user}, grpcStatus: "8"}
+			return answer{message: &userv1.GetUserResponse{User: user}, grpcStatus: "13"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

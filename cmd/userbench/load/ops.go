@@ -33,9 +33,11 @@ type Op struct {
 
 // Field numbers of user.v1 that the checks look at.
 const (
-	fieldUserID = 1 // Of User.
-	fieldEmail  = 2
-	fieldUsers  = 1 // Of BatchGetUsersResponse, and the user of all others.
+	fieldUserID  = 1 // Of User.
+	fieldEmail   = 2
+	fieldSuccess = 1 // Of UserUpdateResponse.
+	fieldUpdated = 3
+	fieldUsers   = 1 // Of BatchGetUsersResponse, and the user of all others.
 )
 
 // GetUser reads one user.
@@ -247,4 +249,29 @@ func checkJSON(message []byte, users *population.Users, key, count int) ([]byte,
 		}
 	}
 	return rest, nil
+}
+
+// UserID is the id in an encoded User.
+func UserID(message []byte) ([]byte, error) {
+	id, _, err := nextField(message)
+	if err == nil && id.number != fieldUserID {
+		err = errors.New("a user without an id")
+	}
+	return id.value, err
+}
+
+// CheckUpdated checks that a UserUpdateResponse says that a user was changed.
+func CheckUpdated(message []byte, users *population.Users, key int) error {
+	success := []byte{fieldSuccess << 3, 1}
+	if !bytes.HasPrefix(message, success) {
+		return fmt.Errorf("the update of user %s was not made", users.ID(key))
+	}
+	user, rest, err := nextField(message[len(success):])
+	if err != nil {
+		return err
+	}
+	if user.number != fieldUpdated || len(rest) > 0 {
+		return fmt.Errorf("the answer to the update of user %s has no user", users.ID(key))
+	}
+	return CheckUser(user.value, users, key)
 }

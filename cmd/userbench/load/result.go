@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -13,6 +14,9 @@ const (
 	longest  = int64(2 * time.Minute / time.Microsecond)
 	digits   = 3
 )
+
+// resourceExhausted is the code of gRPC for a server that has enough to do.
+const resourceExhausted = "8"
 
 // NewHistogram returns a histogram of microseconds.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(shortest, longest, digits) }
@@ -29,7 +33,11 @@ type Result struct {
 	// Late has how much later than intended the calls were sent for which there was
 	// room: the generator's own fault. In microseconds; empty for closed runs.
 	Late *hdrhistogram.Histogram
-	// Failed is the number of calls without a right answer, Failure one of the reasons.
+	// Refused is the number of calls that an overloaded server did not take
+	// (RESOURCE_EXHAUSTED). Their times are not in Latency.
+	Refused int64
+	// Failed is the number of all other calls without a right answer, Failure one of
+	// the reasons.
 	Failed  int64
 	Failure error
 }
@@ -73,6 +81,10 @@ func (r *recorder) late(by time.Duration) {
 func (r *recorder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if status := new(StatusError); errors.As(err, &status) && status.Code == resourceExhausted {
+		r.found.Refused++
+		return
+	}
 	r.found.Failed++
 	r.found.Failure = err
 }

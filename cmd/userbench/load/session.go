@@ -136,3 +136,8 @@ func (s *Session) Call(method string, request []byte, take func(message []byte) 
 	call.CloseSend()
 	return call.Wait()
 }
+
+// Unary makes one call of an operation and checks the answer.
+func (s *Session) Unary(op *Op, key int) error {
+	return s.Call(op.Method, op.Append(nil, key), func(message []byte) error { return op.Check(message, key) })
+}

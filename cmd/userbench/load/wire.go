@@ -32,6 +32,7 @@ type Wire struct {
 	Codec       Codec
 	Get         bool   // Connect GET instead of POST.
 	Compression string // That the response may have: "", "gzip" or "zstd".
+	NoCache     bool   // Ask for users from the store.
 }
 
 func (w *Wire) isGRPC() bool { return w.Protocol == GRPC }
@@ -75,18 +76,19 @@ func (w *Wire) header(method string) *header {
 // fields are the request headers of a protocol.
 func (w *Wire) fields() [][2]string {
 	var fields [][2]string
+	accept := "accept-encoding"
 	switch {
 	case w.isGRPC():
 		fields = [][2]string{{"content-type", "application/grpc+" + string(w.Codec)}, {"te", "trailers"}}
-		if w.Compression != "" {
-			fields = append(fields, [2]string{"grpc-accept-encoding", w.Compression})
-		}
-		return fields
+		accept = "grpc-accept-encoding"
 	case !w.Get:
 		fields = [][2]string{{"content-type", "application/" + string(w.Codec)}, {"connect-protocol-version", "1"}}
 	}
 	if w.Compression != "" {
-		fields = append(fields, [2]string{"accept-encoding", w.Compression})
+		fields = append(fields, [2]string{accept, w.Compression})
+	}
+	if w.NoCache {
+		fields = append(fields, [2]string{"cache-control", "no-cache"})
 	}
 	return fields
 }

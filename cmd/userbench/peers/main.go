@@ -1,3 +1,9 @@
+// Peers are the servers that userd is measured beside, each in its best form:
+// grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
+// They answer from memory. With the argument sqlite it is SQLite's bare engine.
+//
+// It is a module of its own, so that userd does not depend on what it is compared
+// with.
 package main
 
 import (
@@ -24,6 +30,9 @@ func main() {
 }
 
 func run() error {
+	if len(os.Args) > 1 && os.Args[1] == "sqlite" {
+		return importSQLite(os.Args[2:])
+	}
 	name := flag.String("peer", "", "grpc-go, net/http or connect")
 	count := flag.Int("users", 100_000, "users to serve")
 	size := flag.Int("size", 150, "bytes of an encoded user")

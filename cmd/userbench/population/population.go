@@ -4,7 +4,7 @@
 package population
 
 import (
-	"encoding/binary"
+	"crypto/md5"
 	"fmt"
 	"time"
 
@@ -37,6 +37,12 @@ func New(kind uint64, n, size int) *Users {
 
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.ids) }
+
+// Size is what [New] was given.
+func (u *Users) Size() int { return u.size }
+
+// Kind is what [New] was given.
+func (u *Users) Kind() uint64 { return u.kind }
 
 // ID is the id of user i.
 func (u *Users) ID(i int) string { return u.ids[i] }
@@ -74,20 +80,8 @@ func role(n, length int) string {
 	return string(name[:length])
 }
 
-// id is a UUID of version 4 that looks random and is not.
+// id is a UUID that looks random and is not. In PostgreSQL it is
+// md5(kind || '-' || i)::uuid.
 func id(kind, i uint64) string {
-	var raw uuid.UUID
-	binary.BigEndian.PutUint64(raw[:8], mix(kind<<32|i))
-	binary.BigEndian.PutUint64(raw[8:], mix(^(kind<<32 | i)))
-	raw[6] = raw[6]&0x0f | 0x40
-	raw[8] = raw[8]&0x3f | 0x80
-	return raw.String()
-}
-
-// mix is the finalizer of SplitMix64, a bijection.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	return uuid.UUID(md5.Sum(fmt.Appendf(nil, "%d-%d", kind, i))).String()
 }

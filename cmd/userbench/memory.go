@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/load"
+	"github.com/example/userd/cmd/userbench/report"
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+var memoryScenario = scenario{
+	name:  "memory",
+	title: "Memory under slow readers",
+	text: "Connections that begin ListUsers(all) and stop to read when the first flow control window (64 KiB, the default of HTTP/2) is full. " +
+		"The table has how much the server's resident memory has grown for each, after a warm-up that reads the whole list.",
+	run: runMemory,
+}
+
+// defaultWindow is the flow control window of a client that asks for none.
+const defaultWindow = 65_535
+
+func runMemory(ctx context.Context, b *bench, section *report.Section) error {
+	rivals, err := b.rivals(ctx)
+	if err != nil {
+		return err
+	}
+	off, err := b.fleet.storeoff(ctx, b.small)
+	if err != nil {
+		return err
+	}
+	rivals = append(rivals, rival{"storeoff", "userd, store off", off})
+	table := report.Table{Columns: []string{"server", "memory a slow reader"}}
+	for _, r := range rivals {
+		if r.key == "net/http" {
+			continue // It has no streams.
+		}
+		grown, err := b.slowReaders(r.server)
+		if err != nil {
+			return err
+		}
+		table.Add(r.name, b.record("memory/"+r.key, "KiB", grown/1024).String())
+	}
+	section.Tables = append(section.Tables, table)
+	return nil
+}
+
+// slowReaders returns by how many bytes a server grows with each slow reader.
+func (b *bench) slowReaders(server *lab.Server) (float64, error) {
+	if err := listOnce(server); err != nil {
+		return 0, err
+	}
+	time.Sleep(b.settled) // Memory settles; there is no event to wait for.
+	before, err := server.Memory()
+	if err != nil {
+		return 0, err
+	}
+	var taken atomic.Int64
+	for range b.slow {
+		session, err := load.DialSession(server.Address, defaultWindow)
+		if err != nil {
+			return 0, err
+		}
+		defer session.Close()
+		stream := session.OpenStalled("ListUsers", func(message []byte) error {
+			taken.Add(int64(len(message)))
+			return nil
+		})
+		request, err := framed(&userv1.ListUsersRequest{All: true})
+		if err != nil {
+			return 0, err
+		}
+		stream.Send(request)
+		stream.CloseSend()
+	}
+	b.awaitStall(&taken)
+	after, err := server.Memory()
+	return float64(after-before) / float64(b.slow), err
+}
+
+// awaitStall returns when no reader takes anything any more.
+func (b *bench) awaitStall(taken *atomic.Int64) {
+	for last := int64(-1); taken.Load() != last; time.Sleep(b.settled) {
+		last = taken.Load()
+	}
+}
+
+// listOnce reads all users.
+func listOnce(server *lab.Server) error {
+	session, err := load.DialSession(server.Address, 0)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	request, err := proto.Marshal(&userv1.ListUsersRequest{All: true})
+	if err != nil {
+		return err
+	}
+	return session.Call("ListUsers", request, func([]byte) error { return nil })
+}
+
+// framed is a message behind its prefix.
+func framed(message proto.Message) ([]byte, error) {
+	return (proto.MarshalOptions{}).MarshalAppend(load.AppendPrefix(nil, proto.Size(message)), message)
+}

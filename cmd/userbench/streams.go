@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/load"
+	"github.com/example/userd/cmd/userbench/population"
+	"github.com/example/userd/cmd/userbench/report"
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+var streamsScenario = scenario{
+	name:  "streams",
+	title: "Streams",
+	text: "Messages a second over gRPC, two streams at a time on connections of their own, every message checked. The server has one core. " +
+		"\"Store off\" is the product's server over users in memory that keeps no write, so that it can be compared with peers that have no database.",
+	run: runStreams,
+}
+
+// streamKind is a kind of streams; run returns the messages a second of one run.
+type streamKind struct {
+	key, title string
+	run        func(b *bench, r rival, round int) (float64, error)
+}
+
+var streamKinds = []streamKind{
+	{"list", "ListUsers(all)", (*bench).list},
+	{"import", "BatchCreateUsers", (*bench).importAll},
+	{"updates", "StreamUserUpdates", (*bench).updateAll},
+}
+
+func runStreams(ctx context.Context, b *bench, section *report.Section) error {
+	rivals, err := b.rivals(ctx)
+	if err != nil {
+		return err
+	}
+	off, err := b.fleet.storeoff(ctx, b.small)
+	if err != nil {
+		return err
+	}
+	rivals = append([]rival{{"storeoff", "userd, store off", off}}, rivals...)
+	rivals[1].name = "userd, SQLite"
+	rivals = slices.DeleteFunc(rivals, func(r rival) bool { return r.key == "net/http" }) // It has no streams.
+	if err := b.lab.Cores.PinLoad(); err != nil {
+		return err
+	}
+	for _, kind := range streamKinds {
+		if err := b.runStreamKind(ctx, section, kind, rivals); err != nil {
+			return fmt.Errorf("%s: %w", kind.title, err)
+		}
+	}
+	return b.fanOut(section, rivals[1].server)
+}
+
+// runStreamKind lets the rivals stream in turn.
+func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind streamKind, rivals []rival) error {
+	rates := make(map[string][]float64)
+	for round := range b.streamRounds {
+		for _, r := range rivals {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			rate, err := kind.run(b, r, round)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+			rates[r.key] = append(rates[r.key], rate)
+		}
+	}
+	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio"}}
+	chart := &report.Chart{Name: "streams-" + kind.key, Title: kind.title + ", messages a second on one core"}
+	base := report.NewFigure("", rates["connect"]...)
+	for _, r := range rivals {
+		figure := b.record("streams/"+kind.key+"/"+r.key, "/s", rates[r.key]...)
+		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median))
+		chart.Bars = append(chart.Bars, report.Bar{Name: r.name, Figure: figure})
+	}
+	section.Tables = append(section.Tables, table)
+	section.Charts = append(section.Charts, chart)
+	return nil
+}
+
+// streamPair is the number of streams at a time.
+const streamPair = 2
+
+// together runs a call on each of two connections at a time and returns the
+// messages a second.
+func together(server *lab.Server, messages int, call func(n int, session *load.Session) error) (float64, error) {
+	var sessions []*load.Session
+	for range streamPair {
+		session, err := load.DialSession(server.Address, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer session.Close()
+		sessions = append(sessions, session)
+	}
+	ended := make(chan error, streamPair)
+	began := time.Now()
+	for n, session := range sessions {
+		go func() { ended <- call(n, session) }()
+	}
+	var errs []error
+	for range sessions {
+		errs = append(errs, <-ended)
+	}
+	return float64(streamPair*messages) / time.Since(began).Seconds(), errors.Join(errs...)
+}
+
+// list reads all users and checks that each comes once.
+func (b *bench) list(r rival, _ int) (float64, error) {
+	populations := []*population.Users{b.small}
+	if r.key == "userd" {
+		populations = append(populations, b.big)
+	}
+	request, err := framed(&userv1.ListUsersRequest{All: true})
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, users := range populations {
+		total += users.Len()
+	}
+	return together(r.server, total, func(_ int, session *load.Session) error {
+		census := newCensus(populations...)
+		stream := session.Open("ListUsers", census.take)
+		stream.Send(request)
+		stream.CloseSend()
+		if err := stream.Wait(); err != nil {
+			return err
+		}
+		return census.complete()
+	})
+}
+
+// importAll imports rows that the server has not seen.
+func (b *bench) importAll(r rival, round int) (float64, error) {
+	var imports [streamPair]rows
+	for n := range imports {
+		kind := uint64(importedKind + streamPair*round + n)
+		var err error
+		if imports[n], err = importRows(population.New(kind, b.streamed, smallUser), 0, b.streamed); err != nil {
+			return 0, err
+		}
+	}
+	return together(r.server, b.streamed, func(n int, session *load.Session) error {
+		return importInto(session, imports[n])
+	})
+}
+
+// updateAll changes names, and checks that each update is answered in turn.
+func (b *bench) updateAll(r rival, round int) (float64, error) {
+	var updates [streamPair][]byte
+	count := min(b.streamed, b.small.Len())
+	for n := range updates {
+		name := fmt.Sprintf("Round %d of %d", round, n)
+		for i := range count {
+			update, err := framed(&userv1.UserUpdate{UserId: b.small.ID(i), DisplayName: &name})
+			if err != nil {
+				return 0, err
+			}
+			updates[n] = append(updates[n], update...)
+		}
+	}
+	return together(r.server, count, func(n int, session *load.Session) error {
+		answered := 0
+		stream := session.Open("StreamUserUpdates", func(message []byte) error {
+			answered++
+			return load.CheckUpdated(message, b.small, answered-1)
+		})
+		stream.Send(updates[n])
+		stream.CloseSend()
+		if err := stream.Wait(); err != nil {
+			return err
+		}
+		if answered != count {
+			return fmt.Errorf("%d of %d updates were answered", answered, count)
+		}
+		return nil
+	})
+}

@@ -16,15 +16,12 @@ import (
 // Import implements store.Store.
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	outcomes := make([]store.Created, len(users))
-	err := s.write(ctx, func(conn *sqlite.Conn) error {
-		for i, user := range users {
-			created, err := s.create(conn, user)
-			if err != nil && !refused(err) {
-				return err
-			}
-			outcomes[i] = store.Created{ID: created.ID, Err: err}
+	err := s.writeMany(ctx, func(conn *sqlite.Conn) error {
+		created, err := s.create(conn, users)
+		for i, outcome := range created {
+			outcomes[i] = store.Created{ID: outcome.user.ID, Err: outcome.err}
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
@@ -35,7 +32,7 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 // UpdateMany implements store.Store.
 func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	outcomes := make([]store.Updated, len(updates))
-	err := s.write(ctx, func(conn *sqlite.Conn) error {
+	err := s.writeMany(ctx, func(conn *sqlite.Conn) error {
 		for i, update := range updates {
 			user, err := s.update(conn, update)
 			if err != nil && !refused(err) {

@@ -134,6 +134,9 @@ func (s *Store) At(ctx context.Context, t time.Time) (store.Cursor, error) {
 
 // Covers implements store.Store.
 func (s *Store) Covers(cursor, other store.Cursor) bool {
+	if cursor == store.Earliest || other == store.Earliest {
+		return false // Where that is changes with time.
+	}
 	a, okA := s.parse(cursor)
 	b, okB := s.parse(other)
 	return okA && okB && a >= b

@@ -46,7 +46,8 @@ type Store struct {
 	identity store.Identity
 	wake     *waker
 
-	closeOnce sync.Once
+	calls  sync.RWMutex // Held for reading by those who read.
+	closed bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -101,7 +102,9 @@ func open(ctx context.Context, config Config) (*Store, error) {
 // prepare brings the file to the state that the store works with, and reads what
 // the store keeps in memory.
 func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
-	if err := sqlitex.ExecuteTransient(conn, `PRAGMA journal_mode = WAL`, nil); err != nil {
+	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
+	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
+	if err := pragmas(conn, `journal_mode = WAL`, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
 		return err
 	}
 	if err := migrate(ctx, conn); err != nil {
@@ -143,14 +146,8 @@ func connect(path string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 
 func configure(conn *sqlite.Conn) error {
 	conn.SetBusyTimeout(busyTimeout)
-	for _, pragma := range []string{
-		`PRAGMA synchronous = FULL`,
-		`PRAGMA cache_size = -8000`, // KiB
-		`PRAGMA temp_store = MEMORY`,
-	} {
-		if err := sqlitex.ExecuteTransient(conn, pragma, nil); err != nil {
-			return err
-		}
+	if err := pragmas(conn, `synchronous = FULL`, `temp_store = MEMORY`); err != nil {
+		return err
 	}
 	return conn.CreateFunction("contains_fold", &sqlite.FunctionImpl{
 		NArgs:         2,
@@ -164,6 +161,15 @@ func configure(conn *sqlite.Conn) error {
 	})
 }
 
+func pragmas(conn *sqlite.Conn, settings ...string) error {
+	for _, setting := range settings {
+		if err := sqlitex.ExecuteTransient(conn, `PRAGMA `+setting, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }
 
@@ -175,21 +181,30 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Close implements store.Store.
+// Close implements store.Store. Closing twice is fine.
 func (s *Store) Close() error {
-	return errors.Join(s.wake.close(), s.writer.close(), s.closeReaders())
+	// The writer is the last: as the only one left it moves the log into the file.
+	return errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
 }
 
-// closeReaders is for once: closing a pool twice is an error.
 func (s *Store) closeReaders() error {
-	var err error
-	s.closeOnce.Do(func() { err = s.readers.Close() })
-	return err
+	s.calls.Lock()
+	defer s.calls.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.readers.Close()
 }
 
 // read runs f on a connection of its own. Several statements see one moment only
 // within snapshot.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	if s.closed {
+		return errClosed
+	}
 	conn, err := s.readers.Take(ctx)
 	if err != nil {
 		return translate(ctx, err)
@@ -208,7 +223,13 @@ func (s *Store) snapshot(ctx context.Context, f func(*sqlite.Conn) error) error 
 
 // write runs f in a transaction and returns when it is committed.
 func (s *Store) write(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return translate(ctx, s.writer.run(ctx, f))
+	return translate(ctx, s.writer.run(ctx, f, true))
+}
+
+// writeMany is write for an f that writes many rows. It has a transaction of its
+// own: a savepoint would make it remember every page that it changes.
+func (s *Store) writeMany(ctx context.Context, f func(*sqlite.Conn) error) error {
+	return translate(ctx, s.writer.run(ctx, f, false))
 }
 
 // tick returns the time now in microseconds, but later than any tick before: users

@@ -19,21 +19,30 @@ const (
 	getSQL        = `SELECT ` + userColumns + ` FROM users WHERE id = ?1`
 	getByEmailSQL = `SELECT ` + userColumns + ` FROM users WHERE email = ?1`
 	insertSQL     = `INSERT INTO users (` + userColumns + `) VALUES (?1, ?2, ?3, ?4, ?4, NULL, ?5, 1) ON CONFLICT DO NOTHING`
+	lastRowSQL    = `SELECT ifnull(max(rowid), 0) FROM users`
+	newRolesSQL   = `INSERT INTO user_roles (role, created_at, id)
+		SELECT value, created_at, users.id FROM users NOT INDEXED, json_each(roles) WHERE users.rowid > ?1`
+	newChangesSQL = `INSERT INTO changes (user_id, version, kind, at)
+		SELECT id, 1, 1, created_at FROM users NOT INDEXED WHERE rowid > ?1 ORDER BY rowid`
 	insertRoleSQL = `INSERT INTO user_roles (role, created_at, id) VALUES (?1, ?2, ?3)`
 	deleteRoleSQL = `DELETE FROM user_roles WHERE role = ?1 AND created_at = ?2 AND id = ?3`
 	updateSQL     = `UPDATE users SET display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6 WHERE id = ?1`
 	deleteSQL     = `DELETE FROM users WHERE id = ?1`
 	burySQL       = `INSERT INTO deleted_users (id, version, at) VALUES (?1, ?2, ?3)`
-	isDeletedSQL  = `SELECT count(*) FROM deleted_users WHERE id = ?1`
+	deletedSQL    = `SELECT deleted_users.id FROM json_each(?1) CROSS JOIN deleted_users ON deleted_users.id = value`
 	logSQL        = `INSERT INTO changes (user_id, version, kind, at) VALUES (?1, ?2, ?3, ?4)`
 )
 
 // Create implements store.Store.
 func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
 	var created store.User
-	err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
-		created, err = s.create(conn, user)
-		return err
+	err := s.write(ctx, func(conn *sqlite.Conn) error {
+		outcomes, err := s.create(conn, []store.NewUser{user})
+		if err != nil {
+			return err
+		}
+		created = outcomes[0].user
+		return outcomes[0].err
 	})
 	if err != nil {
 		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
@@ -41,20 +50,63 @@ func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, err
 	return created, nil
 }
 
-// create stores a new user, or finds that it is there already.
-func (s *Store) create(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
+// create stores new users, or finds that they are there already, and says for each
+// what became of it.
+func (s *Store) create(conn *sqlite.Conn, users []store.NewUser) ([]createdUser, error) {
+	last, err := scalar(conn, lastRowSQL)
+	if err != nil {
+		return nil, err
+	}
+	deleted, err := deletedAmong(conn, users)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]createdUser, len(users))
+	for i, user := range users {
+		if deleted[user.ID] {
+			outcomes[i].err = store.ErrIDTaken
+			continue
+		}
+		outcomes[i].user, outcomes[i].err = s.insert(conn, user)
+		if err := outcomes[i].err; err != nil && !refused(err) {
+			return nil, err
+		}
+	}
+	return outcomes, finishInserts(conn, last)
+}
+
+// createdUser is what became of a new user.
+type createdUser struct {
+	user store.User
+	err  error // ErrEmailTaken or ErrIDTaken.
+}
+
+// deletedAmong returns those ids of users that deleted users had.
+func deletedAmong(conn *sqlite.Conn, users []store.NewUser) (map[string]bool, error) {
+	ids := make([]string, len(users))
+	for i, user := range users {
+		ids[i] = user.ID
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	deleted := make(map[string]bool)
+	err = sqlitex.Execute(conn, deletedSQL, &sqlitex.ExecOptions{
+		Args:       []any{string(list)},
+		ResultFunc: func(stmt *sqlite.Stmt) error { deleted[stmt.ColumnText(0)] = true; return nil },
+	})
+	return deleted, err
+}
+
+// insert stores the row of a new user, or finds that it is there already. What
+// goes with new rows is left to finishInserts.
+func (s *Store) insert(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
 	stamp := s.tick()
 	created := store.User{
 		ID: user.ID, Email: user.Email, DisplayName: user.DisplayName,
 		CreatedAt: timeOf(stamp), UpdatedAt: timeOf(stamp),
 		Roles: store.SortedRoles(user.Roles), Version: 1,
-	}
-	deleted, err := scalar(conn, isDeletedSQL, user.ID)
-	if err != nil {
-		return store.User{}, err
-	}
-	if deleted > 0 {
-		return store.User{}, store.ErrIDTaken
 	}
 	roles, err := encodeRoles(created.Roles)
 	if err != nil {
@@ -66,12 +118,16 @@ func (s *Store) create(conn *sqlite.Conn, user store.NewUser) (store.User, error
 	if conn.Changes() == 0 {
 		return conflicting(conn, user)
 	}
-	for _, role := range created.Roles {
-		if err := exec(conn, insertRoleSQL, role, stamp, user.ID); err != nil {
-			return store.User{}, err
-		}
+	return created, nil
+}
+
+// finishInserts writes the roles and the changes of the rows after last, all in
+// one statement each, which is what makes imports fast.
+func finishInserts(conn *sqlite.Conn, last int64) error {
+	if err := exec(conn, newRolesSQL, last); err != nil {
+		return err
 	}
-	return created, exec(conn, logSQL, user.ID, 1, int(store.Upserted), stamp)
+	return exec(conn, newChangesSQL, last)
 }
 
 // conflicting is what to answer when a user with the id or the email of a new one

@@ -37,7 +37,7 @@ func newWaker(config Config) (*waker, error) {
 }
 
 // enter returns a channel that is closed at the next change. Whoever enters must
-// leave.
+// leave. After close the channel is closed.
 func (w *waker) enter() (changed <-chan struct{}, leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,7 +52,7 @@ func (w *waker) enter() (changed <-chan struct{}, leave func()) {
 func (w *waker) broadcast() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting > 0 {
+	if w.waiting > 0 && !w.closed {
 		close(w.changed)
 		w.changed = make(chan struct{})
 	}
@@ -91,15 +91,21 @@ func (w *waker) poll(interval time.Duration) error {
 
 // close ends the polling and lets nobody wait any longer. Closing twice is fine.
 func (w *waker) close() error {
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
+	if !w.release() {
 		return nil
 	}
-	w.closed = true
-	w.mu.Unlock()
 	close(w.stop)
-	err := <-w.done
-	w.broadcast()
-	return err
+	return <-w.done
+}
+
+// release lets nobody wait any longer, and reports whether anybody could.
+func (w *waker) release() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.closed = true
+	close(w.changed)
+	return true
 }

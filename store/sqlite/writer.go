@@ -32,6 +32,7 @@ type writer struct {
 type writeOp struct {
 	ctx    context.Context
 	run    func(*sqlite.Conn) error
+	shares bool // May share a transaction with others.
 	result error
 	done   chan struct{}
 }
@@ -47,8 +48,8 @@ func newWriter(conn *sqlite.Conn, committed func()) *writer {
 // run runs f in a transaction and returns when it is committed or has failed. When
 // ctx ends first, run returns at once: f may then still be running, and may be
 // committed or not, so the caller must not look at what it has set.
-func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error) error {
-	op := &writeOp{ctx: ctx, run: f, done: make(chan struct{})}
+func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error, shares bool) error {
+	op := &writeOp{ctx: ctx, run: f, shares: shares, done: make(chan struct{})}
 	if err := w.submit(op); err != nil {
 		return err
 	}
@@ -89,17 +90,15 @@ func (w *writer) close() error {
 
 func (w *writer) loop() error {
 	for first := range w.queue {
-		group := w.gather(first)
-		if err := w.commit(group); err != nil {
-			for _, op := range group {
-				op.result = errors.Join(op.result, err)
+		var shared []*writeOp
+		for _, op := range w.gather(first) {
+			if op.shares {
+				shared = append(shared, op)
+			} else {
+				w.finish(op)
 			}
-		} else {
-			w.committed()
 		}
-		for _, op := range group {
-			close(op.done)
-		}
+		w.finish(shared...)
 	}
 	return w.conn.Close()
 }
@@ -121,6 +120,23 @@ func (w *writer) gather(first *writeOp) []*writeOp {
 	return group
 }
 
+// finish runs a group in one transaction and says what became of it.
+func (w *writer) finish(group ...*writeOp) {
+	if len(group) == 0 {
+		return
+	}
+	if err := w.commit(group); err != nil {
+		for _, op := range group {
+			op.result = errors.Join(op.result, err)
+		}
+	} else {
+		w.committed()
+	}
+	for _, op := range group {
+		close(op.done)
+	}
+}
+
 // commit runs a group in one transaction. When it returns an error, nothing of the
 // group is stored.
 func (w *writer) commit(group []*writeOp) (err error) {
@@ -129,11 +145,11 @@ func (w *writer) commit(group []*writeOp) (err error) {
 		return err
 	}
 	defer end(&err)
+	if len(group) == 1 {
+		return w.alone(group[0])
+	}
 	for _, op := range group {
-		if op.result = op.ctx.Err(); op.result != nil {
-			continue
-		}
-		op.result = w.inSavepoint(op.run)
+		op.result = w.inSavepoint(op)
 		if op.result != nil && w.conn.AutocommitEnabled() {
 			// SQLite has rolled back everything, as it does when the disk is full.
 			return op.result
@@ -142,8 +158,20 @@ func (w *writer) commit(group []*writeOp) (err error) {
 	return nil
 }
 
-// inSavepoint runs f and takes back what it has done if it fails.
-func (w *writer) inSavepoint(f func(*sqlite.Conn) error) (err error) {
+// alone runs the only write of a transaction.
+func (w *writer) alone(op *writeOp) error {
+	if err := op.ctx.Err(); err != nil {
+		return err
+	}
+	return op.run(w.conn)
+}
+
+// inSavepoint runs one of several writes of a transaction and takes back what it
+// has done if it fails.
+func (w *writer) inSavepoint(op *writeOp) (err error) {
+	if err := op.ctx.Err(); err != nil {
+		return err
+	}
 	defer sqlitex.Save(w.conn)(&err)
-	return f(w.conn)
+	return op.run(w.conn)
 }

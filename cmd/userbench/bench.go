@@ -33,6 +33,8 @@ const (
 
 // plan says how long everything takes.
 type plan struct {
+	connections  int
+	streams      int // On each connection.
 	users        int // In the store.
 	large        int // Users of 1 KiB.
 	hot          int // Users that fit into every cache.
@@ -54,13 +56,13 @@ type plan struct {
 
 var (
 	fullPlan = plan{
-		users: 100_000, large: 2_000, hot: 5_000,
+		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
 		slice: 250 * time.Millisecond, rounds: 9, openSlice: time.Second, openRounds: 5, warm: 500 * time.Millisecond,
 		streamRounds: 5, streamed: 50_000, watchers: 1_000, watched: 100, slow: 100,
 		starts: 7, settled: time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 	}
 	quickPlan = plan{
-		users: 2_000, large: 200, hot: 500,
+		connections: 2, streams: 4, users: 2_000, large: 200, hot: 500,
 		slice: 20 * time.Millisecond, rounds: 2, openSlice: 50 * time.Millisecond, openRounds: 2, warm: 20 * time.Millisecond,
 		streamRounds: 1, streamed: 2_000, watchers: 100, watched: 3, slow: 10,
 		starts: 1, settled: 50 * time.Millisecond, storeSlice: time.Second, propagated: 20,
@@ -108,7 +110,11 @@ func (b *bench) run(ctx context.Context, scenarios []scenario) error {
 		section := &report.Section{Title: s.title, Text: s.text}
 		b.report.Sections = append(b.report.Sections, section)
 		began := time.Now()
-		if err := s.run(ctx, b, section); err != nil {
+		err := b.lab.Cores.PinLoad()
+		if err == nil {
+			err = s.run(ctx, b, section)
+		}
+		if err != nil {
 			section.Failed = err.Error()
 			fmt.Fprintf(b.log, "%s: %v\n", s.title, err)
 			if why := unavailable(""); !errors.As(err, &why) {
@@ -153,15 +159,20 @@ type contestant struct {
 	calls, unsent, refused          int64
 }
 
-// enter makes a contestant and connects to its server.
+// enter makes a contestant, connects to its server and warms it up. The first call
+// comes at once: a server may close connections that do not say anything.
 func (b *bench) enter(key, name string, server *lab.Server, target load.Target) (*contestant, error) {
 	target.Address = server.Address
+	if target.Connections == 0 {
+		target.Connections, target.Streams = b.connections, b.streams
+	}
 	generator, err := load.Dial(target)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	b.fleet.closers = append(b.fleet.closers, generator.Close)
-	return &contestant{key: key, name: name, server: server, generator: generator, latency: load.NewHistogram()}, nil
+	c := &contestant{key: key, name: name, server: server, generator: generator, latency: load.NewHistogram()}
+	return c, c.warm(b.warm)
 }
 
 // at is the contestant under an open load of this many calls a second.
@@ -174,14 +185,6 @@ func (c *contestant) at(offered float64, key, name string) *contestant {
 // race lets the contestants run in turn, a slice each, for some rounds, so that
 // whatever else the machine does meets them all.
 func (b *bench) race(ctx context.Context, slice time.Duration, rounds int, contestants ...*contestant) error {
-	if err := b.lab.Cores.PinLoad(); err != nil {
-		return err
-	}
-	for _, c := range contestants {
-		if err := c.warm(b.warm); err != nil {
-			return err
-		}
-	}
 	for range rounds {
 		for _, c := range contestants {
 			if err := ctx.Err(); err != nil {

@@ -111,9 +111,6 @@ func (b *bench) countSetup(ctx context.Context, s setup) (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
-	if err := c.warm(b.openSlice); err != nil {
-		return counts{}, err
-	}
 	before, err := s.counts(ctx, b)
 	if err != nil {
 		return counts{}, err

@@ -23,11 +23,11 @@ var encodeMetrics = []string{"encodes/op", "decodes/op", "allocs/op", "B/op"}
 func runEncode(ctx context.Context, b *bench, section *report.Section) error {
 	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkCachedGetUser$", "-benchtime", "1000x", "-benchmem", "./server")
 	command.Dir = b.lab.Root()
-	out, err := command.CombinedOutput()
+	out, err := b.lab.Run(command)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	found := benchmarkMetrics(string(out))
+	found := benchmarkMetrics(out)
 	encodes, encodesOK := found["encodes/op"]
 	decodes, decodesOK := found["decodes/op"]
 	if !encodesOK || !decodesOK {

@@ -84,11 +84,9 @@ func (f *fleet) has(ctx context.Context, what string) (bool, error) {
 		return false, err
 	}
 	if f.help == "" {
-		out, err := exec.CommandContext(ctx, program, "serve", "--help").CombinedOutput()
-		if err != nil {
-			return false, fmt.Errorf("userd serve --help: %w: %s", err, out)
+		if f.help, err = f.lab.Run(exec.CommandContext(ctx, program, "serve", "--help")); err != nil {
+			return false, fmt.Errorf("userd serve --help: %w", err)
 		}
-		f.help = string(out)
 	}
 	return strings.Contains(f.help, what), nil
 }
@@ -244,9 +242,8 @@ func (f *fleet) emptyPostgres(ctx context.Context, name string) error {
 	if err := server.CreateDatabase(ctx, name, ""); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, program, "migrate", "up", "--database", server.URL(name)).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("userd migrate up: %w: %s", err, out)
+	if _, err := f.lab.Run(exec.CommandContext(ctx, program, "migrate", "up", "--database", server.URL(name))); err != nil {
+		return fmt.Errorf("userd migrate up: %w", err)
 	}
 	return nil
 }

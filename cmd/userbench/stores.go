@@ -96,7 +96,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		ours = append(ours, rate)
-		if rate, err = bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.streamed); err != nil {
+		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.streamed); err != nil {
 			return err
 		}
 		bare = append(bare, rate)
@@ -106,13 +106,13 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 }
 
 // bareImport lets the engine alone insert the rows of one database into another.
-func bareImport(ctx context.Context, peers, from, to string, users int) (float64, error) {
-	out, err := exec.CommandContext(ctx, peers, "sqlite", from, to, fmt.Sprint(users)).Output()
+func (b *bench) bareImport(ctx context.Context, peers, from, to string, users int) (float64, error) {
+	out, err := b.lab.Run(exec.CommandContext(ctx, peers, "sqlite", from, to, fmt.Sprint(users)))
 	if err != nil {
 		return 0, fmt.Errorf("bare SQLite: %w", err)
 	}
 	var result struct{ Seconds float64 }
-	if err := json.Unmarshal(out, &result); err != nil {
+	if err := json.Unmarshal([]byte(out), &result); err != nil {
 		return 0, fmt.Errorf("bare SQLite: %w", err)
 	}
 	return float64(users) / result.Seconds, nil
@@ -250,9 +250,6 @@ func (s pgScript) script(ctx context.Context, postgres *lab.Postgres, database s
 func (b *bench) besidePgbench(ctx context.Context, table *report.Table, server *lab.Server, database, key, what string, target load.Target, script pgScript) error {
 	c, err := b.enter("stores/"+key, what, server, target)
 	if err != nil {
-		return err
-	}
-	if err := c.warm(b.warm); err != nil {
 		return err
 	}
 	postgres := b.fleet.postgres

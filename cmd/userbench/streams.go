@@ -46,9 +46,6 @@ func runStreams(ctx context.Context, b *bench, section *report.Section) error {
 	rivals = append([]rival{{"storeoff", "userd, store off", off}}, rivals...)
 	rivals[1].name = "userd, SQLite"
 	rivals = slices.DeleteFunc(rivals, func(r rival) bool { return r.key == "net/http" }) // It has no streams.
-	if err := b.lab.Cores.PinLoad(); err != nil {
-		return err
-	}
 	for _, kind := range streamKinds {
 		if err := b.runStreamKind(ctx, section, kind, rivals); err != nil {
 			return fmt.Errorf("%s: %w", kind.title, err)

@@ -7,7 +7,7 @@ import (
 
 // Cores says which processors are whose. Empty means all.
 type Cores struct {
-	Server, Load, Stores []int
+	All, Server, Load, Stores []int
 }
 
 // splitCores shares out the processors that this process may use.
@@ -20,9 +20,9 @@ func share(cores []int) Cores {
 	case len(cores) < 2:
 		return Cores{}
 	case len(cores) == 2:
-		return Cores{Server: cores[:1], Load: cores[1:], Stores: cores[1:]}
+		return Cores{All: cores, Server: cores[:1], Load: cores[1:], Stores: cores[1:]}
 	}
-	return Cores{Server: cores[:1], Load: cores[1:2], Stores: cores[2:]}
+	return Cores{All: cores, Server: cores[:1], Load: cores[1:2], Stores: cores[2:]}
 }
 
 // String says it in words.
@@ -42,12 +42,11 @@ func (c Cores) PinLoad() error {
 	return pinProcess(c.Load)
 }
 
-// UnpinLoad lets this process run on the load's and the server's processors again.
+// UnpinLoad lets this process run everywhere again.
 func (c Cores) UnpinLoad() error {
-	if len(c.Load) == 0 {
+	if len(c.All) == 0 {
 		return nil
 	}
-	all := append(append([]int{}, c.Server...), c.Load...)
-	runtime.GOMAXPROCS(len(all))
-	return pinProcess(all)
+	runtime.GOMAXPROCS(len(c.All))
+	return pinProcess(c.All)
 }

@@ -20,7 +20,8 @@ type Lab struct {
 
 // New makes a lab for the project around the working directory.
 func New(ctx context.Context) (*Lab, error) {
-	root, err := output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}"))
+	l := &Lab{Cores: splitCores()}
+	root, err := l.Run(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}"))
 	if err != nil {
 		return nil, fmt.Errorf("find the project: %w", err)
 	}
@@ -31,7 +32,8 @@ func New(ctx context.Context) (*Lab, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL runs as another user.
 		return nil, err
 	}
-	return &Lab{Cores: splitCores(), dir: dir, root: root}, nil
+	l.dir, l.root = dir, root
+	return l, nil
 }
 
 // Close ends all processes, the last one first, and removes the folder.
@@ -72,7 +74,7 @@ func (l *Lab) build(ctx context.Context, folder string, flags ...string) (progra
 	program = filepath.Join(l.dir, "bin", filepath.Base(folder))
 	build := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", program, ".")...)
 	build.Dir = filepath.Join(l.root, folder)
-	if _, err := output(build); err != nil {
+	if _, err := l.Run(build); err != nil {
 		return "", fmt.Errorf("build %s: %w", folder, err)
 	}
 	return program, nil
@@ -90,11 +92,16 @@ func concatenate(to string, files ...string) error {
 	return os.WriteFile(to, all, 0o644)
 }
 
-// output runs a command to its end. An error has what the command said.
-func output(command *exec.Cmd) (string, error) {
-	out, err := command.Output()
+// Run runs a command to its end, on all processors. An error has what the command
+// said.
+func (l *Lab) Run(command *exec.Cmd) (text string, err error) {
+	err = onCores(l.Cores.All, func() error {
+		out, err := command.Output()
+		text = strings.TrimSpace(string(out))
+		return err
+	})
 	if exit := new(exec.ExitError); errors.As(err, &exit) && len(exit.Stderr) > 0 {
 		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
-	return strings.TrimSpace(string(out)), err
+	return text, err
 }

@@ -69,7 +69,7 @@ func (p *Postgres) makeCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := output(p.command(ctx, "initdb", "-D", p.data(), "-N", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"))
+	_, err := p.lab.Run(p.command(ctx, "initdb", "-D", p.data(), "-N", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"))
 	return err
 }
 
@@ -153,7 +153,7 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name, template string) er
 
 // SQL runs one statement or psql command and returns what it prints, unaligned.
 func (p *Postgres) SQL(ctx context.Context, database, statement string) (string, error) {
-	return output(p.command(ctx, "psql", "-h", p.dir, "-U", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement))
+	return p.lab.Run(p.command(ctx, "psql", "-h", p.dir, "-U", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement))
 }
 
 // Transactions is the number of transactions that a database has seen. PostgreSQL
@@ -174,7 +174,7 @@ func (p *Postgres) Pgbench(ctx context.Context, database, script string, connect
 		return 0, err
 	}
 	seconds := strconv.Itoa(max(1, int(duration.Round(time.Second)/time.Second)))
-	text, err := output(p.command(ctx, "pgbench", "-h", p.dir, "-U", "postgres", "-n", "-M", "prepared",
+	text, err := p.lab.Run(p.command(ctx, "pgbench", "-h", p.dir, "-U", "postgres", "-n", "-M", "prepared",
 		"-c", strconv.Itoa(connections), "-j", "1", "-T", seconds, "-f", file, database))
 	if err != nil {
 		return 0, err

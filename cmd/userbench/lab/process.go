@@ -22,7 +22,7 @@ type process struct {
 	exited  chan struct{}
 }
 
-// start starts a command on these processors; on none, on all. It ends with the lab.
+// start starts a command on these processors. It ends with the lab.
 func (l *Lab) start(command *exec.Cmd, cores []int) (*process, error) {
 	p := &process{command: command, output: new(tail), exited: make(chan struct{})}
 	if command.Stdout == nil {

@@ -31,7 +31,7 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 	if err != nil {
 		return nil, err
 	}
-	var cores []int
+	cores := l.Cores.All
 	if pinned {
 		cores = l.Cores.Server
 	}

@@ -174,7 +174,7 @@ func (c *h1Conn) readBody(length int, chunked bool) error {
 		_, err := c.in.ReadSlice('\n') // The end of the trailers, of which there are none.
 		return err
 	case length < 0:
-		return errors.New("a response without a length")
+		return errors.New("the server closes the connection")
 	}
 	if cap(c.body) < length {
 		c.body = make([]byte, length)

@@ -16,6 +16,7 @@ func migrateCommand() *cobra.Command {
 		Short: "Show and update the schema of a database",
 		Long:  "Show and update the schema of a database. SQLite files are updated by serve too.",
 		Args:  cobra.NoArgs,
+		RunE:  showHelp,
 	}
 	var database string
 	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, "sqlite:FILE")

@@ -133,7 +133,14 @@ func listSQL(query store.Query) (statement string, args map[string]any) {
 
 // equalFold reports whether two emails are one, as the column's collation does.
 func equalFold(a, b string) bool {
-	return len(a) == len(b) && strings.EqualFold(a, b)
+	return strings.Map(lowerASCII, a) == strings.Map(lowerASCII, b)
+}
+
+func lowerASCII(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		return r + ('a' - 'A')
+	}
+	return r
 }
 
 // without returns those of all that are not in some.

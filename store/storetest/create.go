@@ -97,6 +97,13 @@ var createSentences = []sentence{
 		b.same(b.create(user), updated)
 		b.wantUnchanged(updated, head)
 	}},
+	{"ErrIDTaken when this email differs in the case of other letters", func(b *bundle) {
+		user := withEmail("é@example.com")
+		b.create(user)
+		user.Email = "É@example.com"
+		_, err := b.Create(b.Context(), user)
+		b.wantErr(err, store.ErrIDTaken)
+	}},
 	{"an error leaves nothing behind", func(b *bundle) {
 		b.create(withEmail("ada@example.com"))
 		failed := withEmail("ADA@example.com")

@@ -50,8 +50,10 @@ type plan struct {
 	slow         int // Slow readers.
 	starts       int
 	settled      time.Duration // After which the memory of a server is looked at.
-	storeSlice   time.Duration // Against pgbench, which measures whole seconds.
-	propagated   int
+	// PostgreSQL publishes the counts of a connection that is idle 10 seconds late.
+	settleStatistics time.Duration
+	storeSlice       time.Duration // Against pgbench, which measures whole seconds.
+	propagated       int
 }
 
 var (
@@ -59,7 +61,7 @@ var (
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
 		slice: 250 * time.Millisecond, rounds: 9, openSlice: time.Second, openRounds: 5, warm: 500 * time.Millisecond,
 		streamRounds: 5, streamed: 50_000, watchers: 1_000, watched: 100, slow: 100,
-		starts: 7, settled: time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
+		starts: 7, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 	}
 	quickPlan = plan{
 		connections: 2, streams: 4, users: 2_000, large: 200, hot: 500,

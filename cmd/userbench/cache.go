@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
@@ -13,16 +12,13 @@ import (
 // nearEntries is the size of the near cache: userd's default.
 const nearEntries = 10_000
 
-// settleStatistics is how late PostgreSQL publishes its counts.
-const settleStatistics = 1500 * time.Millisecond
-
 var cacheScenario = scenario{
 	name:  "cache",
 	title: "Before and after the cache",
 	text: "Users chosen with Zipf(1.0). Without a cache: the same server, asked with cache-control: no-cache. Redis only: a near cache of one entry. " +
 		"Latencies are of GetUser at equal offered loads, 50, 70, 90 and 200 % of what the server carries without a cache in a closed loop, counted from when a call was to be sent. " +
 		"At 200 % a server that falls behind is late by up to half of a slice, so that ratio depends on the length of the slices. " +
-		"Hits and calls avoided are counted in another run with 5 % UpdateUser, on caches that hold every user that fits: calls to the store are PostgreSQL's transactions, to Redis its commands.",
+		"Hits and calls avoided are counted in another run with 5 % UpdateUser, on caches that hold every user that fits: the server tells its hits and its reads of the store; PostgreSQL's transactions and Redis's commands are their own counts, with all that the server does in the background.",
 	run: runCache,
 }
 

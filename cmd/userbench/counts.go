@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,17 +13,18 @@ import (
 // writeShare is the part of writes in the load of which calls are counted.
 const writeShare = 0.05
 
-// counts are what a server has done at a moment, and what others have had to do
-// for it.
+// counts are what a server has done, and what others have had to do for it.
 type counts struct {
 	reads, writes float64
-	transactions  float64 // Of PostgreSQL.
-	commands      float64 // Of Redis.
 	near, shared  float64 // Hits, as the server counts them.
 	misses        float64
+	stored        float64 // Reads of the store, as the server counts them.
+	commands      float64 // Of Redis.
+	transactions  float64 // Of PostgreSQL.
 }
 
-func (s *setup) counts(ctx context.Context, b *bench) (counts, error) {
+// counts are the counts up to now, without PostgreSQL's, which come late.
+func (s *setup) counts(ctx context.Context) (counts, error) {
 	metrics, err := s.server.Metrics(ctx)
 	if err != nil {
 		return counts{}, err
@@ -33,12 +35,7 @@ func (s *setup) counts(ctx context.Context, b *bench) (counts, error) {
 	c.near, _ = metrics.Sum(cacheReads, nearHit)
 	c.shared, _ = metrics.Sum(cacheReads, sharedHit)
 	c.misses, _ = metrics.Sum(cacheReads, miss)
-	if s.database != "" {
-		time.Sleep(settleStatistics)
-		if c.transactions, err = b.fleet.postgres.Transactions(ctx, s.database); err != nil {
-			return counts{}, err
-		}
-	}
+	c.stored, _ = metrics.Sum(storeReads)
 	if s.redis != nil {
 		c.commands, err = s.redis.Commands()
 	}
@@ -49,21 +46,23 @@ func (s *setup) counts(ctx context.Context, b *bench) (counts, error) {
 func (c counts) since(before counts) counts {
 	return counts{
 		reads: c.reads - before.reads, writes: c.writes - before.writes,
-		transactions: c.transactions - before.transactions, commands: c.commands - before.commands,
-		near: c.near - before.near, shared: c.shared - before.shared, misses: c.misses - before.misses,
+		near: c.near - before.near, shared: c.shared - before.shared,
+		misses: c.misses - before.misses, stored: c.stored - before.stored,
+		commands: c.commands - before.commands, transactions: c.transactions - before.transactions,
 	}
 }
 
-// storeReads are the calls to the store for reads, or a negative number where they
-// cannot be known. Each write is one transaction.
+// storeReads are the reads of the store as the server counts them, else as
+// PostgreSQL does, where each write is one transaction, or a negative number where
+// nobody does.
 func (c counts) storeReads(s setup) float64 {
 	switch {
-	case s.database != "":
-		return max(0, c.transactions-c.writes)
 	case s.noCache:
 		return c.reads
 	case c.near+c.shared+c.misses > 0:
-		return c.misses
+		return c.stored
+	case s.database != "":
+		return max(0, c.transactions-c.writes)
 	}
 	return -1
 }
@@ -71,36 +70,43 @@ func (c counts) storeReads(s setup) float64 {
 // countCalls runs the mixed load on one setup after the other and counts what it
 // takes.
 func (b *bench) countCalls(ctx context.Context, section *report.Section, key, engine string, setups []setup) error {
-	table := report.Table{Columns: []string{
-		engine + ", 5 % writes", "reads", "near hits", "best for its size", "hits", "store calls a read", "store calls avoided", "Redis commands a call",
-	}}
-	commands := make(map[string]float64)
-	for _, s := range setups {
-		c, err := b.countSetup(ctx, s)
-		if err != nil {
+	before, err := b.transactions(ctx, setups)
+	if err != nil {
+		return err
+	}
+	counted := make([]counts, len(setups))
+	for i, s := range setups {
+		if counted[i], err = b.countSetup(ctx, s); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if c.reads == 0 {
-			return fmt.Errorf("%s: the server has counted no read", s.name)
-		}
-		stored, avoided := report.Figure{}, report.Figure{}
-		if reads := c.storeReads(s); reads >= 0 {
-			stored = b.record(key+"/"+s.key+"/store calls", "", reads/c.reads)
-			avoided = b.record(key+"/"+s.key+"/avoided", "%", 100*max(0, 1-reads/c.reads))
-		}
-		near, all := c.hits(b, key+"/"+s.key)
-		row := []string{s.name, report.Number(c.reads), near.String(), b.best(s), all.String(), stored.String(), avoided.String(), "–"}
-		if s.redis != nil {
-			commands[s.key] = c.commands / (c.reads + c.writes)
-			row[len(row)-1] = b.record(key+"/"+s.key+"/redis commands", "", commands[s.key]).String()
-		}
-		table.Add(row...)
 	}
-	if alone, both := commands["redis"], commands["near"]; alone > 0 {
-		b.record(key+"/redis avoided", "%", 100*(1-both/alone))
+	after, err := b.transactions(ctx, setups)
+	if err != nil {
+		return err
 	}
-	section.Tables = append(section.Tables, table)
+	for i := range setups {
+		counted[i].transactions = after[i] - before[i]
+	}
+	b.showCounts(section, key, engine, setups, counted)
 	return nil
+}
+
+// transactions are PostgreSQL's counts for each setup, when they are complete.
+func (b *bench) transactions(ctx context.Context, setups []setup) ([]float64, error) {
+	found := make([]float64, len(setups))
+	for i, s := range setups {
+		if s.database == "" {
+			continue
+		}
+		if i == 0 {
+			time.Sleep(b.settleStatistics)
+		}
+		var err error
+		if found[i], err = b.fleet.postgres.Transactions(ctx, s.database); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // countSetup returns what the mixed load takes.
@@ -111,15 +117,52 @@ func (b *bench) countSetup(ctx context.Context, s setup) (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
-	before, err := s.counts(ctx, b)
+	before, err := s.counts(ctx)
 	if err != nil {
 		return counts{}, err
 	}
 	if err := c.warm(3 * b.openSlice); err != nil {
 		return counts{}, err
 	}
-	after, err := s.counts(ctx, b)
+	after, err := s.counts(ctx)
+	if err == nil && after.reads == before.reads {
+		err = errors.New("the server has counted no read")
+	}
 	return after.since(before), err
+}
+
+// showCounts adds the table of the calls that each setup takes.
+func (b *bench) showCounts(section *report.Section, key, engine string, setups []setup, counted []counts) {
+	table := report.Table{Columns: []string{
+		engine + ", 5 % writes", "reads", "near hits", "best for its size", "hits", "store reads a read", "store reads avoided",
+		"PostgreSQL transactions a call", "Redis commands a call",
+	}}
+	commands := make(map[string]float64)
+	for i, s := range setups {
+		c, key := counted[i], key+"/"+s.key
+		stored, avoided := report.Figure{}, report.Figure{}
+		if reads := c.storeReads(s); reads >= 0 {
+			stored = b.record(key+"/store reads", "", reads/c.reads)
+			avoided = b.record(key+"/avoided", "%", 100*max(0, 1-reads/c.reads))
+		}
+		near, all := c.hits(b, key)
+		commands[s.key] = c.commands / (c.reads + c.writes)
+		table.Add(s.name, report.Number(c.reads), near.String(), b.best(s), all.String(), stored.String(), avoided.String(),
+			b.share(s.database != "", key+"/transactions", c.transactions, c).String(),
+			b.share(s.redis != nil, key+"/redis commands", c.commands, c).String())
+	}
+	if alone, both := commands["redis"], commands["near"]; alone > 0 {
+		b.record(key+"/redis avoided", "%", 100*(1-both/alone))
+	}
+	section.Tables = append(section.Tables, table)
+}
+
+// share records what each call has taken of something, where there is such a thing.
+func (b *bench) share(there bool, key string, amount float64, c counts) report.Figure {
+	if !there {
+		return report.Figure{}
+	}
+	return b.record(key, "", amount/(c.reads+c.writes))
 }
 
 // hits are the hit rates that the server tells: of the near cache, and of both.
@@ -142,10 +185,11 @@ func (b *bench) best(s setup) string {
 	return report.Number(100*b.zipf.Share(nearEntries)) + "%"
 }
 
-// How the server counts reads of its cache.
+// How the server counts reads through its cache.
 const (
 	cacheReads = "userd_cache_reads_total"
 	nearHit    = `result="near"`
 	sharedHit  = `result="shared"`
 	miss       = `result="miss"`
+	storeReads = "userd_cache_store_reads_total"
 )

@@ -157,7 +157,7 @@ func (p *Postgres) SQL(ctx context.Context, database, statement string) (string,
 }
 
 // Transactions is the number of transactions that a database has seen. PostgreSQL
-// publishes it up to a second late.
+// publishes what an idle connection has done up to ten seconds late.
 func (p *Postgres) Transactions(ctx context.Context, database string) (float64, error) {
 	text, err := p.SQL(ctx, "postgres", "select xact_commit + xact_rollback from pg_stat_database where datname = '"+database+"'")
 	if err != nil {

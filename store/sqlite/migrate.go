@@ -77,6 +77,13 @@ func readSchema(conn *sqlite.Conn) (Schema, error) {
 	if err != nil {
 		return schema, err
 	}
+	foreign, err := scalar(conn, `SELECT count(*) FROM sqlite_schema, pragma_application_id WHERE application_id <> ?1`, applicationID)
+	if err != nil {
+		return schema, err
+	}
+	if foreign > 0 {
+		return schema, errors.New("the database is one of another program")
+	}
 	schema.Current, err = scalar(conn, `PRAGMA user_version`)
 	return schema, err
 }

@@ -102,12 +102,12 @@ func open(ctx context.Context, config Config) (*Store, error) {
 // prepare brings the file to the state that the store works with, and reads what
 // the store keeps in memory.
 func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
+	if err := migrate(ctx, conn); err != nil {
+		return err
+	}
 	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
 	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
 	if err := pragmas(conn, `journal_mode = WAL`, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
-		return err
-	}
-	if err := migrate(ctx, conn); err != nil {
 		return err
 	}
 	if err := s.readIdentity(conn); err != nil {

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(victimEnv); path != "" {
+		os.Exit(writeUntilKilled(path))
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -24,6 +28,11 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return open(t, sqlite.Config{Path: newPath(t), PollInterval: time.Hour})
 	})
+}
+
+func TestModel(t *testing.T) {
+	t.Parallel()
+	storetest.RunModel(t, func(t *testing.T) store.Store { return openNew(t) })
 }
 
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "userd.db") }
@@ -101,4 +110,8 @@ func checkLog(t testing.TB, s store.Store) {
 	if err := storetest.CheckLog(t.Context(), s); err != nil {
 		t.Error(err)
 	}
+}
+
+func Benchmark(b *testing.B) {
+	storetest.Bench(b, func(b *testing.B) store.Store { return openNew(b) })
 }

@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench lint generate format
+.PHONY: run test bench bench-micro lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -8,7 +8,10 @@ test:
 	.ci/test
 
 bench:
-	go test -run '^$$' -bench . ./...
+	go run ./cmd/userbench $(ARGS)
+
+bench-micro: # BASE=revision
+	.ci/bench-micro $(BASE)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

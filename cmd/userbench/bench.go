@@ -108,28 +108,37 @@ func newBench(ctx context.Context, p plan, log io.Writer) (*bench, error) {
 func (b *bench) run(ctx context.Context, scenarios []scenario) error {
 	var errs []error
 	for _, s := range scenarios {
-		fmt.Fprintf(b.log, "%s …\n", s.title)
 		section := &report.Section{Title: s.title, Text: s.text}
 		b.report.Sections = append(b.report.Sections, section)
 		began := time.Now()
-		err := b.lab.Cores.PinLoad()
-		if err == nil {
-			err = s.run(ctx, b, section)
+		fmt.Fprintf(b.log, "%s …\n", s.name)
+		if err := b.runScenario(ctx, s, section); err != nil {
+			errs = append(errs, err)
 		}
-		if err != nil {
-			section.Failed = err.Error()
-			fmt.Fprintf(b.log, "%s: %v\n", s.title, err)
-			if why := unavailable(""); !errors.As(err, &why) {
-				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
-			}
-		}
-		b.fleet.stop()
-		fmt.Fprintf(b.log, "%s: %s\n", s.title, time.Since(began).Round(time.Second/10))
+		fmt.Fprintf(b.log, "%s: %s %s\n", s.name, time.Since(began).Round(time.Second/10), section.Failed)
 	}
 	b.report.Machine = b.machine(ctx)
 	b.report.Goals = evaluate(b.report)
 	b.report.Took = time.Since(b.report.Began)
 	return errors.Join(errs...)
+}
+
+// runScenario returns what is wrong with what was measured. That something cannot be
+// measured here is only noted.
+func (b *bench) runScenario(ctx context.Context, s scenario, section *report.Section) error {
+	defer b.fleet.stop()
+	err := b.lab.Cores.PinLoad()
+	if err == nil {
+		err = s.run(ctx, b, section)
+	}
+	if err == nil {
+		return nil
+	}
+	section.Failed = err.Error()
+	if why := unavailable(""); errors.As(err, &why) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", s.name, err)
 }
 
 // record keeps a figure for the goals and for report.json.

@@ -129,7 +129,7 @@ func TestAnEmptyFileBecomesAStore(t *testing.T) {
 // Two servers may start at once where there is no file yet.
 func TestANewFileIsOpenedSeveralTimesAtOnce(t *testing.T) {
 	t.Parallel()
-	for range 10 {
+	for range 4 {
 		path := newPath(t)
 		stores := make([]*sqlite.Store, 4)
 		errs := make([]error, len(stores))

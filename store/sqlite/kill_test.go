@@ -84,8 +84,8 @@ func TestWhatIsAcknowledgedSurvivesKill(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	var all []acknowledged
-	for round := range 5 {
-		all = append(all, killAfter(t, path, 100+70*round)...)
+	for round := range 3 {
+		all = append(all, killAfter(t, path, 80+60*round)...)
 		s := openPath(t, path)
 		checkLog(t, s)
 		checkAcknowledged(t, s, all)

@@ -105,9 +105,12 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	if err := migrate(ctx, conn); err != nil {
 		return err
 	}
+	if err := useWAL(ctx, conn); err != nil {
+		return err
+	}
 	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
 	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
-	if err := pragmas(conn, `journal_mode = WAL`, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
+	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
 		return err
 	}
 	if err := s.readIdentity(conn); err != nil {
@@ -117,6 +120,23 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	s.last, err = scalar(conn, `SELECT max(ifnull((SELECT max(created_at) FROM users), 0),
 		ifnull((SELECT at FROM changes ORDER BY seq DESC LIMIT 1), 0))`)
 	return err
+}
+
+// useWAL has the file keep a write-ahead log. When several processes do that to a
+// new file, SQLite does not wait for the lock of the others.
+func useWAL(ctx context.Context, conn *sqlite.Conn) error {
+	giveUp := time.Now().Add(busyTimeout)
+	for {
+		err := pragmas(conn, `journal_mode = WAL`)
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy || time.Now().After(giveUp) {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (s *Store) readIdentity(conn *sqlite.Conn) error {

@@ -59,9 +59,9 @@ type plan struct {
 var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
-		slice: 250 * time.Millisecond, rounds: 9, openSlice: time.Second, openRounds: 5, warm: 500 * time.Millisecond,
-		streamRounds: 5, streamed: 50_000, watchers: 1_000, watched: 100, slow: 100,
-		starts: 7, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
+		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 5, warm: 200 * time.Millisecond,
+		streamRounds: 3, streamed: 25_000, watchers: 1_000, watched: 100, slow: 100,
+		starts: 5, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 	}
 	quickPlan = plan{
 		connections: 2, streams: 4, users: 2_000, large: 200, hot: 500,

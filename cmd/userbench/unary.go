@@ -101,7 +101,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants
 		open = append(open, c.at(half, c.key+"/half", c.name))
 		open[len(open)-1].mayRefuse = true
 	}
-	if err := b.race(ctx, b.openSlice/2, b.openRounds, open...); err != nil {
+	if err := b.race(ctx, b.openSlice, b.openRounds, open...); err != nil {
 		return err
 	}
 	chart := &report.Chart{Name: "unary-latency", Title: "GetUser over gRPC at " + report.Number(half) + " calls a second", Unit: "ms"}

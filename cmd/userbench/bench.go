@@ -81,6 +81,8 @@ type bench struct {
 	small  *population.Users
 	big    *population.Users
 	zipf   *load.Zipf
+
+	busyBefore string
 }
 
 // unavailable is why something cannot be measured here, through no fault of what
@@ -100,6 +102,8 @@ func newBench(ctx context.Context, p plan, log io.Writer) (*bench, error) {
 		small:  population.New(smallKind, p.users, smallUser),
 		big:    population.New(largeKind, p.large, largeUser),
 		zipf:   load.NewZipf(p.users, 1),
+
+		busyBefore: loadAverage(),
 	}, nil
 }
 
@@ -292,15 +296,15 @@ func (c *contestant) bar() report.Bar {
 	return report.Bar{Name: c.name, Figure: report.NewFigure("/s", c.rate...)}
 }
 
-// standings are a table of contestants; the ratios are to the last one's rate.
-func standings(contestants []*contestant) report.Table {
+// standings are a table of contestants; the ratios are to the rate of one of them.
+func standings(contestants []*contestant, base *contestant) report.Table {
 	table := report.Table{Columns: []string{
 		"server", "calls/s", "ratio", "p50", "p99", "p99.9", "server CPU a call", "load generator busy",
 	}}
-	last := report.NewFigure("/s", contestants[len(contestants)-1].rate...)
+	one := report.NewFigure("/s", base.rate...)
 	for _, c := range contestants {
 		rate := report.NewFigure("/s", c.rate...)
-		table.Add(c.name, rate.WithSpread(), report.Number(rate.Median/last.Median),
+		table.Add(c.name, rate.WithSpread(), report.Number(rate.Median/one.Median),
 			report.NewFigure("ms", c.p50...).String(), report.NewFigure("ms", c.p99...).WithSpread(),
 			report.NewFigure("ms", c.p999...).String(), report.NewFigure("µs", c.cpu...).String(),
 			report.NewFigure("%", c.busy...).String())

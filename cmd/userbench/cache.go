@@ -132,7 +132,7 @@ func (b *bench) compareSetups(ctx context.Context, section *report.Section, key,
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	b.show(section, "cache-rate-"+engine, "GetUser on "+engine+", Zipf(1.0), calls a second on one core", contestants)
+	b.show(section, "cache-rate-"+engine, "GetUser on "+engine+", Zipf(1.0), calls a second on one core", contestants, contestants[0])
 	if err := b.equalLoads(ctx, section, engine, contestants); err != nil {
 		return err
 	}

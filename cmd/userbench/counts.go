@@ -125,10 +125,17 @@ func (b *bench) countSetup(ctx context.Context, s setup) (counts, error) {
 		return counts{}, err
 	}
 	after, err := s.counts(ctx)
-	if err == nil && after.reads == before.reads {
-		err = errors.New("the server has counted no read")
+	if err != nil {
+		return counts{}, err
 	}
-	return after.since(before), err
+	found := after.since(before)
+	switch {
+	case found.reads == 0:
+		err = errors.New("the server has counted no read")
+	case s.noCache && found.near+found.shared > 0:
+		err = fmt.Errorf("asked for %s, the server has taken %.0f reads from the cache", s.name, found.near+found.shared)
+	}
+	return found, err
 }
 
 // showCounts adds the table of the calls that each setup takes.
@@ -168,7 +175,7 @@ func (b *bench) share(there bool, key string, amount float64, c counts) report.F
 // hits are the hit rates that the server tells: of the near cache, and of both.
 func (c counts) hits(b *bench, key string) (near, all report.Figure) {
 	total := c.near + c.shared + c.misses
-	if total == 0 {
+	if c.near+c.shared == 0 {
 		return
 	}
 	return b.record(key+"/near hits", "%", 100*c.near/total), b.record(key+"/hits", "%", 100*(c.near+c.shared)/total)

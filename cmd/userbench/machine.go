@@ -18,6 +18,7 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 		{Name: "pinning", Value: b.lab.Cores.String()},
 		{Name: "system", Value: runtime.GOOS + "/" + runtime.GOARCH},
 		{Name: "Go", Value: runtime.Version()},
+		{Name: "load average before the run", Value: b.busyBefore},
 	}
 	if revision, err := exec.CommandContext(ctx, "git", "-C", b.lab.Root(), "describe", "--always", "--dirty").Output(); err == nil {
 		facts = append(facts, report.Fact{Name: "revision", Value: strings.TrimSpace(string(revision))})
@@ -47,4 +48,15 @@ func processor() string {
 		}
 	}
 	return "unknown"
+}
+
+// loadAverage is how many threads of this machine wanted to run in the last minute.
+// Much above 0, others have taken part of what is measured.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	minute, _, _ := strings.Cut(string(text), " ")
+	return minute
 }

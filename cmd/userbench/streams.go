@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -22,10 +23,16 @@ var streamsScenario = scenario{
 	run: runStreams,
 }
 
-// streamKind is a kind of streams; run returns the messages a second of one run.
+// pace is how fast messages were and what they have cost.
+type pace struct {
+	rate float64 // Messages a second.
+	cpu  float64 // Microseconds of the server's processor for each.
+}
+
+// streamKind is a kind of streams.
 type streamKind struct {
 	key, title string
-	run        func(b *bench, r rival, round int) (float64, error)
+	run        func(b *bench, r rival, round int) (pace, error)
 }
 
 var streamKinds = []streamKind{
@@ -56,25 +63,27 @@ func runStreams(ctx context.Context, b *bench, section *report.Section) error {
 
 // runStreamKind lets the rivals stream in turn.
 func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind streamKind, rivals []rival) error {
-	rates := make(map[string][]float64)
+	rates, costs := make(map[string][]float64), make(map[string][]float64)
 	for round := range b.streamRounds {
 		for _, r := range rivals {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rate, err := kind.run(b, r, round)
+			found, err := kind.run(b, r, round)
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			rates[r.key] = append(rates[r.key], rate)
+			rates[r.key] = append(rates[r.key], found.rate)
+			costs[r.key] = append(costs[r.key], found.cpu)
 		}
 	}
-	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio"}}
+	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio", "server CPU a message"}}
 	chart := &report.Chart{Name: "streams-" + kind.key, Title: kind.title + ", messages a second on one core"}
 	base := report.NewFigure("", rates["connect"]...)
 	for _, r := range rivals {
 		figure := b.record("streams/"+kind.key+"/"+r.key, "/s", rates[r.key]...)
-		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median))
+		cost := b.record("streams/"+kind.key+"/"+r.key+"/cpu", "µs", costs[r.key]...)
+		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median), cost.String())
 		chart.Bars = append(chart.Bars, report.Bar{Name: r.name, Figure: figure})
 	}
 	section.Tables = append(section.Tables, table)
@@ -85,19 +94,19 @@ func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind
 // streamPair is the number of streams at a time.
 const streamPair = 2
 
-// together runs a call on each of two connections at a time and returns the
-// messages a second.
-func together(server *lab.Server, messages int, call func(n int, session *load.Session) error) (float64, error) {
+// together runs a call on each of two connections at a time.
+func together(server *lab.Server, messages int, call func(n int, session *load.Session) error) (pace, error) {
 	var sessions []*load.Session
 	for range streamPair {
 		session, err := load.DialSession(server.Address, 0)
 		if err != nil {
-			return 0, err
+			return pace{}, err
 		}
 		defer session.Close()
 		sessions = append(sessions, session)
 	}
 	ended := make(chan error, streamPair)
+	before, cpuErr := server.CPU()
 	began := time.Now()
 	for n, session := range sessions {
 		go func() { ended <- call(n, session) }()
@@ -106,18 +115,24 @@ func together(server *lab.Server, messages int, call func(n int, session *load.S
 	for range sessions {
 		errs = append(errs, <-ended)
 	}
-	return float64(streamPair*messages) / time.Since(began).Seconds(), errors.Join(errs...)
+	took := time.Since(began)
+	after, err := server.CPU()
+	found := pace{rate: float64(streamPair*messages) / took.Seconds(), cpu: math.NaN()}
+	if cpuErr == nil && err == nil {
+		found.cpu = float64((after - before).Microseconds()) / float64(streamPair*messages)
+	}
+	return found, errors.Join(errs...)
 }
 
 // list reads all users and checks that each comes once.
-func (b *bench) list(r rival, _ int) (float64, error) {
+func (b *bench) list(r rival, _ int) (pace, error) {
 	populations := []*population.Users{b.small}
 	if r.key == "userd" {
 		populations = append(populations, b.big)
 	}
 	request, err := framed(&userv1.ListUsersRequest{All: true})
 	if err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	total := 0
 	for _, users := range populations {
@@ -136,13 +151,13 @@ func (b *bench) list(r rival, _ int) (float64, error) {
 }
 
 // importAll imports rows that the server has not seen.
-func (b *bench) importAll(r rival, round int) (float64, error) {
+func (b *bench) importAll(r rival, round int) (pace, error) {
 	var imports [streamPair]rows
 	for n := range imports {
 		kind := uint64(importedKind + streamPair*round + n)
 		var err error
 		if imports[n], err = importRows(population.New(kind, b.streamed, smallUser), 0, b.streamed); err != nil {
-			return 0, err
+			return pace{}, err
 		}
 	}
 	return together(r.server, b.streamed, func(n int, session *load.Session) error {
@@ -151,7 +166,7 @@ func (b *bench) importAll(r rival, round int) (float64, error) {
 }
 
 // updateAll changes names, and checks that each update is answered in turn.
-func (b *bench) updateAll(r rival, round int) (float64, error) {
+func (b *bench) updateAll(r rival, round int) (pace, error) {
 	var updates [streamPair][]byte
 	count := min(b.streamed, b.small.Len())
 	for n := range updates {
@@ -159,7 +174,7 @@ func (b *bench) updateAll(r rival, round int) (float64, error) {
 		for i := range count {
 			update, err := framed(&userv1.UserUpdate{UserId: b.small.ID(i), DisplayName: &name})
 			if err != nil {
-				return 0, err
+				return pace{}, err
 			}
 			updates[n] = append(updates[n], update...)
 		}

@@ -63,7 +63,7 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants)
+	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants, contestants[len(contestants)-1])
 	if err := b.atHalf(ctx, section, contestants); err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func (b *bench) enterAll(rivals []rival, suffix string, target load.Target) ([]*
 }
 
 // show adds a table and a chart of the rates.
-func (b *bench) show(section *report.Section, name, title string, contestants []*contestant) {
-	section.Tables = append(section.Tables, standings(contestants))
+func (b *bench) show(section *report.Section, name, title string, contestants []*contestant, base *contestant) {
+	section.Tables = append(section.Tables, standings(contestants, base))
 	chart := &report.Chart{Name: name, Title: title}
 	for _, c := range contestants {
 		chart.Bars = append(chart.Bars, c.bar())
@@ -108,7 +108,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants
 	for _, c := range open {
 		chart.Lines = append(chart.Lines, c.line())
 	}
-	section.Tables = append(section.Tables, standings(open))
+	section.Tables = append(section.Tables, standings(open, open[len(open)-1]))
 	section.Charts = append(section.Charts, chart)
 	return nil
 }
@@ -133,6 +133,6 @@ func (b *bench) overHTTP1(ctx context.Context, section *report.Section, rivals [
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	section.Tables = append(section.Tables, standings(contestants))
+	section.Tables = append(section.Tables, standings(contestants, contestants[len(contestants)-1]))
 	return nil
 }

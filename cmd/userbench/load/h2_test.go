@@ -151,7 +151,7 @@ func TestHeadersAndWindowsStayRightOverManyRequests(t *testing.T) {
 				Address: server.start(), Connections: 1, Streams: 16,
 				Wire: Wire{Protocol: GRPC, Codec: Proto}, Read: GetUser(users, Proto), Keys: NewZipf(100, 1),
 			})
-			for server.calls.Load() < 5_000 {
+			for server.calls.Load() < 1_500 {
 				if r := g.Closed(aMoment); r.Failed > 0 {
 					t.Fatalf("after %d calls: %v", server.calls.Load(), r.Failure)
 				}

@@ -16,20 +16,20 @@ type Figure struct {
 	Unit    string  `json:"unit"`
 }
 
-// NewFigure makes a figure of samples, at least one.
+// NewFigure makes a figure of samples. Those that are not a number do not count.
 func NewFigure(unit string, samples ...float64) Figure {
-	sorted := slices.Sorted(slices.Values(samples))
+	sorted := slices.DeleteFunc(slices.Sorted(slices.Values(samples)), math.IsNaN)
+	if len(sorted) == 0 {
+		return Figure{Unit: unit}
+	}
 	return Figure{
 		Median: quantile(sorted, 0.5), Low: quantile(sorted, 0.25), High: quantile(sorted, 0.75),
-		Samples: len(samples), Unit: unit,
+		Samples: len(sorted), Unit: unit,
 	}
 }
 
 // quantile interpolates between the samples around q.
 func quantile(sorted []float64, q float64) float64 {
-	if len(sorted) == 0 {
-		return math.NaN()
-	}
 	at := q * float64(len(sorted)-1)
 	below := int(at)
 	above := min(below+1, len(sorted)-1)
@@ -37,7 +37,7 @@ func quantile(sorted []float64, q float64) float64 {
 }
 
 // Known reports whether there is a value.
-func (f Figure) Known() bool { return f.Samples > 0 && !math.IsNaN(f.Median) }
+func (f Figure) Known() bool { return f.Samples > 0 }
 
 // String is the median with its unit.
 func (f Figure) String() string {

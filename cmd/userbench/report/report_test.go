@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,8 +21,8 @@ func TestFigureIsTheMedianAndTheQuartiles(t *testing.T) {
 	if got := NewFigure("req/s", 12_345, 12_345).WithSpread(); got != "12,300 req/s (12,300–12,300)" {
 		t.Error(got)
 	}
-	if got := (Figure{}).String(); got != "–" {
-		t.Error(got)
+	if got := NewFigure("req/s", math.NaN()); got.Known() || got.String() != "–" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -99,6 +99,11 @@ func (e *decodeError) Unwrap() error { return e.cause }
 
 // wireError is err as a caller may see it.
 func wireError(err error) *connect.Error {
+	authored := new(connect.Error)
+	ours := errors.As(err, &authored) && !authored.IsRemote()
+	if ours && (len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored)) {
+		return authored // It is one already.
+	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
 		return newError(invalidStatus(invalid), fieldViolations(invalid)...).WithCause(err)
 	}
@@ -108,12 +113,8 @@ func wireError(err error) *connect.Error {
 	if known, ok := knownStatus(err); ok {
 		return newError(known, violationsOf(known, faultyFields[known.reason])...).WithCause(err)
 	}
-	authored := new(connect.Error)
-	if !errors.As(err, &authored) || authored.IsRemote() {
+	if !ours {
 		return newError(internalStatus).WithCause(err)
-	}
-	if len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored) {
-		return authored
 	}
 	if status, ok := transportStatuses[authored.Code()]; ok {
 		return newError(status).WithCause(err)

@@ -95,6 +95,10 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := newValidator()
+	if err != nil {
+		return nil, err
+	}
 	interceptors := []connect.ServerInterceptor{
 		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
 	}
@@ -108,7 +112,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	interceptors = append(interceptors,
 		errorInterceptor(s.config.Logger),
 		slowReaderInterceptor,
-		validate.NewServerInterceptor(validate.WithoutErrorDetails()))
+		validate.NewServerInterceptor(validate.WithValidator(rules), validate.WithoutErrorDetails()))
 	rpc := connect.NewServer(interceptors...)
 	userv1connect.RegisterUserServiceHandler(rpc, &users{
 		store:           s.config.Store,

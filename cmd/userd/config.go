@@ -40,7 +40,7 @@ const (
 func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address to serve on, host:port")
 	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics, profiles and probes, host:port; "" for none`)
-	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: sqlite:FILE")
+	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: "+databaseUsage)
 	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")

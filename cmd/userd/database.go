@@ -8,25 +8,62 @@ import (
 	"strings"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/sqlite"
 )
 
-// openStore opens the store that a --database names.
-func openStore(ctx context.Context, database string, logger *slog.Logger) (store.Store, error) {
-	path, err := sqlitePath(database)
-	if err != nil {
-		return nil, err
-	}
-	return sqlite.Open(ctx, sqlite.Config{Path: path, Logger: logger})
+// databaseUsage says what a --database can be.
+const databaseUsage = "sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME"
+
+// database is where users are kept, as a --database names it.
+type database struct {
+	name string // As given.
+	path string // Of the file, for SQLite; else it is PostgreSQL.
 }
 
-// sqlitePath is the file that a --database names.
-func sqlitePath(database string) (string, error) {
-	path, ok := strings.CutPrefix(database, "sqlite:")
-	if !ok || path == "" {
-		return "", fmt.Errorf("--database must be sqlite:FILE, not %q", withoutPassword(database))
+// parseDatabase reads the value of a flag.
+func parseDatabase(flag, value string) (database, error) {
+	if path, ok := strings.CutPrefix(value, "sqlite:"); ok && path != "" {
+		return database{name: value, path: path}, nil
 	}
-	return path, nil
+	if strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://") {
+		return database{name: value}, nil
+	}
+	return database{}, fmt.Errorf("%s must be %s, not %q", flag, databaseUsage, withoutPassword(value))
+}
+
+// String is the name as it may be shown.
+func (d database) String() string { return withoutPassword(d.name) }
+
+// open opens the store.
+func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable, error) {
+	if d.path != "" {
+		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger})
+	}
+	return postgres.Open(ctx, postgres.Config{URL: d.name, Logger: logger})
+}
+
+// schema says which versions the schema of a database has and should have.
+type schema interface{ Check() error }
+
+// status reads the schema.
+func (d database) status(ctx context.Context) (current, wanted int64, s schema, err error) {
+	if d.path != "" {
+		found, err := sqlite.Status(ctx, sqlite.Config{Path: d.path})
+		return found.Current, found.Wanted, found, err
+	}
+	found, err := postgres.Status(ctx, postgres.Config{URL: d.name})
+	return found.Current, found.Wanted, found, err
+}
+
+// migrate brings the schema up to date and returns its versions before and now.
+func (d database) migrate(ctx context.Context) (before, now int64, err error) {
+	if d.path != "" {
+		found, err := sqlite.Migrate(ctx, sqlite.Config{Path: d.path})
+		return found.Current, found.Wanted, err
+	}
+	found, err := postgres.Migrate(ctx, postgres.Config{URL: d.name})
+	return found.Current, found.Wanted, err
 }
 
 // withoutPassword is a database's address as it may be shown.
@@ -35,6 +72,11 @@ func withoutPassword(database string) string {
 	if err != nil {
 		scheme, _, _ := strings.Cut(database, ":")
 		return scheme + ":…"
+	}
+	query := address.Query()
+	if query.Has("password") {
+		query.Set("password", "xxxxx")
+		address.RawQuery = query.Encode()
 	}
 	return address.Redacted()
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/example/userd/store/sqlite"
 )
 
 func migrateCommand() *cobra.Command {
@@ -19,7 +17,7 @@ func migrateCommand() *cobra.Command {
 		RunE:  showHelp,
 	}
 	var database string
-	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, "sqlite:FILE")
+	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, databaseUsage)
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "status",
@@ -41,35 +39,34 @@ func migrateCommand() *cobra.Command {
 	return cmd
 }
 
-func migrateStatus(ctx context.Context, database string, out io.Writer) error {
-	path, err := sqlitePath(database)
+func migrateStatus(ctx context.Context, flag string, out io.Writer) error {
+	database, err := parseDatabase("--database", flag)
 	if err != nil {
 		return err
 	}
-	schema, err := sqlite.Status(ctx, sqlite.Config{Path: path})
-	if err != nil {
-		return err
-	}
+	current, wanted, schema, err := database.status(ctx)
 	switch {
-	case schema.Current == 0:
-		fmt.Fprintf(out, "%s: no database yet; this program needs schema version %d\n", withoutPassword(database), schema.Wanted)
-	case schema.Current == schema.Wanted:
-		fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", withoutPassword(database), schema.Current)
+	case err != nil:
+		return err
+	case current == 0:
+		fmt.Fprintf(out, "%s: no schema yet; this program needs version %d\n", database, wanted)
+	case current == wanted:
+		fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", database, current)
 	default:
 		return schema.Check()
 	}
 	return nil
 }
 
-func migrateUp(ctx context.Context, database string, out io.Writer) error {
-	path, err := sqlitePath(database)
+func migrateUp(ctx context.Context, flag string, out io.Writer) error {
+	database, err := parseDatabase("--database", flag)
 	if err != nil {
 		return err
 	}
-	before, err := sqlite.Migrate(ctx, sqlite.Config{Path: path})
+	before, now, err := database.migrate(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", withoutPassword(database), before.Wanted, before.Current)
+	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", database, now, before)
 	return nil
 }

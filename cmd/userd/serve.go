@@ -45,7 +45,11 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 	logger := c.logger()
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
-	users, err := openStore(ctx, c.database, logger)
+	database, err := parseDatabase("--database", c.database)
+	if err != nil {
+		return err
+	}
+	users, err := database.open(ctx, logger)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 		configure(&config)
 	}
 	if config.Store == nil {
-		config.Store = newStore(tb)
+		config.Store = NewStore(tb)
 	}
 	srv, err := server.New(config)
 	if err != nil {
@@ -67,7 +67,8 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 	return &Server{Server: srv, URL: scheme + "://" + listener.Addr().String(), Store: config.Store}
 }
 
-func newStore(tb testing.TB) store.Store {
+// NewStore returns a new SQLite store that is closed when the test ends.
+func NewStore(tb testing.TB) store.Store {
 	tb.Helper()
 	users, err := sqlite.Open(tb.Context(), sqlite.Config{Path: filepath.Join(tb.TempDir(), "userd.db")})
 	if err != nil {

@@ -35,6 +35,11 @@ func TestModel(t *testing.T) {
 	storetest.RunModel(t, func(t *testing.T) store.Store { return openNew(t) })
 }
 
+func TestDelivery(t *testing.T) {
+	s := openNew(t)
+	storetest.Delivery(t, s, s)
+}
+
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "userd.db") }
 
 func openPath(t testing.TB, path string) *sqlite.Store {

@@ -94,10 +94,11 @@ var changesSentences = []sentence{
 			if len(first) == 0 || len(first) > limit {
 				b.Errorf("%d changes, limit %d", len(first), limit)
 			}
+			before := b.head()
 			pages, end := b.changes(store.Earliest, limit)
 			b.same(textOf(pages), want)
-			if head := b.head(); !b.Covers(end, head) || !b.Covers(head, end) {
-				b.Errorf("the end is %s, the head %s", end, head)
+			if after := b.head(); !b.Covers(end, before) || !b.Covers(after, end) {
+				b.Errorf("the end is %s, the head was %s and is %s", end, before, after)
 			}
 		}
 	}},

@@ -39,5 +39,6 @@ CREATE TABLE changes (
 CREATE TABLE meta (
 	incarnation TEXT    NOT NULL,
 	secret      BLOB    NOT NULL,
-	pruned      INTEGER NOT NULL -- Last row of changes that has been removed.
+	pruned      INTEGER NOT NULL, -- Last row of changes that has been removed.
+	copy_of     TEXT    NOT NULL DEFAULT '' -- Incarnation of the store of which a copy is under way.
 ) STRICT;

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/example/userd/cmd/userbench/lab"
@@ -33,6 +34,10 @@ type setup struct {
 
 func runCache(ctx context.Context, b *bench, section *report.Section) error {
 	b.record("cache/best", "%", 100) // Redis holds every user.
+	missing := b.fleet.need(ctx, "postgres://", "--redis", "--cache-max-entries")
+	if why := unavailable(""); missing != nil && !errors.As(missing, &why) {
+		return missing
+	}
 	for _, engine := range []struct {
 		key, name string
 		start     func(context.Context, *bench) ([]setup, error)
@@ -46,7 +51,7 @@ func runCache(ctx context.Context, b *bench, section *report.Section) error {
 		}
 		b.fleet.stop()
 	}
-	return nil
+	return missing
 }
 
 // postgresSetups are servers on PostgreSQL, each with a database of its own.

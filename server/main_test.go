@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectproto"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
@@ -21,6 +22,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +39,30 @@ func newUserRequest(i int) *userv1.CreateUserRequest {
 	return &userv1.CreateUserRequest{Email: testEmail(i), DisplayName: testName(i), Roles: []string{"reader"}}
 }
 
+// fill puts users into a store and returns their ids, in the order of the list.
+func fill(tb testing.TB, s store.Store, count int) []string {
+	tb.Helper()
+	users := make([]store.NewUser, count)
+	ids := make([]string, count)
+	for i := range users {
+		ids[i] = uuid.NewString()
+		users[i] = store.NewUser{ID: ids[i], Email: testEmail(i), DisplayName: testName(i)}
+	}
+	if _, err := s.Import(tb.Context(), users); err != nil {
+		tb.Fatal(err)
+	}
+	return ids
+}
+
+func create(tb testing.TB, client userv1connect.UserServiceClient, req *userv1.CreateUserRequest) *userv1.User {
+	tb.Helper()
+	res, err := client.CreateUser(tb.Context(), req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res.GetUser()
+}
+
 // protocol is one way to call the service.
 type protocol struct {
 	name    string
@@ -50,6 +76,7 @@ func (p protocol) with(options ...connecthttp.Option) []connecthttp.Option {
 var (
 	grpcBinary  = protocol{"grpc", []connecthttp.Option{connecthttp.WithGRPC()}}
 	grpcJSON    = protocol{"grpc json", []connecthttp.Option{connecthttp.WithGRPC(), connecthttp.WithProtoJSON()}}
+	grpcWeb     = protocol{"grpc-web", []connecthttp.Option{connecthttp.WithGRPCWeb()}}
 	connectJSON = protocol{"connect json", []connecthttp.Option{connecthttp.WithProtoJSON()}}
 	connectRPC  = protocol{"connect", nil}
 )
@@ -117,6 +144,14 @@ func watchToEnd(ctx context.Context, client userv1connect.UserServiceClient, req
 			return err
 		}
 	}
+}
+
+func ids(users []*userv1.User) []string {
+	ids := make([]string, len(users))
+	for i, user := range users {
+		ids[i] = user.GetId()
+	}
+	return ids
 }
 
 // failure is what a caller learns from an error.

@@ -43,14 +43,14 @@ func (c copyConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	current, _, _, err := from.status(ctx)
+	schema, err := from.status(ctx)
 	if err != nil {
 		return fmt.Errorf("--from %s: %w", from, err)
 	}
-	if current == 0 {
+	if schema.Current == 0 {
 		return fmt.Errorf("--from %s: this is no database of userd", from)
 	}
-	if _, _, err := to.migrate(ctx); err != nil {
+	if _, err := to.migrate(ctx); err != nil {
 		return fmt.Errorf("--to %s: %w", to, err)
 	}
 	source, err := from.open(ctx, nil)

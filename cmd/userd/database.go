@@ -43,27 +43,20 @@ func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable
 	return postgres.Open(ctx, postgres.Config{URL: d.name, Logger: logger})
 }
 
-// schema says which versions the schema of a database has and should have.
-type schema interface{ Check() error }
-
 // status reads the schema.
-func (d database) status(ctx context.Context) (current, wanted int64, s schema, err error) {
+func (d database) status(ctx context.Context) (store.Schema, error) {
 	if d.path != "" {
-		found, err := sqlite.Status(ctx, sqlite.Config{Path: d.path})
-		return found.Current, found.Wanted, found, err
+		return sqlite.Status(ctx, sqlite.Config{Path: d.path})
 	}
-	found, err := postgres.Status(ctx, postgres.Config{URL: d.name})
-	return found.Current, found.Wanted, found, err
+	return postgres.Status(ctx, postgres.Config{URL: d.name})
 }
 
-// migrate brings the schema up to date and returns its versions before and now.
-func (d database) migrate(ctx context.Context) (before, now int64, err error) {
+// migrate brings the schema up to date and returns what it was before.
+func (d database) migrate(ctx context.Context) (store.Schema, error) {
 	if d.path != "" {
-		found, err := sqlite.Migrate(ctx, sqlite.Config{Path: d.path})
-		return found.Current, found.Wanted, err
+		return sqlite.Migrate(ctx, sqlite.Config{Path: d.path})
 	}
-	found, err := postgres.Migrate(ctx, postgres.Config{URL: d.name})
-	return found.Current, found.Wanted, err
+	return postgres.Migrate(ctx, postgres.Config{URL: d.name})
 }
 
 // withoutPassword is a database's address as it may be shown.

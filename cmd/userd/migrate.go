@@ -44,17 +44,18 @@ func migrateStatus(ctx context.Context, flag string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	current, wanted, schema, err := database.status(ctx)
-	switch {
-	case err != nil:
+	schema, err := database.status(ctx)
+	if err != nil {
 		return err
-	case current == 0:
-		fmt.Fprintf(out, "%s: no schema yet; this program needs version %d\n", database, wanted)
-	case current == wanted:
-		fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", database, current)
-	default:
-		return schema.Check()
 	}
+	if schema.Current == 0 {
+		fmt.Fprintf(out, "%s: no schema yet; this program needs version %d\n", database, schema.Wanted)
+		return nil
+	}
+	if err := schema.Check(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", database, schema.Current)
 	return nil
 }
 
@@ -63,10 +64,10 @@ func migrateUp(ctx context.Context, flag string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	before, now, err := database.migrate(ctx)
+	before, err := database.migrate(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", database, now, before)
+	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", database, before.Wanted, before.Current)
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/example/userd/store"
 )
 
 //go:embed migrations/*.sql
@@ -22,30 +24,12 @@ var migrationFiles embed.FS
 // number of the newest file in migrations.
 const schemaVersion = 1
 
-// Schema says which schema a database has.
-type Schema struct {
-	Current int64 // Version in the database; 0 for none.
-	Wanted  int64 // Version that this program works with.
-}
-
-// Check returns nil when the versions are the same, and otherwise what to do, in
-// one line.
-func (s Schema) Check() error {
-	switch {
-	case s.Current < s.Wanted:
-		return fmt.Errorf("the database has schema version %d and this userd needs %d: run `userd migrate up`", s.Current, s.Wanted)
-	case s.Current > s.Wanted:
-		return fmt.Errorf("the database has schema version %d and this userd knows only %d: run a newer userd (`userd migrate up` does not go back)", s.Current, s.Wanted)
-	}
-	return nil
-}
-
 // Status reads which schema the database of config has. It changes nothing. It
 // returns store.ErrUnavailable when the database cannot be reached.
-func Status(ctx context.Context, config Config) (Schema, error) {
+func Status(ctx context.Context, config Config) (store.Schema, error) {
 	pool, err := config.pool(ctx)
 	if err != nil {
-		return Schema{}, err
+		return store.Schema{}, err
 	}
 	defer pool.Close()
 	return readSchema(ctx, pool)
@@ -55,10 +39,10 @@ func Status(ctx context.Context, config Config) (Schema, error) {
 // before. Of several servers that migrate at once one does it and the others
 // wait, for five minutes at most. It returns store.ErrUnavailable when the
 // database cannot be reached.
-func Migrate(ctx context.Context, config Config) (Schema, error) {
+func Migrate(ctx context.Context, config Config) (store.Schema, error) {
 	pool, err := config.pool(ctx)
 	if err != nil {
-		return Schema{}, err
+		return store.Schema{}, err
 	}
 	defer pool.Close()
 	before, err := readSchema(ctx, pool)
@@ -91,8 +75,8 @@ func migrateUp(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
-func readSchema(ctx context.Context, pool *pgxpool.Pool) (Schema, error) {
-	schema := Schema{Wanted: schemaVersion}
+func readSchema(ctx context.Context, pool *pgxpool.Pool) (store.Schema, error) {
+	schema := store.Schema{Wanted: schemaVersion}
 	err := pool.QueryRow(ctx, `select coalesce(max(version_id), 0) from goose_db_version where is_applied`).Scan(&schema.Current)
 	if noTable(err) {
 		return schema, nil

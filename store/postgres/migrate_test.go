@@ -54,14 +54,14 @@ func TestOpenRefusesAnotherSchema(t *testing.T) {
 	}
 	refuses("version 0 and this userd needs 1")
 	before, err := postgres.Migrate(t.Context(), postgres.Config{URL: url})
-	if err != nil || before != (postgres.Schema{Current: 0, Wanted: 1}) {
+	if err != nil || before != (store.Schema{Current: 0, Wanted: 1}) {
 		t.Fatalf("migrated from %+v, %v", before, err)
 	}
 	open(t, url)
 	run(t, connect(t, url), `insert into goose_db_version (version_id, is_applied) values (99, true)`)
 	refuses("version 99 and this userd knows only 1")
 	status, err := postgres.Status(t.Context(), postgres.Config{URL: url})
-	if err != nil || status != (postgres.Schema{Current: 99, Wanted: 1}) {
+	if err != nil || status != (store.Schema{Current: 99, Wanted: 1}) {
 		t.Fatalf("status is %+v, %v", status, err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitemigration"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/example/userd/store"
 )
 
 //go:embed migrations/*.sql
@@ -21,33 +23,15 @@ var migrationFiles embed.FS
 // applicationID marks our files (PRAGMA application_id): "uSeR".
 const applicationID = 0x75536552
 
-// Schema says which schema a file has.
-type Schema struct {
-	Current int64 // Version in the file; 0 for none.
-	Wanted  int64 // Version that this program works with.
-}
-
-// Check returns nil when the versions are the same, and otherwise what to do, in
-// one line.
-func (s Schema) Check() error {
-	switch {
-	case s.Current < s.Wanted:
-		return fmt.Errorf("the database has schema version %d and this userd needs %d: run `userd migrate up`", s.Current, s.Wanted)
-	case s.Current > s.Wanted:
-		return fmt.Errorf("the database has schema version %d and this userd knows only %d: run a newer userd", s.Current, s.Wanted)
-	}
-	return nil
-}
-
 // Status reads which schema the file of config has. It changes nothing. A file
 // that does not exist has none.
-func Status(ctx context.Context, config Config) (Schema, error) {
+func Status(ctx context.Context, config Config) (store.Schema, error) {
 	if _, err := os.Stat(config.Path); errors.Is(err, fs.ErrNotExist) {
 		return wanted()
 	}
 	conn, err := connect(config.Path, sqlite.OpenReadOnly)
 	if err != nil {
-		return Schema{}, fmt.Errorf("open %s: %w", config.Path, translate(ctx, err))
+		return store.Schema{}, fmt.Errorf("open %s: %w", config.Path, translate(ctx, err))
 	}
 	defer conn.Close()
 	return readSchema(conn)
@@ -55,7 +39,7 @@ func Status(ctx context.Context, config Config) (Schema, error) {
 
 // Migrate makes the file of config if it does not exist, brings its schema up to
 // date and returns what it was before.
-func Migrate(ctx context.Context, config Config) (Schema, error) {
+func Migrate(ctx context.Context, config Config) (store.Schema, error) {
 	before, err := Status(ctx, config)
 	if err != nil {
 		return before, err
@@ -67,12 +51,12 @@ func Migrate(ctx context.Context, config Config) (Schema, error) {
 	return before, s.Close()
 }
 
-func wanted() (Schema, error) {
+func wanted() (store.Schema, error) {
 	schema, err := migrations()
-	return Schema{Wanted: int64(len(schema.Migrations))}, err
+	return store.Schema{Wanted: int64(len(schema.Migrations))}, err
 }
 
-func readSchema(conn *sqlite.Conn) (Schema, error) {
+func readSchema(conn *sqlite.Conn) (store.Schema, error) {
 	schema, err := wanted()
 	if err != nil {
 		return schema, err

@@ -25,6 +25,8 @@ const (
 	// lockstep is the number of updates whose answer is awaited before the next one
 	// is sent.
 	lockstep = 3
+	// together is the number of single updates under way at the same time.
+	together = 5
 	// timeout bounds one run of the scenario.
 	timeout = 3 * time.Minute
 )
@@ -330,8 +332,8 @@ func (s *scenario) list() {
 func (s *scenario) updates() {
 	s.section = "updates"
 	if !s.client.bidiStreams {
-		for k := range updateCount {
-			s.updateAlone(k)
+		for k := 0; k < updateCount; k += together {
+			s.updatesAlone(k, k+together)
 		}
 		return
 	}
@@ -379,15 +381,24 @@ func (s *scenario) sayUpdate(k int, answer *userv1.UserUpdateResponse) {
 	s.say("update %d: %s", k, answer.GetReason())
 }
 
-// updateAlone is the unary twin of one update in the stream.
-func (s *scenario) updateAlone(k int) {
-	var answer userv1.UpdateUserResponse
-	e := s.call("UpdateUser", &userv1.UpdateUserRequest{Update: s.update(k)}, &answer)
-	if e.Code == 0 {
-		s.say("update %d: %s", k, s.user(answer.GetUser()))
-		return
+// updatesAlone makes updates from k up to end as unary RPCs at the same time.
+func (s *scenario) updatesAlone(k, end int) {
+	var open []*rpc
+	for i := k; i < end; i++ {
+		r := s.client.open(s.ctx, "UpdateUser")
+		s.send(r, &userv1.UpdateUserRequest{Update: s.update(i)})
+		r.close()
+		open = append(open, r)
 	}
-	s.say("update %d: %s", k, e.reason())
+	for i, r := range open {
+		var answer userv1.UpdateUserResponse
+		if s.receive(r, &answer) {
+			s.say("update %d: %s", k+i, s.user(answer.GetUser()))
+		}
+		if e := s.ended(r); e.Code != 0 {
+			s.say("update %d: %s", k+i, e.reason())
+		}
+	}
 }
 
 // search plays searches, page by page.

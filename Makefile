@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench bench-micro lint generate format
+.PHONY: run test bench bench-micro soak lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -12,6 +12,9 @@ bench:
 
 bench-micro: # BASE=revision
 	.ci/bench-micro $(BASE)
+
+soak:
+	go test ./cache -run TestHistory -soak 10 -timeout 4h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

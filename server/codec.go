@@ -4,10 +4,14 @@ import (
 	"context"
 	"io"
 	"regexp"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -25,6 +29,56 @@ func codecs() []connect.Codec {
 type codec struct {
 	connect.StableCodec
 	describe func(error) *decodeError
+}
+
+func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
+	response, ok := msg.(*encodedResponse)
+	if !ok {
+		return c.StableCodec.MarshalWrite(ctx, dst, msg)
+	}
+	if c.IsBinary() {
+		_, err := dst.Write(response.appendTo(nil))
+		return err
+	}
+	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(response.appendUsers(nil), response.response); err != nil {
+		return err
+	}
+	return c.StableCodec.MarshalWrite(ctx, dst, response.response)
+}
+
+// encodedResponse is a response whose field 1 holds users that are encoded
+// already. It goes to the wire as it is; only JSON decodes it.
+type encodedResponse struct {
+	response proto.Message // Without its field 1.
+	users    []cache.Entry
+}
+
+// appendTo appends the encoded response.
+func (r *encodedResponse) appendTo(b []byte) []byte {
+	size := proto.Size(r.response)
+	for _, user := range r.users {
+		size += len(user.Data) + usersOverhead
+	}
+	b = r.appendUsers(slices.Grow(b, size))
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, r.response)
+	if err != nil { // It is a message of ours, with nothing but ids in it.
+		panic(err)
+	}
+	return b
+}
+
+// usersOverhead is the most that a user costs besides its bytes: a tag and a
+// length.
+const usersOverhead = 1 + 5
+
+func (r *encodedResponse) appendUsers(b []byte) []byte {
+	for _, user := range r.users {
+		if user.Found {
+			b = protowire.AppendTag(b, 1, protowire.BytesType)
+			b = protowire.AppendBytes(b, user.Data)
+		}
+	}
+	return b
 }
 
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -31,38 +30,35 @@ func (u *users) WatchUsers(ctx context.Context, req *userv1.WatchUsersRequest, s
 	stop := context.AfterFunc(u.running, func() { cancel(errDraining) })
 	defer stop()
 	changes := feed{store: u.store, ahead: make(map[string]int64)}
-	for first := true; ; first = false {
+	due := time.Now() // The first message comes at once.
+	for {
 		events, next, err := changes.read(ctx, cursor)
 		if err != nil {
 			return causeOf(ctx, err)
 		}
 		cursor = next
-		if len(events) > 0 || first {
+		if len(events) > 0 || !time.Now().Before(due) {
 			if err := stream.Send(&userv1.WatchUsersResponse{Events: events, Cursor: string(cursor)}); err != nil {
 				return err
 			}
+			due = time.Now().Add(watchInterval)
 			continue
 		}
-		if err := u.awaitChange(ctx, cursor, stream); err != nil {
+		if err := u.awaitChange(ctx, cursor, due); err != nil {
 			return causeOf(ctx, err)
 		}
 	}
 }
 
-// awaitChange returns when there may be changes after cursor, and sends a message
-// whenever the interval has passed without any.
-func (u *users) awaitChange(ctx context.Context, cursor store.Cursor, stream userv1connect.UserServiceWatchUsersServerStream) error {
-	for {
-		wait, cancel := context.WithTimeout(ctx, watchInterval)
-		err := u.store.Wait(wait, cursor)
-		cancel()
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-		if err := stream.Send(&userv1.WatchUsersResponse{Cursor: string(cursor)}); err != nil {
-			return err
-		}
+// awaitChange returns when there may be changes after cursor, or a message is due.
+func (u *users) awaitChange(ctx context.Context, cursor store.Cursor, due time.Time) error {
+	wait, cancel := context.WithDeadline(ctx, due)
+	defer cancel()
+	err := u.store.Wait(wait, cursor)
+	if wait.Err() != nil {
+		return ctx.Err()
 	}
+	return err
 }
 
 // causeOf is why ctx ended, where it has, else err.

@@ -15,7 +15,9 @@ var rooms = map[string]struct{ mayImport []string }{
 	"store/sqlite":    {mayImport: []string{"store"}},
 	"store/postgres":  {mayImport: []string{"store"}},
 	"store/storetest": {mayImport: []string{"store"}},
-	"server":          {mayImport: []string{"store", "gen/"}},
+	"cache":           {mayImport: []string{"store"}},
+	"cache/cachetest": {mayImport: []string{"cache"}},
+	"server":          {mayImport: []string{"store", "cache", "gen/"}},
 }
 
 // owners are the packages that alone may import a module.
@@ -23,6 +25,7 @@ var owners = map[string][]string{
 	"zombiezen.com/go/sqlite":     {"store/sqlite"},
 	"github.com/jackc/pgx/v5":     {"store/postgres", "store/storetest"},
 	"github.com/pressly/goose/v3": {"store/postgres"},
+	"github.com/redis/rueidis":    {"cache", "cache/cachetest"},
 }
 
 const module = "github.com/example/userd/"

@@ -34,7 +34,7 @@ func rootCommand() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return setFromEnvironment(cmd.Flags()) },
 		RunE:              showHelp,
 	}
-	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), versionCommand())
 	return root
 }
 

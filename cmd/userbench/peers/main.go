@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"github.com/example/userd/cmd/userbench/population"
 )
@@ -43,6 +44,7 @@ func run() error {
 		return fmt.Errorf("-peer must be grpc-go, net/http or connect, not %q", *name)
 	}
 	served := newUsers(population.New(*kind, *count, *size))
+	debug.FreeOSMemory() // Or what calls need would fit into what this has left.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -35,7 +36,9 @@ func run(ctx context.Context) error {
 	size := flag.Int("size", 150, "bytes of an encoded user")
 	kind := flag.Uint64("kind", 0, "kind of the users")
 	flag.Parse()
-	srv, err := server.New(server.Config{Store: newDiscard(population.New(*kind, *count, *size))})
+	users := newDiscard(population.New(*kind, *count, *size))
+	debug.FreeOSMemory() // Or what calls need would fit into what this has left.
+	srv, err := server.New(server.Config{Store: users})
 	if err != nil {
 		return err
 	}

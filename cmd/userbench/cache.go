@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/example/userd/cmd/userbench/lab"
@@ -16,8 +15,8 @@ const nearEntries = 10_000
 var cacheScenario = scenario{
 	name:  "cache",
 	title: "Before and after the cache",
-	text: "Users chosen with Zipf(1.0). Without a cache: the same server, asked with cache-control: no-cache. Redis only: a near cache of one entry. " +
-		"Latencies are of GetUser at equal offered loads, 50, 70, 90 and 200 % of what the server carries without a cache in a closed loop, counted from when a call was to be sent. " +
+	text: "Users chosen with Zipf(1.0). No cache: --cache-max-entries 0. Redis only: a near cache of one entry. " +
+		"Latencies are of GetUser at equal offered loads, 50, 70, 90 and 200 % of what the server without a cache carries in a closed loop, counted from when a call was to be sent. " +
 		"At 200 % a server that falls behind is late by up to half of a slice, so that ratio depends on the length of the slices. " +
 		"Hits and calls avoided are counted in another run with 5 % UpdateUser, on caches that hold every user that fits: the server tells its hits and its reads of the store; PostgreSQL's transactions and Redis's commands are their own counts, with all that the server does in the background.",
 	run: runCache,
@@ -27,6 +26,7 @@ var cacheScenario = scenario{
 type setup struct {
 	key, name string
 	noCache   bool
+	flags     []string
 	server    *lab.Server
 	database  string     // In PostgreSQL; "" for SQLite.
 	redis     *lab.Redis // Nil for none.
@@ -34,10 +34,6 @@ type setup struct {
 
 func runCache(ctx context.Context, b *bench, section *report.Section) error {
 	b.record("cache/best", "%", 100) // Redis holds every user.
-	missing := b.fleet.need(ctx, "postgres://", "--redis", "--cache-max-entries")
-	if why := unavailable(""); missing != nil && !errors.As(missing, &why) {
-		return missing
-	}
 	for _, engine := range []struct {
 		key, name string
 		start     func(context.Context, *bench) ([]setup, error)
@@ -51,81 +47,63 @@ func runCache(ctx context.Context, b *bench, section *report.Section) error {
 		}
 		b.fleet.stop()
 	}
-	return missing
+	return nil
 }
+
+// noCacheFlags turn the cache off.
+var noCacheFlags = []string{"--cache-max-entries", "0"}
 
 // postgresSetups are servers on PostgreSQL, each with a database of its own.
 func postgresSetups(ctx context.Context, b *bench) ([]setup, error) {
-	setups := []setup{
-		{key: "none", name: "no cache", noCache: true},
-		{key: "redis", name: "Redis only"},
-		{key: "near", name: "near cache + Redis"},
-	}
 	postgres, err := b.fleet.postgresServer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cached, err := b.fleet.has(ctx, "--redis")
+	redis, err := b.fleet.redisServer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !cached {
-		setups = setups[:1]
+	near := fmt.Sprint(nearEntries)
+	setups := []setup{
+		{key: "none", name: "no cache", noCache: true, flags: noCacheFlags},
+		{key: "redis", name: "Redis only", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", "1"}},
+		{key: "near", name: "near cache + Redis", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", near}},
 	}
 	for i := range setups {
 		s := &setups[i]
 		if s.database, err = b.fleet.postgresDatabase(ctx, b.small, b.big); err != nil {
 			return nil, err
 		}
-		var flags []string
-		if !s.noCache {
-			if flags, err = s.redisFlags(ctx, b); err != nil {
-				return nil, err
-			}
-		}
-		if s.server, err = b.fleet.userd(ctx, postgres.URL(s.database), flags...); err != nil {
+		if s.server, err = b.fleet.userd(ctx, postgres.URL(s.database), s.flags...); err != nil {
 			return nil, err
 		}
 	}
 	return setups, nil
 }
 
-func (s *setup) redisFlags(ctx context.Context, b *bench) ([]string, error) {
-	var err error
-	if s.redis, err = b.fleet.redisServer(ctx); err != nil {
-		return nil, err
-	}
-	entries := nearEntries
-	if s.key == "redis" {
-		entries = 1
-	}
-	return []string{"--redis", s.redis.URL(), "--cache-max-entries", fmt.Sprint(entries)}, nil
-}
-
-// sqliteSetups are one server on SQLite, asked with and without its cache.
+// sqliteSetups are servers on SQLite, each with a database of its own.
 func sqliteSetups(ctx context.Context, b *bench) ([]setup, error) {
-	database, err := b.fleet.sqlite(ctx, b.small, b.big)
-	if err != nil {
-		return nil, err
+	setups := []setup{
+		{key: "none", name: "no cache", noCache: true, flags: noCacheFlags},
+		{key: "process", name: "cache in the process"},
 	}
-	setups := []setup{{key: "none", name: "no cache", noCache: true}, {key: "process", name: "cache in the process"}}
-	if cached, err := b.fleet.has(ctx, "--cache-max-entries"); err != nil {
-		return nil, err
-	} else if !cached {
-		setups = setups[:1]
-	}
-	server, err := b.fleet.userd(ctx, database)
 	for i := range setups {
-		setups[i].server = server
+		database, err := b.fleet.sqlite(ctx, b.small, b.big)
+		if err != nil {
+			return nil, err
+		}
+		if setups[i].server, err = b.fleet.userd(ctx, database, setups[i].flags...); err != nil {
+			return nil, err
+		}
 	}
-	return setups, err
+	return setups, nil
 }
 
 // compareSetups measures latencies and counts calls.
 func (b *bench) compareSetups(ctx context.Context, section *report.Section, key, engine string, setups []setup) error {
 	var contestants []*contestant
 	for _, s := range setups {
-		c, err := b.enter(key+"/"+s.key, s.name, s.server, b.reads(s))
+		c, err := b.enter(key+"/"+s.key, s.name, s.server, b.reads())
 		if err != nil {
 			return err
 		}
@@ -145,9 +123,9 @@ func (b *bench) compareSetups(ctx context.Context, section *report.Section, key,
 }
 
 // reads is the load of latencies.
-func (b *bench) reads(s setup) load.Target {
+func (b *bench) reads() load.Target {
 	return load.Target{
-		Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto, NoCache: s.noCache},
+		Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto},
 		Read: load.GetUser(b.small, load.Proto), Keys: b.zipf,
 	}
 }

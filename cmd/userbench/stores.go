@@ -19,7 +19,7 @@ var storesScenario = scenario{
 	name:  "stores",
 	title: "Stores beside their own tools",
 	text: "Nothing is pinned here. PostgreSQL: an import through one stream beside psql's \\copy of the same rows into the same table, emptied in between; " +
-		"CreateUser and GetUser (not from the cache) at 16 connections with one call at a time beside pgbench with the statement that userd sends, its parameters made by pgbench. " +
+		"CreateUser and GetUser, without a cache, at 16 connections with one call at a time beside pgbench with the statement that userd sends, its parameters made by pgbench. " +
 		"SQLite: an import through one stream beside the bare engine inserting the same rows of all tables, in as many transactions.",
 	run: runStores,
 }
@@ -126,7 +126,7 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 	if err != nil {
 		return err
 	}
-	server, err := b.fleet.unpinned(ctx, b.fleet.postgres.URL(name, fmt.Sprintf("pool_max_conns=%d", pooled)))
+	server, err := b.fleet.unpinned(ctx, b.fleet.postgres.URL(name, fmt.Sprintf("pool_max_conns=%d", pooled)), noCacheFlags...)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 	}{
 		{"create", "PostgreSQL, single creates, 16 connections", load.Target{Read: load.CreateUser("single"), Keys: load.Uniform(1)}, createScript},
 		{"get", "PostgreSQL, gets by id, 16 connections", load.Target{
-			Wire: load.Wire{NoCache: true}, Read: load.GetUser(b.small, load.Proto), Keys: load.Uniform(b.small.Len()),
+			Read: load.GetUser(b.small, load.Proto), Keys: load.Uniform(b.small.Len()),
 		}, getScript(b.small)},
 	} {
 		c.target.Wire.Protocol, c.target.Wire.Codec = load.GRPC, load.Proto

@@ -32,7 +32,6 @@ type Wire struct {
 	Codec       Codec
 	Get         bool   // Connect GET instead of POST.
 	Compression string // That the response may have: "", "gzip" or "zstd".
-	NoCache     bool   // Ask for users from the store.
 }
 
 func (w *Wire) isGRPC() bool { return w.Protocol == GRPC }
@@ -86,9 +85,6 @@ func (w *Wire) fields() [][2]string {
 	}
 	if w.Compression != "" {
 		fields = append(fields, [2]string{accept, w.Compression})
-	}
-	if w.NoCache {
-		fields = append(fields, [2]string{"cache-control", "no-cache"})
 	}
 	return fields
 }

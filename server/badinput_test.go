@@ -202,6 +202,8 @@ func undecodable(tb testing.TB) []badInput {
 		json("number for roles", `{"email": "hush@example.com", "roles": [1]}`, malformed("roles")),
 		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("")),
 		json("unknown field", `{"email": "hush@example.com", "phone": "hush"}`, unknown("phone")),
+		json("unknown field that is an email", `{"hush@example.com": 1}`, unknown("")),
+		json("text like an error of a field", `"invalid value for hush@example.com field email: 1"`, malformed("")),
 		json("invalid UTF-8", "{\"email\": \"hush\xff@example.com\"}", malformed("")),
 		{
 			name: "json/unknown nested field", message: &userv1.UpdateUserRequest{}, jsonOnly: true,

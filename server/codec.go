@@ -89,12 +89,18 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 }
 
 // What the protobuf runtime says of a field that it cannot decode. Its texts hold
-// values, so only the names are taken from them.
+// values, and the names of unknown fields are the caller's too, so only names are
+// taken from them that look like one.
 var (
-	unknownJSONField = regexp.MustCompile(`unknown field "([^"]{1,100})"`)
-	invalidJSONField = regexp.MustCompile(`invalid value for (\S+) field ([A-Za-z0-9_]{1,100})`)
+	unknownJSONField = regexp.MustCompile(jsonErrorAt + `unknown field "(?:(` + fieldName + `)")?`)
+	invalidJSONField = regexp.MustCompile(jsonErrorAt + `invalid value for ([a-z0-9]{1,10}) field (` + fieldName + `): `)
 	syntaxError      = regexp.MustCompile(`\(line (\d+:\d+)\)`)
 	invalidUTF8Field = regexp.MustCompile(`field \S*?([a-z0-9_]{1,100}) contains invalid UTF-8`)
+)
+
+const (
+	jsonErrorAt = `^proto:[ \x{a0}]\(line \d+:\d+\): ` // The space varies.
+	fieldName   = `[A-Za-z_][A-Za-z0-9_]{0,99}`
 )
 
 func describeJSONError(cause error) *decodeError {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,24 +176,15 @@ func brokenRules() []badInput {
 	}
 }
 
-// undecodable are requests that are not messages, or too large.
-func undecodable(tb testing.TB) []badInput {
+// undecodable are requests that are not messages.
+func undecodable() []badInput {
 	user := newUserRequest(1)
 	json := func(name, body string, want failure) badInput {
 		return badInput{name: "json/" + name, message: user, body: body, jsonOnly: true, want: want}
 	}
-	packed := func(name, encoding string, packed []byte, want failure) badInput {
-		return badInput{name: encoding + "/" + name, message: user, encoding: encoding, packed: packed, want: want}
-	}
 	unknown := func(field string) failure {
 		return describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_UNKNOWN_FIELD, field)
 	}
-	tooLarge := failure{code: connect.CodeResourceExhausted, reason: userv1.Reason_REASON_MESSAGE_TOO_LARGE}
-	unimplemented := failure{code: connect.CodeUnimplemented, reason: userv1.Reason_REASON_UNIMPLEMENTED}
-	large := func(mebibytes int) *userv1.CreateUserRequest {
-		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: strings.Repeat("h", mebibytes<<20)}
-	}
-	zeros := make([]byte, 17<<20)
 	return []badInput{
 		json("syntax", `{"email": "hush@example.com",`, malformed("")),
 		json("not JSON", `hush@example.com`, malformed("")),
@@ -212,7 +204,23 @@ func undecodable(tb testing.TB) []badInput {
 		{name: "binary/truncated", message: user, body: "\x0a\x7fhush@example.com", want: malformed("")},
 		{name: "binary/group", message: user, body: "\x0b\x0b\x0b", want: malformed("")},
 		{name: "binary/invalid UTF-8", message: user, body: "\x0a\x05hush\xff", want: malformed("")},
+	}
+}
 
+// unacceptable are requests that are too large, packed in a way that they cannot be
+// unpacked, or of no method.
+func unacceptable(tb testing.TB) []badInput {
+	user := newUserRequest(1)
+	packed := func(name, encoding string, packed []byte, want failure) badInput {
+		return badInput{name: encoding + "/" + name, message: user, encoding: encoding, packed: packed, want: want}
+	}
+	tooLarge := failure{code: connect.CodeResourceExhausted, reason: userv1.Reason_REASON_MESSAGE_TOO_LARGE}
+	unimplemented := failure{code: connect.CodeUnimplemented, reason: userv1.Reason_REASON_UNIMPLEMENTED}
+	large := func(mebibytes int) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: strings.Repeat("h", mebibytes<<20)}
+	}
+	zeros := make([]byte, 17<<20)
+	return []badInput{
 		{name: "15 MiB", message: large(15), want: invalid("display_name", "string.max_len")},
 		{name: "17 MiB", message: large(17), want: tooLarge},
 		packed("17 MiB", "gzip", gzipped(tb, zeros), tooLarge),
@@ -313,8 +321,7 @@ func searchToken(tb testing.TB, running *servertest.Server, req *userv1.SearchUs
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
-	inputs := append(brokenRules(), undecodable(t)...)
-	inputs = append(inputs, refusals(t, running)...)
+	inputs := slices.Concat(brokenRules(), undecodable(), unacceptable(t), refusals(t, running))
 	for _, input := range inputs {
 		t.Run(input.name, func(t *testing.T) {
 			t.Parallel()

@@ -39,10 +39,15 @@ func dialRaw(tb testing.TB, running *servertest.Server) (*rawConn, *http2.Settin
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
+	return newRawConn(tb, conn, address.Host)
+}
+
+func newRawConn(tb testing.TB, conn net.Conn, host string) (*rawConn, *http2.SettingsFrame) {
+	tb.Helper()
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		tb.Fatal(err)
 	}
-	raw := &rawConn{tb: tb, framer: http2.NewFramer(conn, conn), host: address.Host, block: new(bytes.Buffer)}
+	raw := &rawConn{tb: tb, framer: http2.NewFramer(conn, conn), host: host, block: new(bytes.Buffer)}
 	raw.header = hpack.NewEncoder(raw.block)
 	raw.must(raw.framer.WriteSettings())
 	settings := awaitFrame(raw, func(frame *http2.SettingsFrame) bool { return !frame.IsAck() })

@@ -65,18 +65,34 @@ func FuzzWebTextReader(f *testing.F) {
 	})
 }
 
-// Bytes that are no base64 are an error, those that are decode like any base64.
+// A text is decoded group by group, and what is no group is an error.
 func FuzzWebTextReaderOfAnything(f *testing.F) {
 	for _, text := range []string{"", "AAAA", "AA==AA==", "A", "====", "AA=A", "A===", "{}", "AA\n=="} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := io.ReadAll(&webTextReader{src: strings.NewReader(text)})
-		want, wantErr := base64.StdEncoding.DecodeString(text)
-		if wantErr == nil && !strings.ContainsAny(text, "\r\n") && (err != nil || !bytes.Equal(got, want)) {
-			t.Errorf("decoded %q, error %v, want %q", got, err, want)
+		if strings.ContainsAny(text, "\r\n") {
+			return // Package base64 skips these, wherever they stand.
+		}
+		want, wantErr := decodeGroups(text)
+		if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
+			t.Errorf("decoded %q, error %v, want %q, error %v", got, err, want, wantErr)
 		}
 	})
+}
+
+func decodeGroups(text string) ([]byte, error) {
+	var decoded []byte
+	for len(text) > 0 {
+		group := text[:min(4, len(text))]
+		part, err := base64.StdEncoding.DecodeString(group)
+		if err != nil {
+			return nil, err
+		}
+		decoded, text = append(decoded, part...), text[len(group):]
+	}
+	return decoded, nil
 }
 
 // What is told of a request that cannot be decoded is made of these words, the

@@ -17,7 +17,7 @@ const (
 	// maxImportChunk is the most rows that are committed together. A chunk grows
 	// up to it while the one before is being committed: the slower the commits
 	// are, the fewer are needed.
-	maxImportChunk = 10_000
+	maxImportChunk = 5_000
 	// maxListedFailures is the most failures that a response lists.
 	maxListedFailures = 1_000
 	// maxSummaryFailures is the most failures that the detail of an error lists.

@@ -68,7 +68,7 @@ func TestLogHoldsNothingPrivate(t *testing.T) {
 	if _, err := sendUpdates(t.Context(), client, []*userv1.UserUpdate{{UserId: private}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, input := range undecodable(t) {
+	for _, input := range undecodable() {
 		protocol := input.protocols()[0]
 		_ = send(t.Context(), running.Client(t, input.options(protocol)...), input.message)
 	}

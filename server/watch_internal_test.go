@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,13 +91,11 @@ type stuckStream struct {
 	takes     time.Duration
 }
 
-var errStuck = errors.New("write deadline has passed")
-
 func (s *stuckStream) Send(any) error {
 	deadline := s.deadlines.set[len(s.deadlines.set)-1]
 	if left := time.Until(deadline); left < s.takes {
 		time.Sleep(left)
-		return errStuck
+		return fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
 	}
 	time.Sleep(s.takes)
 	return nil

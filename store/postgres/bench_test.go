@@ -14,8 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2/connecthttp"
 	"golang.org/x/sync/errgroup"
 
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
@@ -66,6 +71,43 @@ func BenchmarkImportBesideCopy(b *testing.B) {
 			total := float64(rows * b.N)
 			reportRates(b, total/ours.Seconds(), total/theirs.Seconds(), "rows/s")
 		})
+	}
+}
+
+// BenchmarkImportStreamBesideCopy is the same for an import over gRPC, through one stream of a
+// server in this process.
+func BenchmarkImportStreamBesideCopy(b *testing.B) {
+	const rows = 50_000
+	s, url := benchServer(b)
+	client := servertest.Start(b, func(config *server.Config) { config.Store = s }).Client(b, connecthttp.WithGRPC())
+	var ours, theirs time.Duration
+	for b.Loop() {
+		users := benchUsers(rows)
+		started := time.Now()
+		importStream(b, client, users)
+		ours += time.Since(started)
+		theirs += psqlCopy(b, url, benchUsers(rows))
+	}
+	total := float64(rows * b.N)
+	reportRates(b, total/ours.Seconds(), total/theirs.Seconds(), "rows/s")
+}
+
+func importStream(b *testing.B, client userv1connect.UserServiceClient, users []store.NewUser) {
+	b.Helper()
+	stream, err := client.BatchCreateUsers(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, user := range users {
+		if err := stream.Send(&userv1.CreateUserRequest{
+			UserId: user.ID, Email: user.Email, DisplayName: user.DisplayName, Roles: user.Roles,
+		}); err != nil {
+			break // The answer says why.
+		}
+	}
+	answer, err := stream.CloseAndReceive()
+	if err != nil || int(answer.GetSuccessCount()) != len(users) {
+		b.Fatalf("%d of %d users stored: %v", answer.GetSuccessCount(), len(users), err)
 	}
 }
 

@@ -17,10 +17,11 @@ import (
 // snapshot: the one that pg_current_snapshot() returns inside it.
 const (
 	// stateColumns are the incarnation, the snapshot, the last transaction that is
-	// known to have written to the log, and the last one that lost rows by pruning.
+	// known to have written to the log, the last one that lost rows by pruning, and
+	// the number of rows that were pruned.
 	stateColumns = `meta.incarnation, pg_current_snapshot()::text,
 		coalesce((select xid from changes order by xid desc limit 1), '0'),
-		greatest(pruned_through, pruned_recent[cardinality(pruned_recent)])`
+		greatest(pruned_through, pruned_recent[cardinality(pruned_recent)]), pruned_rows`
 
 	headSQL = `select ` + stateColumns + ` from meta`
 
@@ -41,7 +42,8 @@ const (
 		update meta set
 			pruned_recent = array(select xid from (select xid from xids order by xid desc limit $3) recent order by xid),
 			pruned_through = greatest(pruned_through, (select xid from xids order by xid desc offset $3 limit 1)),
-			pruned_seq = greatest(pruned_seq, (select max(seq) from gone))
+			pruned_seq = greatest(pruned_seq, (select max(seq) from gone)),
+			pruned_rows = pruned_rows + (select count(*) from gone)
 		where exists (select from gone)
 		returning (select count(*) from gone)`
 )
@@ -62,8 +64,9 @@ var (
 		from meta, (select ` + pageColumns + ` from page) as page`
 
 	// The page of $2 rows after seq $4 of those that are visible in snapshot $3,
-	// null for the present one, and not in $1. With a seq below 0, the start of the
-	// log, whatever has been pruned is not missed.
+	// null for the present one, and not in $1. What had been pruned when the first
+	// page was read, $5 rows, is not missed: that page has seen to it, unless it
+	// started with a seq below 0, at the oldest row that is kept.
 	nextPageSQL = `
 		with page as (
 			select * from changes
@@ -72,7 +75,7 @@ var (
 			order by seq limit $2
 		)
 		select ` + stateColumns + `,
-			$4 >= 0 and (` + expired("$3") + ` or pruned_seq > $4 and ` + expired("$1") + `), page.*
+			$4 >= 0 and pruned_rows > $5 and (` + expired("$3") + ` or pruned_seq > $4 and ` + expired("$1") + `), page.*
 		from meta, (select ` + pageColumns + ` from page) as page`
 )
 
@@ -95,6 +98,7 @@ type log struct {
 	head    snapshot // The present.
 	written uint64   // Last transaction that is known to have written to the log.
 	pruned  uint64   // Last transaction that lost rows by pruning; 0 for none.
+	gone    int64    // Rows that were pruned.
 	expired bool
 	seqs    []int64
 	changes []store.Change
@@ -131,14 +135,15 @@ func (s *Store) Changes(ctx context.Context, after store.Cursor, limit int) ([]s
 	if err != nil {
 		return nil, "", fmt.Errorf("read changes: %w", err)
 	}
-	goal := from.goal
-	if goal == nil {
-		goal = new(l.present(from.done))
+	next := from
+	if from.goal == nil {
+		next.goal, next.gone = new(l.present(from.done)), l.gone
 	}
 	if len(l.changes) <= limit {
-		return l.changes, s.format(cursor{done: *goal}), nil
+		return l.changes, s.format(cursor{done: *next.goal}), nil
 	}
-	return l.changes[:limit], s.format(cursor{done: from.done, goal: goal, seq: l.seqs[limit-1]}), nil
+	next.seq = l.seqs[limit-1]
+	return l.changes[:limit], s.format(next), nil
 }
 
 // readPage reads limit changes after a cursor, and one more if there is one.
@@ -151,7 +156,7 @@ func (s *Store) readPage(ctx context.Context, from cursor, limit int) (log, erro
 	if from.goal != nil {
 		goal = new(from.goal.String())
 	}
-	return s.readLog(ctx, nextPageSQL, scanPage, done, limit+1, goal, from.seq)
+	return s.readLog(ctx, nextPageSQL, scanPage, done, limit+1, goal, from.seq, from.gone)
 }
 
 // readLog runs one of the statements above. more says where to put the columns
@@ -161,7 +166,7 @@ func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any,
 	err := s.read(ctx, func() error {
 		l = log{}
 		var incarnation, head string
-		targets, done := []any{&incarnation, &head, &l.written, &l.pruned}, func() {}
+		targets, done := []any{&incarnation, &head, &l.written, &l.pruned, &l.gone}, func() {}
 		if more != nil {
 			var further []any
 			further, done = more(&l)

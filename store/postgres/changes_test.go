@@ -175,6 +175,43 @@ func TestPruningInsideABacklogExpiresTheCursor(t *testing.T) {
 	}
 }
 
+// Times are not in the order of seq: rows that were pruned before a backlog is read
+// may have higher numbers than rows that are left.
+func TestWhatWasPrunedBeforeIsNotMissedInABacklog(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	user := mustCreate(t, s)
+	head := mustHead(t, s)
+	prune := func() {
+		t.Helper()
+		if n, err := s.Prune(t.Context(), user.CreatedAt.Add(time.Hour)); n != 2 || err != nil {
+			t.Fatalf("pruned %d, %v", n, err)
+		}
+	}
+	log := connect(t, url)
+	insert := `insert into changes (user_id, version, kind, at)
+		select $1, version, 'upserted', now() + at * interval '1 day' from unnest($2::int[], $3::int[]) as rows (version, at)`
+
+	run(t, log, insert, user.ID, []int{2, 3, 4}, []int{1, 0, 1})
+	prune() // 1 and 3
+	if changes, _ := readAll(t, s, store.Earliest, 1); names(changes, user.ID) != "0:2 0:4" {
+		t.Errorf("the earliest changes are %s", names(changes, user.ID))
+	}
+	if _, _, err := s.Changes(t.Context(), head, 1); !errors.Is(err, store.ErrCursorExpired) {
+		t.Errorf("changes after a cursor before those pruned: %v", err)
+	}
+
+	run(t, log, insert, user.ID, []int{5, 6, 7}, []int{0, 1, 0})
+	_, inside, err := s.Changes(t.Context(), store.Earliest, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prune() // 5 and 7, before they are read
+	if _, _, err := s.Changes(t.Context(), inside, 1); !errors.Is(err, store.ErrCursorExpired) {
+		t.Errorf("changes after a cursor inside what was pruned: %v", err)
+	}
+}
+
 // A crash forgets the ids of transactions that were not flushed and gives them out
 // again. A cursor that was made before must not count them as read.
 func TestTransactionIDsThatACrashGivesOutAgainAreRead(t *testing.T) {

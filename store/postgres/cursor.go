@@ -13,12 +13,13 @@ import (
 // the snapshot done and, inside a page, those visible in the snapshot goal whose
 // seq is at most seq.
 //
-// Its form is p1.INCARNATION.DONE or p1.INCARNATION.DONE.GOAL.SEQ, with the first
+// Its form is p1.INCARNATION.DONE or p1.INCARNATION.DONE.GOAL.SEQ.GONE, with the first
 // eight digits of the store's incarnation and snapshots as PostgreSQL writes them.
 type cursor struct {
 	done snapshot
 	goal *snapshot // Nil between pages.
 	seq  int64
+	gone int64 // Rows that had been pruned when goal was the present.
 }
 
 const cursorTag = "p1"
@@ -29,7 +30,7 @@ var earliest = snapshot{xmin: 1, xmax: 1}
 func (s *Store) format(c cursor) store.Cursor {
 	parts := []string{cursorTag, s.identity.Incarnation[:8], c.done.String()}
 	if c.goal != nil {
-		parts = append(parts, c.goal.String(), strconv.FormatInt(c.seq, 10))
+		parts = append(parts, c.goal.String(), strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.gone, 10))
 	}
 	return store.Cursor(strings.Join(parts, "."))
 }
@@ -37,16 +38,17 @@ func (s *Store) format(c cursor) store.Cursor {
 // parse reads a cursor that this store made, or returns false.
 func (s *Store) parse(text store.Cursor) (c cursor, ok bool) {
 	parts := strings.Split(string(text), ".")
-	if len(parts) != 3 && len(parts) != 5 || parts[0] != cursorTag || parts[1] != s.identity.Incarnation[:8] {
+	if len(parts) != 3 && len(parts) != 6 || parts[0] != cursorTag || parts[1] != s.identity.Incarnation[:8] {
 		return cursor{}, false
 	}
 	if c.done, ok = parseSnapshot(parts[2]); !ok || len(parts) == 3 {
 		return c, ok
 	}
 	goal, ok := parseSnapshot(parts[3])
-	seq, err := strconv.ParseInt(parts[4], 10, 64)
-	c.goal, c.seq = &goal, seq
-	return c, ok && err == nil && seq >= 0
+	seq, seqErr := strconv.ParseInt(parts[4], 10, 64)
+	gone, goneErr := strconv.ParseInt(parts[5], 10, 64)
+	c.goal, c.seq, c.gone = &goal, seq, gone
+	return c, ok && seqErr == nil && goneErr == nil && seq >= 0 && gone >= 0
 }
 
 // covers reports whether all that other has read, c has read too. It may return

@@ -76,6 +76,7 @@ func TestCursorIsReadBack(t *testing.T) {
 		c := cursor{done: genSnapshot(t)}
 		if rapid.Bool().Draw(t, "inside a page") {
 			c.goal, c.seq = new(genSnapshot(t)), rapid.Int64Min(0).Draw(t, "seq")
+			c.gone = rapid.Int64Min(0).Draw(t, "gone")
 		}
 		text := s.format(c)
 		if parsed, ok := s.parse(text); !ok || s.format(parsed) != text {
@@ -90,8 +91,9 @@ func TestForeignCursorsAreRefused(t *testing.T) {
 		"", "1", "p1", "p1.01234567", "p1.01234567.", "p1.01234567.1", "p1.01234567.1:", "p1.01234567.0:1:",
 		"p1.01234567.2:1:", "p1.01234567.1:2:3", "p1.01234567.1:9:3,2", "p1.01234567.2:9:1", "p1.01234567.1:-2:",
 		"p1.01234567.1:99999999999999999999:", "p1.89abcdef.1:1:", "p2.01234567.1:1:",
-		"p1.01234567.1:1:.1:1:", "p1.01234567.1:1:.1:1:.-1", "p1.01234567.1:1:.1:1:.x", "p1.01234567.1:1:.1:.1",
-		"p1.01234567.1:1:.1:1:.1.1", store.Earliest,
+		"p1.01234567.1:1:.1:1:", "p1.01234567.1:1:.1:1:.1", "p1.01234567.1:1:.1:1:.-1.1",
+		"p1.01234567.1:1:.1:1:.1.-1", "p1.01234567.1:1:.1:1:.x.1", "p1.01234567.1:1:.1:1:.1.x", "p1.01234567.1:1:.1:.1.1",
+		"p1.01234567.1:1:.1:1:.1.1.1", store.Earliest,
 	} {
 		if _, ok := s.parse(text); ok {
 			t.Errorf("%q is taken for a cursor", text)

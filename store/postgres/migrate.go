@@ -99,7 +99,7 @@ func adopt(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update meta set home = here.home, incarnation = gen_random_uuid(), secret = default,
-				pruned_through = '0', pruned_recent = '{}', pruned_seq = 0
+				pruned_through = '0', pruned_recent = '{}', pruned_seq = 0, pruned_rows = 0
 			from (
 				select format('%s/%s/%s', system_identifier, pg_database.oid, 'changes'::regclass::oid) as home
 				from pg_control_system(), pg_database

@@ -117,6 +117,45 @@ func TestAPathThatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 }
 
+// SQLite would give each connection a database of its own.
+func TestAPathThatNamesNoFileIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"", ":memory:"} {
+		refuses(t, path, "names no file")
+		if _, err := sqlite.Migrate(t.Context(), sqlite.Config{Path: path}); err == nil {
+			t.Errorf("path %q is migrated", path)
+		}
+	}
+}
+
+func TestANewFileIsItsOwnersAlone(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	mustCreate(t, openPath(t, path))
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := info.Mode().Perm(); mode != 0o600 {
+			t.Errorf("mode of %s is %v", filepath.Base(file), mode)
+		}
+	}
+}
+
+func TestTheModeOfAFileIsKept(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	mustClose(t, openPath(t, path))
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	openPath(t, path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("mode is %v, error %v", info.Mode(), err)
+	}
+}
+
 func TestAnEmptyFileBecomesAStore(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

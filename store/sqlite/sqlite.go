@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +19,8 @@ import (
 
 // Config says where a store is. Everything but Path has a default.
 type Config struct {
-	// Path is the file. It is made if it does not exist; its folder is not.
+	// Path is the file. It is made if it does not exist, for its owner alone: it
+	// has personal data and the store's secret. Its folder is not made.
 	Path string
 	// Logger receives what no caller is told; slog.Default() when nil.
 	Logger *slog.Logger
@@ -75,7 +78,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 }
 
 func open(ctx context.Context, config Config) (*Store, error) {
-	conn, err := connect(config.Path, sqlite.OpenReadWrite|sqlite.OpenCreate)
+	conn, err := connectOrCreate(config.Path)
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
@@ -149,6 +152,26 @@ func (s *Store) readIdentity(conn *sqlite.Conn) error {
 			return nil
 		},
 	})
+}
+
+// connectOrCreate opens the first connection and makes the file if need be.
+//
+// Its mode is set by name. A descriptor of our own would, when it is closed, take
+// SQLite's locks on the file from every connection of this process.
+func connectOrCreate(path string) (*sqlite.Conn, error) {
+	if path == "" || path == ":memory:" {
+		return nil, errors.New("the path names no file")
+	}
+	_, missing := os.Stat(path)
+	conn, err := connect(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
+	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
+		return conn, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = conn.Close() // What went wrong is err.
+		return nil, err
+	}
+	return conn, nil
 }
 
 // connect opens a connection with the settings that all of ours have.

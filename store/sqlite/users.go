@@ -217,6 +217,7 @@ func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.User, erro
 
 // RecordLogin implements store.Store.
 func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+	at = timeOf(at.UnixMicro()) // As it is kept: else the same login would be later than itself.
 	var user store.User
 	err := s.write(ctx, func(conn *sqlite.Conn) error {
 		before, err := get(conn, getSQL, id)
@@ -228,7 +229,7 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 			return nil
 		}
 		after := before
-		after.LastLogin = timeOf(at.UnixMicro())
+		after.LastLogin = at
 		user, err = s.replace(conn, before, after)
 		return err
 	})

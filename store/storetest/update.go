@@ -314,6 +314,14 @@ var recordLoginSentences = []sentence{
 		}
 		b.wantUnchanged(user, head)
 	}},
+	{"or the same login, in microseconds", func(b *bundle) {
+		user := b.create(newUser())
+		at := time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)
+		user = b.login(user.ID, at, 0)
+		head := b.head()
+		b.same(b.login(user.ID, at, 0), user)
+		b.wantUnchanged(user, head)
+	}},
 	{"or less than resolution after it", func(b *bundle) {
 		user := b.create(newUser())
 		at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)

@@ -2,6 +2,7 @@ package clienttest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -29,7 +30,11 @@ func newGrpcNode(t *testing.T, url string) client {
 
 // newGrpcPython returns grpcio for the system's Python.
 func newGrpcPython(t *testing.T, url string) client {
-	d := startDriver(t, program(t, "/usr/bin/python3"), "testdata/grpc_python.py", descriptorFile(t), url)
+	python := program(t, "/usr/bin/python3")
+	if exec.Command(python, "-c", "import grpc, google.protobuf").Run() != nil {
+		t.Fatalf("grpcio for %s is missing: run .ci/install", python)
+	}
+	d := startDriver(t, python, "testdata/grpc_python.py", descriptorFile(t), url)
 	return client{open: d.open, clientStreams: true, bidiStreams: true}
 }
 

@@ -50,7 +50,8 @@ create table meta (
     copy_of        text    not null default '', -- incarnation of the store of which a copy is under way
     pruned_through xid8    not null default '0',
     pruned_recent  xid8[]  not null default '{}',
-    pruned_seq     bigint  not null default 0
+    pruned_seq     bigint  not null default 0, -- highest seq of all that were pruned
+    pruned_rows    bigint  not null default 0
 );
 
 insert into meta default values;

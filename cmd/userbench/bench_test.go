@@ -138,10 +138,13 @@ func TestCensusMissesNobody(t *testing.T) {
 	}
 }
 
-func TestBenchmarkMetricsAreRead(t *testing.T) {
+func TestBenchmarkResultsAreRead(t *testing.T) {
 	t.Parallel()
-	found := benchmarkMetrics("goos: linux\nBenchmarkCachedGetUser-2  1000  1234 ns/op  0 decodes/op  0 encodes/op  96 B/op  2 allocs/op\nPASS\n")
-	if found["ns/op"] != 1234 || found["allocs/op"] != 2 || len(found) != 5 {
-		t.Error(found)
+	found := benchmarkLines("goos: linux\nBenchmarkGet/chunk=10-2  1000  1234 ns/op  0 decodes/op  96 B/op  2 allocs/op\nBenchmarkPut-2 1 7 rows/s\nPASS\n")
+	if len(found) != 2 || found[0].name != "Get/chunk=10" || found[1].name != "Put" {
+		t.Fatal(found)
+	}
+	if m := found[0].metrics; m["ns/op"] != 1234 || m["allocs/op"] != 2 || len(m) != 4 {
+		t.Error(m)
 	}
 }

@@ -30,7 +30,7 @@ var scenarios []scenario
 func init() {
 	scenarios = []scenario{
 		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
-		memoryScenario, storesScenario, propagationScenario, encodeScenario,
+		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario,
 	}
 }
 

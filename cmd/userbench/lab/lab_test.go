@@ -116,6 +116,12 @@ func TestProcessesTellWhatTheyUse(t *testing.T) {
 	if memory, err := p.Memory(); err != nil || memory < 100<<10 {
 		t.Errorf("%d bytes, %v", memory, err)
 	}
+	if err := p.ResetPeak(); err != nil {
+		t.Fatal(err)
+	}
+	if peak, err := p.Peak(); err != nil || peak < 100<<10 {
+		t.Errorf("peak of %d bytes, %v", peak, err)
+	}
 }
 
 func TestPostgresAndRedisRun(t *testing.T) {

@@ -70,13 +70,26 @@ func (p *process) CPU() (time.Duration, error) {
 }
 
 // Memory is the resident memory of the process, in bytes.
-func (p *process) Memory() (int64, error) {
+func (p *process) Memory() (int64, error) { return p.status("VmRSS:") }
+
+// Peak is the most resident memory that the process has had since ResetPeak or its
+// start, in bytes.
+func (p *process) Peak() (int64, error) { return p.status("VmHWM:") }
+
+// ResetPeak lets the peak count from now.
+func (p *process) ResetPeak() error {
+	const peakOnly = "5" // See proc_pid_clear_refs(5).
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.command.Process.Pid), []byte(peakOnly), 0)
+}
+
+// status is a size in the system's account of the process, in bytes.
+func (p *process) status(name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
 			return kib << 10, err
 		}

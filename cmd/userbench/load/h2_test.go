@@ -81,23 +81,30 @@ func (s *strictServer) serve(conn net.Conn) error {
 		case *http2.MetaHeadersFrame:
 			paths[f.StreamID] = f.PseudoValue("path")
 		case *http2.DataFrame:
-			if window -= len(f.Data()); window < 0 {
-				return errors.New("the client has overrun the window")
-			}
 			if paths[f.StreamID] != "/user.v1.UserService/GetUser" {
 				return errors.New("path " + paths[f.StreamID])
 			}
-			if window < tinyWindow {
-				window += tinyWindow
-				if err := framer.WriteWindowUpdate(0, tinyWindow); err != nil {
-					return err
-				}
+			if err := shrink(&window, framer, len(f.Data())); err != nil {
+				return err
 			}
 			if err := s.respond(framer, encoder, &block, f.StreamID, f.Data()); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// shrink takes what the client has sent from the connection's window, and gives it
+// a little when hardly anything is left.
+func shrink(window *int, framer *http2.Framer, sent int) error {
+	if *window -= sent; *window < 0 {
+		return errors.New("the client has overrun the window")
+	}
+	if *window >= tinyWindow {
+		return nil
+	}
+	*window += tinyWindow
+	return framer.WriteWindowUpdate(0, tinyWindow)
 }
 
 // respond answers in four frames: headers in two, data with padding, trailers.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -19,6 +21,7 @@ import (
 // servers of a scenario.
 type fleet struct {
 	lab      *lab.Lab
+	http2    string // How userd is told to serve HTTP/2; "" for as it is shipped.
 	programs map[string]string
 	help     string // Of userd serve.
 	seeded   string // SQLite file with all users.
@@ -76,33 +79,56 @@ func (f *fleet) program(ctx context.Context, folder string) (string, error) {
 	return program, nil
 }
 
-// has reports whether userd serve has something in its help, so that what is not
-// built yet is told apart from what is broken.
-func (f *fleet) has(ctx context.Context, what string) (bool, error) {
+// serveHelp is what userd serve says of its flags.
+func (f *fleet) serveHelp(ctx context.Context) (string, error) {
 	program, err := f.program(ctx, userdFolder)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if f.help == "" {
 		if f.help, err = f.lab.Run(exec.CommandContext(ctx, program, "serve", "--help")); err != nil {
-			return false, fmt.Errorf("userd serve --help: %w", err)
+			return "", fmt.Errorf("userd serve --help: %w", err)
 		}
 	}
-	return strings.Contains(f.help, what), nil
+	return f.help, nil
 }
 
 // need returns why a scenario cannot run with this userd.
 func (f *fleet) need(ctx context.Context, parts ...string) error {
+	help, err := f.serveHelp(ctx)
+	if err != nil {
+		return err
+	}
 	for _, part := range parts {
-		ok, err := f.has(ctx, part)
-		if err != nil {
-			return err
-		}
-		if !ok {
+		if !strings.Contains(help, part) {
 			return unavailable("this userd has no " + part)
 		}
 	}
 	return nil
+}
+
+// http2Flag is the flag that tells userd how to serve HTTP/2, and http2Default what
+// its help says of it.
+const http2Flag = "--http2"
+
+var http2Default = regexp.MustCompile(http2Flag + ` .*\(default "?(std|engine)"?\)`)
+
+// transports are how userd serves HTTP/2 when a scenario does not say, and how else
+// it can.
+func (f *fleet) transports(ctx context.Context) (usual string, others []string, err error) {
+	help, err := f.serveHelp(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	shipped := http2Default.FindStringSubmatch(help)
+	if shipped == nil {
+		return "std", nil, nil // There is no choice.
+	}
+	usual = cmp.Or(f.http2, shipped[1])
+	if usual == "std" {
+		return usual, []string{"engine"}, nil
+	}
+	return usual, []string{"std"}, nil
 }
 
 // userd starts userd on its own processor.
@@ -120,7 +146,11 @@ func (f *fleet) start(ctx context.Context, pinned bool, database string, flags .
 	if err != nil {
 		return nil, err
 	}
-	server, err := f.lab.Userd(ctx, pinned, program, append([]string{"--database", database}, flags...)...)
+	args := []string{"--database", database}
+	if f.http2 != "" {
+		args = append(args, http2Flag, f.http2)
+	}
+	server, err := f.lab.Userd(ctx, pinned, program, append(args, flags...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func runMemory(ctx context.Context, b *bench, section *report.Section) error {
 	if err != nil {
 		return err
 	}
-	rivals = append(rivals, rival{"storeoff", "userd, store off", off})
+	rivals = append(rivals, rival{key: "storeoff", name: "userd, store off", server: off})
 	table := report.Table{Columns: []string{"server", "memory a slow reader"}}
 	for _, r := range rivals {
 		if r.key == "net/http" {

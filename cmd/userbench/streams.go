@@ -50,8 +50,12 @@ func runStreams(ctx context.Context, b *bench, section *report.Section) error {
 	if err != nil {
 		return err
 	}
-	rivals = append([]rival{{"storeoff", "userd, store off", off}}, rivals...)
-	rivals[1].name = "userd, SQLite"
+	for i := range rivals {
+		if rivals[i].stored {
+			rivals[i].name += ", SQLite"
+		}
+	}
+	rivals = append([]rival{{key: "storeoff", name: "userd, store off", server: off}}, rivals...)
 	rivals = slices.DeleteFunc(rivals, func(r rival) bool { return r.key == "net/http" }) // It has no streams.
 	for _, kind := range streamKinds {
 		if err := b.runStreamKind(ctx, section, kind, rivals); err != nil {
@@ -127,7 +131,7 @@ func together(server *lab.Server, messages int, call func(n int, session *load.S
 // list reads all users and checks that each comes once.
 func (b *bench) list(r rival, _ int) (pace, error) {
 	populations := []*population.Users{b.small}
-	if r.key == "userd" {
+	if r.stored {
 		populations = append(populations, b.big)
 	}
 	request, err := framed(&userv1.ListUsersRequest{All: true})

@@ -21,30 +21,44 @@ var unaryScenario = scenario{
 type rival struct {
 	key, name string
 	server    *lab.Server
+	stored    bool // It is userd on SQLite.
 }
 
-// rivals starts userd and its peers.
+// rivals starts userd, as it is shipped and with each other way to serve HTTP/2, and
+// its peers.
 func (b *bench) rivals(ctx context.Context) ([]rival, error) {
+	_, others, err := b.fleet.transports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []rival{{key: "userd", name: "userd", stored: true}}
+	for _, transport := range others {
+		all = append(all, rival{key: transport, name: "userd " + http2Flag + "=" + transport, stored: true})
+	}
+	all = append(all,
+		rival{key: "grpc-go", name: "grpc-go, its own transport"},
+		rival{key: "net/http", name: "bare net/http handler, bytes made beforehand"},
+		rival{key: "connect", name: "Connect on net/http"})
+	for i := range all {
+		if all[i].server, err = b.startRival(ctx, all[i]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (b *bench) startRival(ctx context.Context, r rival) (*lab.Server, error) {
+	if !r.stored {
+		return b.fleet.peer(ctx, r.key, b.small)
+	}
 	database, err := b.fleet.sqlite(ctx, b.small, b.big)
 	if err != nil {
 		return nil, err
 	}
-	ours, err := b.fleet.userd(ctx, database)
-	if err != nil {
-		return nil, err
+	if r.key == "userd" {
+		return b.fleet.userd(ctx, database)
 	}
-	all := []rival{{"userd", "userd", ours}}
-	for _, peer := range []rival{
-		{key: "grpc-go", name: "grpc-go, its own transport"},
-		{key: "net/http", name: "bare net/http handler, bytes made beforehand"},
-		{key: "connect", name: "Connect on net/http"},
-	} {
-		if peer.server, err = b.fleet.peer(ctx, peer.key, b.small); err != nil {
-			return nil, err
-		}
-		all = append(all, peer)
-	}
-	return all, nil
+	return b.fleet.userd(ctx, database, http2Flag, r.key)
 }
 
 func runUnary(ctx context.Context, b *bench, section *report.Section) error {
@@ -63,6 +77,11 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
+	usual, _, err := b.fleet.transports(ctx)
+	if err != nil {
+		return err
+	}
+	b.report.Figures["unary/"+usual+"/rate"] = b.report.Figures["unary/userd/rate"]
 	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants, contestants[len(contestants)-1])
 	if err := b.atHalf(ctx, section, contestants); err != nil {
 		return err
@@ -116,7 +135,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants
 func (b *bench) overHTTP1(ctx context.Context, section *report.Section, rivals []rival) error {
 	var able []rival
 	for _, r := range rivals {
-		if r.key == "userd" || r.key == "connect" {
+		if r.key == "userd" || r.key == "connect" { // The others are as these over HTTP/1.1.
 			able = append(able, r)
 		}
 	}

@@ -10,7 +10,7 @@ test:
 bench:
 	go run ./cmd/userbench $(ARGS)
 
-bench-micro: # BASE=revision
+bench-micro: # BASE=revision compares with that
 	.ci/bench-micro $(BASE)
 
 soak:

@@ -76,7 +76,7 @@ func (l *call) progress() {
 	c := l.c
 	c.mu.Lock()
 	whole := l.remoteDone
-	ready := !l.started && !l.localDone && (whole || len(l.body) >= callBuffer)
+	ready := !l.started && !l.localDone && (whole || l.body.size >= callBuffer)
 	l.started = l.started || ready
 	c.mu.Unlock()
 	if !ready {
@@ -120,11 +120,11 @@ func (l *call) expire() {
 
 // runInline runs the call on the reader if it is sure not to block.
 func (l *call) runInline() bool {
-	if l.lane.Inline == nil || len(l.body) < envelopeSize {
+	if l.lane.Inline == nil || len(l.body.parts) != 1 || l.body.size < envelopeSize {
 		return false
 	}
-	message := l.body[envelopeSize:]
-	if l.body[0] != 0 || binary.BigEndian.Uint32(l.body[1:]) != uint32(len(message)) {
+	prefix, message := l.body.parts[0][:envelopeSize], l.body.parts[0][envelopeSize:]
+	if prefix[0] != 0 || binary.BigEndian.Uint32(prefix[1:]) != uint32(len(message)) {
 		return false
 	}
 	l.describe()

@@ -22,6 +22,15 @@ const (
 	goAwayDelay = time.Second
 )
 
+// Read buffers of connections: for frames as most peers send them, and as those do
+// that use what SETTINGS_MAX_FRAME_SIZE allows.
+const (
+	readBuffer = frameHeaderSize + maxFrameSize
+	longBuffer = frameHeaderSize + maxReadFrame
+)
+
+var longBuffers = sync.Pool{New: func() any { return new([longBuffer]byte) }}
+
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
 var drainPing = [pingSize]byte{'d', 'r', 'a', 'i', 'n'}
 
@@ -42,6 +51,7 @@ type conn struct {
 	in       []byte // Read, and from parsed to filled not handled yet.
 	parsed   int
 	filled   int
+	long     bool // A frame is here, or was just now, that needs a larger buffer than most.
 	decoder  *decoder
 	block    headerBlock
 	profiles knownProfiles
@@ -87,7 +97,7 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	now := time.Now()
 	c := &conn{
 		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
-		in: make([]byte, frameHeaderSize+maxFrameSize), decoder: newDecoder(s.config.MaxHeaderBytes),
+		in: make([]byte, readBuffer), decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
@@ -103,6 +113,7 @@ func (c *conn) serve() {
 	c.mu.Lock()
 	c.gathering = true
 	c.out = appendSettings(c.out, map[setting]uint32{
+		settingMaxFrameSize:         maxReadFrame,
 		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
 		settingInitialWindowSize:    uint32(c.srv.config.StreamWindow),
 		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
@@ -121,8 +132,7 @@ func (c *conn) serve() {
 
 // fill reads from the peer, unless there is too much that it has not read itself.
 func (c *conn) fill() error {
-	c.filled = copy(c.in, c.in[c.parsed:c.filled])
-	c.parsed = 0
+	c.compact()
 	n, err := c.nc.Read(c.in[c.filled:])
 	c.filled += n
 	now := time.Now()
@@ -144,6 +154,21 @@ func (c *conn) fill() error {
 	return err
 }
 
+// compact makes room for the frame that comes next. Most buffers are small, since most
+// frames are, and most connections idle.
+func (c *conn) compact() {
+	rest := c.in[c.parsed:c.filled]
+	switch {
+	case c.long && len(c.in) == readBuffer:
+		c.in = longBuffers.Get().(*[longBuffer]byte)[:]
+	case !c.long && len(c.in) != readBuffer && len(rest) == 0:
+		longBuffers.Put((*[longBuffer]byte)(c.in))
+		c.in = make([]byte, readBuffer)
+	}
+	c.filled = copy(c.in, rest)
+	c.parsed = 0
+}
+
 // frames handles all frames that are here whole.
 func (c *conn) frames() error {
 	if !c.prefaced {
@@ -152,11 +177,13 @@ func (c *conn) frames() error {
 		}
 	}
 	handled := c.parsed
+	c.long = false
 	for c.filled-c.parsed >= frameHeaderSize {
 		h := parseFrameHeader(c.in[c.parsed:])
-		if h.length > maxFrameSize {
+		if h.length > maxReadFrame {
 			return connectionError(codeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
 		}
+		c.long = c.long || h.length > maxFrameSize
 		if c.filled-c.parsed < frameHeaderSize+h.length {
 			break
 		}

@@ -61,7 +61,7 @@ func (c *conn) take(s *stream, h frameHeader) error {
 // giveBack lets the peer send n bytes more on the connection. c.mu is held.
 func (c *conn) giveBack(n int) {
 	c.recvOwed += n
-	if c.recvOwed >= c.srv.config.ConnWindow/2 {
+	if c.recvOwed >= c.srv.config.ConnWindow/4 {
 		c.out = appendWindowUpdate(c.out, 0, c.recvOwed)
 		c.recvWindow += c.recvOwed
 		c.recvOwed = 0
@@ -74,7 +74,7 @@ func (s *stream) giveBack(n int) {
 		return
 	}
 	s.recvOwed += n
-	if s.recvOwed >= s.c.srv.config.StreamWindow/2 {
+	if s.recvOwed >= s.c.srv.config.StreamWindow/4 {
 		s.c.out = appendWindowUpdate(s.c.out, s.id, s.recvOwed)
 		s.recvWindow += s.recvOwed
 		s.recvOwed = 0

@@ -9,7 +9,8 @@ import (
 const (
 	preface           = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	frameHeaderSize   = 9
-	maxFrameSize      = 16 << 10 // Both what is accepted and what is sent.
+	maxFrameSize      = 16 << 10
+	maxReadFrame      = 64 << 10 // What peers may send instead.
 	initialWindow     = 1<<16 - 1
 	maxWindow         = 1<<31 - 1
 	maxStreamID       = 1<<31 - 1

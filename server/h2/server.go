@@ -37,7 +37,7 @@ type Config struct {
 	// decompression. Default: 64 KiB.
 	MaxHeaderBytes int
 	// StreamWindow is how much of a request may wait for its handler to read it, in
-	// bytes. Default: 256 KiB.
+	// bytes. Default: 512 KiB.
 	StreamWindow int
 	// ConnWindow is how much of all requests of one connection may wait, in bytes.
 	// Default: 2 MiB.
@@ -61,7 +61,7 @@ func (c Config) withDefaults() Config {
 	}
 	setDefault(&c.MaxConcurrentStreams, 100)
 	setDefault(&c.MaxHeaderBytes, 64<<10)
-	setDefault(&c.StreamWindow, 256<<10)
+	setDefault(&c.StreamWindow, 512<<10)
 	setDefault(&c.ConnWindow, 2<<20)
 	setDefault(&c.HeaderTimeout, 5*time.Second)
 	setDefault(&c.IdleTimeout, 120*time.Second)

@@ -42,8 +42,7 @@ type stream struct {
 	changed    *sync.Cond         // Signals body, pending and err. Made when first waited for.
 
 	// What the peer sends.
-	body       []byte // Received, and from bodyStart on not read yet.
-	bodyStart  int
+	body       body
 	bodyErr    error // Follows the body: io.EOF when it is complete.
 	received   int64 // Bytes of the body so far.
 	recvWindow int   // Bytes that the peer may still send.
@@ -101,7 +100,7 @@ func (s *stream) close(err error) {
 		s.bodyErr = err
 	}
 	s.pending = nil
-	c.giveBack(len(s.body) - s.bodyStart)
+	c.giveBack(s.body.size)
 	if s.cancel != nil {
 		s.cancel()
 	}
@@ -153,11 +152,7 @@ func (s *stream) receive(data []byte, end bool) error {
 	case s.bodyErr != nil: // Nobody reads it.
 		s.c.giveBack(len(data))
 	case len(data) > 0:
-		if s.bodyStart > 0 && len(s.body)+len(data) > cap(s.body) {
-			s.body = s.body[:copy(s.body, s.body[s.bodyStart:])]
-			s.bodyStart = 0
-		}
-		s.body = append(s.body, data...)
+		s.body.write(data)
 	}
 	if end {
 		s.endRemote()
@@ -182,19 +177,15 @@ func (s *stream) endRemote() {
 func (s *stream) Read(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
-	for s.bodyStart == len(s.body) && s.bodyErr == nil {
+	for s.body.size == 0 && s.bodyErr == nil {
 		s.wait()
 	}
-	if s.bodyStart == len(s.body) {
+	if s.body.size == 0 {
 		err := s.bodyErr
 		c.mu.Unlock()
 		return 0, err
 	}
-	n := copy(p, s.body[s.bodyStart:])
-	s.bodyStart += n
-	if s.bodyStart == len(s.body) {
-		s.body, s.bodyStart = s.body[:0], 0
-	}
+	n := s.body.read(p)
 	if c.streams[s.id] == s { // Else close has given it back.
 		c.giveBack(n)
 		s.giveBack(n)
@@ -206,9 +197,10 @@ func (s *stream) Read(p []byte) (int, error) {
 // breakBody makes reads of the body fail from now on. c.mu is held.
 func (s *stream) breakBody(err error) {
 	if s.c.streams[s.id] == s {
-		s.c.giveBack(len(s.body) - s.bodyStart)
+		s.c.giveBack(s.body.size)
 	}
-	s.body, s.bodyStart, s.bodyErr = nil, 0, err
+	s.body.discard()
+	s.bodyErr = err
 	s.wake()
 }
 

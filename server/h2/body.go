@@ -14,13 +14,14 @@ type body struct {
 	parts [][]byte
 	start int // In parts[0]: what is before was read.
 	size  int
+	small [1][]byte // Parts of most bodies.
 }
 
 // write appends a copy of p.
 func (b *body) write(p []byte) {
 	b.size += len(p)
 	if len(b.parts) == 0 && len(p) <= smallBody {
-		b.parts = append(b.parts, append([]byte(nil), p...))
+		b.parts = append(b.small[:0], append([]byte(nil), p...))
 		return
 	}
 	for len(p) > 0 {

@@ -22,11 +22,11 @@ const (
 	goAwayDelay = time.Second
 )
 
-// Read buffers of connections: for frames as most peers send them, and as those do
-// that use what SETTINGS_MAX_FRAME_SIZE allows.
+// Read buffers of connections: for frames as most peers send them, and for those of
+// peers that were allowed longer ones, since they filled all they were allowed.
 const (
 	readBuffer = frameHeaderSize + maxFrameSize
-	longBuffer = frameHeaderSize + maxReadFrame
+	longBuffer = frameHeaderSize + maxLongFrame
 )
 
 var longBuffers = sync.Pool{New: func() any { return new([longBuffer]byte) }}
@@ -52,6 +52,7 @@ type conn struct {
 	parsed   int
 	filled   int
 	long     bool // A frame is here, or was just now, that needs a larger buffer than most.
+	maxFrame int  // Of the peer, in bytes.
 	decoder  *decoder
 	block    headerBlock
 	profiles knownProfiles
@@ -97,7 +98,7 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	now := time.Now()
 	c := &conn{
 		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
-		in: make([]byte, readBuffer), decoder: newDecoder(s.config.MaxHeaderBytes),
+		in: make([]byte, readBuffer), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
@@ -113,7 +114,6 @@ func (c *conn) serve() {
 	c.mu.Lock()
 	c.gathering = true
 	c.out = appendSettings(c.out, map[setting]uint32{
-		settingMaxFrameSize:         maxReadFrame,
 		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
 		settingInitialWindowSize:    uint32(c.srv.config.StreamWindow),
 		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
@@ -180,7 +180,7 @@ func (c *conn) frames() error {
 	c.long = false
 	for c.filled-c.parsed >= frameHeaderSize {
 		h := parseFrameHeader(c.in[c.parsed:])
-		if h.length > maxReadFrame {
+		if h.length > c.maxFrame {
 			return connectionError(codeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
 		}
 		c.long = c.long || h.length > maxFrameSize
@@ -329,6 +329,10 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 		}
 	}
 	c.mu.Lock()
+	if h.length == maxFrameSize && c.maxFrame == maxFrameSize {
+		c.maxFrame = maxLongFrame
+		c.out = appendSettings(c.out, map[setting]uint32{settingMaxFrameSize: maxLongFrame})
+	}
 	s := c.streams[h.stream]
 	if err := c.take(s, h); err != nil {
 		c.giveBack(h.length)

@@ -10,7 +10,7 @@ const (
 	preface           = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	frameHeaderSize   = 9
 	maxFrameSize      = 16 << 10
-	maxReadFrame      = 64 << 10 // What peers may send instead.
+	maxLongFrame      = 64 << 10 // What peers that send much may send instead.
 	initialWindow     = 1<<16 - 1
 	maxWindow         = 1<<31 - 1
 	maxStreamID       = 1<<31 - 1

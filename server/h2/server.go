@@ -63,6 +63,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxHeaderBytes, 64<<10)
 	setDefault(&c.StreamWindow, 512<<10)
 	setDefault(&c.ConnWindow, 2<<20)
+	c.ConnWindow = max(c.ConnWindow, initialWindow+1) // It starts so and can only grow.
 	setDefault(&c.HeaderTimeout, 5*time.Second)
 	setDefault(&c.IdleTimeout, 120*time.Second)
 	setDefault(&c.PingAfter, 30*time.Second)
@@ -218,11 +219,12 @@ func (s *Server) stop() []*conn {
 }
 
 func (s *Server) logPanic(remote string, cause any) {
-	s.stats.panics.Add(1)
-	if cause != http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
-		s.config.Logger.Error("handler panicked", "peer", remote,
-			"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+		return
 	}
+	s.stats.panics.Add(1)
+	s.config.Logger.Error("handler panicked", "peer", remote,
+		"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 }
 
 // date is the value of the Date field for one second.

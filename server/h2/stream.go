@@ -209,7 +209,7 @@ func (s *stream) breakBody(err error) {
 // is held, but not while it waits.
 func (s *stream) send(p []byte, end bool) error {
 	c := s.c
-	if s.err == nil && len(c.ready) == 0 {
+	if s.err == nil && (len(p) == 0 || len(c.ready) == 0) {
 		p = p[c.appendData(s, p, end):]
 	}
 	if len(p) > 0 && s.err == nil {

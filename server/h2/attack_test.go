@@ -180,7 +180,7 @@ func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
 			if most := handler.most.Load(); most > 100 {
 				t.Errorf("%d handlers at a time", most)
 			}
-			if got := srv.Stats().Floods; got != 1 {
+			if got := srv.Stats().Floods.Load(); got != 1 {
 				t.Errorf("%d floods counted", got)
 			}
 		})
@@ -226,7 +226,7 @@ func TestTooManyStreamsAreRefused(t *testing.T) {
 		t.Errorf("fourth stream is reset with %v", code)
 	}
 	p.alive()
-	if got := srv.Stats().RefusedStreams; got != 1 {
+	if got := srv.Stats().RefusedStreams.Load(); got != 1 {
 		t.Errorf("%d refused streams counted", got)
 	}
 }
@@ -379,6 +379,48 @@ func flowing(ended chan error) http.Handler {
 	})
 }
 
+// TestPatientReaders blocks a stream for a moment, and leaves it idle for longer than
+// a stream may be blocked.
+func TestPatientReaders(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	more := make(chan struct{})
+	srv := startEngine(t, h2.Config{WriteTimeout: timeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 20_000))
+		select {
+		case <-more:
+		case <-t.Context().Done():
+		}
+		_, _ = w.Write(make([]byte, 1))
+	})})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	for read := 0; read < 20_000; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.DataFrame); ok {
+			if read += len(f.Data()); read == 10_000 {
+				p.must(p.WriteWindowUpdate(1, 20_000))
+			}
+		}
+	}
+	<-time.After(4 * timeout)
+	p.alive()
+	close(more)
+	for {
+		f, err := p.ReadFrame()
+		p.must(err)
+		switch f := f.(type) {
+		case *http2.RSTStreamFrame:
+			t.Fatalf("reset with %v", f.ErrCode)
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				return
+			}
+		}
+	}
+}
+
 func TestZeroWindows(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
@@ -390,7 +432,7 @@ func TestZeroWindows(t *testing.T) {
 	}
 	<-ended
 	p.alive()
-	if got := srv.Stats().Timeouts; got != 1 {
+	if got := srv.Stats().Timeouts.Load(); got != 1 {
 		t.Errorf("%d timeouts counted", got)
 	}
 }
@@ -537,7 +579,7 @@ func TestConnectionCap(t *testing.T) {
 	if _, err := third.conn.Read(make([]byte, 1)); err == nil {
 		t.Error("a third connection is let in")
 	}
-	if got := srv.Stats().ConnectionsRefused; got != 1 {
+	if got := srv.Stats().ConnectionsRefused.Load(); got != 1 {
 		t.Errorf("%d refused connections counted", got)
 	}
 	_ = first.conn.Close()

@@ -64,6 +64,7 @@ func putBuffer(b *bytes.Buffer) {
 func (c *conn) openCall(id uint32, p *profile, end bool) {
 	l := &call{stream: stream{id: id, declared: p.declared}, lane: c.srv.lane, profile: p}
 	l.work = l
+	c.srv.stats.Calls.Add(1)
 	c.mu.Lock()
 	l.opened = c.lastRead
 	c.open(&l.stream, end)
@@ -82,7 +83,6 @@ func (l *call) progress() {
 	if !ready {
 		return
 	}
-	c.srv.stats.calls.Add(1)
 	if whole && l.runInline() {
 		return
 	}
@@ -136,7 +136,7 @@ func (l *call) runInline() bool {
 	if !ok {
 		return false
 	}
-	l.c.srv.stats.inlineCalls.Add(1)
+	l.c.srv.stats.InlineCalls.Add(1)
 	l.ctx = ctx
 	l.serve()
 	return true
@@ -523,20 +523,13 @@ func packStatus(failure *connect.Error) ([]byte, error) {
 // percentEncode escapes what grpc-message cannot carry: all but printable ASCII, and
 // the percent sign.
 func percentEncode(text string) string {
-	var b []byte
+	b := make([]byte, 0, len(text))
 	for i := range len(text) {
-		switch char := text[i]; {
-		case char < ' ' || char > '~' || char == '%':
-			if b == nil {
-				b = append(make([]byte, 0, len(text)+16), text[:i]...)
-			}
-			b = fmt.Appendf(b, "%%%02X", char)
-		case b != nil:
+		if char := text[i]; char >= ' ' && char <= '~' && char != '%' {
 			b = append(b, char)
+		} else {
+			b = fmt.Appendf(b, "%%%02X", char)
 		}
-	}
-	if b == nil {
-		return text
 	}
 	return string(b)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -238,7 +239,7 @@ func (c *conn) survive(err error) error {
 	if !errors.As(err, &wrong) || wrong.stream == 0 {
 		return err
 	}
-	c.srv.stats.streamErrors.Add(1)
+	c.srv.stats.StreamErrors.Add(1)
 	c.mu.Lock()
 	cost := costControl
 	if s := c.streams[wrong.stream]; s != nil {
@@ -264,12 +265,7 @@ func (c *conn) noteReset(id uint32) {
 // wasReset reports whether frames of a closed stream may be there because the peer
 // did not know. c.mu is held.
 func (c *conn) wasReset(id uint32) bool {
-	for _, reset := range c.resets {
-		if reset == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.resets[:], id)
 }
 
 // isIdle reports whether a peer may send nothing but HEADERS and PRIORITY on a
@@ -439,7 +435,7 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	if h.length != 4 {
 		return connectionError(codeFrameSize, "RST_STREAM is not 4 bytes long")
 	}
-	c.srv.stats.resetsReceived.Add(1)
+	c.srv.stats.ResetsReceived.Add(1)
 	c.mu.Lock()
 	if s := c.streams[h.stream]; s != nil {
 		s.close(errStreamClosed)
@@ -535,7 +531,12 @@ func (c *conn) close(err error) {
 	}
 	c.gathering = false
 	c.mu.Unlock()
-	c.srv.stats.count(wrong)
+	if wrong.code != codeNone {
+		c.srv.stats.ConnectionErrors.Add(1)
+	}
+	if wrong.code == codeEnhanceYourCalm {
+		c.srv.stats.Floods.Add(1)
+	}
 	c.cancel()
 	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
 	c.finishWriting()

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ const tableSize = 4 << 10
 // head is a header block, decoded: the fields of a request or its trailers.
 type head struct {
 	method, scheme, authority, path string
+	seen                            []string            // Names of the pseudo fields.
 	fields                          []hpack.HeaderField // Without the pseudo fields.
 	size                            int                 // As RFC 9113 section 6.5.2 counts.
 	contentLength                   int64               // -1 where there is none.
@@ -47,7 +49,7 @@ func newDecoder(limit int) *decoder {
 // decode decodes a whole header block. An error ends the connection, since the
 // table of the peer is then another one; a malformed head does not.
 func (d *decoder) decode(block []byte) (*head, error) {
-	d.head = head{fields: d.head.fields[:0], contentLength: -1}
+	d.head = head{seen: d.head.seen[:0], fields: d.head.fields[:0], contentLength: -1}
 	d.hpack.SetEmitEnabled(true)
 	if !onlyIndexed(block) {
 		d.inserted++
@@ -117,11 +119,10 @@ func (h *head) pseudo(f hpack.HeaderField) {
 	switch {
 	case len(h.fields) > 0:
 		h.fail("pseudo field after a regular one")
-	case *value != "":
+	case slices.Contains(h.seen, f.Name):
 		h.fail("pseudo field twice")
-	case f.Value == "" && f.Name != ":authority":
-		h.fail("empty pseudo field")
 	}
+	h.seen = append(h.seen, f.Name)
 	*value = f.Value
 }
 
@@ -142,11 +143,6 @@ func (h *head) check(f hpack.HeaderField) {
 		}
 		h.contentLength = int64(length)
 	}
-}
-
-// hasPseudo reports whether any pseudo field was there.
-func (h *head) hasPseudo() bool {
-	return h.method != "" || h.scheme != "" || h.authority != "" || h.path != ""
 }
 
 // checkRequest fails a head that no request can have.

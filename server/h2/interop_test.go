@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -142,17 +141,19 @@ func TestConnectClients(t *testing.T) {
 	}
 }
 
-// TestXNetClient uses the client of golang.org/x/net, whose flow control and frame
-// sizes are not those of net/http.
-func TestXNetClient(t *testing.T) {
+// TestLargeFrames uses a client that takes larger frames than others, and keeps more
+// requests to itself than it may open streams.
+func TestLargeFrames(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })})
-	transport := &http2.Transport{
-		AllowHTTP: true, MaxReadFrameSize: 1 << 20,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
+	srv := startEngine(t, h2.Config{
+		Handler:              http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }),
+		MaxConcurrentStreams: 5,
+	})
+	transport := &http.Transport{
+		Protocols: new(http.Protocols),
+		HTTP2:     &http.HTTP2Config{MaxReadFrameSize: 1 << 20, StrictMaxConcurrentRequests: true},
 	}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport}
 	var all sync.WaitGroup

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +19,8 @@ type Lane struct {
 	// Server has the procedures, and the interceptors that run around them. The calls
 	// have no connect.CallInfo.TransportInfo, since there is no HTTP request.
 	Server *connect.Server
-	// Procedures are those that the lane takes. Default: all that are unary.
-	Procedures []string
+	// Takes reports whether the lane takes a unary procedure. Default: it takes all.
+	Takes func(connect.Spec) bool
 	// Codecs, Compressors, CompressMinBytes, ReadMaxBytes and SendMaxBytes are the
 	// options of connecthttp.Mount, with the same defaults but for Compressors: none.
 	Codecs           []connect.Codec
@@ -69,12 +68,9 @@ func newLane(config Lane) *lane {
 		compressors: make(map[string]connect.Compressor),
 	}
 	for spec := range config.Server.Specs() {
-		if spec.StreamType == connect.StreamTypeUnary {
+		if spec.StreamType == connect.StreamTypeUnary && (config.Takes == nil || config.Takes(spec)) {
 			l.specs[spec.Procedure] = spec
 		}
-	}
-	if config.Procedures != nil {
-		l.choose(config.Procedures)
 	}
 	var names []string
 	for _, compressor := range config.Compressors {
@@ -88,19 +84,6 @@ func newLane(config Lane) *lane {
 		}
 	}
 	return l
-}
-
-// choose leaves only some procedures.
-func (l *lane) choose(procedures []string) {
-	all := l.specs
-	l.specs = make(map[string]connect.Spec)
-	for _, procedure := range procedures {
-		spec, ok := all[procedure]
-		if !ok {
-			panic(fmt.Sprintf("h2: the server has no unary procedure %q", procedure))
-		}
-		l.specs[procedure] = spec
-	}
 }
 
 func (l *lane) addFormat(contentType string, codec connect.Codec, compressions []string) {

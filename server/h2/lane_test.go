@@ -292,6 +292,19 @@ func (g grpcCall) do(tb testing.TB, client *http.Client, url string) []string {
 	}
 }
 
+// TestTrailersOfCalls ends a request with trailers, which gRPC has no use for.
+func TestTrailersOfCalls(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: http.NotFoundHandler(), Lane: testLane(testRPC())})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")))
+	p.must(p.WriteData(1, false, envelope(0, textMessage("hello"))))
+	p.must(p.open(1, true, p.fields("x-trailer", "1")))
+	if status := p.status(1); status != "200" {
+		t.Errorf("status %s", status)
+	}
+}
+
 // TestLaneIsLikeConnect makes every call of connecthttp on net/http, of the lane,
 // and of the lane on the reader.
 func TestLaneIsLikeConnect(t *testing.T) {
@@ -307,19 +320,19 @@ func TestLaneIsLikeConnect(t *testing.T) {
 		t.Run(call.name, func(t *testing.T) {
 			want := call.do(t, client, std.url)
 			for name, srv := range map[string]*server{"lane": lane, "inline": inlined} {
-				before := srv.Stats().Calls
+				before := srv.Stats().Calls.Load()
 				for range 3 { // The second and third find their header's profile.
 					if diff := cmp.Diff(want, call.do(t, client, srv.url)); diff != "" {
 						t.Errorf("connecthttp -, %s +\n%s", name, diff)
 					}
 				}
-				if took := srv.Stats().Calls - before; call.other != (took == 0) {
+				if took := srv.Stats().Calls.Load() - before; call.other != (took == 0) {
 					t.Errorf("%s took %d calls", name, took)
 				}
 			}
 		})
 	}
-	if inlined.Stats().InlineCalls == 0 || lane.Stats().InlineCalls != 0 {
-		t.Errorf("inline calls: %d, without Inline %d", inlined.Stats().InlineCalls, lane.Stats().InlineCalls)
+	if inlined.Stats().InlineCalls.Load() == 0 || lane.Stats().InlineCalls.Load() != 0 {
+		t.Errorf("inline calls: %d, without Inline %d", inlined.Stats().InlineCalls.Load(), lane.Stats().InlineCalls.Load())
 	}
 }

@@ -102,7 +102,7 @@ func (l *listener) admit(conn net.Conn) bool {
 	}
 	limit := int64(l.srv.config.MaxConnections)
 	if limit > 0 && l.srv.stats.admitted.Load() >= limit {
-		l.srv.stats.connectionsRefused.Add(1)
+		l.srv.stats.ConnectionsRefused.Add(1)
 		return false
 	}
 	l.srv.stats.admitted.Add(1)

@@ -7,6 +7,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -108,7 +109,7 @@ func (c *conn) profile(h *head, block []byte) *profile {
 		return nil
 	}
 	p := c.srv.lane.profile(h)
-	if p != nil && onlyIndexed(block) {
+	if p != nil && h.size <= tableSize && onlyIndexed(block) {
 		c.profiles.add(block, c.decoder.inserted, p)
 	}
 	return p
@@ -116,9 +117,19 @@ func (c *conn) profile(h *head, block []byte) *profile {
 
 // trailers ends a request.
 func (c *conn) trailers(s *stream, h *head, end bool) error {
-	if h.hasPseudo() {
+	if len(h.seen) > 0 {
 		h.fail("pseudo field in trailers")
 	}
+	if err := c.endRequest(s, h, end); err != nil {
+		return err
+	}
+	if l, ok := s.work.(*call); ok {
+		l.progress()
+	}
+	return nil
+}
+
+func (c *conn) endRequest(s *stream, h *head, end bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -149,10 +160,10 @@ func (c *conn) request(id uint32, h *head, p *profile, end bool) error {
 		}
 	}
 	if c.setLastID(id) {
-		c.srv.stats.refusedStreams.Add(1)
+		c.srv.stats.RefusedStreams.Add(1)
 		return streamError(id, codeRefusedStream, "too many streams")
 	}
-	c.srv.stats.requests.Add(1)
+	c.srv.stats.Requests.Add(1)
 	if p != nil {
 		c.openCall(id, p, end)
 		return nil
@@ -178,7 +189,10 @@ func (c *conn) setLastID(id uint32) bool {
 
 // start runs a stream's work, or lets it wait for a handler to end. c.mu is held.
 func (c *conn) start(s *stream) {
-	if c.running >= c.srv.config.MaxConcurrentStreams {
+	if limit := c.srv.config.MaxConcurrentStreams; c.running >= limit {
+		if len(c.waiting) >= limit {
+			c.waiting = slices.DeleteFunc(c.waiting, func(s *stream) bool { return s.err != nil })
+		}
 		c.waiting = append(c.waiting, s)
 		return
 	}

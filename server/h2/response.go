@@ -63,31 +63,17 @@ func (w *responseWriter) WriteHeader(status int) {
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
-	if err := w.beforeWrite(len(p)); err != nil {
-		return 0, err
-	}
-	return w.buffer.Write(p)
-}
-
-func (w *responseWriter) WriteString(s string) (int, error) {
-	if err := w.beforeWrite(len(s)); err != nil {
-		return 0, err
-	}
-	return w.buffer.WriteString(s)
-}
-
-func (w *responseWriter) beforeWrite(n int) error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
 	if !bodyAllowed(w.status) {
-		return http.ErrBodyNotAllowed
+		return 0, http.ErrBodyNotAllowed
 	}
-	w.written += int64(n)
+	w.written += int64(len(p))
 	if w.declared >= 0 && w.written > w.declared {
-		return errTooMuchWritten
+		return 0, errTooMuchWritten
 	}
-	return nil
+	return w.buffer.Write(p)
 }
 
 // bodyAllowed reports whether a response of a status can have a body (RFC 9110
@@ -162,7 +148,7 @@ func (cw *chunkWriter) Write(p []byte) (int, error) {
 func (w *responseWriter) sendHeader(p []byte, end bool) error {
 	h := w.snapshot
 	fields := make([]hpack.HeaderField, 0, len(h)+4)
-	fields = append(fields, hpack.HeaderField{Name: ":status", Value: statusText(w.status)})
+	fields = append(fields, hpack.HeaderField{Name: ":status", Value: strconv.Itoa(w.status)})
 	for key, values := range h {
 		if key == "Content-Length" {
 			continue
@@ -178,12 +164,12 @@ func (w *responseWriter) sendHeader(p []byte, end bool) error {
 		fields = appendField(fields, "content-length", length)
 	}
 	if _, ok := h["Date"]; !ok {
-		fields = appendField(fields, "date", w.x.c.srv.date())
+		fields = appendField(fields, "date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	if h.Get("Connection") == "close" {
 		w.x.c.startDrain()
 	}
-	return w.send(fields, end)
+	return w.send(func() error { return w.x.sendHeaders(fields, end) }, end)
 }
 
 // contentLength is the length that the header declares, or "".
@@ -205,7 +191,7 @@ func (w *responseWriter) contentLength(p []byte) string {
 func (w *responseWriter) sendBody(p []byte) error {
 	end := w.finished && !w.hasTrailers()
 	if len(p) > 0 || end {
-		if err := w.sendData(p, end); err != nil {
+		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil {
 			return err
 		}
 	}
@@ -218,12 +204,12 @@ func (w *responseWriter) sendBody(p []byte) error {
 			fields = appendField(fields, key, value)
 		}
 	}
-	return w.send(fields, true)
+	return w.send(func() error { return w.x.sendHeaders(fields, true) }, true)
 }
 
 // sendInformational sends a 1xx response.
 func (w *responseWriter) sendInformational(status int, header http.Header) {
-	fields := []hpack.HeaderField{{Name: ":status", Value: statusText(status)}}
+	fields := []hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(status)}}
 	for key, values := range header {
 		if key == "Content-Length" {
 			continue
@@ -232,36 +218,23 @@ func (w *responseWriter) sendInformational(status int, header http.Header) {
 			fields = appendField(fields, key, value)
 		}
 	}
-	_ = w.send(fields, false) // The response itself will fail, too.
+	_ = w.send(func() error { return w.x.sendHeaders(fields, false) }, false) // The response itself will fail, too.
 }
 
-func (w *responseWriter) send(fields []hpack.HeaderField, end bool) error {
-	w.x.c.mu.Lock()
-	defer w.unlock()
-	err := w.x.sendHeaders(fields, end)
+// send sends a frame, and flushes unless the handler has returned: then the worker
+// does, when it has let others append their answers.
+func (w *responseWriter) send(frame func() error, end bool) error {
+	c := w.x.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := frame()
 	if err == nil && end {
 		w.x.endLocal()
 	}
-	return err
-}
-
-func (w *responseWriter) sendData(p []byte, end bool) error {
-	w.x.c.mu.Lock()
-	defer w.unlock()
-	err := w.x.send(p, end)
-	if err == nil && end {
-		w.x.endLocal()
-	}
-	return err
-}
-
-// unlock flushes unless the handler has returned: then the worker does, when it has
-// let others append their answers.
-func (w *responseWriter) unlock() {
 	if !w.finished {
-		w.x.c.flush()
+		c.flush()
 	}
-	w.x.c.mu.Unlock()
+	return err
 }
 
 // declareTrailers notes trailers that the handler announces.
@@ -299,19 +272,4 @@ func (w *responseWriter) hasTrailers() bool {
 		_, ok := w.header[key]
 		return ok
 	})
-}
-
-func statusText(status int) string {
-	switch status {
-	case http.StatusOK:
-		return "200"
-	case http.StatusNoContent:
-		return "204"
-	case http.StatusNotModified:
-		return "304"
-	case http.StatusNotFound:
-		return "404"
-	default:
-		return strconv.Itoa(status)
-	}
 }

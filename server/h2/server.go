@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -83,9 +82,8 @@ func setDefault[T comparable](field *T, value T) {
 type Server struct {
 	config  Config
 	lane    *lane // May be nil.
-	stats   counters
+	stats   Stats
 	workers workers
-	today   atomic.Pointer[date]
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -95,8 +93,7 @@ type Server struct {
 	watching bool
 }
 
-// New returns a server. It panics if the lane has a procedure that its Connect
-// server does not.
+// New returns a server.
 func New(config Config) *Server {
 	s := &Server{config: config.withDefaults(), conns: make(map[*conn]struct{}), drained: make(chan struct{})}
 	s.workers.next = make(chan work)
@@ -105,6 +102,9 @@ func New(config Config) *Server {
 	}
 	return s
 }
+
+// Stats returns the counters of the server, which go on counting.
+func (s *Server) Stats() *Stats { return &s.stats }
 
 // ServeConn serves a connection whose peer speaks HTTP/2 with prior knowledge, and
 // closes it. It returns when the handlers of the connection have.
@@ -150,8 +150,8 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.stats.connections.Add(1)
-	s.stats.connectionsOpen.Add(1)
+	s.stats.Connections.Add(1)
+	s.stats.ConnectionsOpen.Add(1)
 	if !s.watching {
 		s.watching = true
 		s.watch.Go(s.watchConns)
@@ -163,7 +163,7 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.stats.connectionsOpen.Add(-1)
+	s.stats.ConnectionsOpen.Add(-1)
 	s.checkDrained()
 }
 
@@ -222,25 +222,9 @@ func (s *Server) logPanic(remote string, cause any) {
 	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
 		return
 	}
-	s.stats.panics.Add(1)
+	s.stats.Panics.Add(1)
 	s.config.Logger.Error("handler panicked", "peer", remote,
 		"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-}
-
-// date is the value of the Date field for one second.
-type date struct {
-	second int64
-	text   string
-}
-
-func (s *Server) date() string {
-	now := time.Now()
-	today := s.today.Load()
-	if today == nil || today.second != now.Unix() {
-		today = &date{now.Unix(), now.UTC().Format(http.TimeFormat)}
-		s.today.Store(today)
-	}
-	return today.text
 }
 
 // checkTLS refuses what RFC 9113 section 9.2 forbids. The zero state is no TLS.

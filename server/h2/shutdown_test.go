@@ -213,8 +213,8 @@ func TestPanicIsLogged(t *testing.T) {
 	if err := srv.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(log.String(), "secret") || srv.Stats().Panics != 1 {
-		t.Errorf("%d panics, log %q", srv.Stats().Panics, log.String())
+	if !strings.Contains(log.String(), "secret") || srv.Stats().Panics.Load() != 1 {
+		t.Errorf("%d panics, log %q", srv.Stats().Panics.Load(), log.String())
 	}
 }
 

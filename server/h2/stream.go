@@ -52,7 +52,7 @@ type stream struct {
 	sendWindow int       // Bytes that we may still send. Negative after SETTINGS.
 	pending    []byte    // Waits for the windows and its turn. Owned by a blocked write.
 	queued     bool      // In conn.ready.
-	blocked    time.Time // Since when pending has made no progress, or zero.
+	blocked    time.Time // Since when pending has made no progress.
 
 	readTimer, writeTimer *time.Timer // Deadlines of http.ResponseController.
 }
@@ -80,7 +80,7 @@ func (c *conn) open(s *stream, end bool) {
 		s.remoteDone, s.bodyErr = true, io.EOF
 	}
 	c.streams[s.id] = s
-	c.srv.stats.streams.Add(1)
+	c.srv.stats.StreamsOpen.Add(1)
 }
 
 // close ends a stream on the wire. Its handler may still run; it gets err. c.mu is
@@ -90,23 +90,16 @@ func (s *stream) close(err error) {
 	if c.streams[s.id] != s {
 		return
 	}
-	delete(c.streams, s.id)
-	c.srv.stats.streams.Add(-1)
-	s.localDone, s.remoteDone = true, true
-	if s.err == nil {
-		s.err = err
-	}
-	if s.bodyErr == nil {
-		s.bodyErr = err
-	}
+	s.localDone, s.remoteDone, s.err = true, true, err
+	s.breakBody(err)
 	s.pending = nil
-	c.giveBack(s.body.size)
 	if s.cancel != nil {
 		s.cancel()
 	}
 	stopTimer(s.readTimer)
 	stopTimer(s.writeTimer)
-	s.wake()
+	delete(c.streams, s.id)
+	c.srv.stats.StreamsOpen.Add(-1)
 	if len(c.streams) == 0 {
 		c.idleSince = time.Now()
 		c.closeWhenDone()
@@ -186,21 +179,20 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n := s.body.read(p)
-	if c.streams[s.id] == s { // Else close has given it back.
-		c.giveBack(n)
-		s.giveBack(n)
-	}
+	c.giveBack(n)
+	s.giveBack(n)
 	c.unlockAndFlush()
 	return n, nil
 }
 
-// breakBody makes reads of the body fail from now on. c.mu is held.
+// breakBody throws away what was not read of the body, and makes reads fail. A body
+// that was read to its end stays so. c.mu is held.
 func (s *stream) breakBody(err error) {
-	if s.c.streams[s.id] == s {
-		s.c.giveBack(s.body.size)
+	if s.body.size > 0 || s.bodyErr == nil {
+		s.bodyErr = err
 	}
+	s.c.giveBack(s.body.size)
 	s.body.discard()
-	s.bodyErr = err
 	s.wake()
 }
 

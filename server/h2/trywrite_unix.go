@@ -17,11 +17,16 @@ type tryWriter struct {
 
 // newTryWriter returns nil for connections that are not plain sockets.
 func newTryWriter(nc net.Conn) *tryWriter {
-	socket, ok := nc.(syscall.Conn)
-	if !ok {
+	var raw syscall.RawConn
+	var err error
+	switch socket := nc.(type) { // Others may do more in Write than the socket does.
+	case *net.TCPConn:
+		raw, err = socket.SyscallConn()
+	case *net.UnixConn:
+		raw, err = socket.SyscallConn()
+	default:
 		return nil
 	}
-	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil
 	}

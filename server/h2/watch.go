@@ -64,8 +64,8 @@ func (c *conn) check(now time.Time) {
 		if l, ok := s.work.(*call); ok && !s.remoteDone && overdue(l.opened, l.lane.ReadTimeout) {
 			l.expire()
 		}
-		if overdue(s.blocked, config.WriteTimeout) {
-			c.srv.stats.timeouts.Add(1)
+		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {
+			c.srv.stats.Timeouts.Add(1)
 			s.reset(codeCancel, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
 		}
 	}
@@ -77,7 +77,7 @@ func (c *conn) check(now time.Time) {
 // timeOut closes the connection. c.mu is held.
 func (c *conn) timeOut(reason string) {
 	if c.fatal == nil {
-		c.srv.stats.timeouts.Add(1)
+		c.srv.stats.Timeouts.Add(1)
 	}
 	c.fail(connectionError(codeNone, reason))
 }

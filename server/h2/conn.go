@@ -273,7 +273,7 @@ func (c *conn) wasReset(id uint32) bool {
 func (c *conn) isIdle(id uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return id > c.lastID && !c.closing
+	return id%2 == 0 || id > c.lastID && !c.closing
 }
 
 // frame handles one frame.
@@ -396,7 +396,7 @@ func (c *conn) windowUpdateFrame(h frameHeader, payload []byte) error {
 	if h.length != 4 {
 		return connectionError(codeFrameSize, "WINDOW_UPDATE is not 4 bytes long")
 	}
-	if c.isIdle(h.stream) {
+	if h.stream != 0 && c.isIdle(h.stream) {
 		return connectionError(codeProtocol, "WINDOW_UPDATE on a stream that was never opened")
 	}
 	if err := c.budget.spend(costControl); err != nil {

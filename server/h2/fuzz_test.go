@@ -102,12 +102,9 @@ func play(t *testing.T, tr transport, script []byte) map[string]string {
 	})
 	ours, stop := pipeTo(t, tr, handler)
 	defer stop()
-	var once sync.Once
-	letGo := func() { once.Do(func() { close(release) }) }
-	defer letGo()
 	p := newPeer(t, ours)
-	outcome := make(chan map[string]string, 1)
-	go func() { outcome <- p.collect(letGo) }()
+	outcome, asked := make(chan map[string]string, 1), make(chan []string, 1)
+	go func() { outcome <- p.collect(asked, sync.OnceFunc(func() { close(release) })) }()
 	_, _ = io.WriteString(ours, http2.ClientPreface)
 	_ = p.WriteSettings()
 	player := player{peer: p, state: make(map[uint32]string)}
@@ -116,11 +113,16 @@ func play(t *testing.T, tr transport, script []byte) map[string]string {
 			break
 		}
 	}
-	for id, state := range player.state { // Ends what is open, so that it can be answered.
-		if state == "open" {
+	var answers []string
+	for id, state := range player.state {
+		if state == "open" { // Ends it, so that it can be answered.
 			_ = p.WriteData(id, true, nil)
 		}
+		if state != "closed" {
+			answers = append(answers, fmt.Sprint(id))
+		}
 	}
+	asked <- answers
 	_ = p.WritePing(false, lastPing)
 	result := <-outcome
 	if result["connection"] == "closed" {
@@ -131,24 +133,20 @@ func play(t *testing.T, tr transport, script []byte) map[string]string {
 
 var lastPing = [8]byte{'l', 'a', 's', 't'}
 
-// collect reads until the last PING is answered twice, with the handlers let go after
-// the first answer.
-func (p *peer) collect(letGo func()) map[string]string {
+// collect lets the handlers go when the last PING is answered, and returns when all
+// streams are that were asked for.
+func (p *peer) collect(asked chan []string, letGo func()) map[string]string {
+	defer letGo()
 	result := map[string]string{"connection": "open"}
-	pings := 0
-	for {
+	var missing []string
+	for handled := false; !handled || len(missing) > 0; {
 		f, err := p.ReadFrame()
-		if err != nil {
-			result["connection"] = "closed"
-			return result
+		if _, ok := f.(*http2.GoAwayFrame); ok || err != nil {
+			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+			return map[string]string{"connection": "closed"}
 		}
 		name := fmt.Sprint(f.Header().StreamID)
 		switch f := f.(type) {
-		case *http2.GoAwayFrame:
-			result["connection"] = "closed"
-			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
-			letGo()
-			return result
 		case *http2.RSTStreamFrame:
 			if result[name] == "" {
 				result[name] = "reset"
@@ -157,20 +155,15 @@ func (p *peer) collect(letGo func()) map[string]string {
 			fields, _ := p.table.DecodeFull(f.HeaderBlockFragment())
 			result[name] = fields[0].Value
 		case *http2.PingFrame:
-			if !f.IsAck() || f.Data != lastPing {
-				continue
-			}
-			if pings++; pings == 1 {
+			if f.IsAck() && f.Data == lastPing {
+				handled, missing = true, <-asked
 				letGo()
-				go func() {
-					time.Sleep(20 * time.Millisecond) // For the answers, whose number nobody knows.
-					_ = p.WritePing(false, lastPing)
-				}()
-				continue
 			}
-			return result
 		}
+		missing = slices.DeleteFunc(missing, func(name string) bool { return result[name] != "" })
 	}
+	go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+	return result
 }
 
 // player turns bytes into frames, and knows in what state they leave the streams.

@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench lint generate format
+.PHONY: run test bench soak lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -8,7 +8,10 @@ test:
 	.ci/test
 
 bench:
-	go test -run '^$$' -bench . ./...
+	go test -p 1 -timeout 60m -run '^$$' -bench . ./...
+
+soak:
+	go test ./cache -run TestHistory -soak 10 -timeout 4h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

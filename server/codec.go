@@ -4,10 +4,14 @@ import (
 	"context"
 	"io"
 	"regexp"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -27,6 +31,56 @@ type codec struct {
 	describe func(error) *decodeError
 }
 
+func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
+	response, ok := msg.(*encodedResponse)
+	if !ok {
+		return c.StableCodec.MarshalWrite(ctx, dst, msg)
+	}
+	if c.IsBinary() {
+		_, err := dst.Write(response.appendTo(nil))
+		return err
+	}
+	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(response.appendUsers(nil), response.response); err != nil {
+		return err
+	}
+	return c.StableCodec.MarshalWrite(ctx, dst, response.response)
+}
+
+// encodedResponse is a response whose field 1 holds users that are encoded
+// already. It goes to the wire as it is; only JSON decodes it.
+type encodedResponse struct {
+	response proto.Message // Without its field 1.
+	users    []cache.Entry
+}
+
+// appendTo appends the encoded response.
+func (r *encodedResponse) appendTo(b []byte) []byte {
+	size := proto.Size(r.response)
+	for _, user := range r.users {
+		size += len(user.Data) + usersOverhead
+	}
+	b = r.appendUsers(slices.Grow(b, size))
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, r.response)
+	if err != nil { // It is a message of ours, with nothing but ids in it.
+		panic(err)
+	}
+	return b
+}
+
+// usersOverhead is the most that a user costs besides its bytes: a tag and a
+// length.
+const usersOverhead = 1 + 5
+
+func (r *encodedResponse) appendUsers(b []byte) []byte {
+	for _, user := range r.users {
+		if user.Found {
+			b = protowire.AppendTag(b, 1, protowire.BytesType)
+			b = protowire.AppendBytes(b, user.Data)
+		}
+	}
+	return b
+}
+
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
 	if err := c.StableCodec.UnmarshalRead(ctx, src, msg); err != nil {
 		return c.describe(err)
@@ -35,12 +89,18 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 }
 
 // What the protobuf runtime says of a field that it cannot decode. Its texts hold
-// values, so only the names are taken from them.
+// values, and the names of unknown fields are the caller's too, so only names are
+// taken from them that look like one.
 var (
-	unknownJSONField = regexp.MustCompile(`unknown field "([^"]{1,100})"`)
-	invalidJSONField = regexp.MustCompile(`invalid value for (\S+) field ([A-Za-z0-9_]{1,100})`)
+	unknownJSONField = regexp.MustCompile(jsonErrorAt + `unknown field "(?:(` + fieldName + `)")?`)
+	invalidJSONField = regexp.MustCompile(jsonErrorAt + `invalid value for ([a-z0-9]{1,10}) field (` + fieldName + `): `)
 	syntaxError      = regexp.MustCompile(`\(line (\d+:\d+)\)`)
 	invalidUTF8Field = regexp.MustCompile(`field \S*?([a-z0-9_]{1,100}) contains invalid UTF-8`)
+)
+
+const (
+	jsonErrorAt = `^proto:[ \x{a0}]\(line \d+:\d+\): ` // The space varies.
+	fieldName   = `[A-Za-z_][A-Za-z0-9_]{0,99}`
 )
 
 func describeJSONError(cause error) *decodeError {

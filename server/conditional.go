@@ -11,33 +11,34 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
-	"github.com/example/userd/store"
+	"github.com/example/userd/cache"
 )
 
-// notModified reports whether the caller of a Connect GET has these users
-// already, and gives the response what HTTP caches need. For all other requests
-// it does nothing.
-func notModified(ctx context.Context, identity store.Identity, users ...store.User) bool {
+// notModified reports whether the caller of a Connect GET has these entries
+// already, and gives the response what HTTP caches need. For all other requests it
+// does nothing.
+func (u *users) notModified(ctx context.Context, ids []string, entries ...cache.Entry) bool {
 	request, ok := connecthttp.ServerInfoForContext(ctx)
 	if !ok || request.HTTPMethod() != http.MethodGet {
 		return false
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
-	tag := entityTag(identity, users)
+	tag := entityTag(u.store.Identity().Incarnation, ids, entries)
 	call.ResponseHeader().Set("Etag", tag)
 	call.ResponseHeader().Set("Cache-Control", "private, no-cache")
 	call.ResponseHeader().Add("Vary", "Accept-Encoding, Authorization")
 	return matches(call.RequestHeader().Values("If-None-Match"), tag)
 }
 
-// entityTag is a weak validator (RFC 9110 section 8.8.3) made of versions. The
-// URL says which users are asked for; a version of a user means one state for
-// ever, within one incarnation of the store.
-func entityTag(identity store.Identity, users []store.User) string {
+// entityTag is a weak validator (RFC 9110 section 8.8.3) made of versions: one of a
+// user means one state for ever, within one incarnation of the store.
+func entityTag(incarnation string, ids []string, entries []cache.Entry) string {
 	hash := fnv.New128a()
-	fmt.Fprint(hash, identity.Incarnation)
-	for _, user := range users {
-		fmt.Fprintf(hash, " %s %d", user.ID, user.Version)
+	fmt.Fprint(hash, incarnation)
+	for i, entry := range entries {
+		if entry.Found {
+			fmt.Fprintf(hash, " %s %d", ids[i], entry.Version)
+		}
 	}
 	return `W/"` + hex.EncodeToString(hash.Sum(nil)) + `"`
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -26,6 +27,42 @@ func toProto(u store.User) *userv1.User {
 		user.LastLogin = timestamppb.New(u.LastLogin)
 	}
 	return user
+}
+
+// fromProto is the opposite of toProto.
+func fromProto(user *userv1.User) store.User {
+	u := store.User{
+		ID:          user.GetId(),
+		Email:       user.GetEmail(),
+		DisplayName: user.GetDisplayName(),
+		CreatedAt:   user.GetCreatedAt().AsTime(),
+		UpdatedAt:   user.GetUpdatedAt().AsTime(),
+		Roles:       user.GetRoles(),
+		Version:     user.GetVersion(),
+	}
+	if user.GetLastLogin() != nil {
+		u.LastLogin = user.GetLastLogin().AsTime()
+	}
+	return u
+}
+
+// EncodeUser is u as a cache keeps it for this server: the protobuf message that
+// callers get.
+func EncodeUser(u store.User) []byte {
+	data, err := proto.Marshal(toProto(u))
+	if err != nil { // Only text that is not UTF-8, which no store of ours returns.
+		panic(err)
+	}
+	return data
+}
+
+// DecodeUser is the opposite of EncodeUser.
+func DecodeUser(data []byte) (store.User, error) {
+	var user userv1.User
+	if err := proto.Unmarshal(data, &user); err != nil {
+		return store.User{}, err
+	}
+	return fromProto(&user), nil
 }
 
 func toProtos(users []store.User) []*userv1.User {

@@ -8,7 +8,7 @@
 //   - Connect, which speaks the protocols, with our codecs and compressors
 //     (codec.go, compress.go),
 //   - the interceptors: telemetry (telemetry.go), errors (errors.go) and
-//     validation by the rules of the schema,
+//     validation by the rules of the schema (validate.go),
 //   - the handler (users.go, streams.go, watch.go), which turns a request into
 //     one call of the store and its answer into a response (convert.go).
 //

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
 )
@@ -58,6 +59,7 @@ var statuses = []struct {
 	{errInvalidPageToken, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
 	{errMessageTooLarge, messageTooLarge},
 	{errTooManyRows, status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", maxImportRows)}},
+	{cache.ErrOverloaded, status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "the server has as many reads under way as it can; retry later"}},
 	{errSlowConsumer, status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
 	{errDraining, status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the server is stopping; connect again and resume"}},
 	{context.Canceled, status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"}},
@@ -99,6 +101,11 @@ func (e *decodeError) Unwrap() error { return e.cause }
 
 // wireError is err as a caller may see it.
 func wireError(err error) *connect.Error {
+	authored := new(connect.Error)
+	ours := errors.As(err, &authored) && !authored.IsRemote()
+	if ours && (len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored)) {
+		return authored // It is one already.
+	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
 		return newError(invalidStatus(invalid), fieldViolations(invalid)...).WithCause(err)
 	}
@@ -108,12 +115,8 @@ func wireError(err error) *connect.Error {
 	if known, ok := knownStatus(err); ok {
 		return newError(known, violationsOf(known, faultyFields[known.reason])...).WithCause(err)
 	}
-	authored := new(connect.Error)
-	if !errors.As(err, &authored) || authored.IsRemote() {
+	if !ours {
 		return newError(internalStatus).WithCause(err)
-	}
-	if len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored) {
-		return authored
 	}
 	if status, ok := transportStatuses[authored.Code()]; ok {
 		return newError(status).WithCause(err)

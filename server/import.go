@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
@@ -10,8 +12,12 @@ import (
 const (
 	// maxImportRows is the most rows of one BatchCreateUsers stream.
 	maxImportRows = 100_000
-	// importChunk is the number of rows of an import that are committed together.
-	importChunk = 1_000
+	// minImportChunk is the number of rows of an import that are worth a commit.
+	minImportChunk = 1_000
+	// maxImportChunk is the most rows that are committed together. A chunk grows
+	// up to it while the one before is being committed: the slower the commits
+	// are, the fewer are needed.
+	maxImportChunk = 5_000
 	// maxListedFailures is the most failures that a response lists.
 	maxListedFailures = 1_000
 	// maxSummaryFailures is the most failures that the detail of an error lists.
@@ -25,7 +31,7 @@ type importer struct {
 	store    store.Store
 	chunk    []row
 	chunks   chan []row
-	failed   chan struct{} // Closed when the store has failed.
+	ended    chan struct{} // Closed when no more chunks are taken.
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
 	received int32
@@ -43,7 +49,7 @@ func newImporter(ctx context.Context, s store.Store) *importer {
 	i := &importer{
 		store:    s,
 		chunks:   make(chan []row),
-		failed:   make(chan struct{}),
+		ended:    make(chan struct{}),
 		finished: make(chan error, 1),
 		response: new(userv1.BatchCreateUsersResponse),
 	}
@@ -62,19 +68,27 @@ func (i *importer) take(r row) bool {
 	r.index = i.received
 	i.received++
 	i.chunk = append(i.chunk, r)
-	if len(i.chunk) < importChunk {
+	switch {
+	case len(i.chunk) < minImportChunk:
+		return true
+	case len(i.chunk) < maxImportChunk:
+		select {
+		case i.chunks <- i.chunk: // Nothing is being committed.
+			i.chunk = nil
+		default:
+		}
 		return true
 	}
 	return i.flush()
 }
 
+// flush hands over what there is. It returns false when the store has failed.
 func (i *importer) flush() bool {
-	chunk := i.chunk
-	i.chunk = make([]row, 0, importChunk)
 	select {
-	case i.chunks <- chunk:
+	case i.chunks <- i.chunk:
+		i.chunk = nil
 		return true
-	case <-i.failed:
+	case <-i.ended:
 		return false
 	}
 }
@@ -87,10 +101,15 @@ func (i *importer) finish() error {
 	return <-i.finished
 }
 
-func (i *importer) run(ctx context.Context) error {
+func (i *importer) run(ctx context.Context) (err error) {
+	defer close(i.ended)
+	defer func() { // The interceptor recovers panics of the call's own goroutine only.
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("import panicked: %v\n%s", cause, debug.Stack())
+		}
+	}()
 	for chunk := range i.chunks {
 		if err := i.commit(ctx, chunk); err != nil {
-			close(i.failed)
 			return err
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -23,8 +22,6 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/server"
-	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 )
 
@@ -42,28 +39,17 @@ func newUserRequest(i int) *userv1.CreateUserRequest {
 	return &userv1.CreateUserRequest{Email: testEmail(i), DisplayName: testName(i), Roles: []string{"reader"}}
 }
 
-// newUsers are users for a store, the first of them number from.
-func newUsers(from, count int) []store.NewUser {
-	users := make([]store.NewUser, count)
-	for i := range users {
-		users[i] = store.NewUser{ID: uuid.NewString(), Email: testEmail(from + i), DisplayName: testName(from + i)}
-	}
-	return users
-}
-
 // fill puts users into a store and returns their ids, in the order of the list.
 func fill(tb testing.TB, s store.Store, count int) []string {
 	tb.Helper()
-	const chunk = 5_000
-	ids := make([]string, 0, count)
-	for len(ids) < count {
-		users := newUsers(len(ids), min(chunk, count-len(ids)))
-		if _, err := s.Import(tb.Context(), users); err != nil {
-			tb.Fatal(err)
-		}
-		for _, user := range users {
-			ids = append(ids, user.ID)
-		}
+	users := make([]store.NewUser, count)
+	ids := make([]string, count)
+	for i := range users {
+		ids[i] = uuid.NewString()
+		users[i] = store.NewUser{ID: ids[i], Email: testEmail(i), DisplayName: testName(i)}
+	}
+	if _, err := s.Import(tb.Context(), users); err != nil {
+		tb.Fatal(err)
 	}
 	return ids
 }
@@ -94,9 +80,6 @@ var (
 	connectJSON = protocol{"connect json", []connecthttp.Option{connecthttp.WithProtoJSON()}}
 	connectRPC  = protocol{"connect", nil}
 )
-
-// answers are the protocols whose errors are told apart byte by byte.
-var answers = []protocol{grpcBinary, connectJSON}
 
 // send calls the RPC that takes a message, and returns its error. A stream is
 // read to its end.
@@ -190,6 +173,9 @@ func checkError(tb testing.TB, err error, want failure) {
 	if authored.Code() != want.code {
 		tb.Fatalf("error is %v, want %v %v", err, want.code, want.reason)
 	}
+	if !authored.IsRemote() {
+		tb.Error("error is the client's own")
+	}
 	if authored.Message() == "" {
 		tb.Error("error has no text")
 	}
@@ -257,121 +243,6 @@ func details[M proto.Message](tb testing.TB, err *connect.Error) []M {
 	return found
 }
 
-// faultyStore is a store whose calls can be made to fail or to wait.
-type faultyStore struct {
-	store.Store
-	before func(ctx context.Context, method string) error
-}
-
-func (f *faultyStore) Create(ctx context.Context, user store.NewUser) (store.User, error) {
-	if err := f.before(ctx, "Create"); err != nil {
-		return store.User{}, err
-	}
-	return f.Store.Create(ctx, user)
-}
-
-func (f *faultyStore) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
-	if err := f.before(ctx, "Import"); err != nil {
-		return nil, err
-	}
-	return f.Store.Import(ctx, users)
-}
-
-func (f *faultyStore) Get(ctx context.Context, id string) (store.User, error) {
-	if err := f.before(ctx, "Get"); err != nil {
-		return store.User{}, err
-	}
-	return f.Store.Get(ctx, id)
-}
-
-func (f *faultyStore) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
-	if err := f.before(ctx, "GetMany"); err != nil {
-		return nil, err
-	}
-	return f.Store.GetMany(ctx, ids)
-}
-
-func (f *faultyStore) GetByEmail(ctx context.Context, email string) (store.User, error) {
-	if err := f.before(ctx, "GetByEmail"); err != nil {
-		return store.User{}, err
-	}
-	return f.Store.GetByEmail(ctx, email)
-}
-
-func (f *faultyStore) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	if err := f.before(ctx, "List"); err != nil {
-		return nil, err
-	}
-	return f.Store.List(ctx, query)
-}
-
-func (f *faultyStore) Update(ctx context.Context, update store.Update) (store.User, error) {
-	if err := f.before(ctx, "Update"); err != nil {
-		return store.User{}, err
-	}
-	return f.Store.Update(ctx, update)
-}
-
-func (f *faultyStore) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
-	if err := f.before(ctx, "UpdateMany"); err != nil {
-		return nil, err
-	}
-	return f.Store.UpdateMany(ctx, updates)
-}
-
-func (f *faultyStore) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
-	if err := f.before(ctx, "Delete"); err != nil {
-		return 0, err
-	}
-	return f.Store.Delete(ctx, id, expectedVersion)
-}
-
-func (f *faultyStore) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
-	if err := f.before(ctx, "RecordLogin"); err != nil {
-		return store.User{}, err
-	}
-	return f.Store.RecordLogin(ctx, id, at, resolution)
-}
-
-func (f *faultyStore) Head(ctx context.Context) (store.Cursor, error) {
-	if err := f.before(ctx, "Head"); err != nil {
-		return "", err
-	}
-	return f.Store.Head(ctx)
-}
-
-func (f *faultyStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
-	if err := f.before(ctx, "Changes"); err != nil {
-		return nil, "", err
-	}
-	return f.Store.Changes(ctx, after, limit)
-}
-
-func (f *faultyStore) Wait(ctx context.Context, after store.Cursor) error {
-	if err := f.before(ctx, "Wait"); err != nil {
-		return err
-	}
-	return f.Store.Wait(ctx, after)
-}
-
-func (f *faultyStore) Ping(ctx context.Context) error {
-	if err := f.before(ctx, "Ping"); err != nil {
-		return err
-	}
-	return f.Store.Ping(ctx)
-}
-
-// startFaulty runs a server whose store asks before every call.
-func startFaulty(tb testing.TB, before func(ctx context.Context, method string) error, configure ...func(*server.Config)) *servertest.Server {
-	tb.Helper()
-	return servertest.Start(tb, func(config *server.Config) {
-		config.Store = &faultyStore{Store: servertest.NewStore(tb), before: before}
-		for _, change := range configure {
-			change(config)
-		}
-	})
-}
-
 // roundTripper changes requests on their way.
 type roundTripper struct {
 	next   http.RoundTripper
@@ -384,7 +255,7 @@ func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-// withHeader is an HTTP client that sets a header of every request.
-func withHeader(client *http.Client, name, value string) *http.Client {
-	return &http.Client{Transport: roundTripper{client.Transport, func(req *http.Request) { req.Header.Set(name, value) }}}
+// changing is an HTTP client that changes each request before it sends it.
+func changing(client *http.Client, change func(*http.Request)) *http.Client {
+	return &http.Client{Transport: roundTripper{client.Transport, change}}
 }

@@ -24,6 +24,9 @@ import (
 type Config struct {
 	// Store keeps the users. The server does not close it.
 	Store store.Store
+	// Reader answers reads by id and by email: a cache over Store. Default: they
+	// go to Store.
+	Reader Reader
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger
 	// Registry takes the server's metrics. Default: one of its own.
@@ -50,6 +53,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Reader == nil {
+		c.Reader = uncached{store: c.Store}
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
@@ -95,6 +101,33 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	service := &users{
+		store:           s.config.Store,
+		reader:          s.config.Reader,
+		tokens:          tokens,
+		loginResolution: max(s.config.LoginResolution, 0),
+		now:             s.config.Now,
+		running:         s.running,
+	}
+	interceptors, err := s.interceptors()
+	if err != nil {
+		return nil, err
+	}
+	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
+	userv1connect.RegisterUserServiceHandler(rpc, service)
+	grpcreflect.Register(rpc)
+	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
+		return newError(unknownMethod)
+	})
+	return rpc, nil
+}
+
+// interceptors are those that all calls pass, the outermost first.
+func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
+	rules, err := newValidator()
+	if err != nil {
+		return nil, err
+	}
 	interceptors := []connect.ServerInterceptor{
 		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
 	}
@@ -105,23 +138,10 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		}
 		interceptors = append(interceptors, traces)
 	}
-	interceptors = append(interceptors,
+	return append(interceptors,
 		errorInterceptor(s.config.Logger),
 		slowReaderInterceptor,
-		validate.NewServerInterceptor(validate.WithoutErrorDetails()))
-	rpc := connect.NewServer(interceptors...)
-	userv1connect.RegisterUserServiceHandler(rpc, &users{
-		store:           s.config.Store,
-		tokens:          tokens,
-		loginResolution: max(s.config.LoginResolution, 0),
-		now:             s.config.Now,
-		running:         s.running,
-	})
-	grpcreflect.Register(rpc)
-	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
-		return newError(unknownMethod)
-	})
-	return rpc, nil
+		validate.NewServerInterceptor(validate.WithValidator(rules), validate.WithoutErrorDetails())), nil
 }
 
 // Handler returns the handler of the service's listener.

@@ -120,7 +120,7 @@ func levelOf(err error) slog.Level {
 	switch connect.CodeOf(err) {
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
 		return slog.LevelError
-	case connect.CodeUnavailable, connect.CodeResourceExhausted, connect.CodeDeadlineExceeded:
+	case connect.CodeUnavailable, connect.CodeResourceExhausted:
 		return slog.LevelWarn
 	default:
 		return slog.LevelDebug

@@ -2,77 +2,27 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect/v2/connecthttp"
-
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
 
 // defaultPageSize is the number of users in a page when the request names none.
 const defaultPageSize = 10
 
-// users serves the RPCs of user.v1.UserService from a store.
+// users serves the RPCs of user.v1.UserService from a store. Reads that a cache
+// can answer are in readInterceptor; their methods here are not called.
 type users struct {
+	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store
+	reader          Reader
 	tokens          pageTokens
 	loginResolution time.Duration
 	now             func() time.Time
 	running         context.Context // Ends when the server begins to stop.
-}
-
-func (u *users) GetUser(ctx context.Context, req *userv1.GetUserRequest) (*userv1.GetUserResponse, error) {
-	user, err := u.store.Get(ctx, canonicalID(req.GetUserId()))
-	found := err == nil
-	if !found && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
-	}
-	if notModified(ctx, u.store.Identity(), user) {
-		return nil, connecthttp.NewNotModifiedError()
-	}
-	if !found {
-		return &userv1.GetUserResponse{}, nil
-	}
-	return &userv1.GetUserResponse{User: toProto(user)}, nil
-}
-
-func (u *users) GetUserByEmail(ctx context.Context, req *userv1.GetUserByEmailRequest) (*userv1.GetUserByEmailResponse, error) {
-	user, err := u.store.GetByEmail(ctx, req.GetEmail())
-	if errors.Is(err, store.ErrNotFound) {
-		return &userv1.GetUserByEmailResponse{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &userv1.GetUserByEmailResponse{User: toProto(user)}, nil
-}
-
-func (u *users) BatchGetUsers(ctx context.Context, req *userv1.BatchGetUsersRequest) (*userv1.BatchGetUsersResponse, error) {
-	ids := canonicalIDs(req.GetUserIds())
-	found, err := u.store.GetMany(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	if notModified(ctx, u.store.Identity(), found...) {
-		return nil, connecthttp.NewNotModifiedError()
-	}
-	return &userv1.BatchGetUsersResponse{Users: toProtos(found), MissingUserIds: missing(ids, found)}, nil
-}
-
-// missing returns those of ids that found lacks. Both are in the same order.
-func missing(ids []string, found []store.User) []string {
-	var lacking []string
-	for _, id := range ids {
-		if len(found) > 0 && found[0].ID == id {
-			found = found[1:]
-			continue
-		}
-		lacking = append(lacking, id)
-	}
-	return lacking
 }
 
 func (u *users) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (*userv1.CreateUserResponse, error) {

@@ -20,6 +20,9 @@ var (
 	ErrConflict = errors.New("conflict with a concurrent write")
 	// ErrUnavailable: the database cannot be reached, or does not answer.
 	ErrUnavailable = errors.New("store is unavailable")
+	// ErrNotEmpty: the store has users that do not come from the copy that is to
+	// go on.
+	ErrNotEmpty = errors.New("store is not empty")
 	// ErrInvalidCursor: the store did not make this cursor.
 	ErrInvalidCursor = errors.New("invalid cursor")
 	// ErrCursorExpired: changes after the cursor are no longer kept.

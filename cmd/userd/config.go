@@ -12,6 +12,9 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"github.com/example/userd/cache"
+	"github.com/example/userd/server"
 )
 
 // config is what the flags of serve say.
@@ -19,6 +22,9 @@ type config struct {
 	listen               string
 	adminListen          string
 	database             string
+	redis                string
+	cacheTTL             time.Duration
+	cacheMaxEntries      int
 	insecure             bool
 	maxConcurrentStreams int
 	maxMessageBytes      int
@@ -31,6 +37,10 @@ type config struct {
 	logFormat            string
 }
 
+// relayMargin is how much longer than cached users the changes are kept, so that a
+// cache that comes back can be brought up to date.
+const relayMargin = 10 * time.Minute
+
 // Defaults that more than one command has.
 const (
 	defaultAdminListen = "127.0.0.1:9090"
@@ -40,7 +50,10 @@ const (
 func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address to serve on, host:port")
 	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics, profiles and probes, host:port; "" for none`)
-	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: sqlite:FILE")
+	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: "+databaseUsage)
+	flags.StringVar(&c.redis, "redis", "", `cache that all servers share: redis:// or rediss://USER:PASSWORD@HOST, with ?master_set=NAME for Sentinels or ?addr=HOST:PORT for each further node of a Cluster; "" for a cache in this process`)
+	flags.DurationVar(&c.cacheTTL, "cache-ttl", 5*time.Minute, "how long a user stays in the cache")
+	flags.IntVar(&c.cacheMaxEntries, "cache-max-entries", 10_000, "most users that this process keeps in memory; 0 for no cache at all")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
@@ -82,8 +95,14 @@ func (c *config) check() error {
 		return fmt.Errorf("--max-message-bytes must be at least 1024, not %d", c.maxMessageBytes)
 	case c.loginResolution < 0:
 		return fmt.Errorf("--login-resolution must not be negative, not %s", c.loginResolution)
-	case c.changesRetention <= 0:
-		return fmt.Errorf("--changes-retention must be positive, not %s", c.changesRetention)
+	case c.cacheTTL <= 0:
+		return fmt.Errorf("--cache-ttl must be positive, not %s", c.cacheTTL)
+	case c.cacheMaxEntries < 0:
+		return fmt.Errorf("--cache-max-entries must not be negative, not %d", c.cacheMaxEntries)
+	case c.cacheMaxEntries == 0 && c.redis != "":
+		return errors.New("--cache-max-entries 0 turns the cache off, and --redis asks for one")
+	case c.changesRetention <= c.cacheTTL+relayMargin:
+		return fmt.Errorf("--changes-retention must be more than --cache-ttl and %s, not %s", relayMargin, c.changesRetention)
 	case c.shutdownTimeout < 0:
 		return fmt.Errorf("--shutdown-timeout must not be negative, not %s", c.shutdownTimeout)
 	case c.logFormat != "auto" && c.logFormat != "text" && c.logFormat != "json":
@@ -136,6 +155,18 @@ func (c *config) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// cache is the configuration of the cache.
+func (c *config) cache(logger *slog.Logger) cache.Config {
+	return cache.Config{
+		Redis:      c.redis,
+		TTL:        c.cacheTTL,
+		MaxEntries: c.cacheMaxEntries,
+		Encode:     server.EncodeUser,
+		Decode:     server.DecodeUser,
+		Logger:     logger,
+	}
 }
 
 // logger writes to standard error.

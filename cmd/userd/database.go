@@ -8,16 +8,55 @@ import (
 	"strings"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/sqlite"
 )
 
-// openStore opens the store that a --database names.
-func openStore(ctx context.Context, database string, logger *slog.Logger) (store.Store, error) {
-	path, ok := strings.CutPrefix(database, "sqlite:")
-	if !ok || path == "" {
-		return nil, fmt.Errorf("--database must be sqlite:FILE, not %q", withoutPassword(database))
+// databaseUsage says what a --database can be.
+const databaseUsage = "sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME"
+
+// database is where users are kept, as a --database names it.
+type database struct {
+	name string // As given.
+	path string // Of the file, for SQLite; else it is PostgreSQL.
+}
+
+// parseDatabase reads the value of a flag.
+func parseDatabase(flag, value string) (database, error) {
+	if path, ok := strings.CutPrefix(value, "sqlite:"); ok && path != "" {
+		return database{name: value, path: path}, nil
 	}
-	return sqlite.Open(ctx, sqlite.Config{Path: path, Logger: logger})
+	if strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://") {
+		return database{name: value}, nil
+	}
+	return database{}, fmt.Errorf("%s must be %s, not %q", flag, databaseUsage, withoutPassword(value))
+}
+
+// String is the name as it may be shown.
+func (d database) String() string { return withoutPassword(d.name) }
+
+// open opens the store.
+func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable, error) {
+	if d.path != "" {
+		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger})
+	}
+	return postgres.Open(ctx, postgres.Config{URL: d.name, Logger: logger})
+}
+
+// status reads the schema.
+func (d database) status(ctx context.Context) (store.Schema, error) {
+	if d.path != "" {
+		return sqlite.Status(ctx, sqlite.Config{Path: d.path})
+	}
+	return postgres.Status(ctx, postgres.Config{URL: d.name})
+}
+
+// migrate brings the schema up to date and returns what it was before.
+func (d database) migrate(ctx context.Context) (store.Schema, error) {
+	if d.path != "" {
+		return sqlite.Migrate(ctx, sqlite.Config{Path: d.path})
+	}
+	return postgres.Migrate(ctx, postgres.Config{URL: d.name})
 }
 
 // withoutPassword is a database's address as it may be shown.
@@ -26,6 +65,11 @@ func withoutPassword(database string) string {
 	if err != nil {
 		scheme, _, _ := strings.Cut(database, ":")
 		return scheme + ":…"
+	}
+	query := address.Query()
+	if query.Has("password") {
+		query.Set("password", "xxxxx")
+		address.RawQuery = query.Encode()
 	}
 	return address.Redacted()
 }

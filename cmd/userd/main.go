@@ -32,10 +32,14 @@ func rootCommand() *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return setFromEnvironment(cmd.Flags()) },
+		RunE:              showHelp,
 	}
-	root.AddCommand(serveCommand(), migrateCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), versionCommand())
 	return root
 }
+
+// showHelp is what a command does that only has others below it.
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{

@@ -14,9 +14,10 @@ func migrateCommand() *cobra.Command {
 		Short: "Show and update the schema of a database",
 		Long:  "Show and update the schema of a database. SQLite files are updated by serve too.",
 		Args:  cobra.NoArgs,
+		RunE:  showHelp,
 	}
 	var database string
-	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, "sqlite:FILE")
+	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, databaseUsage)
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "status",
@@ -36,4 +37,37 @@ func migrateCommand() *cobra.Command {
 		},
 	)
 	return cmd
+}
+
+func migrateStatus(ctx context.Context, flag string, out io.Writer) error {
+	database, err := parseDatabase("--database", flag)
+	if err != nil {
+		return err
+	}
+	schema, err := database.status(ctx)
+	if err != nil {
+		return err
+	}
+	if schema.Current == 0 {
+		fmt.Fprintf(out, "%s: no schema yet; this program needs version %d\n", database, schema.Wanted)
+		return nil
+	}
+	if err := schema.Check(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", database, schema.Current)
+	return nil
+}
+
+func migrateUp(ctx context.Context, flag string, out io.Writer) error {
+	database, err := parseDatabase("--database", flag)
+	if err != nil {
+		return err
+	}
+	before, err := database.migrate(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: schema is at version %d, was at %d\n", database, before.Wanted, before.Current)
+	return nil
 }

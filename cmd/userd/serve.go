@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
 	"github.com/example/userd/store"
 )
@@ -45,13 +46,17 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 	logger := c.logger()
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
-	users, err := openStore(ctx, c.database, logger)
+	database, err := parseDatabase("--database", c.database)
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	users, reader, err := openUsers(ctx, c, database, registry, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, users.Close()) }()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	tracer, stopTracing, err := tracing(ctx)
 	if err != nil {
 		return err
@@ -63,6 +68,7 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 	}
 	srv, err := server.New(server.Config{
 		Store:                users,
+		Reader:               reader,
 		Logger:               logger,
 		Registry:             registry,
 		Tracer:               tracer,
@@ -76,6 +82,21 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		return err
 	}
 	return run(ctx, c, srv, users, logger, out)
+}
+
+// openUsers opens the store and the cache before it. The reader is nil where there
+// is to be no cache.
+func openUsers(ctx context.Context, c config, from database, registry *prometheus.Registry, logger *slog.Logger) (store.Store, server.Reader, error) {
+	users, err := from.open(ctx, logger)
+	if err != nil || c.cacheMaxEntries == 0 {
+		return users, nil, err
+	}
+	cached, err := cache.New(users, c.cache(logger))
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
+	}
+	server.RegisterCacheMetrics(registry, cached.Stats)
+	return cached, cached, nil
 }
 
 // loginResolution is the flag's value as server.Config has it, where 0 stands for

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	"github.com/example/userd/cache"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/store"
@@ -38,7 +39,7 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 		configure(&config)
 	}
 	if config.Store == nil {
-		config.Store = newStore(tb)
+		config.Store = NewStore(tb)
 	}
 	srv, err := server.New(config)
 	if err != nil {
@@ -67,7 +68,23 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 	return &Server{Server: srv, URL: scheme + "://" + listener.Addr().String(), Store: config.Store}
 }
 
-func newStore(tb testing.TB) store.Store {
+// StartCached runs a server whose reads go through a cache in its process.
+func StartCached(tb testing.TB) *Server {
+	tb.Helper()
+	cached, err := cache.New(NewStore(tb), cache.Config{Encode: server.EncodeUser, Decode: server.DecodeUser})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := cached.Close(); err != nil {
+			tb.Errorf("close cache: %v", err)
+		}
+	})
+	return Start(tb, func(config *server.Config) { config.Store, config.Reader = cached, cached })
+}
+
+// NewStore returns a new SQLite store that is closed when the test ends.
+func NewStore(tb testing.TB) store.Store {
 	tb.Helper()
 	users, err := sqlite.Open(tb.Context(), sqlite.Config{Path: filepath.Join(tb.TempDir(), "userd.db")})
 	if err != nil {

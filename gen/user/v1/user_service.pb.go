@@ -1730,12 +1730,12 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12\x10\n" +
 	"\x03all\x18\x03 \x01(\bR\x03all:m\xbaHj\x1ah\n" +
-	"\x0fpage_size.range\x12\x19must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xaf\x02\n" +
+	"\x0fpage_size.range\x12\x19must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xc5\x02\n" +
 	"\x11CreateUserRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05(\xfe\x01`\x01R\x05email\x12\x90\x01\n" +
-	"\fdisplay_name\x18\x02 \x01(\tBm\xbaHj\xba\x01`\n" +
-	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a\x18!this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12?\n" +
+	"\xbaH\ar\x05(\xfe\x01`\x01R\x05email\x12\xa6\x01\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x82\x01\xbaH\x7f\xba\x01u\n" +
+	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a-this.size() > 200 || !this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12?\n" +
 	"\x05roles\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\x05roles\x12$\n" +
 	"\auser_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06userId\"7\n" +
 	"\x12CreateUserResponse\x12!\n" +
@@ -1748,16 +1748,16 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x12BatchCreateFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12'\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x0f.user.v1.ReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xbf\x04\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x96\x05\n" +
 	"\n" +
 	"UserUpdate\x12!\n" +
-	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x95\x01\n" +
-	"\fdisplay_name\x18\x02 \x01(\tBm\xbaHj\xba\x01`\n" +
-	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a\x18!this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01H\x00R\vdisplayName\x88\x01\x01\x12F\n" +
+	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\xab\x01\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x82\x01\xbaH\x7f\xba\x01u\n" +
+	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a-this.size() > 200 || !this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01H\x00R\vdisplayName\x88\x01\x01\x12F\n" +
 	"\tadd_roles\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\baddRoles\x12L\n" +
 	"\fremove_roles\x18\x04 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\vremoveRoles\x127\n" +
-	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01:\x80\x01\xbaH}\x1a{\n" +
-	"\x15remove_roles.disjoint\x12)must not name a role that add_roles names\x1a7!this.remove_roles.exists(role, role in this.add_roles)B\x0f\n" +
+	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01:\xc1\x01\xbaH\xbd\x01\x1a\xba\x01\n" +
+	"\x15remove_roles.disjoint\x12)must not name a role that add_roles names\x1avthis.add_roles.size() > 32 || this.remove_roles.size() > 32 || !this.remove_roles.exists(role, role in this.add_roles)B\x0f\n" +
 	"\r_display_nameB\x13\n" +
 	"\x11_expected_version\"\xdb\x01\n" +
 	"\x12UserUpdateResponse\x12\x18\n" +

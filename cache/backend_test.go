@@ -1,0 +1,173 @@
+package cache
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// onBoth runs a test on the bare backends, which start out with a watermark.
+func onBoth(t *testing.T, f func(*testing.T, backend)) {
+	t.Helper()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		f(t, b.open(t, func(c *Config) { c.broken.noRelay = true; c.broken.committed = nil }).ready(t))
+	})
+}
+
+// ready returns the backend when it answers.
+func (c *Cache) ready(t testing.TB) backend {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); c.trustedNow() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the backend does not answer")
+		}
+		_ = c.beat()
+	}
+	return c.backend
+}
+
+// holds ends the test unless the slot is of this kind and version.
+func holds(t testing.TB, b backend, k key, kind byte, version int64) slot {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		slots, err := b.read(t.Context(), []key{k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := slots[0].slot
+		if s.kind == elsewhere {
+			s = parseSlot(s.raw)
+		}
+		if s.kind == kind && s.version == version {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("holds %q at version %d, want %q at %d", s.kind, s.version, kind, version)
+		}
+	}
+}
+
+func acquire(t testing.TB, b backend, k key, token string) bool {
+	t.Helper()
+	granted, err := b.acquire(t.Context(), []claim{{key: k, token: token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return granted[0]
+}
+
+func fillAs(t testing.TB, b backend, k key, token string, version int64) bool {
+	t.Helper()
+	lost, err := b.fill(t.Context(), []fill{{k, token, newSlot(found, version, []byte("payload"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lost == 0
+}
+
+func applyTo(t testing.TB, b backend, changes ...change) {
+	t.Helper()
+	if err := b.apply(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBackendLeases(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		k := userKey("leases")
+		one, two := strings.Repeat("1", 16), strings.Repeat("2", 16)
+		if !acquire(t, b, k, one) || acquire(t, b, k, two) {
+			t.Error("a lease is for one flight")
+		}
+		if fillAs(t, b, k, two, 1) {
+			t.Error("filled with another's token")
+		}
+		if !fillAs(t, b, k, one, 1) || fillAs(t, b, k, one, 2) {
+			t.Error("a lease fills once")
+		}
+		holds(t, b, k, found, 1)
+		if acquire(t, b, k, two) {
+			t.Error("a lease over a value")
+		}
+	})
+}
+
+// The counter-example to a token for a client: the first flight of two has an old
+// value, the second has the lease.
+func TestBackendFillsForOneFlight(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		k := userKey("flights")
+		acquire(t, b, k, "first flight 128")
+		applyTo(t, b, change{key: k, version: 2}) // The lease is gone.
+		acquire(t, b, k, "second flight 12")
+		if fillAs(t, b, k, "first flight 128", 1) {
+			t.Error("the first flight filled the lease of the second")
+		}
+		if !fillAs(t, b, k, "second flight 12", 2) {
+			t.Error("the second flight lost its lease")
+		}
+		holds(t, b, k, found, 2)
+	})
+}
+
+func TestBackendApplies(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		value := func(version int64) string { return newSlot(found, version, []byte("payload")).raw }
+		k := userKey("applies")
+		applyTo(t, b, change{k, 2, value(2)})
+		holds(t, b, k, nothing, 0) // An empty slot has no version to compare.
+		acquire(t, b, k, "0123456789abcdef")
+		applyTo(t, b, change{k, 2, value(2)})
+		holds(t, b, k, nothing, 0)
+		acquire(t, b, k, "0123456789abcdef")
+		fillAs(t, b, k, "0123456789abcdef", 9)
+		applyTo(t, b, change{k, 9, value(9)}, change{k, 8, value(8)}, change{key: k, version: 8})
+		holds(t, b, k, found, 9)
+		applyTo(t, b, change{k, 10, value(10)}) // Compared as numbers.
+		holds(t, b, k, found, 10)
+		applyTo(t, b, change{k, 11, newSlot(tombstone, 11, nil).raw})
+		holds(t, b, k, tombstone, 11)
+		applyTo(t, b, change{key: k, version: 12})
+		holds(t, b, k, nothing, 0)
+		e := emailKey("someone@example.com")
+		acquire(t, b, e, "0123456789abcdef")
+		fillAs(t, b, e, "0123456789abcdef", 9)
+		applyTo(t, b, change{key: e, version: 1})
+		holds(t, b, e, nothing, 0)
+	})
+}
+
+func TestBackendRelays(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		k := userKey("relays")
+		bucket := b.bucket(k)
+		mark := func() store.Cursor {
+			marks, err := b.marks(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return marks[bucket]
+		}
+		if err := b.begin(t.Context(), bucket, "5", "5"); err != nil || mark() != "5" {
+			t.Fatalf("the watermark is %q, %v, want 5", mark(), err)
+		}
+		acquire(t, b, k, "0123456789abcdef")
+		fillAs(t, b, k, "0123456789abcdef", 1)
+		if err := b.begin(t.Context(), bucket, "7", "7"); err != nil || mark() != "5" {
+			t.Fatalf("the watermark is %q, %v, want 5: it is there already", mark(), err)
+		}
+		if err := b.relay(t.Context(), move{bucket, "5", "6", []change{{key: k, version: 2}}}); err != nil || mark() != "6" {
+			t.Fatalf("the watermark is %q, %v, want 6", mark(), err)
+		}
+		holds(t, b, k, nothing, 0)
+		if err := b.relay(t.Context(), move{bucket, "5", "9", nil}); err != nil || mark() != "6" {
+			t.Fatalf("the watermark is %q, %v, want 6: another was first", mark(), err)
+		}
+	})
+}

@@ -1,0 +1,215 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// ErrOverloaded: as many reads as Config.MaxStoreReads are under way in the store,
+// so this one was not begun. The caller may try again later.
+var ErrOverloaded = errors.New("too many reads of the store are under way")
+
+// What a zero Config means, and what is not configurable.
+const (
+	defaultTTL           = 5 * time.Minute
+	defaultMaxEntries    = 10_000
+	defaultStaleness     = 2 * time.Second
+	defaultMaxStoreReads = 512
+
+	tombstoneTTL  = 30 * time.Second
+	leaseTTL      = 2 * time.Second
+	replayMargin  = 10 * time.Minute       // A lost watermark replays the log of TTL and this.
+	relayBatch    = 200                    // Changes in one script.
+	backendBudget = 100 * time.Millisecond // For all that a read asks of the backend.
+	busyWait      = 25 * time.Millisecond  // For another's lease.
+	applyBudget   = 50 * time.Millisecond
+	storeBudget   = 10 * time.Second // For a read that several callers share.
+)
+
+// Config configures a Cache. The zero value is a cache in this process.
+type Config struct {
+	// Redis is the URL of a Redis 7 or newer: redis:// or rediss://
+	// [user:password@]host[:port][/database]; with ?addr=host:port for each further
+	// node it is a Cluster, with ?master_set=name the hosts are Sentinels;
+	// unix:///path is a socket. Default "": the cache is in this process.
+	Redis string
+
+	// TTL is how long a value is kept, at most. The change log must be kept for
+	// longer than TTL and ten minutes. Default 5 minutes.
+	TTL time.Duration
+
+	// MaxEntries is how many entries this process holds, at most; with a Cluster,
+	// from each of its nodes. Default 10,000.
+	MaxEntries int
+
+	// Staleness is X: how long after its commit a change may be invisible here, at
+	// most. Servers on one store have the same. Default 2 seconds.
+	Staleness time.Duration
+
+	// MaxStoreReads is how many reads this cache has under way in the store, at
+	// most; more return ErrOverloaded. Default 512.
+	MaxStoreReads int
+
+	// Encode gives a user the form in which the cache keeps it, and Decode takes it
+	// back. Default: JSON.
+	Encode func(store.User) []byte
+	Decode func([]byte) (store.User, error)
+
+	// Logger gets a line at each change of state. It never gets a password or an
+	// email. Default: slog.Default().
+	Logger *slog.Logger
+
+	// Now is the clock; only differences count. Default: time.Now.
+	Now func() time.Time
+
+	// Rand is the source of lease tokens. Default: crypto/rand.Reader.
+	Rand io.Reader
+
+	broken broken
+}
+
+// broken switches parts of the protocol off, to show that the tests notice.
+type broken struct {
+	anyLease  bool // A fill takes every slot.
+	noFloor   bool
+	noTrust   bool           // What was heard once is trusted for ever.
+	noRelay   bool           // Trust is a connection.
+	committed func([]change) // Called between a commit and its apply.
+}
+
+func (c Config) withDefaults() Config {
+	if c.TTL <= 0 {
+		c.TTL = defaultTTL
+	}
+	if c.MaxEntries <= 0 {
+		c.MaxEntries = defaultMaxEntries
+	}
+	if c.Staleness <= 0 {
+		c.Staleness = defaultStaleness
+	}
+	if c.MaxStoreReads <= 0 {
+		c.MaxStoreReads = defaultMaxStoreReads
+	}
+	if c.Encode == nil || c.Decode == nil {
+		c.Encode, c.Decode = encodeJSON, decodeJSON
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return c
+}
+
+func encodeJSON(u store.User) []byte {
+	var b bytes.Buffer
+	_ = json.NewEncoder(&b).Encode(u) // A User has nothing that JSON refuses.
+	return b.Bytes()
+}
+
+func decodeJSON(data []byte) (u store.User, err error) {
+	err = json.Unmarshal(data, &u)
+	return u, err
+}
+
+// Cache is a store whose reads come from memory. It is a store.Store; Lookup,
+// LookupMany and LookupByEmail are the same reads without decoding. All methods
+// may be called concurrently.
+type Cache struct {
+	store.Store
+	config  Config
+	backend backend
+	samples *samples
+	floors  *floors
+	flights flights
+	room    chan struct{} // Holds one for each read of the store.
+	start   time.Time
+	counts  counts
+
+	ctx      context.Context // Ends with Close.
+	cancel   context.CancelFunc
+	wait     sync.WaitGroup
+	closing  sync.Once
+	closed   error
+	beatNow  chan struct{}
+	relayNow chan struct{}
+	stating  sync.Mutex // Of state.
+	state    state
+}
+
+var _ store.Store = (*Cache)(nil)
+
+// New returns a cache over a store, which it closes with itself. It returns
+// ErrRedisURL, and does not wait for Redis: until that is there, reads come from
+// the store.
+func New(s store.Store, config Config) (*Cache, error) {
+	config = config.withDefaults()
+	c := &Cache{
+		Store: s, config: config, floors: newFloors(),
+		samples: &samples{covers: s.Covers},
+		room:    make(chan struct{}, config.MaxStoreReads),
+		start:   config.Now().Add(-1), // So that no time is 0.
+		beatNow: make(chan struct{}, 1), relayNow: make(chan struct{}, 1),
+	}
+	c.floors.off = config.broken.noFloor
+	if config.broken.noRelay {
+		c.samples.covers = func(_, _ store.Cursor) bool { return true }
+	}
+	c.flights.byKey = make(map[key]*flight)
+	ttl := lifetimes{value: config.TTL, tombstone: min(tombstoneTTL, config.TTL), lease: leaseTTL}
+	if config.Redis == "" {
+		c.backend = newMemory(c.clock, c.samples, config.MaxEntries, ttl)
+	} else {
+		r, err := newRedis(config.Redis, s.Identity().Incarnation, c.clock, c.samples, config.MaxEntries, ttl)
+		if err != nil {
+			return nil, err
+		}
+		r.onLost = c.lost
+		r.broken = config.broken
+		c.backend = r
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.wait.Go(c.sampleLoop)
+	c.wait.Go(c.pulseLoop)
+	if !config.broken.noRelay {
+		c.wait.Go(c.relayLoop)
+	}
+	return c, nil
+}
+
+// Close ends the cache and closes the store. Closing twice is fine.
+func (c *Cache) Close() error {
+	c.closing.Do(func() {
+		c.cancel()
+		c.wait.Wait()
+		c.backend.close()
+		c.closed = c.Store.Close()
+	})
+	return c.closed
+}
+
+// clock returns nanoseconds since the cache was made, never 0.
+func (c *Cache) clock() int64 { return int64(c.config.Now().Sub(c.start)) }
+
+// token returns 128 random bits.
+func (c *Cache) token() (string, error) {
+	var bits [16]byte
+	if _, err := io.ReadFull(c.config.Rand, bits[:]); err != nil {
+		return "", fmt.Errorf("lease token: %w", err)
+	}
+	return string(bits[:]), nil
+}

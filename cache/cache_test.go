@@ -1,0 +1,244 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/example/userd/store"
+)
+
+func TestMain(m *testing.M) {
+	if settings := os.Getenv(peerVariable); settings != "" {
+		if err := runPeer(settings); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// look looks a user up and ends the test unless it is at this version.
+func look(t testing.TB, c *Cache, id string, version int64) Entry {
+	t.Helper()
+	e, err := c.Lookup(t.Context(), id, Read{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Found || e.Version != version {
+		t.Fatalf("found %v at version %d, want version %d", e.Found, e.Version, version)
+	}
+	return e
+}
+
+// warm looks a user up until the near cache has it.
+func warm(t testing.TB, c *Cache, id string, version int64) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		look(t, c, id, version)
+		if _, ok := c.hit(userKey(id), 0); ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the near cache never has it")
+		}
+		_, _ = c.backend.read(t.Context(), []key{userKey(id)})
+	}
+}
+
+func TestLookupReadsTheStoreOnce(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		u := b.user(t)
+		warm(t, c, u.ID, 1)
+		before := b.store.reads.Load()
+		for range 10 {
+			e := look(t, c, u.ID, 1)
+			if got, err := decodeJSON(e.Data); err != nil || got.Email != u.Email {
+				t.Errorf("got %v, %v, want the user", got, err)
+			}
+		}
+		if n := b.store.reads.Load() - before; n != 0 {
+			t.Errorf("%d reads of the store, want none", n)
+		}
+	})
+}
+
+func TestWritesShowAtOnce(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		id := uuid.NewString()
+		if e, err := c.Lookup(t.Context(), id, Read{}); err != nil || e.Found {
+			t.Fatalf("before its creation: %v, %v", e, err)
+		}
+		if _, err := c.Create(t.Context(), store.NewUser{ID: id, Email: "Ann@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+		look(t, c, id, 1)
+		for version := int64(2); version < 20; version++ {
+			warm(t, c, id, version-1)
+			rename(t, c, id, time.Now().String())
+			look(t, c, id, version)
+		}
+		if u, err := c.GetByEmail(t.Context(), "ann@EXAMPLE.com"); err != nil || u.ID != id {
+			t.Errorf("by email: %v, %v", u, err)
+		}
+		if _, err := c.Delete(t.Context(), id, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Get(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("after its deletion: %v, want ErrNotFound", err)
+		}
+		if _, err := c.GetByEmail(t.Context(), "ann@example.com"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("after its deletion, by email: %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// A writer that died between its commit and its apply leaves work to the relay.
+func TestRelayShowsWhatNobodyApplied(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		u := b.user(t)
+		warm(t, c, u.ID, 1)
+		rename(t, b.store, u.ID, "two")
+		began := time.Now()
+		for {
+			if e, _ := c.Lookup(t.Context(), u.ID, Read{}); e.Version == 2 {
+				return
+			}
+			if time.Since(began) > c.config.Staleness+time.Second {
+				t.Fatal("still old after X")
+			}
+		}
+	})
+}
+
+func TestReadOptions(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		u := b.user(t)
+		warm(t, c, u.ID, 1)
+		rename(t, b.store, u.ID, "two")
+		if e, err := c.Lookup(t.Context(), u.ID, Read{NoCache: true}); err != nil || e.Version != 2 {
+			t.Errorf("without the cache: %d, %v, want 2", e.Version, err)
+		}
+		rename(t, b.store, u.ID, "three")
+		if e, err := c.Lookup(t.Context(), u.ID, Read{MinVersion: 3}); err != nil || e.Version != 3 {
+			t.Errorf("of version 3 at least: %d, %v, want 3", e.Version, err)
+		}
+		look(t, c, u.ID, 3) // What was shown is shown again.
+		entries, err := c.LookupMany(t.Context(), []string{u.ID, uuid.NewString(), u.ID}, Read{})
+		if err != nil || len(entries) != 3 || entries[0].Version != 3 || entries[1].Found || entries[2].Version != 3 {
+			t.Errorf("many: %v, %v", entries, err)
+		}
+	})
+}
+
+// The counter-example to a set after a read: a slow reader puts an old value back.
+func TestSlowReaderPutsNothingBack(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		u := b.user(t)
+		read, release := make(chan struct{}), make(chan struct{})
+		hold := func(string) {
+			close(read)
+			<-release
+		}
+		b.store.afterGet.Store(&hold)
+		done := make(chan Entry)
+		go func() {
+			e, _ := c.Lookup(context.Background(), u.ID, Read{})
+			done <- e
+		}()
+		<-read // The reader has version 1 and the lease.
+		b.store.afterGet.Store(nil)
+		rename(t, c, u.ID, "two")
+		close(release)
+		<-done
+		for range 100 {
+			look(t, c, u.ID, 2)
+		}
+		if lost := c.Stats().LeasesLost; lost == 0 && b.redis == nil {
+			t.Error("no lease was lost")
+		}
+	})
+}
+
+func TestCallersShareAFlight(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t)
+		u := b.user(t)
+		read, release := make(chan struct{}, 100), make(chan struct{})
+		hold := func(string) {
+			read <- struct{}{}
+			<-release
+		}
+		b.store.afterGet.Store(&hold)
+		impatient, leave := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := c.Lookup(impatient, u.ID, Read{})
+			left <- err
+		}()
+		<-read
+		done := make(chan error)
+		const callers = 10
+		for range callers {
+			go func() {
+				_, err := c.Lookup(context.Background(), u.ID, Read{})
+				done <- err
+			}()
+		}
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("the one who left: %v, want its own context's error", err)
+		}
+		close(release)
+		for range callers {
+			if err := <-done; err != nil {
+				t.Errorf("one who stayed: %v", err)
+			}
+		}
+	})
+}
+
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	b := &bundle{store: newFakeStore()}
+	c := b.open(t, func(config *Config) { config.MaxStoreReads = 1 })
+	u, v := b.user(t), b.user(t)
+	read, release := make(chan struct{}), make(chan struct{})
+	hold := func(string) {
+		close(read)
+		<-release
+	}
+	b.store.afterGet.Store(&hold)
+	done := make(chan error)
+	go func() {
+		_, err := c.Lookup(context.Background(), u.ID, Read{})
+		done <- err
+	}()
+	<-read
+	if _, err := c.Lookup(t.Context(), v.ID, Read{}); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("beyond the bound: %v, want ErrOverloaded", err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,54 @@
+package cachetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Cluster is three primaries that share the slots of a Cluster, without replicas.
+type Cluster struct {
+	Nodes [3]*Redis
+}
+
+// slots is how many hash slots a Cluster has.
+const slots = 16384
+
+// StartCluster runs the three nodes and returns when all know the whole.
+func StartCluster(t testing.TB) *Cluster {
+	t.Helper()
+	c := &Cluster{}
+	for i := range c.Nodes {
+		c.Nodes[i] = StartTCP(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+			"--cluster-port", freePort(t))
+		first, last := i*slots/len(c.Nodes), (i+1)*slots/len(c.Nodes)-1
+		c.Nodes[i].Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(first), fmt.Sprint(last))
+	}
+	first := c.Nodes[0]
+	for _, node := range c.Nodes[1:] {
+		bus := node.Do("CONFIG", "GET", "cluster-port")
+		settings, err := bus.AsStrMap()
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Do("CLUSTER", "MEET", "127.0.0.1", node.Port(), settings["cluster-port"])
+	}
+	for _, node := range c.Nodes {
+		await(t, "the Cluster is whole", func() bool {
+			info := text(node, "CLUSTER", "INFO")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+		})
+	}
+	return c
+}
+
+// URL is how a client names the Cluster: by two of its addresses.
+func (c *Cluster) URL() string {
+	return "redis://" + c.Nodes[0].address + "?addr=" + c.Nodes[1].address
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	address := freeAddress(t)
+	return address[strings.LastIndexByte(address, ':')+1:]
+}

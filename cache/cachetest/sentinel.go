@@ -1,0 +1,93 @@
+package cachetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Sentinel is a primary, a replica of it, and one Sentinel that watches them as
+// "users".
+type Sentinel struct {
+	Primary, Replica *Redis
+	sentinel         *Redis
+}
+
+// StartSentinel runs the three processes and returns when the replica follows.
+func StartSentinel(t testing.TB) *Sentinel {
+	t.Helper()
+	primary := StartTCP(t)
+	replica := StartReplica(t, primary)
+	sentinel := newRedis(t, Binary(t, "redis-sentinel"))
+	sentinel.network, sentinel.address = "tcp", freeAddress(t)
+	file := filepath.Join(sentinel.dir, "sentinel.conf")
+	settings := fmt.Sprintf(`port %s
+bind 127.0.0.1
+dir %s
+sentinel monitor users 127.0.0.1 %s 1
+sentinel down-after-milliseconds users 300
+sentinel failover-timeout users 3000
+`, sentinel.Port(), sentinel.dir, primary.Port())
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.args = []string{file}
+	sentinel.Up()
+	s := &Sentinel{Primary: primary, Replica: replica, sentinel: sentinel}
+	await(t, "the Sentinel knows the replica", func() bool {
+		return strings.Contains(text(sentinel, "INFO", "sentinel"), "slaves=1")
+	})
+	return s
+}
+
+// StartReplica runs a replica of a server that StartTCP runs, and returns when it
+// follows.
+func StartReplica(t testing.TB, primary *Redis) *Redis {
+	t.Helper()
+	primary.Set("repl-diskless-sync-delay", "0")
+	replica := StartTCP(t, "--replicaof", "127.0.0.1 "+primary.Port())
+	await(t, "the replica follows", func() bool {
+		return strings.Contains(text(replica, "INFO", "replication"), "master_link_status:up")
+	})
+	return replica
+}
+
+// URL is how a client names the set.
+func (s *Sentinel) URL() string {
+	return "redis://" + s.sentinel.address + "?master_set=users"
+}
+
+// AwaitFailover returns when the replica has become the primary.
+func (s *Sentinel) AwaitFailover() {
+	s.Replica.t.Helper()
+	await(s.Replica.t, "the replica is promoted", func() bool {
+		return strings.Contains(text(s.Replica, "INFO", "replication"), "role:master")
+	})
+}
+
+func text(r *Redis, command ...string) string {
+	answer, err := r.Try(command...)
+	if err != nil {
+		return ""
+	}
+	words, _ := answer.ToString()
+	return words
+}
+
+// await returns when a foreign process has come to a state. It sends no event, so
+// it is asked again and again.
+func await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(3 * startTimeout)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not reached: %s", what)
+		}
+		<-again.C
+	}
+}

@@ -1,0 +1,59 @@
+// Package cache reads users from memory and says how old they may be.
+//
+// A [Cache] is a store over a store. Before the store lie two tiers: a near cache
+// in this process, and Redis, which all servers share and which tells each near
+// cache what has changed (client-side caching). Without Redis the same protocol
+// runs over a map in this process.
+//
+// # Promises
+//
+//  1. A server shows its own acknowledged writes, and never an older version of a
+//     user than it has shown before.
+//  2. With [Read.MinVersion] the same holds across servers. Without it a server is
+//     behind by at most X, [Config.Staleness], whatever fails.
+//  3. After a crash, a partition, a flush or a failover heals, the cache is trusted
+//     again within three seconds, without an operator.
+//  4. A stale value is never put back into the cache.
+//  5. Redis is optional at every moment: no call fails for it, and none waits longer
+//     than 300 ms for it.
+//
+// # Protocol
+//
+// A slot holds a value, a tombstone (deleted, or no such user) or a lease, each
+// with a version. Four operations change it, in Redis one script each:
+//
+//   - acquire puts a lease with a new random token into an empty slot.
+//   - fill replaces exactly that lease by what the store said after the grant.
+//   - apply makes a committed write known: it deletes a lease, replaces what is
+//     older, and never inserts into an empty slot, which has no version to compare.
+//   - relay applies a batch of the change log and moves the watermark over it, in
+//     one step, where nobody else has.
+//
+// A write commits, raises the floor of the user on this server, applies, waits for
+// the invalidation of its own near cache (50 ms at most), and answers. What a
+// writer that dies leaves undone the relay does: every server runs one, and the
+// watermark in the data set picks the winner.
+//
+// The watermark says how much of the change log a data set contains, and goes where
+// the data go: into a restart from disk, onto a replica that is promoted. Each
+// server samples the end of the log in the store, and hears the watermark every
+// 200 ms, on the connection on which it hears of changes and behind them. What its
+// near cache holds is then as fresh as the newest sample that the watermark covers.
+// Reads come from the cache while that is at most X ago, by one clock of one
+// process. Floors, which last for longer than X, do the rest: they send reads to
+// the store while the cache may be behind what this server has shown.
+//
+// What was heard is worth nothing once a connection is lost, Redis is flushed, or
+// another node answers: the watermark must then cover a sample that is newer.
+//
+// model_test.go checks this protocol in all its states, and that each weaker one
+// breaks; the histories of faults_test.go check what a model leaves out.
+//
+// # Redis
+//
+// Redis 7 or newer, with maxmemory set and maxmemory-policy volatile-lru, because the
+// watermark has no time to live and must survive. A user of Redis needs the
+// commands of connections, strings, keys, transactions and scripts on ~userd:*. Keys
+// hold no email, only hashes of them. In a Cluster, users are spread over 16
+// buckets, each with a watermark; while one node is away none is used.
+package cache

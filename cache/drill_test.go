@@ -1,0 +1,190 @@
+package cache
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store"
+)
+
+// drill is a run of peers over one store and one Redis, while faults happen.
+type drill struct {
+	t       testing.TB
+	dir     string
+	store   store.Store
+	primary *cachetest.Redis
+	proxy   *cachetest.Proxy
+	load    peerSettings // What is the same for all peers.
+	peers   []*peerProcess
+	started uint16
+	healed  []healing
+}
+
+// healing is the end of a fault.
+type healing struct {
+	fault   string
+	at      int64
+	servers []uint16
+}
+
+type peerProcess struct {
+	server  uint16
+	command *exec.Cmd
+	input   interface{ Write([]byte) (int, error) }
+	lines   *bufio.Scanner
+	close   func() error
+	history string
+}
+
+// newDrill starts the peers.
+func newDrill(t testing.TB, load peerSettings, peers int) *drill {
+	t.Helper()
+	d := &drill{t: t, dir: t.TempDir(), primary: cachetest.StartTCP(t), load: load}
+	d.proxy = cachetest.StartProxy(t, d.primary)
+	if d.load.Database == "" {
+		d.load.Database = filepath.Join(d.dir, "userd.db")
+	}
+	s, err := openStore(t.Context(), d.load.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	d.store = s
+	users := make([]store.NewUser, load.Users)
+	for i := range users {
+		id := userID(uint32(i))
+		users[i] = store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "one"}
+	}
+	if _, err := s.Import(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	for range peers {
+		d.peers = append(d.peers, d.startPeer())
+	}
+	return d
+}
+
+func (d *drill) startPeer() *peerProcess {
+	d.t.Helper()
+	d.started++
+	p := &peerProcess{server: d.started, history: filepath.Join(d.dir, fmt.Sprintf("history-%d", d.started))}
+	load := d.load
+	load.Server, load.Redis, load.History = p.server, d.proxy.URL(), p.history
+	load.Clients = max(load.Clients, 8)
+	settings, err := json.Marshal(load)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p.command = exec.Command(os.Args[0])
+	p.command.Env = append(os.Environ(), peerVariable+"="+string(settings))
+	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.command.Stderr = os.Stderr
+	input, err := p.command.StdinPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	output, err := p.command.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p.input, p.close, p.lines = input, input.Close, bufio.NewScanner(output)
+	if err := p.command.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _ = p.command.Process.Kill() })
+	p.expect(d.t, "ready")
+	p.tell(d.t, commandLoad)
+	return p
+}
+
+func (p *peerProcess) tell(t testing.TB, command string) {
+	t.Helper()
+	if _, err := p.input.Write([]byte(command + "\n")); err != nil {
+		t.Fatalf("tell server %d: %v", p.server, err)
+	}
+}
+
+func (p *peerProcess) expect(t testing.TB, line string) {
+	t.Helper()
+	if !p.lines.Scan() || p.lines.Text() != line {
+		t.Fatalf("server %d says %q, want %q", p.server, p.lines.Text(), line)
+	}
+}
+
+// run lets the load go on for some time.
+func (d *drill) run(long time.Duration) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-d.t.Context().Done():
+	}
+}
+
+// heal notes the end of a fault.
+func (d *drill) heal(fault string) {
+	h := healing{fault: fault, at: now()}
+	for _, p := range d.peers {
+		h.servers = append(h.servers, p.server)
+	}
+	d.healed = append(d.healed, h)
+}
+
+// killBetween kills a peer between a commit and its apply, and starts another.
+func (d *drill) killBetween() {
+	d.t.Helper()
+	victim := d.peers[0]
+	victim.tell(d.t, commandDie)
+	_ = victim.command.Wait()
+	d.peers = append(d.peers[1:], d.startPeer())
+}
+
+// promote puts a replica in the place of the primary, which stopped following it
+// some time before.
+func (d *drill) promote(behind time.Duration) {
+	d.t.Helper()
+	replica := cachetest.StartReplica(d.t, d.primary)
+	replica.Do("REPLICAOF", "NO", "ONE")
+	d.run(behind)
+	d.primary.Kill()
+	d.proxy.Turn(replica)
+	d.primary = replica
+}
+
+// finish ends the peers and returns the history.
+func (d *drill) finish() []cachetest.Op {
+	d.t.Helper()
+	for _, p := range d.peers {
+		p.tell(d.t, commandIdle)
+		p.expect(d.t, "idle")
+		_ = p.close()
+		if err := p.command.Wait(); err != nil {
+			d.t.Errorf("server %d: %v", p.server, err)
+		}
+	}
+	var ops []cachetest.Op
+	for i := range uint32(d.load.Users) {
+		ops = append(ops, cachetest.Op{Kind: cachetest.Create, User: i, Version: 1, Start: 1, End: 2})
+	}
+	for server := uint16(1); server <= d.started; server++ {
+		file, err := os.Open(filepath.Join(d.dir, fmt.Sprintf("history-%d", server)))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		more, err := cachetest.ReadHistory(file)
+		file.Close()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		ops = append(ops, more...)
+	}
+	return ops
+}

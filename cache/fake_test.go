@@ -1,0 +1,270 @@
+package cache
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store"
+)
+
+// fakeStore keeps users in a map, counts reads, and can hold them up.
+type fakeStore struct {
+	store.Store // Nil: what is not below is not called.
+	identity    store.Identity
+	reads       atomic.Int64
+	afterGet    atomic.Pointer[func(id string)] // Called between a read and its return.
+	down        atomic.Bool                     // Every call returns ErrUnavailable.
+
+	mu      sync.Mutex
+	users   map[string]store.User
+	log     []store.Change
+	changed chan struct{}
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{
+		identity: store.Identity{Incarnation: uuid.NewString()},
+		users:    make(map[string]store.User), changed: make(chan struct{}),
+	}
+}
+
+func (f *fakeStore) Identity() store.Identity   { return f.identity }
+func (f *fakeStore) Close() error               { return nil }
+func (f *fakeStore) Ping(context.Context) error { return nil }
+
+func (f *fakeStore) err() error {
+	if f.down.Load() {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+// put commits a change of a user, or its deletion, behind every cache's back.
+func (f *fakeStore) put(u store.User, kind store.Kind) store.User {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u.Version++
+	u.UpdatedAt = time.Now()
+	f.users[u.ID] = u
+	if kind == store.Deleted {
+		delete(f.users, u.ID)
+	}
+	f.log = append(f.log, store.Change{UserID: u.ID, Version: u.Version, Kind: kind, At: time.Now()})
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return u
+}
+
+func (f *fakeStore) user(id string) (store.User, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, ok := f.users[id]
+	return u, ok
+}
+
+func (f *fakeStore) Create(_ context.Context, n store.NewUser) (store.User, error) {
+	return f.put(store.User{ID: n.ID, Email: n.Email, DisplayName: n.DisplayName}, store.Upserted), f.err()
+}
+
+func (f *fakeStore) Update(_ context.Context, update store.Update) (store.User, error) {
+	u, ok := f.user(update.ID)
+	if !ok {
+		return store.User{}, store.ErrNotFound
+	}
+	u, _, err := u.Apply(update)
+	if err != nil {
+		return store.User{}, err
+	}
+	return f.put(u, store.Upserted), nil
+}
+
+func (f *fakeStore) Delete(_ context.Context, id string, _ int64) (int64, error) {
+	u, ok := f.user(id)
+	if !ok {
+		return 0, store.ErrNotFound
+	}
+	return f.put(u, store.Deleted).Version, nil
+}
+
+func (f *fakeStore) Get(ctx context.Context, id string) (store.User, error) {
+	f.reads.Add(1)
+	u, ok := f.user(id)
+	if hold := f.afterGet.Load(); hold != nil {
+		(*hold)(id)
+	}
+	if err := ctx.Err(); err != nil {
+		return store.User{}, err
+	}
+	if !ok {
+		return store.User{}, store.ErrNotFound
+	}
+	return u, f.err()
+}
+
+func (f *fakeStore) GetMany(ctx context.Context, ids []string) (out []store.User, err error) {
+	for _, id := range ids {
+		if u, err := f.Get(ctx, id); err == nil {
+			out = append(out, u)
+		}
+	}
+	return out, f.err()
+}
+
+func (f *fakeStore) GetByEmail(_ context.Context, email string) (store.User, error) {
+	f.reads.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for u := range maps.Values(f.users) {
+		if canonical(u.Email) == canonical(email) {
+			return u, f.err()
+		}
+	}
+	return store.User{}, store.ErrNotFound
+}
+
+func (f *fakeStore) Head(context.Context) (store.Cursor, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return store.Cursor(strconv.Itoa(len(f.log))), f.err()
+}
+
+func (f *fakeStore) Changes(_ context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from, err := strconv.Atoi(string(after))
+	if err != nil || from > len(f.log) {
+		return nil, "", store.ErrInvalidCursor
+	}
+	to := min(len(f.log), from+limit)
+	return slices.Clone(f.log[from:to]), store.Cursor(strconv.Itoa(to)), f.err()
+}
+
+func (f *fakeStore) At(_ context.Context, t time.Time) (store.Cursor, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(f.log, t, func(c store.Change, t time.Time) int { return c.At.Compare(t) })
+	return store.Cursor(strconv.Itoa(at)), f.err()
+}
+
+func (f *fakeStore) Covers(cursor, other store.Cursor) bool {
+	a, err := strconv.Atoi(string(cursor))
+	b, err2 := strconv.Atoi(string(other))
+	return err == nil && err2 == nil && a >= b
+}
+
+func (f *fakeStore) Wait(ctx context.Context, after store.Cursor) error {
+	f.mu.Lock()
+	changed, at := f.changed, len(f.log)
+	f.mu.Unlock()
+	if n, _ := strconv.Atoi(string(after)); n < at {
+		return nil
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lines is a slog.Handler that hands the messages to the test.
+type lines chan string
+
+func (l lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l lines) WithGroup(string) slog.Handler            { return l }
+func (l lines) Handle(_ context.Context, r slog.Record) error {
+	select {
+	case l <- r.Message:
+	default:
+	}
+	return nil
+}
+
+// await returns when the message was logged.
+func (l lines) await(t testing.TB, message string) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case line := <-l:
+			if line == message {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("not logged: %q", message)
+		}
+	}
+}
+
+// bundle is what a test needs: a store, and caches over it.
+type bundle struct {
+	store *fakeStore
+	redis *cachetest.Redis // Nil in process.
+	url   string
+	lines lines // Of the cache made last.
+}
+
+// open returns a trusted cache over the store of the bundle.
+func (b *bundle) open(t testing.TB, change ...func(*Config)) *Cache {
+	t.Helper()
+	b.lines = make(lines, 1000)
+	config := Config{Redis: b.url, Logger: slog.New(b.lines)}
+	for _, f := range change {
+		f(&config)
+	}
+	c, err := New(b.store, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if !config.broken.noRelay {
+		b.lines.await(t, "cache is trusted")
+	}
+	return c
+}
+
+// onBackends runs a test on each backend.
+func onBackends(t *testing.T, f func(*testing.T, *bundle)) {
+	t.Helper()
+	t.Run("in process", func(t *testing.T) {
+		t.Parallel()
+		f(t, &bundle{store: newFakeStore()})
+	})
+	t.Run("Redis", func(t *testing.T) {
+		t.Parallel()
+		r := cachetest.Start(t)
+		f(t, &bundle{store: newFakeStore(), redis: r, url: r.URL()})
+	})
+}
+
+// user creates a user behind the cache's back.
+func (b *bundle) user(t testing.TB) store.User {
+	t.Helper()
+	id := uuid.NewString()
+	u, err := b.store.Create(t.Context(), store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// rename changes a user through a cache, or behind all caches' back.
+func rename(t testing.TB, s store.Store, id, name string) store.User {
+	t.Helper()
+	u, err := s.Update(t.Context(), store.Update{ID: id, DisplayName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}

@@ -1,0 +1,66 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// floorShards is a power of two.
+const floorShards = 16
+
+// floors remembers the highest version of each key that this server has shown or
+// written, for X and a half at least and 3 X at most. X would do, because what is
+// trusted then contains all that was committed before; the half lets a hit raise a
+// floor only now and then.
+type floors struct {
+	seed   maphash.Seed
+	shards [floorShards]floorShard
+	off    bool // Only tests switch floors off.
+}
+
+type floorShard struct {
+	mu        sync.RWMutex
+	now, last map[key]int64
+}
+
+func newFloors() *floors {
+	f := &floors{seed: maphash.MakeSeed()}
+	for i := range f.shards {
+		f.shards[i].now = make(map[key]int64)
+	}
+	return f
+}
+
+func (f *floors) shard(k key) *floorShard {
+	return &f.shards[maphash.String(f.seed, k.name)%floorShards]
+}
+
+// raise lifts the floor of k to version, where it is lower.
+func (f *floors) raise(k key, version int64) {
+	if f.off || version == 0 {
+		return
+	}
+	s := f.shard(k)
+	s.mu.Lock()
+	s.now[k] = max(s.now[k], s.last[k], version)
+	s.mu.Unlock()
+}
+
+// of returns the floor of k, 0 for none.
+func (f *floors) of(k key) int64 {
+	s := f.shard(k)
+	s.mu.RLock()
+	floor := max(s.now[k], s.last[k])
+	s.mu.RUnlock()
+	return floor
+}
+
+// turn forgets what was raised before the last turn. It is called every X and a half.
+func (f *floors) turn() {
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		s.now, s.last = make(map[key]int64), s.now
+		s.mu.Unlock()
+	}
+}

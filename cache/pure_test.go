@@ -1,0 +1,175 @@
+package cache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+func TestSlotsAreReadAsWritten(t *testing.T) {
+	t.Parallel()
+	for _, version := range []int64{0, 1, 42, 1e15} {
+		s := newSlot(found, version, []byte("payload"))
+		if got := parseSlot(s.raw); got.kind != found || got.version != version || string(got.payload()) != "payload" {
+			t.Errorf("version %d: %+v", version, got)
+		}
+	}
+	for _, raw := range []string{"", "V", "X0000000000000001", "V-000000000000001", "V000000000000000"} {
+		if got := parseSlot(raw); got.kind != corrupt {
+			t.Errorf("%q: kind %q, want corrupt", raw, got.kind)
+		}
+	}
+}
+
+func FuzzParseSlot(f *testing.F) {
+	f.Add("V0000000000000001payload")
+	f.Fuzz(func(t *testing.T, raw string) {
+		s := parseSlot(raw)
+		if s.raw != raw || s.kind != corrupt && newSlot(s.kind, s.version, s.payload()).raw != raw {
+			t.Errorf("%q: %+v", raw, s)
+		}
+	})
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	for _, buckets := range []int{1, clusterBuckets} {
+		s := newKeyspace("incarnation", buckets)
+		for _, k := range []key{userKey("an-id"), emailKey("A@example.com")} {
+			if got, ok := s.parse(s.name(k)); !ok || got != k {
+				t.Errorf("%s: %v, %v, want %v", s.name(k), got, ok, k)
+			}
+		}
+		for bucket := range buckets {
+			if got, ok := s.markBucket(s.mark(bucket)); !ok || got != bucket {
+				t.Errorf("%s: %d, %v, want %d", s.mark(bucket), got, ok, bucket)
+			}
+		}
+		for _, name := range []string{"", "userd:1:other:{0}:u:id", s.mark(0), s.prefix + "99}:u:id", s.prefix + "0}:x:id"} {
+			if k, ok := s.parse(name); ok {
+				t.Errorf("%q is %v, want no key", name, k)
+			}
+		}
+	}
+	if emailKey("A@Example.com") != emailKey("a@example.com") || emailKey("é@example.com") == emailKey("É@example.com") {
+		t.Error("emails differ by more than ASCII case")
+	}
+}
+
+func TestSieve(t *testing.T) {
+	t.Parallel()
+	s := newSieve(160)
+	put := func(name string) {
+		s.update(userKey(name), func(*held) *held { return &held{} })
+	}
+	for i := range 10_000 {
+		put(fmt.Sprint(i))
+	}
+	count := 0
+	s.each(func(key, *held) { count++ })
+	if count > 160+sieveShards {
+		t.Errorf("%d slots, want about 160", count)
+	}
+	put("wanted")
+	for i := range 10_000 {
+		if s.get(userKey("wanted")) == nil {
+			t.Fatalf("what is read all the time was evicted after %d others", i)
+		}
+		put(fmt.Sprint(i))
+	}
+	s.update(userKey("wanted"), func(*held) *held { return nil })
+	if s.get(userKey("wanted")) != nil {
+		t.Error("still there after its removal")
+	}
+	s.clear()
+	s.each(func(k key, _ *held) { t.Errorf("%v is still there", k) })
+	for range 10_000 { // Any order of changes keeps the ring whole.
+		name := fmt.Sprint(rand.IntN(500))
+		switch rand.IntN(3) {
+		case 0:
+			s.update(userKey(name), func(*held) *held { return nil })
+		case 1:
+			s.get(userKey(name))
+		default:
+			put(name)
+		}
+	}
+}
+
+func TestFloorsLastForTwoTurns(t *testing.T) {
+	t.Parallel()
+	f, k := newFloors(), userKey("id")
+	f.raise(k, 3)
+	f.raise(k, 2)
+	f.turn()
+	if got := f.of(k); got != 3 {
+		t.Errorf("after one turn: %d, want 3", got)
+	}
+	f.raise(k, 1)
+	f.turn()
+	if got := f.of(k); got != 3 {
+		t.Errorf("raised again: %d, want 3", got)
+	}
+	f.turn()
+	if got := f.of(k); got != 0 {
+		t.Errorf("two turns later: %d, want 0", got)
+	}
+}
+
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	s := &samples{covers: (&fakeStore{}).Covers}
+	if got := s.contained("5", 0); got != 0 {
+		t.Errorf("without a sample: %d, want 0", got)
+	}
+	for i := range int64(100) {
+		s.add(i+1, store.Cursor(fmt.Sprint(i)))
+	}
+	for _, test := range []struct {
+		mark        store.Cursor
+		since, want int64
+	}{
+		{"99", 0, 100},
+		{"98", 0, 99},
+		{"98", 98, 99},
+		{"98", 99, 0},
+		{"10", 0, 0}, // Too long ago.
+		{"", 0, 0},
+		{"foreign", 0, 0},
+	} {
+		if got := s.contained(test.mark, test.since); got != test.want {
+			t.Errorf("mark %q since %d: %d, want %d", test.mark, test.since, got, test.want)
+		}
+	}
+}
+
+// Trust ends X after the last sample that the watermark contains, by the clock.
+func TestTrustEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bundle{store: newFakeStore()}
+		u := b.user(t)
+		c := b.open(t)
+		for range 3 { // Store, then cache.
+			look(t, c, u.ID, 1)
+			synctest.Wait()
+		}
+		b.store.down.Store(true) // No samples any more.
+		time.Sleep(defaultStaleness - time.Second)
+		look(t, c, u.ID, 1)
+		time.Sleep(time.Second + time.Millisecond)
+		if _, err := c.Lookup(t.Context(), u.ID, Read{}); err == nil {
+			t.Error("shown without trust")
+		}
+		b.store.down.Store(false)
+		time.Sleep(time.Second)
+		if s := c.Stats(); !s.Trusted || s.Staleness > time.Second {
+			t.Errorf("%+v, want trust again", s)
+		}
+		look(t, c, u.ID, 1)
+		c.Close()
+	})
+}

@@ -1,0 +1,354 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// Read says how fresh a read must be. The zero value is the cache's promise: at
+// most X old, never older than this server has shown or written.
+type Read struct {
+	MinVersion int64 // The user is at this version at least; 0 for any.
+	NoCache    bool  // The store itself is asked.
+}
+
+// Lookup returns a user by id; that there is none is no error. It returns
+// ErrOverloaded, and the errors of store.Store.Get but for ErrNotFound.
+func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error) {
+	k := userKey(id)
+	if read.NoCache {
+		return c.direct(ctx, k)
+	}
+	if e, ok := c.hit(k, read.MinVersion); ok {
+		c.counts.near.Add(1)
+		return e, nil
+	}
+	entries, err := c.miss(ctx, []key{k}, read.MinVersion)
+	if err != nil {
+		return Entry{}, err
+	}
+	return entries[0], nil
+}
+
+// LookupMany returns users by id, in the order of the ids, each as Lookup does.
+// They may be of different moments.
+func (c *Cache) LookupMany(ctx context.Context, ids []string, read Read) ([]Entry, error) {
+	out := make([]Entry, len(ids))
+	var missing []key
+	var at []int
+	for i, id := range ids {
+		k := userKey(id)
+		if !read.NoCache {
+			if e, ok := c.hit(k, read.MinVersion); ok {
+				out[i] = e
+				continue
+			}
+		}
+		missing, at = append(missing, k), append(at, i)
+	}
+	c.counts.near.Add(int64(len(ids) - len(missing)))
+	if len(missing) == 0 {
+		return out, nil
+	}
+	var entries []Entry
+	var err error
+	if read.NoCache {
+		entries, err = c.fromStore(ctx, missing)
+	} else {
+		entries, err = c.miss(ctx, missing, read.MinVersion)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range entries {
+		out[at[i]] = e
+	}
+	return out, nil
+}
+
+// hit returns what the near cache has, where that is allowed to be shown.
+func (c *Cache) hit(k key, minVersion int64) (Entry, bool) {
+	h, fresh := c.backend.near(k)
+	if h == nil {
+		return Entry{}, false
+	}
+	return c.allowed(k, h, fresh, minVersion)
+}
+
+// allowed says whether h may be shown: it is as new as asked for, no older than
+// what was shown before, and from data that are complete enough. The clock is read
+// last, so that a floor that was forgotten, or a slow caller, does no harm.
+func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
+	if h.kind != found && h.kind != tombstone || h.version < minVersion {
+		return Entry{}, false
+	}
+	if h.version < c.floors.of(k) {
+		return Entry{}, false
+	}
+	now := c.clock()
+	if !c.config.broken.noTrust && (fresh == 0 || now-fresh > int64(c.config.Staleness)) || now >= h.expires {
+		return Entry{}, false
+	}
+	if !h.checked.Load() && !c.check(k, h) {
+		return Entry{}, false
+	}
+	if raised := h.floored.Load(); raised == 0 || now-raised > int64(c.config.Staleness)/2 {
+		c.floors.raise(k, h.version)
+		h.floored.Store(now)
+	}
+	return h.entry(), true
+}
+
+// check decodes a value once, before it is shown the first time. What is not the
+// user that it should be is corrupt.
+func (c *Cache) check(k key, h *held) bool {
+	if h.kind == found && k.space == byID {
+		u, err := c.config.Decode(h.payload())
+		if err != nil || u.ID != k.name || u.Version != h.version {
+			return false
+		}
+	}
+	h.checked.Store(true)
+	return true
+}
+
+// miss joins or starts the flights of the keys and returns what they bring.
+func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry, error) {
+	began := c.clock()
+	needs := make([]int64, len(keys))
+	for i, k := range keys {
+		needs[i] = max(minVersion, c.floors.of(k))
+	}
+	flights, own := c.flights.board(keys, began, int64(c.config.Staleness)/2)
+	if len(own) > 0 {
+		c.wait.Go(func() { c.fly(own) })
+	}
+	out := make([]Entry, len(keys))
+	var again []key
+	var at []int
+	for i, f := range flights {
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if f.err != nil {
+			return nil, f.err
+		}
+		// A flight that began before this call may bring what was true before it.
+		stale := f.asOf < began-int64(c.config.Staleness)
+		if stale || f.entry.Version < needs[i] && !f.final(began) {
+			again, at = append(again, keys[i]), append(at, i)
+			continue
+		}
+		out[i] = f.entry
+	}
+	if len(again) == 0 {
+		return out, nil
+	}
+	entries, err := c.fromStore(ctx, again)
+	for i, e := range entries {
+		out[at[i]] = e
+	}
+	return out, err
+}
+
+// direct is fromStore for one key.
+func (c *Cache) direct(ctx context.Context, k key) (Entry, error) {
+	entries, err := c.fromStore(ctx, []key{k})
+	if err != nil {
+		return Entry{}, err
+	}
+	return entries[0], nil
+}
+
+// fromStore reads users from the store, or returns ErrOverloaded at once.
+func (c *Cache) fromStore(ctx context.Context, keys []key) ([]Entry, error) {
+	select {
+	case c.room <- struct{}{}:
+		defer func() { <-c.room }()
+	default:
+		c.counts.overloaded.Add(1)
+		return nil, ErrOverloaded
+	}
+	c.counts.store.Add(int64(len(keys)))
+	if len(keys) == 1 {
+		u, err := c.Store.Get(ctx, keys[0].name)
+		if errors.Is(err, store.ErrNotFound) {
+			return []Entry{{}}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return []Entry{c.shown(u)}, nil
+	}
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = k.name
+	}
+	users, err := c.Store.GetMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, len(keys))
+	for i, k := range keys {
+		if len(users) > 0 && users[0].ID == k.name {
+			entries[i], users = c.shown(users[0]), users[1:]
+		}
+	}
+	return entries, nil
+}
+
+// shown encodes a user that the store returned, and raises the floor to it.
+func (c *Cache) shown(u store.User) Entry {
+	c.floors.raise(userKey(u.ID), u.Version)
+	return Entry{Data: c.config.Encode(u), Version: u.Version, Found: true}
+}
+
+// LookupByEmail returns a user by email, without regard to ASCII case; that there
+// is none is no error. It returns ErrOverloaded, and the errors of
+// store.Store.GetByEmail but for ErrNotFound.
+func (c *Cache) LookupByEmail(ctx context.Context, email string, read Read) (Entry, error) {
+	k := emailKey(email)
+	if !read.NoCache && c.floors.of(k) == 0 {
+		if e, ok, err := c.byKnownEmail(ctx, k, email, read); ok || err != nil {
+			return e, err
+		}
+	}
+	return c.byStoredEmail(ctx, k, email, read)
+}
+
+// byKnownEmail looks a user up whose id the cache has for the email. What the
+// cache says need not be fresh: the user is looked up as every other, and has the
+// email or has not.
+func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read) (Entry, bool, error) {
+	h, fresh := c.backend.near(k)
+	if h == nil && fresh != 0 && c.backend.ready() {
+		bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
+		defer cancel()
+		if slots, err := c.backend.read(bounded, []key{k}); err == nil {
+			h = slots[0].held
+		}
+	}
+	if h == nil || h.kind != found {
+		return Entry{}, false, nil
+	}
+	e, err := c.Lookup(ctx, string(h.payload()), read)
+	if err != nil || !e.Found {
+		return Entry{}, false, err
+	}
+	u, err := c.config.Decode(e.Data)
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("decode user: %w", err)
+	}
+	return e, canonical(u.Email) == canonical(email), nil
+}
+
+// byStoredEmail asks the store, and lets the cache know the id.
+func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Read) (Entry, error) {
+	token := ""
+	if !read.NoCache {
+		token = c.leaseEmail(k)
+	}
+	select {
+	case c.room <- struct{}{}:
+		defer func() { <-c.room }()
+	default:
+		c.counts.overloaded.Add(1)
+		return Entry{}, ErrOverloaded
+	}
+	c.counts.store.Add(1)
+	u, err := c.Store.GetByEmail(ctx, email)
+	if errors.Is(err, store.ErrNotFound) {
+		return Entry{}, nil
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	if token != "" {
+		c.wait.Go(func() { c.fill([]fill{{k, token, newSlot(found, u.Version, []byte(u.ID))}}) })
+	}
+	return c.shown(u), nil
+}
+
+// leaseEmail takes the lease of an email, over whatever id is there, and returns
+// its token, or "".
+func (c *Cache) leaseEmail(k key) string {
+	if _, fresh := c.backend.near(k); fresh == 0 || !c.backend.ready() {
+		return ""
+	}
+	token, err := c.token()
+	if err != nil {
+		return ""
+	}
+	bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
+	defer cancel()
+	slots, err := c.backend.read(bounded, []key{k})
+	if err != nil || slots[0].kind == lease {
+		return ""
+	}
+	granted, err := c.backend.acquire(bounded, []claim{{k, token, slots[0].raw}})
+	if err != nil || !granted[0] {
+		return ""
+	}
+	return token
+}
+
+// recent is how old a user's last change can be for a cache to be behind it, with
+// room for long transactions and for clocks that differ.
+const recent = time.Minute
+
+// GetMany is store.Store.GetMany: all are from one moment, so none from the cache.
+func (c *Cache) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
+	users, err := c.Store.GetMany(ctx, ids)
+	c.listed(users)
+	return users, err
+}
+
+// List is store.Store.List, from the store.
+func (c *Cache) List(ctx context.Context, query store.Query) ([]store.User, error) {
+	users, err := c.Store.List(ctx, query)
+	c.listed(users)
+	return users, err
+}
+
+// listed raises the floors to users that were shown and may be newer than what is
+// cached.
+func (c *Cache) listed(users []store.User) {
+	for _, u := range users {
+		if time.Since(u.UpdatedAt) < recent {
+			c.floors.raise(userKey(u.ID), u.Version)
+		}
+	}
+}
+
+// Get returns a user by id, or store.ErrNotFound. It promises what Lookup does.
+func (c *Cache) Get(ctx context.Context, id string) (store.User, error) {
+	e, err := c.Lookup(ctx, id, Read{})
+	return c.decode(e, err)
+}
+
+// GetByEmail returns a user by email, without regard to ASCII case, or
+// store.ErrNotFound. It promises what LookupByEmail does.
+func (c *Cache) GetByEmail(ctx context.Context, email string) (store.User, error) {
+	e, err := c.LookupByEmail(ctx, email, Read{})
+	return c.decode(e, err)
+}
+
+func (c *Cache) decode(e Entry, err error) (store.User, error) {
+	if err != nil {
+		return store.User{}, err
+	}
+	if !e.Found {
+		return store.User{}, store.ErrNotFound
+	}
+	u, err := c.config.Decode(e.Data)
+	if err != nil {
+		return store.User{}, fmt.Errorf("decode user: %w", err)
+	}
+	return u, nil
+}

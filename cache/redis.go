@@ -1,0 +1,427 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/example/userd/store"
+)
+
+// inFlight bounds the calls in rueidis, whose ring of 1,024 ignores contexts when
+// it is full.
+const inFlight = 512
+
+// Three errors within a second end the use of Redis until a heartbeat comes back.
+const (
+	errorsBound  = 3
+	errorsWindow = time.Second
+)
+
+// errAway is what calls return while Redis is not used.
+var errAway = errors.New("redis is not used now")
+
+// redis is the backend over Redis: one node, Sentinel or Cluster.
+type redis struct {
+	option  rueidis.ClientOption
+	clock   func() int64
+	samples *samples
+	keys    keyspace
+	entries int
+	ttl     lifetimes
+	onLost  func(reason string) // Called when Redis is not used any more.
+	broken  broken
+
+	client atomic.Pointer[rueidis.Client]
+	up     atomic.Bool
+	views  [clusterBuckets]atomic.Pointer[view]
+	calls  chan struct{}  // Holds one for each call in rueidis.
+	wait   sync.WaitGroup // Of the calls.
+
+	mu     sync.Mutex
+	errors [errorsBound]int64 // Times of the last errors.
+	closed bool
+}
+
+func scriptHash(text string) string {
+	sum := sha1.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func newRedis(url, incarnation string, clock func() int64, s *samples, entries int, ttl lifetimes) (*redis, error) {
+	option, buckets, err := redisOption(url)
+	if err != nil {
+		return nil, err
+	}
+	r := &redis{
+		clock: clock, samples: s, keys: newKeyspace(incarnation, buckets), entries: entries, ttl: ttl,
+		calls: make(chan struct{}, inFlight), onLost: func(string) {},
+	}
+	option.ClientName = "userd"
+	option.OnInvalidations = func([]rueidis.RedisMessage) {} // Set, so that an idle connection is read.
+	option.NewCacheStoreFn = func(rueidis.CacheStoreOption) rueidis.CacheStore {
+		c := &connection{redis: r, slots: newSieve(entries), waiting: make(map[key]chan struct{})}
+		c.since.Store(clock())
+		return c
+	}
+	r.option = option
+	return r, nil
+}
+
+func (r *redis) ready() bool { return r.up.Load() }
+
+func (r *redis) bucket(k key) int { return r.keys.bucket(k) }
+
+func (r *redis) near(k key) (*held, int64) {
+	v := r.views[r.keys.bucket(k)].Load()
+	if v == nil || !r.up.Load() {
+		return nil, 0
+	}
+	fresh := v.fresh.Load() // Before the slot, which may be newer but not older.
+	return v.connection.slots.get(k), fresh
+}
+
+// heard takes a watermark that was read on a connection.
+func (r *redis) heard(bucket int, c *connection, mark store.Cursor) {
+	v := r.views[bucket].Load()
+	if v == nil || v.connection != c {
+		next := &view{connection: c, since: c.since.Load()}
+		if v != nil { // What another node holds may be older than what was shown.
+			next.since = r.clock()
+		}
+		v = next
+	}
+	v.fresh.Store(r.samples.contained(mark, v.since))
+	r.views[bucket].Store(v)
+	if c.closed.Load() { // Closed meanwhile: Close did not see this view.
+		r.views[bucket].CompareAndSwap(v, nil)
+	}
+}
+
+// lost ends the use of Redis.
+func (r *redis) lost(reason string) {
+	if r.broken.noTrust || !r.up.CompareAndSwap(true, false) {
+		return
+	}
+	for i := range r.views {
+		if v := r.views[i].Swap(nil); v != nil {
+			v.connection.distrust()
+		}
+	}
+	r.onLost(reason)
+}
+
+// failed counts an error of a call.
+func (r *redis) failed(err error) {
+	if failure, ok := rueidis.IsRedisErr(err); ok && !failure.IsLoading() && !failure.IsClusterDown() {
+		return // It answers.
+	}
+	if errors.Is(err, errAway) {
+		return
+	}
+	now := r.clock()
+	r.mu.Lock()
+	oldest := r.errors[0]
+	copy(r.errors[:], r.errors[1:])
+	r.errors[errorsBound-1] = now
+	r.mu.Unlock()
+	if oldest != 0 && now-oldest <= int64(errorsWindow) {
+		r.lost(fmt.Sprintf("%d errors in a second", errorsBound))
+	}
+}
+
+// within runs a call in rueidis and returns when it does or when the context
+// ends: some of what rueidis does, like waiting for another's dial, knows no
+// context.
+func within[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T, error)) (T, error) {
+	var none T
+	client := r.client.Load()
+	if client == nil || !r.begins() {
+		return none, errAway
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		defer r.ends()
+		value, err := call(*client)
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			r.failed(a.err)
+		}
+		return a.value, a.err
+	case <-ctx.Done():
+		r.failed(ctx.Err())
+		return none, ctx.Err()
+	}
+}
+
+// begins reports whether there is room for one more call.
+func (r *redis) begins() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	select {
+	case r.calls <- struct{}{}:
+		r.wait.Add(1)
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *redis) ends() {
+	<-r.calls
+	r.wait.Done()
+}
+
+func (r *redis) read(ctx context.Context, keys []key) ([]reading, error) {
+	return within(ctx, r, func(client rueidis.Client) ([]reading, error) {
+		return r.fetch(ctx, client, keys)
+	})
+}
+
+// fetch reads slots through the tracked connection, which puts values into the
+// near cache, and takes them from there: only then is it sure which connection
+// they came on.
+func (r *redis) fetch(ctx context.Context, client rueidis.Client, keys []key) ([]reading, error) {
+	commands := make([]rueidis.CacheableTTL, len(keys))
+	for i, k := range keys {
+		commands[i] = rueidis.CT(client.B().Get().Key(r.keys.name(k)).Cache(), r.ttl.value)
+	}
+	out := make([]reading, len(keys))
+	for i, answer := range client.DoMultiCache(ctx, commands...) {
+		raw, err := answer.ToString()
+		_, foreign := rueidis.IsRedisErr(err)
+		switch {
+		case rueidis.IsRedisNil(err):
+			out[i].held = &held{}
+		case foreign:
+			out[i].held = &held{slot: slot{kind: corrupt}}
+		case err != nil:
+			return nil, err
+		default:
+			out[i] = r.attribute(keys[i], parseSlot(raw))
+		}
+	}
+	return out, nil
+}
+
+// attribute finds a slot that was just read in the near cache that vouches for it.
+func (r *redis) attribute(k key, s slot) reading {
+	if s.kind != found && s.kind != tombstone {
+		return reading{held: &held{slot: s}}
+	}
+	if h, fresh := r.near(k); h != nil {
+		return reading{h, fresh}
+	}
+	return reading{held: &held{slot: slot{kind: elsewhere, raw: s.raw}}}
+}
+
+func (r *redis) await(ctx context.Context, keys []key) ([]reading, error) {
+	return within(ctx, r, func(client rueidis.Client) ([]reading, error) {
+		changed := make([]<-chan struct{}, len(keys))
+		for i, k := range keys { // Before the slots are read, which may change at once.
+			if v := r.views[r.keys.bucket(k)].Load(); v != nil {
+				changed[i] = v.connection.watch(k)
+			}
+		}
+		slots, err := r.fetch(ctx, client, keys)
+		if err != nil {
+			return nil, err
+		}
+		enough := time.NewTimer(busyWait)
+		defer enough.Stop()
+		waited := false
+		for i, s := range slots {
+			if s.kind != lease || changed[i] == nil {
+				continue
+			}
+			select {
+			case <-changed[i]:
+				waited = true
+			case <-enough.C:
+				return slots, nil
+			}
+		}
+		if !waited {
+			return slots, nil
+		}
+		return r.fetch(ctx, client, keys)
+	})
+}
+
+func (r *redis) acquire(ctx context.Context, claims []claim) ([]bool, error) {
+	calls := make([]invocation, len(claims))
+	for i, c := range claims {
+		calls[i] = invocation{acquireScript, []string{r.keys.name(c.key)}, []string{
+			newSlot(lease, 0, []byte(c.token)).raw, milliseconds(int64(r.ttl.lease)), c.raw,
+		}}
+	}
+	won, err := r.invoke(ctx, "", calls)
+	granted := make([]bool, len(claims))
+	for i := range won {
+		granted[i] = won[i] == 1
+	}
+	return granted, err
+}
+
+func (r *redis) fill(ctx context.Context, fills []fill) (int, error) {
+	calls := make([]invocation, len(fills))
+	script := fillScript
+	if r.broken.anyLease {
+		script = fillAnyScript
+	}
+	for i, f := range fills {
+		calls[i] = invocation{script, []string{r.keys.name(f.key)}, []string{
+			newSlot(lease, 0, []byte(f.token)).raw, f.slot.raw, milliseconds(int64(r.ttl.of(f.slot.kind))),
+		}}
+	}
+	won, err := r.invoke(ctx, "", calls)
+	lost := 0
+	for _, n := range won {
+		lost += 1 - int(n)
+	}
+	return lost, err
+}
+
+func (r *redis) invoke(ctx context.Context, fence string, calls []invocation) ([]int64, error) {
+	return within(ctx, r, func(client rueidis.Client) ([]int64, error) {
+		return invoke(ctx, client, fence, calls...)
+	})
+}
+
+func (r *redis) apply(ctx context.Context, changes []change) error {
+	perBucket := make(map[int][]change)
+	for _, c := range changes {
+		bucket := r.keys.bucket(c.key)
+		perBucket[bucket] = append(perBucket[bucket], c)
+	}
+	for bucket, changes := range perBucket {
+		var calls []invocation
+		for len(changes) > 0 {
+			n := min(len(changes), relayBatch)
+			call := invocation{script: applyScript}
+			r.add(&call, changes[:n])
+			calls, changes = append(calls, call), changes[n:]
+		}
+		if _, err := r.invoke(ctx, r.keys.mark(bucket), calls); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add puts changes behind the keys and arguments of a call.
+func (r *redis) add(call *invocation, changes []change) {
+	for _, c := range changes {
+		version, life := fmt.Sprint(c.version), r.ttl.value
+		if c.key.space == byEmail {
+			version = ""
+		}
+		if c.raw != "" {
+			life = r.ttl.of(c.raw[0])
+		}
+		call.keys = append(call.keys, r.keys.name(c.key))
+		call.args = append(call.args, version, c.raw, milliseconds(int64(life)))
+	}
+}
+
+func (r *redis) relay(ctx context.Context, m move) error {
+	call := invocation{relayScript, []string{r.keys.mark(m.bucket)}, []string{string(m.from), string(m.to)}}
+	r.add(&call, m.changes)
+	_, err := r.invoke(ctx, "", []invocation{call})
+	return err
+}
+
+func (r *redis) begin(ctx context.Context, bucket int, head, old store.Cursor) error {
+	call := invocation{beginScript, []string{r.keys.mark(bucket)}, []string{string(head), string(old)}}
+	_, err := r.invoke(ctx, "", []invocation{call})
+	return err
+}
+
+func (r *redis) marks(ctx context.Context) ([]store.Cursor, error) {
+	return within(ctx, r, func(client rueidis.Client) ([]store.Cursor, error) {
+		commands := make(rueidis.Commands, r.keys.buckets)
+		for i := range commands {
+			commands[i] = client.B().Get().Key(r.keys.mark(i)).Build()
+		}
+		marks := make([]store.Cursor, len(commands))
+		for i, answer := range client.DoMulti(ctx, commands...) {
+			mark, err := answer.ToString()
+			if err != nil && !rueidis.IsRedisNil(err) {
+				return nil, err
+			}
+			marks[i] = store.Cursor(mark)
+		}
+		return marks, nil
+	})
+}
+
+func (r *redis) beat(ctx context.Context) error {
+	if r.client.Load() == nil {
+		client, err := rueidis.NewClient(r.option)
+		if client == nil {
+			return err
+		}
+		r.client.Store(&client)
+	}
+	_, err := within(ctx, r, func(client rueidis.Client) (struct{}, error) {
+		commands := make([]rueidis.CacheableTTL, r.keys.buckets)
+		for i := range commands {
+			commands[i] = rueidis.CT(client.B().Get().Key(r.keys.mark(i)).Cache(), r.ttl.value)
+		}
+		for _, answer := range client.DoMultiCache(ctx, commands...) {
+			if err := answer.Error(); err != nil && !rueidis.IsRedisNil(err) {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		r.lost("a heartbeat was lost")
+		return err
+	}
+	r.up.Store(true)
+	return nil
+}
+
+func (r *redis) fresh() int64 {
+	if !r.up.Load() {
+		return 0
+	}
+	oldest := int64(math.MaxInt64)
+	for i := range r.keys.buckets {
+		v := r.views[i].Load()
+		if v == nil {
+			return 0
+		}
+		oldest = min(oldest, v.fresh.Load())
+	}
+	return oldest
+}
+
+func (r *redis) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	if client := r.client.Load(); client != nil {
+		(*client).Close()
+	}
+	r.wait.Wait()
+}

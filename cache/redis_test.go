@@ -1,0 +1,288 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store"
+)
+
+// onRedis returns a bundle over a Redis of its own.
+func onRedis(t testing.TB, settings ...string) *bundle {
+	t.Helper()
+	r := cachetest.Start(t, settings...)
+	return &bundle{store: newFakeStore(), redis: r, url: r.URL()}
+}
+
+// name is the name of a user's slot in Redis.
+func (b *bundle) name(id string) string {
+	return newKeyspace(b.store.identity.Incarnation, 1).name(userKey(id))
+}
+
+func TestCorruptValuesAreReplaced(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string][]string{
+		"not ours":        {"SET", "#", "hello"},
+		"a short head":    {"SET", "#", "V1"},
+		"a wrong payload": {"SET", "#", "V0000000000000009{}"},
+		"a wrong version": {"SET", "#", "V000000000000000x{}"},
+		"a foreign type":  {"LPUSH", "#", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := onRedis(t)
+			u := b.user(t) // Before the cache: its relay has nothing to do.
+			c := b.open(t)
+			command := slices.Clone(spoil)
+			command[1] = b.name(u.ID)
+			b.redis.Do(command...)
+			warm(t, c, u.ID, 1)
+			if n := c.Stats().Corrupt; n == 0 {
+				t.Error("not counted")
+			}
+			raw := b.redis.Do("GET", b.name(u.ID))
+			{
+				text, _ := raw.ToString()
+				if s := parseSlot(text); s.kind != found || s.version != 1 {
+					t.Errorf("Redis holds %q", text)
+				}
+			}
+		})
+	}
+}
+
+// Each server has its own near cache; what one writes the other shows. Not in
+// parallel: it measures.
+func TestAnotherServerShowsWrites(t *testing.T) {
+	b := onRedis(t)
+	here, there := b.open(t), b.open(t)
+	u := b.user(t)
+	const writes = 1000
+	var took []time.Duration
+	for version := int64(2); version < writes; version++ {
+		warm(t, there, u.ID, version-1)
+		rename(t, here, u.ID, fmt.Sprint(version))
+		began := time.Now()
+		for {
+			e, err := there.Lookup(t.Context(), u.ID, Read{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Version == version {
+				break
+			}
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	t.Logf("shown by the other server after: median %v, 99 %% %v, most %v", took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	if p99 := took[len(took)*99/100]; p99 > 100*time.Millisecond {
+		t.Errorf("99 %% within %v", p99)
+	}
+}
+
+func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
+	t.Parallel()
+	r := cachetest.Start(t, "--user", "userd", "on", ">secret-word", "~userd:*", "+@all", "--user", "default", "on", "nopass", "~*", "+@all")
+	b := &bundle{store: newFakeStore(), redis: r, url: strings.Replace(r.URL(), "unix://", "unix://userd:secret-word@", 1)}
+	var mu sync.Mutex
+	var log strings.Builder
+	c, err := New(b.store, Config{Redis: b.url, Logger: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(p)
+	}), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	u, err := c.Create(t.Context(), store.NewUser{ID: userID(1), Email: "someone@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !c.Stats().Trusted {
+		_, _ = c.Get(t.Context(), u.ID)
+	}
+	for c.floors.of(emailKey(u.Email)) != 0 {
+		c.floors.turn()
+	}
+	for range 3 {
+		if _, err := c.GetByEmail(t.Context(), u.Email); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Kill()
+	for c.Stats().Trusted {
+		_, _ = c.Get(t.Context(), u.ID)
+	}
+	r.Up()
+	listed := r.Do("KEYS", "*")
+	keys, _ := listed.AsStrSlice()
+	mu.Lock()
+	all := log.String() + strings.Join(keys, " ")
+	mu.Unlock()
+	for _, secret := range []string{"someone", "secret-word"} {
+		if strings.Contains(all, secret) {
+			t.Errorf("%q is in %s", secret, all)
+		}
+	}
+	_, err = New(b.store, Config{Redis: "redis://userd:secret-word@:bad:port"})
+	if !errors.Is(err, ErrRedisURL) || strings.Contains(err.Error(), "secret-word") {
+		t.Errorf("error %v, want ErrRedisURL without the password", err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestRedisIsOptional(t *testing.T) {
+	t.Parallel()
+	b := onRedis(t)
+	b.redis.Kill()
+	b.lines = make(lines, 1000)
+	c, err := New(b.store, Config{Redis: b.url, Logger: slog.New(b.lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	u := b.user(t)
+	look(t, c, u.ID, 1)
+	b.lines.await(t, "cache is bypassed")
+	rename(t, c, u.ID, "two")
+	look(t, c, u.ID, 2)
+	b.redis.Up()
+	b.lines.await(t, "cache is trusted")
+	warm(t, c, u.ID, 2)
+	b.redis.Kill()
+	b.lines.await(t, "cache is bypassed")
+	look(t, c, u.ID, 2)
+	b.redis.RestartEmpty()
+	b.lines.await(t, "cache is trusted")
+	warm(t, c, u.ID, 2)
+}
+
+// A lost watermark begins where the values that are left have everything.
+func TestLostWatermark(t *testing.T) {
+	t.Parallel()
+	b := onRedis(t)
+	c := b.open(t)
+	u := b.user(t)
+	warm(t, c, u.ID, 1)
+	c.Close()
+	rename(t, b.store, u.ID, "two")
+	b.redis.Do("DEL", c.backend.(*redis).keys.mark(0))
+	c = b.open(t)
+	look(t, c, u.ID, 2)
+}
+
+func TestWatermarkOfAnExpiredLog(t *testing.T) {
+	t.Parallel()
+	b := onRedis(t)
+	c := b.open(t)
+	b.redis.Do("SET", c.backend.(*redis).keys.mark(0), "not a cursor")
+	u := b.user(t)
+	rename(t, c, u.ID, "two")
+	c.caughtUp(t)
+	look(t, c, u.ID, 2)
+}
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	s := cachetest.StartSentinel(t)
+	b := &bundle{store: newFakeStore(), url: s.URL()}
+	c := b.open(t)
+	u := b.user(t)
+	warm(t, c, u.ID, 1)
+	s.Primary.Kill()
+	b.lines.await(t, "cache is bypassed")
+	rename(t, c, u.ID, "two")
+	s.AwaitFailover()
+	b.lines.await(t, "cache is trusted")
+	warm(t, c, u.ID, 2)
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	cluster := cachetest.StartCluster(t)
+	b := &bundle{store: newFakeStore(), url: cluster.URL()}
+	here, there := b.open(t), b.open(t)
+	var ids []string
+	for range 100 {
+		ids = append(ids, b.user(t).ID)
+	}
+	entries, err := here.LookupMany(t.Context(), ids, Read{})
+	if err != nil || slices.ContainsFunc(entries, func(e Entry) bool { return !e.Found }) {
+		t.Fatalf("many: %v", err)
+	}
+	for _, id := range ids {
+		warm(t, there, id, 1)
+		rename(t, here, id, "two")
+		look(t, here, id, 2)
+		for e := (Entry{}); e.Version != 2; {
+			if e, err = there.Lookup(t.Context(), id, Read{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, node := range cluster.Nodes {
+		listed := node.Do("KEYS", "*:u:*")
+		if keys, _ := listed.AsStrSlice(); len(keys) == 0 {
+			t.Errorf("node %d holds nothing", i)
+		}
+	}
+	report, err := Check(t.Context(), b.store, Config{Redis: b.url}, 100_000)
+	if err != nil || report.Entries != len(ids) || len(report.Stale) > 0 {
+		t.Errorf("cached against stored: %+v, %v", report, err)
+	}
+}
+
+func TestCheckTellsStaleEntries(t *testing.T) {
+	t.Parallel()
+	b := onRedis(t)
+	c := b.open(t)
+	stale, deleted, fine := b.user(t), b.user(t), b.user(t)
+	for _, u := range []store.User{stale, deleted, fine} {
+		warm(t, c, u.ID, 1)
+	}
+	old, older := b.redis.Do("GET", b.name(stale.ID)), b.redis.Do("GET", b.name(deleted.ID))
+	rename(t, c, stale.ID, "two")
+	if _, err := c.Delete(t.Context(), deleted.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	c.caughtUp(t)
+	for id, raw := range map[string]interface{ ToString() (string, error) }{stale.ID: &old, deleted.ID: &older} {
+		text, _ := raw.ToString()
+		b.redis.Do("SET", b.name(id), text)
+	}
+	report, err := Check(context.Background(), b.store, Config{Redis: b.url}, 100_000)
+	if err != nil || report.Entries != 3 || len(report.Stale) != 2 || report.Corrupt != 0 {
+		t.Errorf("found %+v, %v, want two stale of three", report, err)
+	}
+}
+
+// caughtUp returns when the watermark has all that the store has now.
+func (c *Cache) caughtUp(t testing.TB) {
+	t.Helper()
+	head, err := c.Store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		marks, err := c.backend.marks(t.Context())
+		if err == nil && c.Covers(marks[0], head) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the watermark is at %v, %v, want %v", marks, err, head)
+		}
+	}
+}

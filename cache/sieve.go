@@ -1,0 +1,144 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// sieveShards is a power of two.
+const sieveShards = 16
+
+// sieve is a bounded map of held slots. A hit takes a read lock and sets a bit;
+// when the map is full, what was not read since the last round goes first (SIEVE,
+// Zhang et al., NSDI 2024: for skewed reads it keeps more of what is wanted than
+// LRU does).
+type sieve struct {
+	seed   maphash.Seed
+	shards [sieveShards]sieveShard
+}
+
+type sieveShard struct {
+	mu    sync.RWMutex
+	max   int
+	nodes map[key]*sieveNode
+	ring  sieveNode  // Newest at ring.next, oldest at ring.prev.
+	hand  *sieveNode // The next to look at for eviction; nil is the oldest.
+}
+
+type sieveNode struct {
+	key        key
+	held       *held
+	read       atomic.Bool
+	next, prev *sieveNode
+}
+
+// newSieve returns a map for about this many slots.
+func newSieve(slots int) *sieve {
+	s := &sieve{seed: maphash.MakeSeed()}
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.max = max(1, (slots+sieveShards-1)/sieveShards)
+		shard.nodes = make(map[key]*sieveNode)
+		shard.ring.next, shard.ring.prev = &shard.ring, &shard.ring
+	}
+	return s
+}
+
+func (s *sieve) shard(k key) *sieveShard {
+	return &s.shards[maphash.String(s.seed, k.name)%sieveShards]
+}
+
+// get returns what k holds, or nil.
+func (s *sieve) get(k key) *held {
+	shard := s.shard(k)
+	shard.mu.RLock()
+	node := shard.nodes[k]
+	if node == nil {
+		shard.mu.RUnlock()
+		return nil
+	}
+	h := node.held
+	shard.mu.RUnlock()
+	if !node.read.Load() {
+		node.read.Store(true)
+	}
+	return h
+}
+
+// update replaces what k holds, nil for nothing, by what change makes of it. No
+// other change of k happens meanwhile.
+func (s *sieve) update(k key, change func(*held) *held) {
+	shard := s.shard(k)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	node := shard.nodes[k]
+	var old *held
+	if node != nil {
+		old = node.held
+	}
+	switch next := change(old); {
+	case next == nil && node != nil:
+		shard.drop(node)
+	case next == nil:
+	case node != nil:
+		node.held = next
+	default:
+		shard.insert(&sieveNode{key: k, held: next})
+	}
+}
+
+// each calls f for every slot.
+func (s *sieve) each(f func(key, *held)) {
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.RLock()
+		for k, node := range shard.nodes {
+			f(k, node.held)
+		}
+		shard.mu.RUnlock()
+	}
+}
+
+// clear removes everything.
+func (s *sieve) clear() {
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.Lock()
+		clear(shard.nodes)
+		shard.ring.next, shard.ring.prev, shard.hand = &shard.ring, &shard.ring, nil
+		shard.mu.Unlock()
+	}
+}
+
+func (s *sieveShard) insert(node *sieveNode) {
+	if len(s.nodes) >= s.max {
+		s.evict()
+	}
+	s.nodes[node.key] = node
+	node.prev, node.next = &s.ring, s.ring.next
+	node.prev.next, node.next.prev = node, node
+}
+
+func (s *sieveShard) evict() {
+	node := s.hand
+	for {
+		if node == nil || node == &s.ring {
+			node = s.ring.prev
+		}
+		if !node.read.CompareAndSwap(true, false) {
+			break
+		}
+		node = node.prev
+	}
+	s.hand = node
+	s.drop(node)
+}
+
+func (s *sieveShard) drop(node *sieveNode) {
+	if s.hand == node {
+		s.hand = node.prev
+	}
+	delete(s.nodes, node.key)
+	node.prev.next, node.next.prev = node.next, node.prev
+}

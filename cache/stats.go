@@ -1,0 +1,43 @@
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// counts are what Stats is made of.
+type counts struct {
+	near, shared, misses, store, overloaded             atomic.Int64
+	leasesLost, appliesLost, corrupt, relayed, relayLag atomic.Int64
+}
+
+// Stats is what a cache has done since it was made, and how it is now.
+type Stats struct {
+	NearHits    int64 // Users that came from this process.
+	SharedHits  int64 // Users that came from Redis.
+	Misses      int64 // Users that were in neither, or not to be trusted there.
+	StoreReads  int64 // Users read from the store, for whatever reason.
+	Overloaded  int64 // Reads refused with ErrOverloaded.
+	LeasesLost  int64 // Fills that came too late.
+	AppliesLost int64 // Writes that the cache did not learn of at once.
+	Corrupt     int64 // Values that were damaged or foreign, and replaced.
+	Relayed     int64 // Changes read from the change log.
+
+	RelayLag  time.Duration // Between the last change relayed and its relay.
+	Trusted   bool          // Whether reads may come from the cache.
+	Staleness time.Duration // How old cached reads can be now; 0 where not trusted.
+}
+
+// Stats returns the counts at this moment.
+func (c *Cache) Stats() Stats {
+	n := &c.counts
+	s := Stats{
+		NearHits: n.near.Load(), SharedHits: n.shared.Load(), Misses: n.misses.Load(), StoreReads: n.store.Load(),
+		Overloaded: n.overloaded.Load(), LeasesLost: n.leasesLost.Load(), AppliesLost: n.appliesLost.Load(),
+		Corrupt: n.corrupt.Load(), Relayed: n.relayed.Load(), RelayLag: time.Duration(n.relayLag.Load()),
+	}
+	if fresh := c.trustedNow(); fresh != 0 {
+		s.Trusted, s.Staleness = true, time.Duration(c.clock()-fresh)
+	}
+	return s
+}

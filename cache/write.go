@@ -1,0 +1,101 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// Create is store.Store.Create; reads here show the user when it returns.
+func (c *Cache) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+	u, err := c.Store.Create(ctx, user)
+	if err == nil {
+		c.wrote(c.upserted(u), change{key: emailKey(u.Email), version: u.Version})
+	}
+	return u, err
+}
+
+// Import is store.Store.Import; reads here show the users when it returns.
+func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
+	created, err := c.Store.Import(ctx, users)
+	changes := make([]change, 0, 2*len(created))
+	for i, row := range created {
+		if row.Err == nil {
+			changes = append(changes, change{key: userKey(row.ID), version: 1},
+				change{key: emailKey(users[i].Email), version: 1})
+		}
+	}
+	c.wrote(changes...)
+	return created, err
+}
+
+// Update is store.Store.Update; reads here show the change when it returns.
+func (c *Cache) Update(ctx context.Context, update store.Update) (store.User, error) {
+	u, err := c.Store.Update(ctx, update)
+	if err == nil {
+		c.wrote(c.upserted(u))
+	}
+	return u, err
+}
+
+// UpdateMany is store.Store.UpdateMany; reads here show the changes when it
+// returns.
+func (c *Cache) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
+	updated, err := c.Store.UpdateMany(ctx, updates)
+	changes := make([]change, 0, len(updated))
+	for _, row := range updated {
+		if row.Err == nil {
+			changes = append(changes, c.upserted(row.User))
+		}
+	}
+	c.wrote(changes...)
+	return updated, err
+}
+
+// Delete is store.Store.Delete; reads here show that the user is gone when it
+// returns.
+func (c *Cache) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
+	version, err := c.Store.Delete(ctx, id, expectedVersion)
+	if err == nil {
+		c.wrote(change{userKey(id), version, newSlot(tombstone, version, nil).raw})
+	}
+	return version, err
+}
+
+// RecordLogin is store.Store.RecordLogin; reads here show the login when it
+// returns.
+func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+	u, err := c.Store.RecordLogin(ctx, id, at, resolution)
+	if err == nil {
+		c.wrote(c.upserted(u))
+	}
+	return u, err
+}
+
+func (c *Cache) upserted(u store.User) change {
+	return change{userKey(u.ID), u.Version, newSlot(found, u.Version, c.config.Encode(u)).raw}
+}
+
+// wrote makes committed changes known: to this server for good, to the others as
+// far as that works within applyBudget. The change log is what obliges; the relay
+// does what is left.
+func (c *Cache) wrote(changes ...change) {
+	if len(changes) == 0 {
+		return
+	}
+	if c.config.broken.committed != nil {
+		c.config.broken.committed(changes)
+	}
+	for _, change := range changes {
+		c.floors.raise(change.key, change.version)
+	}
+	if !c.backend.ready() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, applyBudget)
+	defer cancel()
+	if err := c.backend.apply(ctx, changes); err != nil {
+		c.counts.appliesLost.Add(1)
+	}
+}

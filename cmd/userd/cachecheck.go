@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/example/userd/cache"
+)
+
+func cacheCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Look after the cache in Redis",
+		Args:  cobra.NoArgs,
+		RunE:  showHelp,
+	}
+	var c checkConfig
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Compare the cached users with the store; exit code 0 if none is older than it may be",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.run(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	check.Flags().StringVar(&c.database, "database", defaultDatabase, databaseUsage)
+	check.Flags().StringVar(&c.redis, "redis", "", "as for serve")
+	check.Flags().IntVar(&c.rate, "rate", 1000, "most entries to compare in a second")
+	cmd.AddCommand(check)
+	return cmd
+}
+
+type checkConfig struct {
+	database, redis string
+	rate            int
+}
+
+func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
+	if c.redis == "" {
+		return errors.New("--redis must say which cache; one in a server's own process cannot be seen from outside")
+	}
+	if c.rate < 1 {
+		return fmt.Errorf("--rate must be at least 1, not %d", c.rate)
+	}
+	database, err := parseDatabase("--database", c.database)
+	if err != nil {
+		return err
+	}
+	users, err := database.open(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, users.Close()) }()
+	settings := config{redis: c.redis}
+	report, err := cache.Check(ctx, users, settings.cache(nil), c.rate)
+	if err != nil {
+		return fmt.Errorf("check cache: %w", err)
+	}
+	for _, stale := range report.Stale {
+		fmt.Fprintf(out, "%s: cached at version %d, stored at %d\n", stale.UserID, stale.Cached, stale.Stored)
+	}
+	fmt.Fprintf(out, "compared %d entries: %d stale, %d corrupt\n", report.Entries, len(report.Stale), report.Corrupt)
+	if len(report.Stale) > 0 {
+		return errors.New("the cache holds users that are older than they may be")
+	}
+	return nil
+}

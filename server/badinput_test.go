@@ -1,0 +1,527 @@
+package server_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store"
+)
+
+const (
+	someID  = "11111111-1111-4111-8111-111111111111"
+	otherID = "22222222-2222-4222-8222-222222222222"
+	nobody  = "99999999-9999-4999-8999-999999999999"
+)
+
+// badInput is a request that is refused. It starts with a message, which body and
+// packed replace on the wire.
+type badInput struct {
+	name     string
+	message  proto.Message
+	want     failure
+	body     string // For JSON and binary alike unless JSON only.
+	jsonOnly bool
+	encoding string // Compression of packed.
+	packed   []byte
+	path     string // Procedure to call instead of the message's own.
+}
+
+func invalid(field, rule string) failure {
+	return failure{code: connect.CodeInvalidArgument, reason: userv1.Reason_REASON_INVALID_FIELD, field: field, rule: rule}
+}
+
+func malformed(field string) failure {
+	return describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, field)
+}
+
+// describedByReason is a failure whose violation has the reason of the whole.
+func describedByReason(code connect.Code, reason userv1.Reason, field string) failure {
+	want := failure{code: code, reason: reason, field: field}
+	if field != "" {
+		want.rule = strings.TrimPrefix(reason.String(), "REASON_")
+	}
+	return want
+}
+
+func numberedRoles(count int) []string {
+	roles := make([]string, count)
+	for i := range roles {
+		roles[i] = fmt.Sprintf("role%d", i)
+	}
+	return roles
+}
+
+func repeatedID(count int) []string {
+	ids := make([]string, count)
+	for i := range ids {
+		ids[i] = nobody
+	}
+	return ids
+}
+
+// brokenRules breaks every rule of every field of the requests.
+func brokenRules() []badInput {
+	const (
+		badID   = private
+		badRole = "Hush"
+		control = "hush\x07"
+	)
+	long := func(n int) string { return strings.Repeat("h", n) }
+	longEmail := long(60) + "@" + strings.Repeat(long(40)+".", 5) + "com"
+	name := func(s string) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: s}
+	}
+	roles := func(roles ...string) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), Roles: roles}
+	}
+	email := func(s string) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: s, DisplayName: testName(1)}
+	}
+	update := func(update *userv1.UserUpdate) *userv1.UpdateUserRequest {
+		update.UserId = someID
+		return &userv1.UpdateUserRequest{Update: update}
+	}
+	at := func(at time.Time) *userv1.RecordLoginRequest {
+		return &userv1.RecordLoginRequest{UserId: someID, At: timestamppb.New(at)}
+	}
+	return []badInput{
+		{name: "get/empty id", message: &userv1.GetUserRequest{}, want: invalid("user_id", "string.uuid_empty")},
+		{name: "get/id", message: &userv1.GetUserRequest{UserId: badID}, want: invalid("user_id", "string.uuid")},
+		{name: "get/min_version", message: &userv1.GetUserRequest{UserId: someID, MinVersion: -1}, want: invalid("min_version", "int64.gte")},
+
+		{name: "list/page_size -1", message: &userv1.ListUsersRequest{PageSize: -1}, want: invalid("page_size", "page_size.range")},
+		{name: "list/page_size 101", message: &userv1.ListUsersRequest{PageSize: 101}, want: invalid("page_size", "page_size.range")},
+		{name: "list/page_token", message: &userv1.ListUsersRequest{PageToken: long(513)}, want: invalid("page_token", "string.max_bytes")},
+
+		{name: "create/empty email", message: email(""), want: invalid("email", "string.email_empty")},
+		{name: "create/email without domain", message: email(private), want: invalid("email", "string.email")},
+		{name: "create/email with name", message: email("Hush <hush@example.com>"), want: invalid("email", "string.email")},
+		{name: "create/long email", message: email(longEmail), want: invalid("email", "string.max_bytes")},
+		{name: "create/empty name", message: name(""), want: invalid("display_name", "string.min_len")},
+		{name: "create/long name", message: name(strings.Repeat("é", 201)), want: invalid("display_name", "string.max_len")},
+		{name: "create/control character", message: name(control), want: invalid("display_name", "display_name.control_characters")},
+		{name: "create/C1 control character", message: name("hush\u0085"), want: invalid("display_name", "display_name.control_characters")},
+		{name: "create/role", message: roles("reader", badRole), want: invalid("roles[1]", "string.pattern")},
+		{name: "create/empty role", message: roles(""), want: invalid("roles[0]", "string.pattern")},
+		{name: "create/long role", message: roles(long(64)), want: invalid("roles[0]", "string.pattern")},
+		{name: "create/role with newline", message: roles("reader\n"), want: invalid("roles[0]", "string.pattern")},
+		{name: "create/duplicate roles", message: roles("reader", "reader"), want: invalid("roles", "repeated.unique")},
+		{name: "create/33 roles", message: roles(numberedRoles(33)...), want: invalid("roles", "repeated.max_items")},
+		{name: "create/id", message: &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), UserId: badID}, want: invalid("user_id", "string.uuid")},
+
+		{name: "update/empty", message: &userv1.UpdateUserRequest{}, want: invalid("update", "required")},
+		{name: "update/empty id", message: &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{}}, want: invalid("update.user_id", "string.uuid_empty")},
+		{name: "update/id", message: &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{UserId: badID}}, want: invalid("update.user_id", "string.uuid")},
+		{name: "update/empty name", message: update(&userv1.UserUpdate{DisplayName: proto.String("")}), want: invalid("update.display_name", "string.min_len")},
+		{name: "update/long name", message: update(&userv1.UserUpdate{DisplayName: proto.String(long(201))}), want: invalid("update.display_name", "string.max_len")},
+		{name: "update/control character", message: update(&userv1.UserUpdate{DisplayName: proto.String(control)}), want: invalid("update.display_name", "display_name.control_characters")},
+		{name: "update/add role", message: update(&userv1.UserUpdate{AddRoles: []string{badRole}}), want: invalid("update.add_roles[0]", "string.pattern")},
+		{name: "update/add duplicate roles", message: update(&userv1.UserUpdate{AddRoles: []string{"reader", "reader"}}), want: invalid("update.add_roles", "repeated.unique")},
+		{name: "update/add 33 roles", message: update(&userv1.UserUpdate{AddRoles: numberedRoles(33)}), want: invalid("update.add_roles", "repeated.max_items")},
+		{name: "update/remove role", message: update(&userv1.UserUpdate{RemoveRoles: []string{badRole}}), want: invalid("update.remove_roles[0]", "string.pattern")},
+		{name: "update/remove duplicate roles", message: update(&userv1.UserUpdate{RemoveRoles: []string{"reader", "reader"}}), want: invalid("update.remove_roles", "repeated.unique")},
+		{name: "update/remove 33 roles", message: update(&userv1.UserUpdate{RemoveRoles: numberedRoles(33)}), want: invalid("update.remove_roles", "repeated.max_items")},
+		{
+			name:    "update/add and remove one role",
+			message: update(&userv1.UserUpdate{AddRoles: []string{"reader"}, RemoveRoles: []string{"writer", "reader"}}),
+			want:    invalid("update.remove_roles", "remove_roles.disjoint"),
+		},
+		{name: "update/expected_version 0", message: update(&userv1.UserUpdate{ExpectedVersion: proto.Int64(0)}), want: invalid("update.expected_version", "int64.gte")},
+		{name: "update/expected_version -1", message: update(&userv1.UserUpdate{ExpectedVersion: proto.Int64(-1)}), want: invalid("update.expected_version", "int64.gte")},
+
+		{name: "delete/id", message: &userv1.DeleteUserRequest{UserId: badID}, want: invalid("user_id", "string.uuid")},
+		{name: "delete/expected_version", message: &userv1.DeleteUserRequest{UserId: someID, ExpectedVersion: proto.Int64(0)}, want: invalid("expected_version", "int64.gte")},
+
+		{name: "login/id", message: &userv1.RecordLoginRequest{UserId: badID}, want: invalid("user_id", "string.uuid")},
+		{name: "login/future", message: at(time.Now().Add(time.Hour)), want: invalid("at", "at.future")},
+		{name: "login/before 1970", message: at(time.Unix(-1, 0)), want: invalid("at", "timestamp.gte")},
+
+		{name: "batch get/id", message: &userv1.BatchGetUsersRequest{UserIds: []string{someID, badID}}, want: invalid("user_ids[1]", "string.uuid")},
+		{name: "batch get/empty id", message: &userv1.BatchGetUsersRequest{UserIds: []string{""}}, want: invalid("user_ids[0]", "string.uuid_empty")},
+		{name: "batch get/101 ids", message: &userv1.BatchGetUsersRequest{UserIds: repeatedID(101)}, want: invalid("user_ids", "repeated.max_items")},
+
+		{name: "get by email/empty", message: &userv1.GetUserByEmailRequest{}, want: invalid("email", "string.email_empty")},
+		{name: "get by email/email", message: &userv1.GetUserByEmailRequest{Email: private}, want: invalid("email", "string.email")},
+		{name: "get by email/long", message: &userv1.GetUserByEmailRequest{Email: longEmail}, want: invalid("email", "string.max_bytes")},
+
+		{name: "search/email_prefix", message: &userv1.SearchUsersRequest{EmailPrefix: long(255)}, want: invalid("email_prefix", "string.max_bytes")},
+		{name: "search/name_contains", message: &userv1.SearchUsersRequest{NameContains: long(201)}, want: invalid("name_contains", "string.max_len")},
+		{name: "search/role", message: &userv1.SearchUsersRequest{Role: badRole}, want: invalid("role", "string.pattern")},
+		{name: "search/page_size -1", message: &userv1.SearchUsersRequest{PageSize: -1}, want: invalid("page_size", "int32.gte_lte")},
+		{name: "search/page_size 101", message: &userv1.SearchUsersRequest{PageSize: 101}, want: invalid("page_size", "int32.gte_lte")},
+		{name: "search/page_token", message: &userv1.SearchUsersRequest{PageToken: long(513)}, want: invalid("page_token", "string.max_bytes")},
+
+		{name: "watch/cursor", message: &userv1.WatchUsersRequest{Cursor: long(513)}, want: invalid("cursor", "string.max_bytes")},
+	}
+}
+
+// undecodable are requests that are not messages.
+func undecodable() []badInput {
+	user := newUserRequest(1)
+	json := func(name, body string, want failure) badInput {
+		return badInput{name: "json/" + name, message: user, body: body, jsonOnly: true, want: want}
+	}
+	unknown := func(field string) failure {
+		return describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_UNKNOWN_FIELD, field)
+	}
+	return []badInput{
+		json("syntax", `{"email": "hush@example.com",`, malformed("")),
+		json("not JSON", `hush@example.com`, malformed("")),
+		json("array", `["hush@example.com"]`, malformed("")),
+		json("number for string", `{"email": 17, "displayName": "Hush"}`, malformed("email")),
+		json("string for number", `{"email": "hush@example.com", "roles": "hush"}`, malformed("")),
+		json("number for roles", `{"email": "hush@example.com", "roles": [1]}`, malformed("roles")),
+		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("")),
+		json("unknown field", `{"email": "hush@example.com", "phone": "hush"}`, unknown("phone")),
+		json("unknown field that is an email", `{"hush@example.com": 1}`, unknown("")),
+		json("text like an error of a field", `"invalid value for hush@example.com field email: 1"`, malformed("")),
+		json("invalid UTF-8", "{\"email\": \"hush\xff@example.com\"}", malformed("")),
+		{
+			name: "json/unknown nested field", message: &userv1.UpdateUserRequest{}, jsonOnly: true,
+			body: `{"update": {"userId": "` + someID + `", "phone": "hush"}}`, want: unknown("phone"),
+		},
+		{name: "binary/truncated", message: user, body: "\x0a\x7fhush@example.com", want: malformed("")},
+		{name: "binary/group", message: user, body: "\x0b\x0b\x0b", want: malformed("")},
+		{name: "binary/invalid UTF-8", message: user, body: "\x0a\x05hush\xff", want: malformed("")},
+	}
+}
+
+// unacceptable are requests that are too large, packed in a way that they cannot be
+// unpacked, or of no method.
+func unacceptable(tb testing.TB) []badInput {
+	user := newUserRequest(1)
+	packed := func(name, encoding string, packed []byte, want failure) badInput {
+		return badInput{name: encoding + "/" + name, message: user, encoding: encoding, packed: packed, want: want}
+	}
+	tooLarge := failure{code: connect.CodeResourceExhausted, reason: userv1.Reason_REASON_MESSAGE_TOO_LARGE}
+	unimplemented := failure{code: connect.CodeUnimplemented, reason: userv1.Reason_REASON_UNIMPLEMENTED}
+	large := func(mebibytes int) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: strings.Repeat("h", mebibytes<<20)}
+	}
+	zeros := make([]byte, 17<<20)
+	return []badInput{
+		{name: "15 MiB", message: large(15), want: invalid("display_name", "string.max_len")},
+		{name: "17 MiB", message: large(17), want: tooLarge},
+		packed("17 MiB", "gzip", gzipped(tb, zeros), tooLarge),
+		packed("17 MiB", "zstd", zstandard(tb, zeros), tooLarge),
+		packed("corrupt", "gzip", []byte("hush@example.com is not gzip"), malformed("")),
+		packed("corrupt", "zstd", []byte("hush@example.com is not zstd"), malformed("")),
+		packed("truncated", "gzip", gzipped(tb, zeros[:1<<10])[:20], malformed("")),
+		packed("truncated", "zstd", zstandard(tb, zeros[:1<<10])[:8], malformed("")),
+		// One empty frame that asks for a window of 2 GiB (RFC 8878, section 3.1.1).
+		packed("window", "zstd", []byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), malformed("")),
+		packed("unknown", "br", []byte("hush"), unimplemented),
+		{name: "unknown method", message: user, path: "/user.v1.UserService/Hush", want: unimplemented},
+	}
+}
+
+// refusals are valid messages that the users, tokens or cursors of a server do not
+// allow.
+func refusals(tb testing.TB, running *servertest.Server) []badInput {
+	users := []store.NewUser{
+		{ID: someID, Email: testEmail(1), DisplayName: testName(1), Roles: numberedRoles(store.MaxRoles)},
+		{ID: otherID, Email: testEmail(2), DisplayName: testName(2)},
+	}
+	if _, err := running.Store.Import(tb.Context(), users); err != nil {
+		tb.Fatal(err)
+	}
+	other := servertest.Start(tb, nil)
+	if _, err := other.Store.Import(tb.Context(), users); err != nil {
+		tb.Fatal(err)
+	}
+	listed := listToken(tb, running)
+	searched := searchToken(tb, running, &userv1.SearchUsersRequest{NameContains: "Ada", PageSize: 1})
+	tampered := "A" + strings.TrimPrefix(listed, "A")[1:]
+	list := func(token string) *userv1.ListUsersRequest { return &userv1.ListUsersRequest{PageToken: token} }
+	update := func(update *userv1.UserUpdate) proto.Message { return &userv1.UpdateUserRequest{Update: update} }
+
+	badToken := describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token")
+	badCursor := describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor")
+	notFound := failure{code: connect.CodeNotFound, reason: userv1.Reason_REASON_USER_NOT_FOUND}
+	mismatch := failure{code: connect.CodeAborted, reason: userv1.Reason_REASON_VERSION_MISMATCH}
+	taken := func(reason userv1.Reason) failure { return failure{code: connect.CodeAlreadyExists, reason: reason} }
+	return []badInput{
+		{name: "token/garbage", message: list("hush"), want: badToken},
+		{name: "token/not base64", message: list("{hush}"), want: badToken},
+		{name: "token/tampered", message: list(tampered), want: badToken},
+		{name: "token/cut", message: list(listed[:len(listed)-4]), want: badToken},
+		{name: "token/of another store", message: list(listToken(tb, other)), want: badToken},
+		{name: "token/of another list", message: list(searched), want: badToken},
+		{name: "token/for all", message: &userv1.ListUsersRequest{PageToken: searched, All: true}, want: badToken},
+		{name: "token/of a list in a search", message: &userv1.SearchUsersRequest{PageToken: listed}, want: badToken},
+		{name: "token/without its filter", message: &userv1.SearchUsersRequest{PageToken: searched}, want: badToken},
+		{name: "token/with another filter", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ad"}, want: badToken},
+		{name: "token/with one filter more", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", Role: "reader"}, want: badToken},
+		{name: "token/filter in another field", message: &userv1.SearchUsersRequest{PageToken: searched, EmailPrefix: "Ada"}, want: badToken},
+		{name: "cursor/garbage", message: &userv1.WatchUsersRequest{Cursor: private}, want: badCursor},
+
+		{name: "update/nobody", message: update(&userv1.UserUpdate{UserId: nobody}), want: notFound},
+		{name: "update/version", message: update(&userv1.UserUpdate{UserId: someID, ExpectedVersion: proto.Int64(2)}), want: mismatch},
+		{
+			name:    "update/one role more",
+			message: update(&userv1.UserUpdate{UserId: someID, AddRoles: []string{"hush"}}),
+			want:    describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, "add_roles"),
+		},
+		{name: "delete/nobody", message: &userv1.DeleteUserRequest{UserId: nobody}, want: notFound},
+		{name: "delete/version", message: &userv1.DeleteUserRequest{UserId: someID, ExpectedVersion: proto.Int64(2)}, want: mismatch},
+		{name: "login/nobody", message: &userv1.RecordLoginRequest{UserId: nobody}, want: notFound},
+		{name: "create/email taken", message: newUserRequest(1), want: taken(userv1.Reason_REASON_EMAIL_TAKEN)},
+		{
+			name:    "create/email taken in another case",
+			message: &userv1.CreateUserRequest{Email: strings.ToUpper(testEmail(1)), DisplayName: testName(1)},
+			want:    taken(userv1.Reason_REASON_EMAIL_TAKEN),
+		},
+		{
+			name:    "create/id taken",
+			message: &userv1.CreateUserRequest{Email: testEmail(3), DisplayName: testName(3), UserId: someID},
+			want:    taken(userv1.Reason_REASON_USER_ID_TAKEN),
+		},
+	}
+}
+
+func listToken(tb testing.TB, running *servertest.Server) string {
+	tb.Helper()
+	_, token, err := list(tb.Context(), running.Client(tb), &userv1.ListUsersRequest{PageSize: 1})
+	if err != nil || token == "" {
+		tb.Fatalf("token %q, error %v", token, err)
+	}
+	return token
+}
+
+func searchToken(tb testing.TB, running *servertest.Server, req *userv1.SearchUsersRequest) string {
+	tb.Helper()
+	res, err := running.Client(tb).SearchUsers(tb.Context(), req)
+	if err != nil || res.GetNextPageToken() == "" {
+		tb.Fatalf("token %q, error %v", res.GetNextPageToken(), err)
+	}
+	return res.GetNextPageToken()
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	inputs := slices.Concat(brokenRules(), undecodable(), unacceptable(t), refusals(t, running))
+	for _, input := range inputs {
+		t.Run(input.name, func(t *testing.T) {
+			t.Parallel()
+			for _, protocol := range input.protocols() {
+				t.Run(protocol.name, func(t *testing.T) {
+					t.Parallel()
+					client := servertest.HTTP2(t)
+					if input.path != "" {
+						client = changing(client, func(req *http.Request) { req.URL.Path = input.path })
+					}
+					err := send(t.Context(), running.ClientOf(client, input.options(protocol)...), input.message)
+					checkError(t, err, input.want)
+				})
+			}
+		})
+	}
+}
+
+// protocols are those that can carry the input.
+func (b badInput) protocols() []protocol {
+	switch {
+	case b.jsonOnly:
+		return []protocol{grpcJSON, connectJSON}
+	case b.body != "":
+		return []protocol{grpcBinary, connectRPC}
+	default:
+		return []protocol{grpcBinary, connectJSON}
+	}
+}
+
+func (b badInput) options(p protocol) []connecthttp.Option {
+	if b.encoding != "" {
+		return p.with(connecthttp.WithCompressors(packedAs{b.encoding, b.packed}), connecthttp.WithSendCompression(b.encoding))
+	}
+	if b.body != "" {
+		return p.with(connecthttp.WithCodecs(
+			encodedAs{connectproto.NewBinaryCodec(), b.body}, encodedAs{connectproto.NewJSONCodec(), b.body}))
+	}
+	return p.options
+}
+
+// encodedAs is a codec that has one encoding for all messages.
+type encodedAs struct {
+	connect.StableCodec
+	encoded string
+}
+
+func (e encodedAs) MarshalWrite(_ context.Context, dst io.Writer, _ any) error {
+	_, err := io.WriteString(dst, e.encoded)
+	return err
+}
+
+// packedAs is a compression that has one form for all messages.
+type packedAs struct {
+	name   string
+	packed []byte
+}
+
+func (p packedAs) Name() string { return p.name }
+
+func (p packedAs) Compress(dst io.Writer) (io.WriteCloser, error) {
+	_, err := dst.Write(p.packed)
+	return discard{}, err
+}
+
+func (p packedAs) Decompress(io.Reader) (io.ReadCloser, error) {
+	return nil, errors.New("answer is compressed")
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
+
+func gzipped(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	var packed bytes.Buffer
+	writer, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return written(tb, writer, data, &packed)
+}
+
+func zstandard(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	var packed bytes.Buffer
+	writer, err := zstd.NewWriter(&packed, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return written(tb, writer, data, &packed)
+}
+
+func written(tb testing.TB, writer io.WriteCloser, data []byte, packed *bytes.Buffer) []byte {
+	tb.Helper()
+	if _, err := writer.Write(data); err != nil {
+		tb.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+func TestEveryRuleHasABadInput(t *testing.T) {
+	t.Parallel()
+	want := make(map[string]bool)
+	methods := userv1.File_user_v1_user_service_proto.Services().ByName("UserService").Methods()
+	for i := range methods.Len() {
+		if method := methods.Get(i); !method.IsStreamingClient() {
+			addRules(want, method.Input().Name(), "", method.Input())
+		}
+	}
+	got := make(map[string]bool)
+	for _, input := range brokenRules() {
+		field, _, _ := strings.Cut(input.want.field, "[")
+		got[ruleKey(input.message.ProtoReflect().Descriptor().Name(), field, strings.TrimSuffix(input.want.rule, "_empty"))] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rules (-in the schema +broken):\n%s", diff)
+	}
+}
+
+func ruleKey(request protoreflect.Name, field, rule string) string {
+	return fmt.Sprintf("%s.%s %s", request, field, rule)
+}
+
+// addRules adds the rules of a message, and of those of our own inside it.
+func addRules(rules map[string]bool, request protoreflect.Name, prefix string, message protoreflect.MessageDescriptor) {
+	if own, ok := proto.GetExtension(message.Options(), validate.E_Message).(*validate.MessageRules); ok {
+		for _, rule := range own.GetCel() {
+			field, _, _ := strings.Cut(rule.GetId(), ".")
+			rules[ruleKey(request, prefix+field, rule.GetId())] = true
+		}
+	}
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		path := prefix + string(field.Name())
+		if own, ok := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules); ok {
+			for _, rule := range ruleIDs(own) {
+				rules[ruleKey(request, path, rule)] = true
+			}
+		}
+		if inner := field.Message(); inner != nil && inner.ParentFile() == message.ParentFile() {
+			addRules(rules, request, path+".", inner)
+		}
+	}
+}
+
+// ruleIDs are the ids that violations of rules have.
+func ruleIDs(rules *validate.FieldRules) []string {
+	var ids []string
+	if rules.GetRequired() {
+		ids = append(ids, "required")
+	}
+	for _, rule := range rules.GetCel() {
+		ids = append(ids, rule.GetId())
+	}
+	typed := rules.ProtoReflect().WhichOneof(rules.ProtoReflect().Descriptor().Oneofs().ByName("type"))
+	if typed == nil {
+		return ids
+	}
+	var names []string
+	rules.ProtoReflect().Get(typed).Message().Range(func(rule protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if items, ok := value.Interface().(protoreflect.Message); ok && rule.Name() == "items" {
+			ids = append(ids, ruleIDs(items.Interface().(*validate.FieldRules))...)
+		} else {
+			names = append(names, string(rule.Name()))
+		}
+		return true
+	})
+	if typed.Name() == "int32" { // The two bounds of a range are one rule.
+		return append(ids, "int32.gte_lte")
+	}
+	for _, name := range names {
+		ids = append(ids, string(typed.Name())+"."+name)
+	}
+	return ids
+}
+
+func TestWrongContentType(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for _, contentType := range []string{"", "text/plain", "application/xml", "application/x-www-form-urlencoded", "application/grpc+hush"} {
+		for version, client := range map[string]*http.Client{"1.1": servertest.HTTP1(t), "2": servertest.HTTP2(t)} {
+			t.Run(version+" "+contentType, func(t *testing.T) {
+				t.Parallel()
+				res, err := client.Post(running.URL+"/user.v1.UserService/CreateUser", contentType, strings.NewReader("{}"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				if res.StatusCode != http.StatusUnsupportedMediaType {
+					t.Errorf("status is %s, want 415", res.Status)
+				}
+				if accepted := res.Header.Get("Accept-Post"); !strings.Contains(accepted, "application/json") {
+					t.Errorf("Accept-Post is %q", accepted)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/proto"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+)
+
+// rawConn is an HTTP/2 connection, frame by frame.
+type rawConn struct {
+	tb     testing.TB
+	framer *http2.Framer
+	host   string
+	header *hpack.Encoder
+	block  *bytes.Buffer
+}
+
+// dialRaw connects, and exchanges settings. The server's are returned.
+func dialRaw(tb testing.TB, running *servertest.Server) (*rawConn, *http2.SettingsFrame) {
+	tb.Helper()
+	address, err := url.Parse(running.URL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", address.Host)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	return newRawConn(tb, conn, address.Host)
+}
+
+func newRawConn(tb testing.TB, conn net.Conn, host string) (*rawConn, *http2.SettingsFrame) {
+	tb.Helper()
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		tb.Fatal(err)
+	}
+	raw := &rawConn{tb: tb, framer: http2.NewFramer(conn, conn), host: host, block: new(bytes.Buffer)}
+	raw.header = hpack.NewEncoder(raw.block)
+	raw.must(raw.framer.WriteSettings())
+	settings := awaitFrame(raw, func(frame *http2.SettingsFrame) bool { return !frame.IsAck() })
+	raw.must(raw.framer.WriteSettingsAck())
+	return raw, settings
+}
+
+func (c *rawConn) must(err error) {
+	c.tb.Helper()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// call starts a gRPC call whose request has not ended.
+func (c *rawConn) call(stream uint32, procedure string) {
+	c.tb.Helper()
+	c.block.Reset()
+	for _, field := range [][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":authority", c.host},
+		{":path", procedure},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+	} {
+		c.must(c.header.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}))
+	}
+	c.must(c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: c.block.Bytes(), EndHeaders: true}))
+}
+
+// awaitFrame is the next frame of a type that matches.
+func awaitFrame[F http2.Frame](c *rawConn, matches func(F) bool) F {
+	c.tb.Helper()
+	for {
+		frame, err := c.framer.ReadFrame()
+		c.must(err)
+		if match, ok := frame.(F); ok && matches(match) {
+			return match
+		}
+	}
+}
+
+func TestMaxConcurrentStreams(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	running := servertest.Start(t, func(config *server.Config) { config.MaxConcurrentStreams = most })
+	conn, settings := dialRaw(t, running)
+	if got, _ := settings.Value(http2.SettingMaxConcurrentStreams); got != most {
+		t.Errorf("server announces %d streams, want %d", got, most)
+	}
+	awaitFrame(conn, func(frame *http2.SettingsFrame) bool { return frame.IsAck() })
+	for i := range uint32(most + 1) {
+		conn.call(2*i+1, "/user.v1.UserService/StreamUserUpdates")
+	}
+	refused := awaitFrame(conn, func(*http2.RSTStreamFrame) bool { return true })
+	if refused.StreamID != 2*most+1 {
+		t.Errorf("stream %d is refused, want the last", refused.StreamID)
+	}
+}
+
+func TestDrainFinishesStreams(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	client := running.Client(t, grpcBinary.options...)
+	user := create(t, client, newUserRequest(1))
+	stream, err := client.StreamUserUpdates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	update := func(i int) {
+		t.Helper()
+		if err := stream.Send(&userv1.UserUpdate{UserId: user.GetId(), DisplayName: proto.String(testName(i))}); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := stream.Receive(); err != nil || !answer.GetSuccess() {
+			t.Fatalf("answer %v, error %v", answer, err)
+		}
+	}
+	update(2)
+
+	conn, _ := dialRaw(t, running)
+	conn.call(1, "/user.v1.UserService/StreamUserUpdates")
+	stopped := make(chan error, 1)
+	go func() { stopped <- running.Shutdown(t.Context()) }()
+	awaitFrame(conn, func(frame *http2.GoAwayFrame) bool { return frame.ErrCode == http2.ErrCodeNo })
+
+	// It is draining: what is under way goes on.
+	update(3)
+	if late, err := net.Dial("tcp", conn.host); err == nil {
+		t.Error("a new connection is taken")
+		_ = late.Close()
+	}
+	select {
+	case err := <-stopped:
+		t.Fatalf("shut down before the streams have ended: %v", err)
+	default:
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("stream ends with %v", err)
+	}
+	conn.must(conn.framer.WriteData(1, true, nil))
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What does not end in time is cut off.
+func TestShutdownDeadline(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	client := running.Client(t, grpcBinary.options...)
+	user := create(t, client, newUserRequest(1))
+	stream, err := client.StreamUserUpdates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if err := stream.Send(&userv1.UserUpdate{UserId: user.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := running.Shutdown(late); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want %v", err, context.Canceled)
+	}
+	if _, err := stream.Receive(); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("stream ends with %v", err)
+	}
+}

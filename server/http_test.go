@@ -1,0 +1,411 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	connectv1 "connectrpc.com/connect"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectgzip"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store"
+)
+
+func TestProtocols(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		configure func(*server.Config)
+		client    func(testing.TB) *http.Client
+		proto     string
+		protocols []protocol
+	}{
+		"HTTP/1.1": {nil, servertest.HTTP1, "HTTP/1.1", []protocol{connectRPC, connectJSON, grpcWeb}},
+		"h2c":      {nil, servertest.HTTP2, "HTTP/2.0", []protocol{connectRPC, connectJSON, grpcWeb, grpcBinary, grpcJSON}},
+		"TLS 1.1":  {withTLS, servertest.HTTP1, "HTTP/1.1", []protocol{connectRPC, connectJSON, grpcWeb}},
+		"TLS h2":   {withTLS, servertest.HTTP2, "HTTP/2.0", []protocol{connectRPC, connectJSON, grpcWeb, grpcBinary, grpcJSON}},
+	} {
+		for _, protocol := range test.protocols {
+			t.Run(name+" "+protocol.name, func(t *testing.T) {
+				t.Parallel()
+				running := servertest.Start(t, test.configure)
+				client := running.ClientOf(test.client(t), protocol.options...)
+				ctx, call := connect.NewClientContext(t.Context())
+				created, err := client.CreateUser(ctx, newUserRequest(1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				info := call.TransportInfo.(*connecthttp.ClientInfo)
+				if info.ResponseProto() != test.proto {
+					t.Errorf("protocol is %s, want %s", info.ResponseProto(), test.proto)
+				}
+				users, _, err := list(t.Context(), client, &userv1.ListUsersRequest{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]*userv1.User{created.GetUser()}, users, protocmp.Transform()); diff != "" {
+					t.Errorf("list (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// withTLS makes a server speak TLS, with the certificate of package httptest.
+func withTLS(config *server.Config) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	config.TLS = &tls.Config{Certificates: certified.TLS.Certificates}
+}
+
+func TestALPN(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, withTLS)
+	for want, offered := range map[string][]string{
+		"h2": {"http/1.1", "h2"}, "http/1.1": {"http/1.1"}, "": nil,
+	} {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(running.URL, "https://"), &tls.Config{NextProtos: offered, InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := conn.ConnectionState().NegotiatedProtocol; got != want {
+			t.Errorf("of %q the server takes %q, want %q", offered, got, want)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	ids := fill(t, running.Store, 100)
+	for _, encoding := range []string{"gzip", "zstd"} {
+		for _, protocol := range []protocol{grpcBinary, grpcWeb, connectRPC, connectJSON} {
+			t.Run(encoding+" "+protocol.name, func(t *testing.T) {
+				t.Parallel()
+				client := running.Client(t, protocol.with(
+					connecthttp.WithCompressors(zstdCompression{}, connectgzip.New()),
+					connecthttp.WithSendCompression(encoding))...)
+				for count, compressed := range map[int]bool{1: false, 100: true} { // Small answers are not worth it.
+					ctx, call := connect.NewClientContext(t.Context())
+					res, err := client.BatchGetUsers(ctx, &userv1.BatchGetUsersRequest{UserIds: ids[:count]})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(res.GetUsers()) != count {
+						t.Errorf("answer has %d users, want %d", len(res.GetUsers()), count)
+					}
+					if call.SendStats.CompressedSize == 0 || compressed != (call.ReceiveStats.CompressedSize > 0) {
+						t.Errorf("%d users: request and answer are %+v and %+v", count, call.SendStats, call.ReceiveStats)
+					}
+					if compressed && call.ResponseEncoding != encoding {
+						t.Errorf("answer is %s, want %s", call.ResponseEncoding, encoding)
+					}
+				}
+			})
+		}
+	}
+}
+
+// zstdCompression is zstd with the settings of its library.
+type zstdCompression struct{}
+
+func (zstdCompression) Name() string { return connect.CompressionNameZstd }
+
+func (zstdCompression) Compress(dst io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(dst) }
+
+func (zstdCompression) Decompress(src io.Reader) (io.ReadCloser, error) {
+	reader, err := zstd.NewReader(src)
+	if err != nil {
+		return nil, err
+	}
+	return reader.IOReadCloser(), nil
+}
+
+// get sends a GET with headers, given in pairs, and returns the answer with its
+// body read.
+func get(tb testing.TB, client *http.Client, url string, headers ...string) (*http.Response, string) {
+	tb.Helper()
+	return do(tb, client, http.MethodGet, url, "", headers...)
+}
+
+func do(tb testing.TB, client *http.Client, method, url, body string, headers ...string) (*http.Response, string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res, string(answer)
+}
+
+// getURL is the URL of a Connect GET.
+func getURL(running *servertest.Server, method, message string) string {
+	query := url.Values{"connect": {"v1"}, "encoding": {"json"}, "message": {message}}
+	return running.URL + "/user.v1.UserService/" + method + "?" + query.Encode()
+}
+
+func TestConditionalGet(t *testing.T) {
+	t.Parallel()
+	for name, message := range map[string]string{
+		"GetUser":       `{"userId": "` + someID + `"}`,
+		"BatchGetUsers": `{"userIds": ["` + someID + `", "` + nobody + `"]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			running := servertest.Start(t, nil)
+			client := servertest.HTTP1(t)
+			url := getURL(running, name, message)
+			nobody, _ := get(t, client, url)
+			req := newUserRequest(1)
+			req.UserId = someID
+			create(t, running.Client(t), req)
+
+			first, body := get(t, client, url)
+			tag := first.Header.Get("Etag")
+			if first.StatusCode != http.StatusOK || !strings.Contains(body, someID) {
+				t.Errorf("answer is %s: %s", first.Status, body)
+			}
+			if !strings.HasPrefix(tag, `W/"`) || tag == nobody.Header.Get("Etag") {
+				t.Errorf("entity tags are %q of nobody, then %q", nobody.Header.Get("Etag"), tag)
+			}
+			if got := first.Header.Get("Cache-Control"); got != "private, no-cache" {
+				t.Errorf("Cache-Control is %q", got)
+			}
+			if got := strings.Join(first.Header.Values("Vary"), ", "); !strings.Contains(got, "Accept-Encoding") || !strings.Contains(got, "Authorization") {
+				t.Errorf("Vary is %q", got)
+			}
+			for _, match := range []string{tag, strings.TrimPrefix(tag, "W/"), `"other", ` + tag, "*"} {
+				unmodified, body := get(t, client, url, "If-None-Match", match)
+				if unmodified.StatusCode != http.StatusNotModified || body != "" || unmodified.Header.Get("Etag") != tag {
+					t.Errorf("If-None-Match: %s: answer is %s with %s: %s", match, unmodified.Status, unmodified.Header.Get("Etag"), body)
+				}
+			}
+			_, err := running.Client(t).UpdateUser(t.Context(), &userv1.UpdateUserRequest{
+				Update: &userv1.UserUpdate{UserId: someID, AddRoles: []string{"writer"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed, body := get(t, client, url, "If-None-Match", tag)
+			if changed.StatusCode != http.StatusOK || changed.Header.Get("Etag") == tag || !strings.Contains(body, "writer") {
+				t.Errorf("after a change: answer is %s with %s: %s", changed.Status, changed.Header.Get("Etag"), body)
+			}
+		})
+	}
+}
+
+// Only what has no side effects, and no email in it, is served by GET.
+func TestNoGet(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for _, method := range []string{"GetUserByEmail", "SearchUsers", "CreateUser", "DeleteUser", "ListUsers"} {
+		res, _ := get(t, servertest.HTTP1(t), getURL(running, method, "{}"))
+		if res.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s: answer is %s, want 405", method, res.Status)
+		}
+	}
+}
+
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	down := func(context.Context, string) error { return fmt.Errorf("dial %s: %w", private, store.ErrUnavailable) }
+	up := func(context.Context, string) error { return nil }
+	for name, test := range map[string]struct {
+		store   func(context.Context, string) error
+		drained bool
+		ready   int
+		health  servingStatus
+	}{
+		"ready":      {store: up, ready: http.StatusOK, health: serving},
+		"store down": {store: down, ready: http.StatusServiceUnavailable, health: notServing},
+		"draining":   {store: up, drained: true, ready: http.StatusServiceUnavailable, health: notServing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			running := startFaulty(t, test.store)
+			if test.drained { // It has no listener then: its handlers are called directly.
+				if err := running.Shutdown(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, handler := range []http.Handler{running.Handler(), running.Admin()} {
+				live := httptest.NewRecorder()
+				handler.ServeHTTP(live, httptest.NewRequest(http.MethodGet, "/livez", nil))
+				ready := httptest.NewRecorder()
+				handler.ServeHTTP(ready, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+				if live.Code != http.StatusOK || ready.Code != test.ready || strings.Contains(ready.Body.String(), private) {
+					t.Errorf("/livez is %d, /readyz is %d: %s", live.Code, ready.Code, ready.Body)
+				}
+			}
+			for _, service := range []string{"", "user.v1.UserService"} {
+				client := &http.Client{Transport: handlerTransport{running.Handler()}}
+				if got, err := health(t.Context(), client, "http://test", service); got != test.health {
+					t.Errorf("health of %q is %v, error %v, want %v", service, got, err, test.health)
+				}
+			}
+		})
+	}
+}
+
+// handlerTransport calls a handler without a network.
+type handlerTransport struct{ http.Handler }
+
+func (h handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	answer := httptest.NewRecorder()
+	h.ServeHTTP(answer, req)
+	return answer.Result(), nil
+}
+
+// health calls grpc.health.v1, whose messages are encoded like these wrappers.
+func health(ctx context.Context, client *http.Client, url, service string, options ...connectv1.ClientOption) (servingStatus, error) {
+	check := connectv1.NewClient[wrapperspb.StringValue, wrapperspb.Int32Value](client, url+"/grpc.health.v1.Health/Check", options...)
+	res, err := check.CallUnary(ctx, connectv1.NewRequest(wrapperspb.String(service)))
+	if err != nil {
+		return 0, err
+	}
+	return servingStatus(res.Msg.GetValue()), nil
+}
+
+// servingStatus is grpc.health.v1.HealthCheckResponse.ServingStatus.
+type servingStatus int32
+
+const (
+	serving    servingStatus = 1
+	notServing servingStatus = 2
+)
+
+func TestHealthOverGRPC(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for _, service := range []string{"", "user.v1.UserService"} {
+		if got, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connectv1.WithGRPC()); got != serving {
+			t.Errorf("health of %q is %v, error %v", service, got, err)
+		}
+	}
+	for _, service := range []string{"user.v1", "grpc.health.v1.Health", "hush"} {
+		if _, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connectv1.WithGRPC()); connectv1.CodeOf(err) != connectv1.CodeNotFound {
+			t.Errorf("health of %q: error is %v, want NOT_FOUND", service, err)
+		}
+	}
+}
+
+func TestReflection(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for _, version := range []string{"v1", "v1alpha"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			client := changing(servertest.HTTP2(t), func(req *http.Request) {
+				req.URL.Path = "/grpc.reflection." + version + ".ServerReflection/ServerReflectionInfo"
+			})
+			transport := connecthttp.NewTransport(client, running.URL, connecthttp.WithGRPC())
+			stream := grpcreflect.NewClient(connect.NewClient(transport)).NewStream(t.Context())
+			defer stream.Close()
+			services, err := stream.ListServices()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(services, "user.v1.UserService") {
+				t.Errorf("services are %v", services)
+			}
+			files, err := stream.FileContainingSymbol("user.v1.UserService.GetUser")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(files) == 0 || files[0].GetName() != "user/v1/user_service.proto" {
+				t.Errorf("%d files", len(files))
+			}
+		})
+	}
+}
+
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	const allowed, other = "https://app.example.com", "https://evil.example.com"
+	running := servertest.Start(t, func(config *server.Config) { config.CORSOrigins = []string{allowed} })
+	closed := servertest.Start(t, nil)
+	client := servertest.HTTP1(t)
+	for name, test := range map[string]struct {
+		running *servertest.Server
+		origin  string
+		want    string
+	}{
+		"allowed":        {running, allowed, allowed},
+		"other":          {running, other, ""},
+		"not configured": {closed, allowed, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := test.running.URL + "/user.v1.UserService/CreateUser"
+			preflight, _ := do(t, client, http.MethodOptions, url, "", "Origin", test.origin,
+				"Access-Control-Request-Method", "POST",
+				"Access-Control-Request-Headers", "authorization,connect-protocol-version,content-type,grpc-timeout,x-grpc-web,x-request-id,x-user-agent")
+			answer, _ := do(t, client, http.MethodPost, url, "{}", "Origin", test.origin, "Content-Type", "application/json")
+			for _, res := range []*http.Response{preflight, answer} {
+				if got := res.Header.Get("Access-Control-Allow-Origin"); got != test.want {
+					t.Errorf("Access-Control-Allow-Origin is %q, want %q", got, test.want)
+				}
+				if got := res.Header.Get("Access-Control-Allow-Credentials"); got != "" {
+					t.Errorf("Access-Control-Allow-Credentials is %q", got)
+				}
+			}
+			if test.want == "" {
+				return
+			}
+			if got := preflight.Header.Get("Access-Control-Allow-Methods"); got != "POST" {
+				t.Errorf("Access-Control-Allow-Methods is %q", got)
+			}
+			if got := preflight.Header.Get("Access-Control-Allow-Headers"); !strings.Contains(got, "x-grpc-web") {
+				t.Errorf("Access-Control-Allow-Headers is %q", got)
+			}
+			if got := preflight.Header.Get("Access-Control-Max-Age"); got != "7200" {
+				t.Errorf("Access-Control-Max-Age is %q", got)
+			}
+			for _, header := range []string{"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin", "Etag", "Next-Page-Token"} {
+				if got := answer.Header.Get("Access-Control-Expose-Headers"); !strings.Contains(got, header) {
+					t.Errorf("Access-Control-Expose-Headers is %q, without %s", got, header)
+				}
+			}
+		})
+	}
+}
+
+func TestCORSRefusesUnknownHeaders(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, func(config *server.Config) { config.CORSOrigins = []string{"*"} })
+	res, _ := do(t, servertest.HTTP1(t), http.MethodOptions, running.URL+"/user.v1.UserService/CreateUser", "",
+		"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-hush")
+	if got := res.Header.Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("Access-Control-Allow-Origin is %q", got)
+	}
+}

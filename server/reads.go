@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
+)
+
+// Reader reads users encoded by [EncodeUser]. A [cache.Cache] is one; its methods
+// say what the answers mean.
+type Reader interface {
+	Lookup(ctx context.Context, id string, read cache.Read) (cache.Entry, error)
+	LookupMany(ctx context.Context, ids []string, read cache.Read) ([]cache.Entry, error)
+	LookupByEmail(ctx context.Context, email string, read cache.Read) (cache.Entry, error)
+}
+
+// uncached reads from a store.
+type uncached struct {
+	store store.Store
+}
+
+func (u uncached) Lookup(ctx context.Context, id string, _ cache.Read) (cache.Entry, error) {
+	return entryOf(u.store.Get(ctx, id))
+}
+
+func (u uncached) LookupByEmail(ctx context.Context, email string, _ cache.Read) (cache.Entry, error) {
+	return entryOf(u.store.GetByEmail(ctx, email))
+}
+
+func (u uncached) LookupMany(ctx context.Context, ids []string, _ cache.Read) ([]cache.Entry, error) {
+	found, err := u.store.GetMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]cache.Entry, len(ids))
+	for i, id := range ids {
+		if len(found) > 0 && found[0].ID == id {
+			entries[i] = cache.Entry{Data: EncodeUser(found[0]), Version: found[0].Version, Found: true}
+			found = found[1:]
+		}
+	}
+	return entries, nil
+}
+
+func entryOf(user store.User, err error) (cache.Entry, error) {
+	if errors.Is(err, store.ErrNotFound) {
+		return cache.Entry{}, nil
+	}
+	if err != nil {
+		return cache.Entry{}, err
+	}
+	return cache.Entry{Data: EncodeUser(user), Version: user.Version, Found: true}, nil
+}
+
+// readInterceptor serves the reads that the cache can answer. They send users as
+// they are encoded there, which the handlers that are generated cannot.
+func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		switch spec.Procedure {
+		case userv1connect.UserServiceGetUserProcedure:
+			return u.getUser(ctx, stream)
+		case userv1connect.UserServiceBatchGetUsersProcedure:
+			return u.batchGetUsers(ctx, stream)
+		case userv1connect.UserServiceGetUserByEmailProcedure:
+			return u.getUserByEmail(ctx, stream)
+		}
+		return next(ctx, spec, stream)
+	}
+}
+
+func (u *users) getUser(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.GetUserRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	id := canonicalID(req.GetUserId())
+	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(ctx)})
+	if err != nil {
+		return err
+	}
+	if u.notModified(ctx, []string{id}, entry) {
+		return connecthttp.NewNotModifiedError()
+	}
+	return stream.Send(encodedUsers(new(userv1.GetUserResponse), entry))
+}
+
+func (u *users) getUserByEmail(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.GetUserByEmailRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	entry, err := u.reader.LookupByEmail(ctx, req.GetEmail(), cache.Read{NoCache: noCache(ctx)})
+	if err != nil {
+		return err
+	}
+	return stream.Send(encodedUsers(new(userv1.GetUserByEmailResponse), entry))
+}
+
+func (u *users) batchGetUsers(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.BatchGetUsersRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	ids := canonicalIDs(req.GetUserIds())
+	entries, err := u.reader.LookupMany(ctx, ids, cache.Read{NoCache: noCache(ctx)})
+	if err != nil {
+		return err
+	}
+	if u.notModified(ctx, ids, entries...) {
+		return connecthttp.NewNotModifiedError()
+	}
+	response := new(userv1.BatchGetUsersResponse)
+	for i, entry := range entries {
+		if !entry.Found {
+			response.MissingUserIds = append(response.MissingUserIds, ids[i])
+		}
+	}
+	return stream.Send(encodedUsers(response, entries...))
+}
+
+// encodedUsers is a response and, for its field 1, users that are encoded already.
+// All responses of reads have their users in that field.
+func encodedUsers(response proto.Message, entries ...cache.Entry) *encodedResponse {
+	return &encodedResponse{response: response, users: entries}
+}
+
+// noCache reports whether the caller asks for an answer of the store itself, with
+// the request header "cache-control: no-cache".
+func noCache(ctx context.Context) bool {
+	call, _ := connect.CallInfoForServerContext(ctx)
+	for _, value := range call.RequestHeader().Values("Cache-Control") {
+		for directive := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,132 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+)
+
+// spy notes what is asked of a reader.
+type spy struct {
+	server.Reader
+	reads []cache.Read
+	err   error
+}
+
+func (s *spy) Lookup(_ context.Context, _ string, read cache.Read) (cache.Entry, error) {
+	s.reads = append(s.reads, read)
+	return cache.Entry{}, s.err
+}
+
+func TestCachedReadsAnswerWhatWritesHaveAnswered(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]connecthttp.Option{
+		"gRPC":          {connecthttp.WithGRPC()},
+		"Connect JSON":  {connecthttp.WithProtoJSON()},
+		"Connect proto": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := servertest.StartCached(t).Client(t, options...)
+			created, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Ada", Roles: []string{"b", "a"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			login, err := client.RecordLogin(t.Context(), &userv1.RecordLoginRequest{UserId: created.GetUser().GetId()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := login.GetUser()
+			for range 2 { // From the store, and from the cache.
+				got, err := client.GetUser(t.Context(), &userv1.GetUserRequest{UserId: want.GetId()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got.GetUser(), protocmp.Transform()); diff != "" {
+					t.Errorf("GetUser (-want +got):\n%s", diff)
+				}
+			}
+			byEmail, err := client.GetUserByEmail(t.Context(), &userv1.GetUserByEmailRequest{Email: "ADA@example.com"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, byEmail.GetUser(), protocmp.Transform()); diff != "" {
+				t.Errorf("GetUserByEmail (-want +got):\n%s", diff)
+			}
+			checkBatch(t, client.BatchGetUsers, want)
+		})
+	}
+}
+
+func checkBatch(t *testing.T, batchGet func(context.Context, *userv1.BatchGetUsersRequest) (*userv1.BatchGetUsersResponse, error), want *userv1.User) {
+	t.Helper()
+	const nobody = "00000000-0000-4000-8000-000000000000"
+	got, err := batchGet(t.Context(), &userv1.BatchGetUsersRequest{UserIds: []string{nobody, want.GetId()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := &userv1.BatchGetUsersResponse{Users: []*userv1.User{want}, MissingUserIds: []string{nobody}}
+	if diff := cmp.Diff(wanted, got, protocmp.Transform()); diff != "" {
+		t.Errorf("BatchGetUsers (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadsSayHowFreshTheyMustBe(t *testing.T) {
+	t.Parallel()
+	reader := new(spy)
+	s := servertest.Start(t, func(config *server.Config) { config.Reader = reader })
+	client := s.Client(t)
+	id := "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"
+	if _, err := client.GetUser(t.Context(), &userv1.GetUserRequest{UserId: id, MinVersion: 7}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, call := connect.NewClientContext(t.Context())
+	call.RequestHeader().Set("Cache-Control", "max-age=0, no-cache")
+	if _, err := client.GetUser(ctx, &userv1.GetUserRequest{UserId: id}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []cache.Read{{MinVersion: 7}, {NoCache: true}}; !slices.Equal(reader.reads, want) {
+		t.Errorf("reads: %+v, want %+v", reader.reads, want)
+	}
+}
+
+func TestOverloadedCacheIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, func(config *server.Config) { config.Reader = &spy{err: cache.ErrOverloaded} })
+	_, err := s.Client(t).GetUser(t.Context(), &userv1.GetUserRequest{UserId: "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"})
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("GetUser: %v, want RESOURCE_EXHAUSTED", err)
+	}
+}
+
+func TestConditionalGetIsAnsweredFromTheCache(t *testing.T) {
+	t.Parallel()
+	s := servertest.StartCached(t)
+	client := s.ClientOf(servertest.HTTP1(t), connecthttp.WithHTTPGet(), connecthttp.WithProtoJSON())
+	created, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, call := connect.NewClientContext(t.Context())
+	if _, err := client.GetUser(ctx, &userv1.GetUserRequest{UserId: created.GetUser().GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, again := connect.NewClientContext(t.Context())
+	again.RequestHeader().Set("If-None-Match", call.ResponseHeader().Get("Etag"))
+	_, err = client.GetUser(ctx, &userv1.GetUserRequest{UserId: created.GetUser().GetId()})
+	if !connecthttp.IsNotModifiedError(err) {
+		info, _ := connecthttp.ClientInfoForContext(ctx)
+		t.Errorf("second GetUser: %v, status %d, want %d", err, info.ResponseStatus(), http.StatusNotModified)
+	}
+}

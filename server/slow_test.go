@@ -1,0 +1,116 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
+	"github.com/example/userd/store"
+)
+
+// endlessStore has users without end.
+type endlessStore struct{ store.Store }
+
+func (endlessStore) Identity() store.Identity { return store.Identity{} }
+
+func (endlessStore) List(_ context.Context, query store.Query) ([]store.User, error) {
+	users := make([]store.User, query.Limit)
+	for i := range users {
+		users[i] = store.User{ID: someID, Email: testEmail(i), DisplayName: testName(i)}
+	}
+	return users, nil
+}
+
+// pipes is a listener in memory, whose connections know the clock of a test.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return new(net.UnixAddr) }
+
+func (p *pipes) dial() net.Conn {
+	client, conn := net.Pipe()
+	p.conns <- conn
+	return client
+}
+
+// A stream that nobody reads ends, and does not keep the server from stopping.
+func TestUnreadStreamEnds(t *testing.T) {
+	for name, stopReading := range map[string]func(t *testing.T, conn net.Conn){
+		"HTTP/1.1": func(t *testing.T, conn net.Conn) {
+			body := envelope(t, &userv1.ListUsersRequest{All: true})
+			_, err := fmt.Fprintf(conn, "POST /user.v1.UserService/ListUsers HTTP/1.1\r\nHost: test\r\nContent-Type: application/connect+proto\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(conn, make([]byte, 1<<10)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"HTTP/2": func(t *testing.T, conn net.Conn) {
+			raw, _ := newRawConn(t, conn, "test")
+			raw.call(1, "/user.v1.UserService/ListUsers")
+			raw.must(raw.framer.WriteData(1, true, envelope(t, &userv1.ListUsersRequest{All: true})))
+			// Frames are read, but the window of the stream stays full.
+			awaitFrame(raw, func(frame *http2.RSTStreamFrame) bool { return frame.StreamID == 1 })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				running, err := server.New(server.Config{Store: endlessStore{}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				listener := newPipes()
+				served := make(chan error, 1)
+				go func() { served <- running.Serve(listener) }()
+				conn := listener.dial()
+				defer conn.Close()
+				start := time.Now()
+				stopReading(t, conn)
+				if err := running.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(start); took < 25*time.Second || took > time.Minute {
+					t.Errorf("stream ends after %v, want about 30 s", took)
+				}
+				scrape := httptest.NewRecorder()
+				running.Admin().ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+				if !strings.Contains(scrape.Body.String(), `rpc_method="/user.v1.UserService/ListUsers",rpc_response_status_code="resource_exhausted"`) {
+					t.Errorf("stream does not end as that of a slow reader:\n%s", scrape.Body)
+				}
+			})
+		})
+	}
+}

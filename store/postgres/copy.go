@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/example/userd/store"
+)
+
+var _ store.Copyable = (*Store)(nil)
+
+const (
+	contentsSQL = `
+		select (select count(*) from users), (select count(*) from deleted_users),
+			last.created_at, coalesce(last.id::text, ''),
+			coalesce((select id::text from deleted_users order by id desc limit 1), ''), copy_of
+		from meta left join (
+			select created_at, id from users order by created_at desc, id desc limit 1
+		) last on true`
+
+	listDeletedSQL = `select id, version, deleted_at from deleted_users where id > $1 order by id limit $2`
+
+	// Locks the store for a part of the copy of $1; none when it is not of that copy.
+	copyOfSQL = `
+		update meta set copy_of = $1
+		where copy_of = $1 or copy_of = ''
+			and not exists (select from users) and not exists (select from deleted_users)`
+)
+
+// Contents implements store.Copyable.
+func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
+	var c store.Contents
+	var last *time.Time
+	err := s.read(ctx, func() error {
+		return s.pool.QueryRow(ctx, contentsSQL).Scan(
+			&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
+	})
+	if err != nil {
+		return store.Contents{}, fmt.Errorf("read contents: %w", err)
+	}
+	if last != nil {
+		c.Last.CreatedAt = last.UTC()
+	}
+	return c, nil
+}
+
+// ListDeleted implements store.Copyable.
+func (s *Store) ListDeleted(ctx context.Context, after string, limit int) (deleted []store.DeletedUser, err error) {
+	if after == "" {
+		after = uuid.Nil.String()
+	}
+	err = s.read(ctx, func() error {
+		rows, _ := s.pool.Query(ctx, listDeletedSQL, after, limit)
+		deleted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (user store.DeletedUser, err error) {
+			err = row.Scan(&user.ID, &user.Version, &user.DeletedAt)
+			user.DeletedAt = user.DeletedAt.UTC()
+			return user, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list deleted users: %w", err)
+	}
+	return deleted, nil
+}
+
+// Load implements store.Copyable.
+func (s *Store) Load(ctx context.Context, load store.Load) error {
+	err := s.write(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return loadInto(ctx, tx, load) })
+	})
+	if err != nil {
+		return fmt.Errorf("load %d users: %w", len(load.Users), err)
+	}
+	return nil
+}
+
+func loadInto(ctx context.Context, tx pgx.Tx, load store.Load) error {
+	tag, err := tx.Exec(ctx, copyOfSQL, load.CopyOf)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return store.ErrNotEmpty
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"deleted_users"}, []string{"id", "version", "deleted_at"},
+		pgx.CopyFromSlice(len(load.Deleted), func(i int) ([]any, error) {
+			user := load.Deleted[i]
+			id, err := uuid.Parse(user.ID)
+			return []any{[16]byte(id), user.Version, user.DeletedAt}, err
+		}))
+	if err != nil {
+		return err
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"users"},
+		[]string{"id", "email", "display_name", "folded_name", "roles", "created_at", "updated_at", "last_login", "version"},
+		pgx.CopyFromSlice(len(load.Users), func(i int) ([]any, error) { return userRow(load.Users[i]) }))
+	if err == nil && load.Last {
+		_, err = tx.Exec(ctx, `update meta set copy_of = ''`)
+	}
+	return err
+}
+
+// userRow is the row of a user in table users.
+func userRow(user store.User) ([]any, error) {
+	id, err := uuid.Parse(user.ID)
+	var lastLogin *time.Time
+	if !user.LastLogin.IsZero() {
+		lastLogin = &user.LastLogin
+	}
+	return []any{
+		[16]byte(id), user.Email, user.DisplayName, foldName(user.DisplayName), notNil(user.Roles),
+		user.CreatedAt, user.UpdatedAt, lastLogin, user.Version,
+	}, err
+}

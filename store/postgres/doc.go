@@ -1,0 +1,36 @@
+// Package postgres keeps users in PostgreSQL 14 or newer, for any number of
+// servers at once.
+//
+// # Writes
+//
+// A write of one user is one statement and one round trip: it locks the row, decides,
+// writes row and change log, and says what the outcome was. Nothing is locked longer
+// than that, so there is no deadlock among them; imports and updates of many users
+// take their locks in one order, and run again when PostgreSQL still has to break a
+// deadlock.
+//
+// # The change log
+//
+// Transactions do not commit in the order in which they take numbers, so a reader
+// that remembers the highest number it has seen loses changes. Rows of the log
+// carry the id of their transaction, and a cursor is a snapshot: the set of
+// transactions whose changes have been read. What is visible now but not in the
+// cursor is new. A batch that is cut by a limit remembers both snapshots and how far
+// between them it has come, in the order of seq, which is taken under the row's lock
+// and so orders the versions of a user.
+//
+// A cursor ends at a transaction that is known to be on disk, see snapshot.upTo. That
+// needs synchronous_commit to be on (the default) or stronger.
+//
+// # Copies and restores
+//
+// Transaction ids mean nothing in another cluster. The store notes which database it
+// was made in, and when it wakes up in another one, from a dump, it takes a new
+// incarnation and starts the log anew. A cluster that was taken back in time, by a
+// restored base backup or a failover to a standby that had not received everything,
+// cannot be told from one that moved on: after that run
+//
+//	update meta set home = ''
+//
+// before the servers start, which has the same effect.
+package postgres

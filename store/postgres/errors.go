@@ -1,0 +1,104 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+
+	"github.com/example/userd/store"
+)
+
+// errRestored: the database was replaced while the store was open. Its identity
+// is another now, so the store has to be opened again.
+var errRestored = fmt.Errorf("%w: the database was restored; restart userd", store.ErrUnavailable)
+
+// errReadOnly: a session cannot write; its server has become a standby.
+var errReadOnly = fmt.Errorf("%w: the server is read-only", store.ErrUnavailable)
+
+// translate returns err as the errors of package store, for a call made with ctx.
+// It is the only place that knows PostgreSQL's codes.
+func translate(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil {
+		return cause
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return store.ErrNotFound
+	}
+	if sentinel := classify(err); sentinel != nil {
+		return fmt.Errorf("%w: %w", sentinel, err)
+	}
+	return err
+}
+
+// classify returns the sentinel that err is a case of, or nil.
+func classify(err error) error {
+	if lostConnection(err) {
+		return store.ErrUnavailable
+	}
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return nil
+	}
+	switch pgErr.Code {
+	case "23505": // unique_violation
+		return classifyDuplicate(pgErr.ConstraintName)
+	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+		return store.ErrConflict
+	case "25006", // read_only_sql_transaction: a primary that has become a standby
+		"25P03", "57014", "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
+		return store.ErrUnavailable
+	}
+	switch pgErr.Code[:2] {
+	case "08", "53", "58": // connection_exception, insufficient_resources, system_error
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func classifyDuplicate(constraint string) error {
+	switch constraint {
+	case "users_email_key":
+		return store.ErrEmailTaken
+	case "users_pkey", "deleted_users_pkey":
+		return store.ErrIDTaken
+	}
+	return nil
+}
+
+// lostConnection reports whether err is trouble with a connection rather than an
+// answer to a statement.
+func lostConnection(err error) bool {
+	var connectErr *pgconn.ConnectError
+	var netErr net.Error
+	return errors.As(err, &connectErr) || errors.As(err, &netErr) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, puddle.ErrClosedPool) || pgconn.SafeToRetry(err)
+}
+
+// brokenPool reports whether the other connections of the pool are likely to be as
+// useless as the one that err came from.
+func brokenPool(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		switch pgErr.Code {
+		case "25006", "57P01", "57P02", "57P03":
+			return true
+		}
+	}
+	return errors.Is(err, errReadOnly) || lostConnection(err)
+}
+
+// conflict reports whether PostgreSQL rolled a transaction back for the sake of
+// another, so that running it again is safe.
+func conflict(err error) bool {
+	return errors.Is(classify(err), store.ErrConflict)
+}

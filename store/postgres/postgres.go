@@ -1,0 +1,198 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/example/userd/store"
+)
+
+// Config says where a store is. Everything but URL has a default.
+type Config struct {
+	// URL is a connection URL or string as libpq reads it, with several hosts,
+	// TLS and target_session_attrs, and pgxpool's settings (pool_max_conns, ...).
+	// What it leaves out comes from the PG* environment variables, then from
+	// these defaults: target_session_attrs=read-write, connect_timeout=2 (seconds),
+	// pool_max_conns=16.
+	URL string
+	// Logger receives what no caller is told; slog.Default() when nil.
+	Logger *slog.Logger
+	// Now is the clock of every time that is stored; time.Now when nil.
+	Now func() time.Time
+	// PollInterval is the time between two looks for changes of other processes;
+	// 100 ms when 0.
+	PollInterval time.Duration
+}
+
+// What holds where the URL says nothing else.
+const (
+	connectTimeout = 2 * time.Second
+	pingTimeout    = time.Second
+	maxConns       = 16
+)
+
+// Store is a store of users in PostgreSQL.
+type Store struct {
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	now      func() time.Time
+	identity store.Identity
+	wake     *waker
+
+	mu   sync.Mutex
+	last int64 // Latest tick, in microseconds.
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store at config.URL. The database must have the schema of this
+// program: Open returns the error of Schema.Check when it does not, and
+// store.ErrUnavailable when the database cannot be reached.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	pool, err := config.pool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{pool: pool, log: config.Logger, now: config.Now}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if err := s.prepare(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.wake = newWaker(s, config.PollInterval)
+	return s, nil
+}
+
+// prepare checks the schema and reads the identity.
+func (s *Store) prepare(ctx context.Context) error {
+	schema, err := readSchema(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	if err := schema.Check(); err != nil {
+		return err
+	}
+	if err := adopt(ctx, s.pool); err != nil {
+		return translate(ctx, err)
+	}
+	var secret []byte
+	err = s.pool.QueryRow(ctx, `select incarnation, secret from meta`).Scan(&s.identity.Incarnation, &secret)
+	if err != nil {
+		return translate(ctx, err)
+	}
+	if copy(s.identity.Secret[:], secret) != len(s.identity.Secret) {
+		return fmt.Errorf("the store's secret has %d bytes", len(secret))
+	}
+	return nil
+}
+
+// pool makes a pool with our defaults. It connects when it is used.
+func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	conn := &config.ConnConfig.Config
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = connectTimeout
+	}
+	if conn.ValidateConnect == nil {
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if conn.RuntimeParams["application_name"] == "" {
+		conn.RuntimeParams["application_name"] = "userd"
+	}
+	if !strings.Contains(c.URL, "pool_max_conns") {
+		config.MaxConns = max(maxConns, config.MaxConns)
+	}
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingTimeout
+	}
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// Identity implements store.Store.
+func (s *Store) Identity() store.Identity { return s.identity }
+
+// Ping implements store.Store. A server that does not let us write is no answer.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.read(ctx, func() error {
+		var readOnly bool
+		err := s.pool.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
+		if err == nil && readOnly {
+			err = errReadOnly
+		}
+		return err
+	})
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.wake.close()
+	s.pool.Close()
+	return nil
+}
+
+// read runs f, which changes nothing, and runs it once more on a new connection
+// when it lost its own.
+func (s *Store) read(ctx context.Context, f func() error) error {
+	return s.run(ctx, f, brokenPool)
+}
+
+// write runs f, which is one statement or transaction, and runs it once more when
+// nothing of it can have reached the database.
+func (s *Store) write(ctx context.Context, f func() error) error {
+	return s.run(ctx, f, pgconn.SafeToRetry)
+}
+
+// writeTx is write for a transaction, which also runs again, a few times, after
+// PostgreSQL has rolled it back for the sake of another.
+func (s *Store) writeTx(ctx context.Context, f func() error) error {
+	const attempts = 5
+	return s.write(ctx, func() error {
+		err := f()
+		for attempt := 1; attempt < attempts && conflict(err); attempt++ {
+			err = f()
+		}
+		return err
+	})
+}
+
+func (s *Store) run(ctx context.Context, f func() error, retry func(error) bool) error {
+	err := f()
+	if err == nil {
+		return nil
+	}
+	if brokenPool(err) && ctx.Err() == nil {
+		s.pool.Reset()
+		if retry(err) {
+			err = f()
+		}
+	}
+	return translate(ctx, err)
+}
+
+// tick returns the time now as it is stored, but later than any tick of this store
+// before: users are in the order of their creation.
+func (s *Store) tick() time.Time { return s.ticks(1) }
+
+// ticks returns the first of n ticks, a microsecond apart.
+func (s *Store) ticks(n int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := max(s.now().UnixMicro(), s.last+1)
+	s.last = first + int64(n) - 1
+	return time.UnixMicro(first).UTC()
+}

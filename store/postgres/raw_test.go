@@ -1,0 +1,79 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// These helpers write with SQL of their own, as a program beside userd could.
+
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func begin(t testing.TB, conn *pgx.Conn) pgx.Tx {
+	t.Helper()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+func run(t testing.TB, on execer, sql string, args ...any) {
+	t.Helper()
+	if _, err := on.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+const (
+	insertUserSQL = `
+		with created as (
+			insert into users (id, email, display_name, folded_name, created_at, updated_at, version)
+			values ($1, $2, 'Raw', 'raw', now(), now(), 1) returning id
+		)
+		insert into changes (user_id, version, kind, at) select id, 1, 'upserted', now() from created`
+
+	touchUserSQL = `
+		with changed as (
+			update users set version = version + 1, updated_at = now() where id = $1 returning id, version
+		)
+		insert into changes (user_id, version, kind, at) select id, version, 'upserted', now() from changed`
+)
+
+func insertUser(t testing.TB, on execer, id, email string) {
+	t.Helper()
+	run(t, on, insertUserSQL, id, email)
+}
+
+func touchUser(t testing.TB, on execer, id string) {
+	t.Helper()
+	run(t, on, touchUserSQL, id)
+}
+
+// awaitBlocked returns when a session of the database waits for a lock.
+func awaitBlocked(t testing.TB, url string) {
+	t.Helper()
+	conn := connect(t, url)
+	for blocked := false; !blocked; {
+		err := conn.QueryRow(t.Context(), `select exists (
+			select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`).Scan(&blocked)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/example/userd/store"
+)
+
+// The columns of a user in the order of scanUser, and the same with the table's
+// name, for statements that join it.
+const (
+	userColumns  = `id, email, display_name, roles, created_at, updated_at, last_login, version`
+	usersColumns = `users.id, users.email, users.display_name, users.roles, users.created_at, users.updated_at, users.last_login, users.version`
+)
+
+// Statements that write are one round trip each: they lock the row, decide, write
+// row and change log, and say which outcome it was. Under READ COMMITTED a row
+// that is locked first is read as the last transaction left it, so a decision
+// rests on the newest version; a plain read in the same statement does not see it.
+const (
+	// $1 id, $2 email, $3 email folded, $4 name, $5 name folded, $6 roles, $7 now
+	createSQL = `
+		with created as (
+			insert into users (id, email, display_name, folded_name, roles, created_at, updated_at, version)
+			select $1, $2, $4, $5, $6, $7, $7, 1
+			where not exists (select from deleted_users where id = $1)
+			on conflict do nothing
+			returning ` + userColumns + `
+		), logged as (
+			insert into changes (user_id, version, kind, at)
+			select id, version, 'upserted', created_at from created
+		)
+		select 'created' as outcome, ` + userColumns + ` from created
+		union all
+		select case when lower(email) = $3 then 'same' else 'id taken' end, ` + userColumns + ` from users where id = $1
+		union all
+		select 'id taken', id, '', '', '{}', deleted_at, deleted_at, null, version from deleted_users where id = $1
+		union all
+		select 'email taken', ` + userColumns + ` from users where lower(email) = $3 and id <> $1`
+
+	// $1 id, $2 expected version or 0, $3 name or null, $4 name folded, $5 roles to
+	// add, $6 roles to remove, $7 most roles, $8 now
+	updateSQL = `
+		with locked as (
+			select ` + userColumns + ` from users where id = $1 for update
+		), wanted as (
+			select id, coalesce($3, display_name) as new_name, array(
+				(select unnest(roles) except select unnest($6::text[])) union select unnest($5::text[]) order by 1
+			) as new_roles
+			from locked
+		), decided as (
+			select locked.*, new_name, new_roles, case
+				when $2::bigint not in (0, version) then 'version mismatch'
+				when cardinality(new_roles) > $7 then 'too many roles'
+				when (new_name, new_roles) = (display_name, roles) then 'same'
+				else 'changed' end as outcome
+			from locked join wanted using (id)
+		), changed as (
+			update users set display_name = new_name, folded_name = coalesce($4, folded_name), roles = new_roles,
+				updated_at = $8, version = users.version + 1
+			from decided where users.id = decided.id and outcome = 'changed'
+			returning ` + usersColumns + `
+		), logged as (
+			insert into changes (user_id, version, kind, at)
+			select id, version, 'upserted', updated_at from changed
+		)
+		select 'changed', ` + userColumns + ` from changed
+		union all
+		select outcome, ` + userColumns + ` from decided where outcome <> 'changed'`
+
+	// $1 id, $2 expected version or 0, $3 now
+	deleteSQL = `
+		with decided as (
+			select id, version, $2::bigint in (0, version) as matches from users where id = $1 for update
+		), gone as (
+			delete from users using decided where users.id = decided.id and matches
+			returning users.id, users.version + 1 as version
+		), kept as (
+			insert into deleted_users (id, version, deleted_at) select id, version, $3 from gone
+		), logged as (
+			insert into changes (user_id, version, kind, at) select id, version, 'deleted', $3 from gone
+		)
+		select case when matches then version + 1 else 0 end from decided`
+
+	// $1 id, $2 time of the login, $3 resolution, $4 now
+	loginSQL = `
+		with current as (
+			select *, last_login is null or $2 > last_login and $2 - last_login >= $3 as due from users where id = $1
+		), locked as (
+			select id from users
+			where id = $1 and (select due from current)
+				and (last_login is null or $2 > last_login and $2 - last_login >= $3)
+			for update
+		), changed as (
+			update users set last_login = $2, updated_at = $4, version = version + 1
+			from locked where users.id = locked.id
+			returning ` + usersColumns + `
+		), logged as (
+			insert into changes (user_id, version, kind, at)
+			select id, version, 'upserted', updated_at from changed
+		)
+		select 'changed', ` + userColumns + ` from changed
+		union all
+		select case when due then 'raced' else 'same' end, ` + userColumns + ` from current
+		where not exists (select from changed)`
+
+	getSQL        = `select ` + userColumns + ` from users where id = $1`
+	getByEmailSQL = `select ` + userColumns + ` from users where lower(email) = $1`
+)
+
+// outcomes maps what a statement says became of a write to its error.
+var outcomes = map[string]error{
+	"created":          nil,
+	"changed":          nil,
+	"same":             nil,
+	"raced":            errRaced,
+	"id taken":         store.ErrIDTaken,
+	"email taken":      store.ErrEmailTaken,
+	"version mismatch": store.ErrVersionMismatch,
+	"too many roles":   store.ErrTooManyRoles,
+}
+
+// errRaced: another transaction changed what the statement saw between its
+// snapshot and its lock. Nothing was written; the next attempt sees it.
+var errRaced = errors.New("raced with another transaction")
+
+// Create implements store.Store.
+func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+	roles := store.SortedRoles(user.Roles)
+	created, err := s.writeUser(ctx, errRaced, createSQL,
+		user.ID, user.Email, foldEmail(user.Email), user.DisplayName, foldName(user.DisplayName), notNil(roles), s.tick())
+	if err != nil {
+		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
+	}
+	return created, nil
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, id string) (store.User, error) {
+	user, err := s.readUser(ctx, getSQL, id)
+	if err != nil {
+		return store.User{}, fmt.Errorf("get user %s: %w", id, err)
+	}
+	return user, nil
+}
+
+// GetByEmail implements store.Store.
+func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error) {
+	user, err := s.readUser(ctx, getByEmailSQL, foldEmail(email))
+	if err != nil {
+		return store.User{}, fmt.Errorf("get user by email: %w", err)
+	}
+	return user, nil
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
+	var folded *string
+	if update.DisplayName != nil {
+		folded = new(foldName(*update.DisplayName))
+	}
+	user, err := s.writeUser(ctx, store.ErrNotFound, updateSQL, update.ID, update.ExpectedVersion,
+		update.DisplayName, folded, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.tick())
+	if err != nil {
+		return store.User{}, fmt.Errorf("update user %s: %w", update.ID, err)
+	}
+	return user, nil
+}
+
+// RecordLogin implements store.Store.
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+	user, err := s.writeUser(ctx, store.ErrNotFound, loginSQL, id, at.UTC().Truncate(time.Microsecond), resolution, s.tick())
+	if err != nil {
+		return store.User{}, fmt.Errorf("record login of user %s: %w", id, err)
+	}
+	return user, nil
+}
+
+// Delete implements store.Store.
+func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
+	var version int64
+	err := s.write(ctx, func() error {
+		return s.pool.QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
+	})
+	if err == nil && version == 0 {
+		err = store.ErrVersionMismatch
+	}
+	if err != nil {
+		return 0, fmt.Errorf("delete user %s: %w", id, err)
+	}
+	s.wake.committed()
+	return version, nil
+}
+
+// writeUser runs a statement that writes one user and returns the user of its
+// first outcome, or the error none when there is no outcome. A statement that
+// raced with another transaction runs again.
+func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...any) (store.User, error) {
+	for {
+		var results []result
+		err := s.write(ctx, func() error {
+			rows, _ := s.pool.Query(ctx, sql, args...)
+			var err error
+			results, err = pgx.CollectRows(rows, scanResult)
+			return err
+		})
+		if err == nil && len(results) == 0 {
+			err = none
+		} else if err == nil {
+			err = outcomes[results[0].outcome]
+		}
+		switch {
+		case errors.Is(err, errRaced):
+			continue
+		case err != nil:
+			return store.User{}, err
+		}
+		if results[0].outcome != "same" {
+			s.wake.committed()
+		}
+		return results[0].user, nil
+	}
+}
+
+func (s *Store) readUser(ctx context.Context, sql string, args ...any) (user store.User, err error) {
+	err = s.read(ctx, func() error {
+		user, err = scanUser(s.pool.QueryRow(ctx, sql, args...))
+		return err
+	})
+	return user, err
+}
+
+// result is a row of a statement that writes a user.
+type result struct {
+	outcome string
+	user    store.User
+}
+
+func scanResult(row pgx.CollectableRow) (result, error) {
+	var r result
+	user, err := scanUser(row, &r.outcome)
+	r.user = user
+	return r, err
+}
+
+// scanUser scans a row of userColumns, after columns for before.
+func scanUser(row pgx.Row, before ...any) (store.User, error) {
+	var user store.User
+	var lastLogin pgtype.Timestamptz
+	err := row.Scan(append(before, &user.ID, &user.Email, &user.DisplayName, &user.Roles,
+		&user.CreatedAt, &user.UpdatedAt, &lastLogin, &user.Version)...)
+	if err != nil {
+		return store.User{}, err
+	}
+	user.CreatedAt, user.UpdatedAt = user.CreatedAt.UTC(), user.UpdatedAt.UTC()
+	if lastLogin.Valid {
+		user.LastLogin = lastLogin.Time.UTC()
+	}
+	if len(user.Roles) == 0 {
+		user.Roles = nil
+	}
+	return user, nil
+}
+
+// foldEmail returns an email in lower case as the index of emails has it: ASCII
+// letters alone, like lower() under collation "C".
+func foldEmail(email string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + ('a' - 'A')
+		}
+		return r
+	}, email)
+}
+
+// foldName returns a display name as searches by a part of it see it.
+func foldName(name string) string { return strings.ToLower(name) }
+
+// notNil returns roles in the form of a column that is not null.
+func notNil(roles []string) []string {
+	if roles == nil {
+		return []string{}
+	}
+	return roles
+}

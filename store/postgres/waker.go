@@ -1,0 +1,167 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/example/userd/store"
+)
+
+// waker ends the waits for changes: at once after a commit of this process, on a
+// notification from another one, and whenever a look at the head of the log, every
+// interval, finds it moved. The looks are the truth; notifications only make them
+// early, and may be lost.
+type waker struct {
+	store    *Store
+	interval time.Duration
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+	tell     chan struct{} // Has an element when other processes are to be notified.
+
+	mu      sync.Mutex
+	waiting int
+	changed chan struct{} // Closed and replaced to end the waits.
+}
+
+const (
+	defaultPollInterval = 100 * time.Millisecond
+	// notifyInterval is the least time between two notifications: committing one
+	// takes a lock that all sessions of the server share.
+	notifyInterval = 10 * time.Millisecond
+	// listenRetry is the time from losing the listening connection to the next try.
+	listenRetry = time.Second
+)
+
+func newWaker(s *Store, interval time.Duration) *waker {
+	if interval == 0 {
+		interval = defaultPollInterval
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w := &waker{store: s, interval: interval, stop: stop, tell: make(chan struct{}, 1), changed: make(chan struct{})}
+	w.done.Go(func() { w.poll(ctx) })
+	w.done.Go(func() { w.listen(ctx) })
+	w.done.Go(func() { w.notify(ctx) })
+	return w
+}
+
+// close ends the goroutines and the waits. Closing twice is fine.
+func (w *waker) close() {
+	w.stop()
+	w.done.Wait()
+	w.broadcast()
+}
+
+// enter registers a wait. The channel is closed when there may be changes.
+func (w *waker) enter() (changed <-chan struct{}, leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting++
+	return w.changed, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.waiting--
+	}
+}
+
+// committed is called after a commit of this process.
+func (w *waker) committed() {
+	w.broadcast()
+	select {
+	case w.tell <- struct{}{}:
+	default:
+	}
+}
+
+func (w *waker) broadcast() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting > 0 {
+		close(w.changed)
+		w.changed = make(chan struct{})
+	}
+}
+
+func (w *waker) anybodyWaits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiting > 0
+}
+
+// poll looks at the head of the log while somebody waits. When it cannot be read
+// the waits end too, so that whoever waits learns why from its next call.
+func (w *waker) poll(ctx context.Context) {
+	var last store.Cursor
+	for pause(ctx, w.interval) {
+		if !w.anybodyWaits() {
+			continue
+		}
+		head, err := w.store.Head(ctx)
+		if err != nil || head != last {
+			last = head
+			w.broadcast()
+		}
+	}
+}
+
+// listen ends the waits on notifications of other processes.
+func (w *waker) listen(ctx context.Context) {
+	for {
+		err := w.listenOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		w.store.log.DebugContext(ctx, "not listening for notifications", "error", err)
+		if !pause(ctx, listenRetry) {
+			return
+		}
+	}
+}
+
+func (w *waker) listenOnce(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, w.store.pool.Config().ConnConfig)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, `listen userd_changes`); err != nil {
+		return err
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return err
+		}
+		w.broadcast()
+	}
+}
+
+// notify tells other processes of commits, outside their transactions.
+func (w *waker) notify(ctx context.Context) {
+	for {
+		select {
+		case <-w.tell:
+		case <-ctx.Done():
+			return
+		}
+		if _, err := w.store.pool.Exec(ctx, `notify userd_changes`); err != nil && ctx.Err() == nil {
+			w.store.log.DebugContext(ctx, "notify of changes", "error", err)
+		}
+		if !pause(ctx, notifyInterval) {
+			return
+		}
+	}
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,208 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/example/userd/store"
+)
+
+const (
+	headSQL     = `SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)`
+	prunedSQL   = `SELECT pruned FROM meta`
+	changesSQL  = `SELECT seq, user_id, version, kind, at FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2`
+	pruneSQL    = `DELETE FROM changes WHERE seq <= ?1`
+	prunedToSQL = `UPDATE meta SET pruned = ?1`
+
+	// clockSlack is how far the clocks of two processes that write to one file may
+	// be apart, in microseconds.
+	clockSlack = int64(time.Minute / time.Microsecond)
+)
+
+// Head implements store.Store.
+func (s *Store) Head(ctx context.Context) (store.Cursor, error) {
+	head, err := s.head(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read head of changes: %w", err)
+	}
+	return s.format(head), nil
+}
+
+func (s *Store) head(ctx context.Context) (head int64, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		head, err = scalar(conn, headSQL)
+		return err
+	})
+	return head, err
+}
+
+// Changes implements store.Store.
+func (s *Store) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	seq, ok := s.parse(after)
+	if !ok {
+		return nil, "", fmt.Errorf("read changes: %w", store.ErrInvalidCursor)
+	}
+	var changes []store.Change
+	next := seq
+	err := s.snapshot(ctx, func(conn *sqlite.Conn) (err error) {
+		if next, err = start(conn, after, seq); err != nil {
+			return err
+		}
+		changes, next, err = readChanges(conn, next, limit)
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read changes: %w", err)
+	}
+	return changes, s.format(next), nil
+}
+
+// start is the row of the log after which a cursor goes on.
+func start(conn *sqlite.Conn, after store.Cursor, seq int64) (int64, error) {
+	pruned, err := scalar(conn, prunedSQL)
+	if err != nil || after == store.Earliest {
+		return pruned, err
+	}
+	head, err := scalar(conn, headSQL)
+	switch {
+	case err != nil:
+		return 0, err
+	case seq < pruned:
+		return 0, store.ErrCursorExpired
+	case seq > head:
+		return 0, store.ErrInvalidCursor
+	}
+	return seq, nil
+}
+
+// readChanges reads the rows after seq, and returns the last one's seq with them.
+func readChanges(conn *sqlite.Conn, seq int64, limit int) ([]store.Change, int64, error) {
+	var changes []store.Change
+	err := sqlitex.Execute(conn, changesSQL, &sqlitex.ExecOptions{
+		Args: []any{seq, limit},
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			seq = stmt.ColumnInt64(0)
+			changes = append(changes, store.Change{
+				UserID:  stmt.ColumnText(1),
+				Version: stmt.ColumnInt64(2),
+				Kind:    store.Kind(stmt.ColumnInt64(3)),
+				At:      timeOf(stmt.ColumnInt64(4)),
+			})
+			return nil
+		},
+	})
+	return changes, seq, err
+}
+
+// At implements store.Store. The log is in the order of time, so the place is
+// found by halving.
+func (s *Store) At(ctx context.Context, t time.Time) (store.Cursor, error) {
+	var low int64
+	err := s.snapshot(ctx, func(conn *sqlite.Conn) error {
+		pruned, err := scalar(conn, prunedSQL)
+		if err != nil {
+			return err
+		}
+		high, err := scalar(conn, headSQL)
+		if err != nil {
+			return err
+		}
+		low = pruned // All changes up to low are before t, or gone.
+		for low < high {
+			middle := low + (high-low+1)/2
+			at, err := scalar(conn, `SELECT at FROM changes WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1`, middle)
+			if err != nil {
+				return err
+			}
+			if at+clockSlack < t.UnixMicro() {
+				low = middle
+			} else {
+				high = middle - 1
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("find changes since %s: %w", t, err)
+	}
+	return s.format(low), nil
+}
+
+// Covers implements store.Store.
+func (s *Store) Covers(cursor, other store.Cursor) bool {
+	if cursor == store.Earliest || other == store.Earliest {
+		return false // Where that is changes with time.
+	}
+	a, okA := s.parse(cursor)
+	b, okB := s.parse(other)
+	return okA && okB && a >= b
+}
+
+// Wait implements store.Store.
+func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
+	changed, leave := s.wake.enter()
+	defer leave()
+	head, err := s.head(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for changes: %w", err)
+	}
+	if seq, ok := s.parse(after); !ok || seq != head {
+		return nil
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Prune implements store.Store.
+func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
+	const step = 1000
+	var total int64
+	for {
+		var removed int64
+		err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
+			removed, err = prune(conn, before, step)
+			return err
+		})
+		if err != nil {
+			return total, fmt.Errorf("prune changes: %w", err)
+		}
+		total += removed
+		if removed < step {
+			return total, nil
+		}
+	}
+}
+
+// prune removes up to limit of the oldest changes.
+func prune(conn *sqlite.Conn, before time.Time, limit int) (int64, error) {
+	pruned, err := scalar(conn, prunedSQL)
+	if err != nil {
+		return 0, err
+	}
+	oldest, _, err := readChanges(conn, pruned, limit)
+	if err != nil {
+		return 0, err
+	}
+	last := pruned
+	for _, change := range oldest {
+		if !change.At.Before(before) {
+			break
+		}
+		last++
+	}
+	if last == pruned {
+		return 0, nil
+	}
+	if err := exec(conn, pruneSQL, last); err != nil {
+		return 0, err
+	}
+	return last - pruned, exec(conn, prunedToSQL, last)
+}

@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/example/userd/store"
+)
+
+var _ store.Copyable = (*Store)(nil)
+
+const (
+	contentsSQL = `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM deleted_users),
+			last.created_at, ifnull(last.id, ''), ifnull((SELECT max(id) FROM deleted_users), ''), copy_of
+		FROM meta LEFT JOIN (
+			SELECT created_at, id FROM users ORDER BY created_at DESC, id DESC LIMIT 1
+		) AS last`
+
+	listDeletedSQL = `SELECT id, version, at FROM deleted_users WHERE id > ?1 ORDER BY id LIMIT ?2`
+
+	// Nothing when the store is not of the copy of ?1.
+	copyOfSQL = `UPDATE meta SET copy_of = ?1
+		WHERE copy_of = ?1 OR copy_of = ''
+			AND NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM deleted_users)`
+
+	loadSQL = `INSERT INTO users (` + userColumns + `) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
+)
+
+// Contents implements store.Copyable.
+func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
+	var c store.Contents
+	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, contentsSQL, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+			c = store.Contents{
+				Users: stmt.ColumnInt64(0), Deleted: stmt.ColumnInt64(1),
+				Last:        store.Position{ID: stmt.ColumnText(3)},
+				LastDeleted: stmt.ColumnText(4), CopyOf: stmt.ColumnText(5),
+			}
+			if c.Users > 0 {
+				c.Last.CreatedAt = timeOf(stmt.ColumnInt64(2))
+			}
+			return nil
+		}})
+	})
+	if err != nil {
+		return store.Contents{}, fmt.Errorf("read contents: %w", err)
+	}
+	return c, nil
+}
+
+// ListDeleted implements store.Copyable.
+func (s *Store) ListDeleted(ctx context.Context, after string, limit int) ([]store.DeletedUser, error) {
+	var deleted []store.DeletedUser
+	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, listDeletedSQL, &sqlitex.ExecOptions{
+			Args: []any{after, limit},
+			ResultFunc: func(stmt *sqlite.Stmt) error {
+				deleted = append(deleted, store.DeletedUser{
+					ID: stmt.ColumnText(0), Version: stmt.ColumnInt64(1), DeletedAt: timeOf(stmt.ColumnInt64(2)),
+				})
+				return nil
+			},
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list deleted users: %w", err)
+	}
+	return deleted, nil
+}
+
+// Load implements store.Copyable.
+func (s *Store) Load(ctx context.Context, load store.Load) error {
+	err := s.write(ctx, func(conn *sqlite.Conn) error { return s.load(conn, load) })
+	if err != nil {
+		return fmt.Errorf("load %d users: %w", len(load.Users), err)
+	}
+	return nil
+}
+
+func (s *Store) load(conn *sqlite.Conn, load store.Load) error {
+	if err := exec(conn, copyOfSQL, load.CopyOf); err != nil {
+		return err
+	}
+	if conn.Changes() == 0 {
+		return store.ErrNotEmpty
+	}
+	for _, user := range load.Deleted {
+		if err := exec(conn, burySQL, user.ID, user.Version, user.DeletedAt.UnixMicro()); err != nil {
+			return err
+		}
+	}
+	for _, user := range load.Users {
+		if err := s.loadUser(conn, user); err != nil {
+			return err
+		}
+	}
+	if load.Last {
+		return exec(conn, `UPDATE meta SET copy_of = ''`)
+	}
+	return nil
+}
+
+func (s *Store) loadUser(conn *sqlite.Conn, user store.User) error {
+	roles, err := encodeRoles(user.Roles)
+	if err != nil {
+		return err
+	}
+	var login any
+	if !user.LastLogin.IsZero() {
+		login = user.LastLogin.UnixMicro()
+	}
+	created := user.CreatedAt.UnixMicro()
+	err = exec(conn, loadSQL, user.ID, user.Email, user.DisplayName, created, user.UpdatedAt.UnixMicro(), login, roles, user.Version)
+	if err != nil {
+		return err
+	}
+	s.last = max(s.last, created)
+	return replaceRoles(conn, store.User{ID: user.ID, CreatedAt: user.CreatedAt}, user)
+}

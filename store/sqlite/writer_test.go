@@ -1,0 +1,262 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/example/userd/store"
+)
+
+// writerOf is a writer on a table of integers.
+type writerOf struct {
+	*writer
+	t       *testing.T
+	path    string
+	commits int // The writer's goroutine has it until close.
+}
+
+func newTestWriter(t *testing.T) *writerOf {
+	t.Helper()
+	w := &writerOf{t: t, path: filepath.Join(t.TempDir(), "numbers.db")}
+	conn, err := connect(w.path, sqlite.OpenReadWrite|sqlite.OpenCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(pragmas(conn, `journal_mode = WAL`), exec(conn, `CREATE TABLE numbers (n, padding)`)); err != nil {
+		t.Fatal(err)
+	}
+	w.writer = newWriter(conn, func() { w.commits++ })
+	t.Cleanup(w.mustClose)
+	return w
+}
+
+func (w *writerOf) mustClose() {
+	if err := w.close(); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// hold keeps the writer busy until release is called, so that writes gather.
+func (w *writerOf) hold() (release func()) {
+	w.t.Helper()
+	entered, released := make(chan struct{}), make(chan struct{})
+	w.mustSubmit(w.t.Context(), func(*sqlite.Conn) error {
+		close(entered)
+		<-released
+		return nil
+	})
+	<-entered
+	return func() { close(released) }
+}
+
+func (w *writerOf) mustSubmit(ctx context.Context, f func(*sqlite.Conn) error) *writeOp {
+	w.t.Helper()
+	op := newOp(ctx, f)
+	w.mustQueue(op)
+	return op
+}
+
+func (w *writerOf) mustQueue(op *writeOp) {
+	w.t.Helper()
+	if err := w.submit(op); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func newOp(ctx context.Context, f func(*sqlite.Conn) error) *writeOp {
+	return &writeOp{ctx: ctx, run: f, shares: true, done: make(chan struct{})}
+}
+
+func insertNumber(n int) func(*sqlite.Conn) error {
+	return func(conn *sqlite.Conn) error { return exec(conn, `INSERT INTO numbers (n) VALUES (?1)`, n) }
+}
+
+// stored closes the writer and returns the numbers in its file.
+func (w *writerOf) stored() []int {
+	w.t.Helper()
+	w.mustClose()
+	conn, err := connect(w.path, sqlite.OpenReadOnly)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	var numbers []int
+	err = sqlitex.Execute(conn, `SELECT n FROM numbers ORDER BY rowid`, &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error { numbers = append(numbers, stmt.ColumnInt(0)); return nil },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return numbers
+}
+
+func TestWritesThatWaitShareACommit(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	release := w.hold()
+	var ops []*writeOp
+	var want []int
+	for n := range 50 {
+		ops, want = append(ops, w.mustSubmit(t.Context(), insertNumber(n))), append(want, n)
+	}
+	release()
+	for _, op := range ops {
+		if <-op.done; op.result != nil {
+			t.Error(op.result)
+		}
+	}
+	if got := w.stored(); !slices.Equal(got, want) {
+		t.Errorf("stored are %v", got)
+	}
+	if w.commits != 2 {
+		t.Errorf("50 writes took %d commits besides the first", w.commits-1)
+	}
+}
+
+func TestAWriteThatDoesNotShareHasACommitOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	errFailed := errors.New("failed")
+	release := w.hold()
+	shared := []*writeOp{w.mustSubmit(t.Context(), insertNumber(1)), w.mustSubmit(t.Context(), insertNumber(2))}
+	alone, failed := newOp(t.Context(), insertNumber(3)), newOp(t.Context(), func(conn *sqlite.Conn) error {
+		return errors.Join(insertNumber(4)(conn), errFailed)
+	})
+	alone.shares, failed.shares = false, false
+	w.mustQueue(alone)
+	w.mustQueue(failed)
+	release()
+	for _, op := range append(shared, alone) {
+		if <-op.done; op.result != nil {
+			t.Error(op.result)
+		}
+	}
+	if <-failed.done; !errors.Is(failed.result, errFailed) {
+		t.Errorf("result is %v", failed.result)
+	}
+	if got := w.stored(); !slices.Equal(slices.Sorted(slices.Values(got)), []int{1, 2, 3}) {
+		t.Errorf("stored are %v", got)
+	}
+	if w.commits != 3 {
+		t.Errorf("%d commits besides the first", w.commits-1)
+	}
+}
+
+func TestAWriteThatFailsLeavesTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	errFailed := errors.New("failed")
+	release := w.hold()
+	before := w.mustSubmit(t.Context(), insertNumber(1))
+	failed := w.mustSubmit(t.Context(), func(conn *sqlite.Conn) error {
+		return errors.Join(insertNumber(2)(conn), errFailed)
+	})
+	after := w.mustSubmit(t.Context(), insertNumber(3))
+	release()
+	<-after.done
+	if before.result != nil || !errors.Is(failed.result, errFailed) || after.result != nil {
+		t.Errorf("results are %v, %v, %v", before.result, failed.result, after.result)
+	}
+	if got := w.stored(); !slices.Equal(got, []int{1, 3}) {
+		t.Errorf("stored are %v", got)
+	}
+}
+
+func TestAWriteWhoseContextHasEndedIsNotRun(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	release := w.hold()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := w.mustSubmit(ctx, insertNumber(1))
+	cancel()
+	after := w.mustSubmit(t.Context(), insertNumber(2))
+	release()
+	<-after.done
+	if !errors.Is(ended.result, context.Canceled) || after.result != nil {
+		t.Errorf("results are %v, %v", ended.result, after.result)
+	}
+	if got := w.stored(); !slices.Equal(got, []int{2}) {
+		t.Errorf("stored are %v", got)
+	}
+}
+
+func TestWhoseContextEndsDoesNotWait(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	release := w.hold()
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- w.run(ctx, insertNumber(1), true) }()
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	release()
+}
+
+func TestCloseDoesTheWritesThatWait(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	release := w.hold()
+	op := w.mustSubmit(t.Context(), insertNumber(1))
+	release()
+	if got := w.stored(); !slices.Equal(got, []int{1}) {
+		t.Errorf("stored are %v", got)
+	}
+	if <-op.done; op.result != nil {
+		t.Error(op.result)
+	}
+	if err := w.run(t.Context(), insertNumber(2), true); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("write after close: %v", err)
+	}
+}
+
+// When the disk is full, what was answered is still what is stored.
+func TestWritesOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	limitPages(t, w, 20)
+	release := w.hold()
+	padding := strings.Repeat("x", 10_000)
+	var ops []*writeOp
+	for n := range 20 {
+		ops = append(ops, w.mustSubmit(t.Context(), func(conn *sqlite.Conn) error {
+			return exec(conn, `INSERT INTO numbers VALUES (?1, ?2)`, n, padding)
+		}))
+	}
+	release()
+	var acknowledged []int
+	for n, op := range ops {
+		<-op.done
+		if op.result == nil {
+			acknowledged = append(acknowledged, n)
+		} else if err := translate(t.Context(), op.result); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("write %d: %v", n, err)
+		}
+	}
+	limitPages(t, w, 1000)
+	if err := w.run(t.Context(), insertNumber(100), true); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+	if got := w.stored(); len(acknowledged) == len(ops) || !slices.Equal(got, append(acknowledged, 100)) {
+		t.Errorf("stored are %v, acknowledged %v", got, acknowledged)
+	}
+}
+
+func limitPages(t *testing.T, w *writerOf, pages int) {
+	t.Helper()
+	err := w.run(t.Context(), func(conn *sqlite.Conn) error {
+		return exec(conn, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
+	}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,393 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PostgresEnv is the environment variable with the URL of a PostgreSQL server to
+// test on. Its user must be allowed to create databases.
+const PostgresEnv = "USERD_TEST_POSTGRES"
+
+// PostgresBinEnv is the environment variable with the folder of the PostgreSQL
+// programs that private servers are started with.
+const PostgresBinEnv = "USERD_TEST_POSTGRES_BIN"
+
+// Postgres returns the URL of a new database with the schema that migrate makes.
+// The database is dropped when the test ends. It is on the server that PostgresEnv
+// names, or on a private one that all tests of the process share and that ends with
+// the process. That one does not survive a crash of the machine; tests of
+// durability start their own with NewServer.
+func Postgres(t testing.TB, migrate func(ctx context.Context, url string) error) string {
+	t.Helper()
+	urlOf, err := sharedServer()
+	if err == nil {
+		err = template(t.Context(), urlOf, migrate)
+	}
+	if err != nil {
+		t.Fatalf("PostgreSQL for tests: %v", err)
+	}
+	admin := urlOf("postgres")
+	name := fmt.Sprintf("userd_test_%d_%d", os.Getpid(), databases.Add(1))
+	if err := execute(t.Context(), admin, fmt.Sprintf(`create database %s template %s`, name, templateName())); err != nil {
+		t.Fatalf("PostgreSQL for tests: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := execute(context.Background(), admin, fmt.Sprintf(`drop database %s with (force)`, name)); err != nil {
+			t.Errorf("PostgreSQL for tests: %v", err)
+		}
+	})
+	return urlOf(name)
+}
+
+var (
+	databases  atomic.Int64
+	templateMu sync.Mutex
+	templated  bool
+)
+
+func templateName() string { return fmt.Sprintf("userd_template_%d", os.Getpid()) }
+
+// template makes the database that the others are copied from, once.
+func template(ctx context.Context, urlOf func(database string) string, migrate func(ctx context.Context, url string) error) error {
+	templateMu.Lock()
+	defer templateMu.Unlock()
+	if templated {
+		return nil
+	}
+	if err := execute(ctx, urlOf("postgres"), `create database `+templateName()); err != nil {
+		return err
+	}
+	if err := migrate(ctx, urlOf(templateName())); err != nil {
+		return err
+	}
+	templated = true
+	return nil
+}
+
+func execute(ctx context.Context, url, sql string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+// sharedServer returns what makes the URLs of databases on the server that the tests
+// of this process share. It holds on to a private one: when nobody refers to a
+// Server any more, its guard ends it.
+var sharedServer = sync.OnceValues(func() (urlOf func(database string) string, err error) {
+	if given := os.Getenv(PostgresEnv); given != "" {
+		parsed, err := url.Parse(given)
+		return func(database string) string {
+			of := *parsed
+			of.Path = "/" + database
+			return of.String()
+		}, err
+	}
+	server, err := startServer(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=300", "max_wal_size=512MB")
+	if err != nil {
+		return nil, err
+	}
+	return server.URL, nil
+})
+
+// Server is a private PostgreSQL server. It listens on a socket in a folder of its
+// own. A guard process waits for the end of this process, however it comes, then
+// kills the server and removes the folder.
+type Server struct {
+	bin, dir string
+	settings []string
+	guard    io.Closer
+}
+
+// NewServer starts a server with settings (name=value) beside the defaults, under
+// which what is committed survives a crash. It ends with the test.
+func NewServer(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s, err := startServer("", settings...)
+	if err != nil {
+		t.Fatalf("PostgreSQL for tests: %v", err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+func startServer(parent string, settings ...string) (*Server, error) {
+	s, err := newServer(parent, settings)
+	if err != nil {
+		return nil, err
+	}
+	err = s.run("initdb", "-D", s.data(), "-N", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+	if err == nil {
+		err = s.start()
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// inMemory is a folder in memory, where making a database takes a tenth of the time,
+// or "" when there is none with room for many.
+func inMemory() string {
+	const folder, room = "/dev/shm", 2 << 30
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(folder, &stat); err != nil || int64(stat.Bavail)*stat.Bsize < room {
+		return ""
+	}
+	return folder
+}
+
+// newServer makes the folder of a server, in parent or among the temporary files,
+// and its guard.
+func newServer(parent string, settings []string) (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(parent, "userd-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, dir: dir, settings: settings}
+	if account := s.account(); account != nil {
+		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.startGuard()
+}
+
+// startGuard starts a shell that reads from a pipe whose other end this process
+// holds, and cleans up at its end.
+func (s *Server) startGuard() error {
+	guard := s.command("sh", "-c", `
+		trap '' INT TERM HUP
+		read -r _
+		pid=$(head -n 1 data/postmaster.pid 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null
+		for _ in $(seq 100); do
+			[ -e data/postmaster.pid ] && kill -0 "$pid" 2>/dev/null || break
+			sleep 0.05
+		done
+		rm -rf "$PWD"`)
+	guard.SysProcAttr.Setpgid = true
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	guard.Stdin = read
+	if err := guard.Start(); err != nil {
+		return err
+	}
+	s.guard = closer(func() error { return errors.Join(write.Close(), guard.Wait()) })
+	return nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+func (s *Server) close() { s.guard.Close() }
+
+// URL returns the URL of a database on the server.
+func (s *Server) URL(database string) string {
+	return "postgres:///" + database + "?" + url.Values{"host": {s.dir}, "user": {"postgres"}}.Encode()
+}
+
+// Host returns the folder of the server's socket, for URLs of several hosts.
+func (s *Server) Host() string { return s.dir }
+
+// Start starts the server after Kill.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
+	}
+}
+
+func (s *Server) start() error {
+	options := []string{"-c listen_addresses=", "-c unix_socket_directories=" + s.dir}
+	for _, setting := range s.settings {
+		options = append(options, "-c "+setting)
+	}
+	return s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-o", strings.Join(options, " "), "-w", "-t", "120", "start")
+}
+
+// Kill kills all processes of the server at once with SIGKILL.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	postmaster, err := s.postmaster()
+	if err != nil {
+		t.Fatalf("kill PostgreSQL: %v", err)
+	}
+	children := childrenOf(postmaster)
+	for _, pid := range append([]int{postmaster}, children...) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatalf("kill PostgreSQL: %v", err)
+		}
+	}
+	for _, pid := range append(children, postmaster) {
+		awaitDeath(pid)
+	}
+	// A dead process that nobody has waited for still looks alive to the next server.
+	for _, lock := range []string{"data/postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"} {
+		os.Remove(filepath.Join(s.dir, lock))
+	}
+}
+
+// awaitDeath returns when a process has ended, waited for or not.
+func awaitDeath(pid int) {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for range ticker.C {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || bytes.Contains(status, []byte(") Z ")) {
+			return
+		}
+	}
+}
+
+// Promote makes a standby a primary, and returns when it is one.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	if err := s.run("pg_ctl", "-D", s.data(), "-w", "promote"); err != nil {
+		t.Fatalf("promote PostgreSQL: %v", err)
+	}
+}
+
+// NewStandby starts a server that follows s as a streaming standby with this
+// application name. It ends with the test.
+func (s *Server) NewStandby(t testing.TB, name string) *Server {
+	t.Helper()
+	standby, err := newServer("", s.settings)
+	if err != nil {
+		t.Fatalf("PostgreSQL standby: %v", err)
+	}
+	t.Cleanup(standby.close)
+	err = standby.run("pg_basebackup", "-D", standby.data(), "-R", "-X", "stream", "-c", "fast",
+		"-d", fmt.Sprintf("host=%s user=postgres application_name=%s", s.dir, name))
+	if err == nil {
+		err = standby.start()
+	}
+	if err != nil {
+		t.Fatalf("PostgreSQL standby: %v", err)
+	}
+	return standby
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) postmaster() (int, error) {
+	content, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	return strconv.Atoi(line)
+}
+
+func childrenOf(pid int) []int {
+	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	var children []int
+	for _, field := range strings.Fields(string(content)) {
+		if child, err := strconv.Atoi(field); err == nil {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// run runs a PostgreSQL program to its end.
+func (s *Server) run(program string, args ...string) error {
+	var output bytes.Buffer
+	command := s.command(filepath.Join(s.bin, program), args...)
+	// A file, not a pipe: the server that pg_ctl leaves behind would keep it open.
+	log, err := os.CreateTemp("", "userd-postgres-output-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	command.Stdout, command.Stderr = log, log
+	if err := command.Run(); err != nil {
+		content, _ := os.ReadFile(log.Name())
+		output.Write(content)
+		serverLog, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		return fmt.Errorf("%s: %w\n%s%s", program, err, output.String(), serverLog)
+	}
+	return nil
+}
+
+// command is a command in the server's folder, not as root: PostgreSQL refuses it.
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	command := exec.Command(name, args...)
+	command.Dir = s.dir
+	command.SysProcAttr = &syscall.SysProcAttr{}
+	if account := s.account(); account != nil {
+		command.SysProcAttr.Credential = account
+		command.Env = append(os.Environ(), "HOME="+s.dir)
+	}
+	return command
+}
+
+// account is the account that the server runs as, nil for this process's own.
+func (s *Server) account() *syscall.Credential {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		account, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.ParseUint(account.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(account.Gid, 10, 32)
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
+	}
+	return nil
+}
+
+// binaries finds the folder of the PostgreSQL programs.
+func binaries() (string, error) {
+	if dir := os.Getenv(PostgresBinEnv); dir != "" {
+		return dir, nil
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		path, err = filepath.EvalSymlinks(path)
+		return filepath.Dir(path), err
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		return "", fmt.Errorf("no initdb on PATH or in /usr/lib/postgresql: install package postgresql, or set %s to the URL of a server", PostgresEnv)
+	}
+	newest := slices.MaxFunc(found, func(a, b string) int { return majorVersion(a) - majorVersion(b) })
+	return filepath.Dir(newest), nil
+}
+
+func majorVersion(initdb string) int {
+	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb))))
+	return version
+}

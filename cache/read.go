@@ -23,8 +23,7 @@ func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error)
 	if read.NoCache {
 		return c.direct(ctx, k)
 	}
-	if e, ok := c.hit(k, read.MinVersion); ok {
-		c.counts.near.Add(1)
+	if e, ok := c.Near(id, read.MinVersion); ok {
 		return e, nil
 	}
 	entries, err := c.miss(ctx, []key{k}, read.MinVersion)
@@ -32,6 +31,16 @@ func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error)
 		return Entry{}, err
 	}
 	return entries[0], nil
+}
+
+// Near is Lookup for callers that must not wait: it returns false unless the near
+// cache has the user and may show it.
+func (c *Cache) Near(id string, minVersion int64) (Entry, bool) {
+	e, ok := c.hit(userKey(id), minVersion)
+	if ok {
+		c.counts.near.Add(1)
+	}
+	return e, ok
 }
 
 // LookupMany returns users by id, in the order of the ids, each as Lookup does.

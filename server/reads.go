@@ -83,9 +83,13 @@ func (u *users) getUser(ctx context.Context, stream connect.ServerStream) error 
 		return err
 	}
 	id := canonicalID(req.GetUserId())
-	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(ctx)})
-	if err != nil {
-		return err
+	entry, ok := nearEntry(ctx, id, req.GetMinVersion())
+	if !ok {
+		var err error
+		entry, err = u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(ctx)})
+		if err != nil {
+			return err
+		}
 	}
 	if u.notModified(ctx, []string{id}, entry) {
 		return connecthttp.NewNotModifiedError()

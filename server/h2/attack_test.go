@@ -569,32 +569,6 @@ func TestSlowCalls(t *testing.T) {
 	p.alive()
 }
 
-func TestConnectionCap(t *testing.T) {
-	t.Parallel()
-	srv := startEngine(t, h2.Config{Handler: newEndless(t), MaxConnections: 2})
-	first, second := greet(t, srv.addr), greet(t, srv.addr)
-	first.alive()
-	second.alive()
-	third := connectTo(t, srv.addr)
-	if _, err := third.conn.Read(make([]byte, 1)); err == nil {
-		t.Error("a third connection is let in")
-	}
-	if got := srv.Stats().ConnectionsRefused.Load(); got != 1 {
-		t.Errorf("%d refused connections counted", got)
-	}
-	_ = first.conn.Close()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		p := connectTo(t, srv.addr)
-		if _, err := io.WriteString(p.conn, http2.ClientPreface); err != nil {
-			continue
-		}
-		if _, err := p.conn.Read(make([]byte, 1)); err == nil {
-			return
-		}
-	}
-	t.Error("the place of a closed connection stays taken")
-}
-
 // TestOneSlowCallDelaysNoOther leaves a body unread and a response unsent, and makes
 // other requests on the same connection.
 func TestOneSlowCallDelaysNoOther(t *testing.T) {

@@ -14,8 +14,8 @@ const sniffBytes = 1 << 10
 
 // Listener returns a listener that keeps the connections of inner that start with
 // the preface of HTTP/2, and serves them. Its Accept returns the others, for a
-// net/http server, with TLS or not. Closing it does not close the connections that
-// it serves; Shutdown does.
+// net/http server without TLS. Closing it does not close the connections that it
+// serves; Shutdown does.
 func (s *Server) Listener(inner net.Listener) net.Listener {
 	return &listener{
 		Listener: inner, srv: s,
@@ -77,9 +77,7 @@ func (l *listener) acceptAll() {
 			}
 			continue // What is not for ever, net/http waits for.
 		}
-		if !l.admit(conn) {
-			_ = conn.Close() // Refused; whether that reaches the peer is the same to us.
-		}
+		l.admit(conn)
 	}
 }
 
@@ -93,23 +91,17 @@ func (l *listener) pass(next accepted) bool {
 	}
 }
 
-// admit reports whether a connection is let in, and if so sniffs at it.
-func (l *listener) admit(conn net.Conn) bool {
+// admit has somebody look at the first bytes of a connection.
+func (l *listener) admit(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped {
-		return false
+		_ = conn.Close() // It has asked for nothing yet.
+		return
 	}
-	limit := int64(l.srv.config.MaxConnections)
-	if limit > 0 && l.srv.stats.admitted.Load() >= limit {
-		l.srv.stats.ConnectionsRefused.Add(1)
-		return false
-	}
-	l.srv.stats.admitted.Add(1)
 	l.sniffing[conn] = struct{}{}
 	l.all.Add(1)
 	go l.sniff(conn)
-	return true
 }
 
 // sniff reads the first bytes of a connection and serves it, or passes it on.
@@ -118,8 +110,7 @@ func (l *listener) sniff(conn net.Conn) {
 	l.mu.Lock()
 	delete(l.sniffing, conn)
 	l.mu.Unlock()
-	other := &sniffed{Conn: conn, start: start, release: sync.OnceFunc(func() { l.srv.stats.admitted.Add(-1) })}
-	passed := kind == startsHTTP1 && l.pass(accepted{other, nil})
+	passed := kind == startsHTTP1 && l.pass(accepted{&sniffed{Conn: conn, start: start}, nil})
 	l.all.Done()
 	switch {
 	case passed:
@@ -127,14 +118,14 @@ func (l *listener) sniff(conn net.Conn) {
 	case kind == startsHTTP2:
 		l.srv.serve(conn, nil, l.srv.baseContext(conn, context.Background()), start)
 	}
-	_ = other.Close() // Served, silent or too late.
+	_ = conn.Close() // Served, silent or too late.
 }
 
 type startKind int
 
 const (
 	startsNothing startKind = iota // Not enough bytes to tell, or none in time.
-	startsHTTP1                    // Or TLS.
+	startsHTTP1
 	startsHTTP2
 )
 
@@ -168,20 +159,16 @@ func kindOf(start []byte) startKind {
 		return startsHTTP2
 	}
 	line, _, whole := bytes.Cut(start, []byte("\n"))
-	if whole && start[0] != recordTypeHandshake && !bytes.Contains(line, []byte(" HTTP/1.")) {
+	if whole && !bytes.Contains(line, []byte(" HTTP/1.")) {
 		return startsHTTP2
 	}
 	return startsHTTP1
 }
 
-// recordTypeHandshake is the first byte of TLS.
-const recordTypeHandshake = 0x16
-
 // sniffed is a connection some of which was read already.
 type sniffed struct {
 	net.Conn
-	start   []byte
-	release func()
+	start []byte
 }
 
 func (s *sniffed) Read(p []byte) (int, error) {
@@ -191,9 +178,4 @@ func (s *sniffed) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return s.Conn.Read(p)
-}
-
-func (s *sniffed) Close() error {
-	s.release()
-	return s.Conn.Close()
 }

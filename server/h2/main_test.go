@@ -49,6 +49,8 @@ func (tr transport) start(tb testing.TB, config h2.Config) *server {
 	s := &server{url: "http://" + listener.Addr().String(), addr: listener.Addr().String()}
 	if tr.engine {
 		s.Server = h2.New(config)
+	}
+	if tr.engine && !tr.tls {
 		listener = s.Listener(listener)
 	}
 	serve := plain.Serve

@@ -26,9 +26,6 @@ type Config struct {
 	// BaseContext is the parent of the contexts of a connection's requests. Default:
 	// context.Background, or for TLS what the http.Server has.
 	BaseContext func(net.Conn) context.Context
-	// MaxConnections is the most connections at a time that a Listener lets in,
-	// those of HTTP/1.1 included. Default: no limit.
-	MaxConnections int
 	// MaxConcurrentStreams is the most streams that a connection may have open, and
 	// the most handlers that may run for it. Default: 100.
 	MaxConcurrentStreams int

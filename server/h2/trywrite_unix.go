@@ -15,18 +15,13 @@ type tryWriter struct {
 	once func(fd uintptr) bool // A field, so that write does not allocate it.
 }
 
-// newTryWriter returns nil for connections that are not plain sockets.
+// newTryWriter returns nil for connections that are no sockets, TLS for example.
 func newTryWriter(nc net.Conn) *tryWriter {
-	var raw syscall.RawConn
-	var err error
-	switch socket := nc.(type) { // Others may do more in Write than the socket does.
-	case *net.TCPConn:
-		raw, err = socket.SyscallConn()
-	case *net.UnixConn:
-		raw, err = socket.SyscallConn()
-	default:
+	socket, ok := nc.(syscall.Conn)
+	if !ok {
 		return nil
 	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil
 	}

@@ -51,12 +51,12 @@ func serve(t *testing.T, secure bool) net.Addr {
 		_, _ = io.WriteString(w, "Hello, h2spec!")
 	})})
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Listener = engine.Listener(server.Listener)
 	if secure {
 		server.EnableHTTP2 = true
 		server.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": engine.TLSNextProto}
 		server.StartTLS()
 	} else {
+		server.Listener = engine.Listener(server.Listener)
 		server.Start()
 	}
 	t.Cleanup(func() {

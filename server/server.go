@@ -29,6 +29,9 @@ type Config struct {
 	// Reader answers reads by id and by email: a cache over Store. Default: they
 	// go to Store.
 	Reader Reader
+	// Register adds services to those of the server. Their calls pass everything that
+	// calls of the user service pass. Default: none.
+	Register func(*connect.Server)
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger
 	// Registry takes the server's metrics. Default: one of its own.
@@ -136,6 +139,9 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
 	userv1connect.RegisterUserServiceHandler(rpc, service)
+	if s.config.Register != nil {
+		s.config.Register(rpc)
+	}
 	grpcreflect.Register(rpc)
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return newError(unknownMethod)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
 )
 
@@ -103,6 +105,68 @@ func TestWritesShowAtOnce(t *testing.T) {
 			t.Errorf("after its deletion, by email: %v, want ErrNotFound", err)
 		}
 	})
+}
+
+// Cached gives what Lookup would, and nothing where Lookup would have to ask.
+func TestCached(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		var later atomic.Int64
+		c := b.open(t, func(config *Config) {
+			config.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		})
+		u, other := b.user(t), b.user(t)
+		warm(t, c, u.ID, 1)
+		before, asked := c.Stats(), b.store.reads.Load()
+		if e, ok := c.Cached(u.ID, Read{MinVersion: 1}); !ok || !e.Found || e.Version != 1 {
+			t.Errorf("what is near: %+v, %v", e, ok)
+		}
+		for name, read := range map[string]Read{"without the cache": {NoCache: true}, "of a version to come": {MinVersion: 2}} {
+			if e, ok := c.Cached(u.ID, read); ok {
+				t.Errorf("%s: %+v, want none", name, e)
+			}
+		}
+		if e, ok := c.Cached(other.ID, Read{}); ok {
+			t.Errorf("what was never read: %+v, want none", e)
+		}
+		c.floors.raise(userKey(u.ID), 2)
+		if e, ok := c.Cached(u.ID, Read{}); ok {
+			t.Errorf("older than what was shown: %+v, want none", e)
+		}
+		if n := c.Stats().NearHits - before.NearHits; n != 1 {
+			t.Errorf("counted %d hits, want 1", n)
+		}
+		if n := b.store.reads.Load() - asked; n != 0 {
+			t.Errorf("%d reads of the store, want none", n)
+		}
+		warm(t, c, other.ID, 1)
+		b.store.down.Store(true) // No samples any more.
+		later.Store(int64(c.config.Staleness))
+		if e, ok := c.Cached(other.ID, Read{}); ok {
+			t.Errorf("without trust: %+v, want none", e)
+		}
+	})
+}
+
+// Not in parallel: it counts allocations.
+func TestCachedAllocatesNothing(t *testing.T) {
+	for name, url := range map[string]string{
+		"in process": "", "Redis": cachetest.Start(t).URL(), "Cluster": cachetest.StartCluster(t).URL(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bundle{store: newFakeStore(), url: url}
+			c := b.open(t)
+			u := b.user(t)
+			warm(t, c, u.ID, 1)
+			before := c.Stats()
+			if n := testing.AllocsPerRun(1000, func() { c.Cached(u.ID, Read{}) }); n != 0 {
+				t.Errorf("%v allocations, want none", n)
+			}
+			if hits := c.Stats().NearHits - before.NearHits; hits < 1000 {
+				t.Errorf("%d hits of 1000", hits)
+			}
+		})
+	}
 }
 
 // A writer that died between its commit and its apply leaves work to the relay.

@@ -3,7 +3,6 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"hash/fnv"
 	"strconv"
 	"strings"
 
@@ -33,9 +32,11 @@ func (s keyspace) bucket(k key) int {
 	if s.buckets == 1 {
 		return 0
 	}
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(k.name))
-	return int(hash.Sum32()) % s.buckets
+	hash := uint32(2166136261) // FNV-1a; hash/fnv allocates.
+	for i := range len(k.name) {
+		hash = (hash ^ uint32(k.name[i])) * 16777619
+	}
+	return int(hash) % s.buckets
 }
 
 func (s keyspace) name(k key) string {

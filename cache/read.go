@@ -19,12 +19,12 @@ type Read struct {
 // Lookup returns a user by id; that there is none is no error. It returns
 // ErrOverloaded, and the errors of store.Store.Get but for ErrNotFound.
 func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error) {
+	if e, ok := c.Cached(id, read); ok {
+		return e, nil
+	}
 	k := userKey(id)
 	if read.NoCache {
 		return c.direct(ctx, k)
-	}
-	if e, ok := c.Near(id, read.MinVersion); ok {
-		return e, nil
 	}
 	entries, err := c.miss(ctx, []key{k}, read.MinVersion)
 	if err != nil {
@@ -33,10 +33,14 @@ func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error)
 	return entries[0], nil
 }
 
-// Near is Lookup for callers that must not wait: it returns false unless the near
-// cache has the user and may show it.
-func (c *Cache) Near(id string, minVersion int64) (Entry, bool) {
-	e, ok := c.hit(userKey(id), minVersion)
+// Cached returns what Lookup would, where this process has it and may show it.
+// Where it is false nothing is wrong: Lookup knows. It waits for nobody, asks
+// neither Redis nor the store, and may be called where nothing may block.
+func (c *Cache) Cached(id string, read Read) (Entry, bool) {
+	if read.NoCache {
+		return Entry{}, false
+	}
+	e, ok := c.hit(userKey(id), read.MinVersion)
 	if ok {
 		c.counts.near.Add(1)
 	}

@@ -48,8 +48,8 @@ var statuses = []struct {
 	status status
 }{
 	{store.ErrNotFound, status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "there is no user with this id"}},
-	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "another user has this email address"}},
-	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "another user has or had this id"}},
+	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email: another user has this address"}},
+	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id: another user has or had this id"}},
 	{store.ErrVersionMismatch, status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
 	{store.ErrTooManyRoles, status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
 	{store.ErrConflict, status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
@@ -71,6 +71,8 @@ var faultyFields = map[userv1.Reason]string{
 	userv1.Reason_REASON_INVALID_PAGE_TOKEN: "page_token",
 	userv1.Reason_REASON_INVALID_CURSOR:     "cursor",
 	userv1.Reason_REASON_TOO_MANY_ROLES:     "add_roles",
+	userv1.Reason_REASON_EMAIL_TAKEN:        "email",
+	userv1.Reason_REASON_USER_ID_TAKEN:      "user_id",
 }
 
 // transportStatuses are for the errors that Connect itself makes: by code, since

@@ -68,10 +68,10 @@ func (s *Server) lane(rpc *connect.Server) *h2.Lane {
 	return lane
 }
 
-// nearReader is a Reader that can tell whether it has an answer at hand. Near is
+// nearReader is a Reader that can tell whether it has an answer at hand. Cached is
 // Lookup, but waits for nothing: it returns false instead.
 type nearReader interface {
-	Near(id string, minVersion int64) (cache.Entry, bool)
+	Cached(id string, read cache.Read) (cache.Entry, bool)
 }
 
 // nearUser is what a nearReader has answered before a call of GetUser began.
@@ -96,7 +96,7 @@ func (s *Server) inlineRead(near nearReader) func(context.Context, *connect.Call
 			return nil, false
 		}
 		var ok bool
-		if user.entry, ok = near.Near(user.id, user.minVersion); !ok {
+		if user.entry, ok = near.Cached(user.id, cache.Read{MinVersion: user.minVersion}); !ok {
 			return nil, false
 		}
 		return context.WithValue(ctx, nearUserKey{}, user), true

@@ -38,7 +38,7 @@ func (r *atHand) Lookup(context.Context, string, cache.Read) (cache.Entry, error
 	return r.entry, nil
 }
 
-func (r *atHand) Near(string, int64) (cache.Entry, bool) { return r.entry, r.near }
+func (r *atHand) Cached(string, cache.Read) (cache.Entry, bool) { return r.entry, r.near }
 
 // The server counts which way a call has taken. The answer is always the same.
 func TestCallsTakeTheShortestWay(t *testing.T) {

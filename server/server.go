@@ -93,6 +93,7 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
+	rpc     *connect.Server
 	http    *http.Server
 	engine  *h2.Server      // Serves HTTP/2, if it is not nil.
 	running context.Context // Ends when the server begins to stop.
@@ -107,13 +108,13 @@ func New(config Config) (*Server, error) {
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections.most = int64(s.config.MaxConnections)
 	s.config.Registry.MustRegister(&s.connections)
-	rpc, err := s.rpcServer()
-	if err != nil {
+	var err error
+	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
-	handler := s.routes(rpc)
+	handler := s.routes(s.rpc)
 	s.http = s.httpServer(handler)
-	if err := s.chooseHTTP2(rpc, handler); err != nil {
+	if err := s.chooseHTTP2(s.rpc, handler); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
 
@@ -235,6 +236,9 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			if err == nil {
 				return nil
 			}
+			if !hasReasons(spec) {
+				return errorWithoutReason(err)
+			}
 			wire := wireError(err)
 			if wire.Code() == connect.CodeInternal {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
@@ -242,4 +246,19 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			return wire
 		}
 	}
+}
+
+// hasReasons reports whether an RPC is one of user.v1, or none at all. Errors of other
+// services are their own.
+func hasReasons(spec connect.Spec) bool {
+	return spec.Schema == nil || strings.HasPrefix(spec.Procedure, "/"+userv1connect.UserServiceName+"/")
+}
+
+// errorWithoutReason is wireError for other services: what the table knows has its
+// code and text.
+func errorWithoutReason(err error) error {
+	if known, ok := knownStatus(err); ok {
+		return connect.NewError(known.code, known.message).WithCause(err)
+	}
+	return err
 }

@@ -30,7 +30,7 @@ type Config struct {
 	// go to Store.
 	Reader Reader
 	// Register adds services to those of the server. Their calls pass everything that
-	// calls of the user service pass. Default: none.
+	// calls of the user service pass; their errors are their own. Default: none.
 	Register func(*connect.Server)
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger

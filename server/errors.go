@@ -236,7 +236,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			if err == nil {
 				return nil
 			}
-			if !hasReasons(spec) {
+			if spec.Schema != nil && !hasReasons(spec.Procedure) {
 				return errorWithoutReason(err)
 			}
 			wire := wireError(err)
@@ -248,10 +248,10 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 	}
 }
 
-// hasReasons reports whether an RPC is one of user.v1, or none at all. Errors of other
-// services are their own.
-func hasReasons(spec connect.Spec) bool {
-	return spec.Schema == nil || strings.HasPrefix(spec.Procedure, "/"+userv1connect.UserServiceName+"/")
+// hasReasons reports whether an RPC is one of user.v1. Errors of other services are
+// their own.
+func hasReasons(procedure string) bool {
+	return strings.HasPrefix(procedure, "/"+userv1connect.UserServiceName+"/")
 }
 
 // errorWithoutReason is wireError for other services: what the table knows has its

@@ -179,6 +179,9 @@ var timeoutUnits = map[byte]time.Duration{
 	'S': time.Second, 'M': time.Minute, 'H': time.Hour,
 }
 
+// maxTimeoutLength is that of eight digits and a unit.
+const maxTimeoutLength = 9
+
 // parseTimeout parses a grpc-timeout: up to eight digits and a unit. One that is
 // longer than a time.Duration is none.
 func parseTimeout(value string) (timeout time.Duration, has, ok bool) {
@@ -187,7 +190,7 @@ func parseTimeout(value string) (timeout time.Duration, has, ok bool) {
 	}
 	unit, known := timeoutUnits[value[len(value)-1]]
 	n, err := strconv.ParseUint(value[:len(value)-1], 10, 63)
-	if !known || err != nil || n > 99_999_999 {
+	if !known || err != nil || len(value) > maxTimeoutLength {
 		return 0, false, false
 	}
 	timeout = time.Duration(n) * unit

@@ -42,12 +42,20 @@ type accepted struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	l.start.Do(func() { l.all.Go(l.acceptAll) })
+	l.start.Do(l.begin)
 	select {
 	case next := <-l.accepted:
 		return next.conn, next.err
 	case <-l.closed:
 		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		l.all.Go(l.acceptAll)
 	}
 }
 

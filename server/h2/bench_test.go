@@ -88,13 +88,13 @@ type generator struct {
 	next    uint32
 }
 
-func newGenerator(tb testing.TB, addr string) *generator {
+func newGenerator(tb testing.TB, addr string, extra ...string) *generator {
 	tb.Helper()
 	p := greet(tb, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	p.must(p.WriteWindowUpdate(0, 1<<30))
-	request := []string{
+	request := append([]string{
 		"content-type", "application/grpc", "user-agent", "grpc-go/1.83.2", "te", "trailers",
-	}
+	}, extra...)
 	g := &generator{
 		conn: p.conn, message: envelope(0, textMessage("hello")), next: 3,
 		out: make([]byte, 0, 64<<10), in: make([]byte, 64<<10),

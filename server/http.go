@@ -58,7 +58,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
-	handler := refuseSlow(streamTypes(rpc), mux)
+	handler := refuseSlow(rpc, withStreams(streamTypes(rpc), mux))
 	return allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
 }
 
@@ -89,11 +89,13 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 	})
 }
 
-// streamTypes are those of all RPCs, by path.
+// streamTypes are the paths of the RPCs that send or take more than one message.
 func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
 	types := make(map[string]connect.StreamType)
 	for spec := range rpc.Specs() {
-		types[spec.Procedure] = spec.StreamType
+		if spec.StreamType != connect.StreamTypeUnary {
+			types[spec.Procedure] = spec.StreamType
+		}
 	}
 	return types
 }

@@ -22,20 +22,17 @@ const (
 	receiveTimeout = 10 * time.Second
 )
 
-type controllerKey struct{}
-
-// refuseSlow ends unary calls whose request does not come, and lets
-// slowReaderInterceptor reach the connection of a stream.
-func refuseSlow(procedures map[string]connect.StreamType, next http.Handler) http.Handler {
+// refuseSlow ends unary calls whose request does not come.
+func refuseSlow(rpc *connect.Server, next http.Handler) http.Handler {
+	unary := make(map[string]bool)
+	for spec := range rpc.Specs() {
+		unary[spec.Procedure] = spec.StreamType == connect.StreamTypeUnary
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, ok := procedures[r.URL.Path]
-		switch {
-		case ok && kind == connect.StreamTypeUnary && r.ContentLength != 0:
+		if unary[r.URL.Path] && r.ContentLength != 0 {
 			body := hurry(r.Body, http.NewResponseController(w))
 			defer body.finish()
 			r.Body = body
-		case kind&connect.StreamTypeServer != 0:
-			r = r.WithContext(context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w)))
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -88,11 +85,11 @@ func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
 		if spec.StreamType&connect.StreamTypeServer == 0 {
 			return next(ctx, spec, stream)
 		}
-		controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController)
+		writer, ok := ctx.Value(streamKey{}).(*streamWriter)
 		if !ok {
 			return next(ctx, spec, stream)
 		}
-		return next(ctx, spec, &readStream{ServerStream: stream, controller: controller})
+		return next(ctx, spec, &readStream{ServerStream: stream, controller: writer.controller})
 	}
 }
 

@@ -151,7 +151,7 @@ func TestCached(t *testing.T) {
 // Not in parallel: it counts allocations.
 func TestCachedAllocatesNothing(t *testing.T) {
 	for name, url := range map[string]string{
-		"in process": "", "Redis": cachetest.Start(t).URL(), "Cluster": cachetest.StartCluster(t).URL(),
+		"in process": "", "Redis": cachetest.Start(t).URL(), "Cluster": cachetest.StartCluster(t, nil).URL(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &bundle{store: newFakeStore(), url: url}

@@ -3,6 +3,7 @@ package cachetest
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,59 @@ func TestCheckTellsEachViolation(t *testing.T) {
 	}
 	if found := Check(shown, 2*time.Second).Violations; len(found) != 1 || !strings.Contains(found[0], "back in time") {
 		t.Errorf("violations %q, want one of back in time", found)
+	}
+}
+
+// A late control read excuses what its server did at about that time.
+func TestStallsExcuse(t *testing.T) {
+	t.Parallel()
+	const ms = int64(time.Millisecond)
+	ops := []Op{
+		{Server: 1, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
+		{Server: 1, Client: control, Kind: NoCache, Start: 15 * ms, End: 20 * ms},
+		{Server: 1, Client: control, Kind: NoCache, Start: 25 * ms, End: 120 * ms}, // 50 to 120 ms.
+		{Server: 2, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
+		{Server: 1, Kind: Get, Start: 100 * ms, End: 500 * ms},
+		{Server: 2, Kind: Get, Start: 100 * ms, End: 500 * ms},
+		{Server: 1, Kind: Get, Start: 1000 * ms, End: 1401 * ms},
+		{Server: 1, Kind: Get, Start: 15 * ms, End: 16 * ms},
+		{Server: 1, Kind: Get, Start: 15 * ms}, // Its server died.
+	}
+	stalls := FindStalls(ops)
+	if got := stalls.Longest(); got != 70*time.Millisecond {
+		t.Errorf("the longest stall is %v, want 70 ms", got)
+	}
+	want := []time.Duration{time.Millisecond, 190 * time.Millisecond, 400 * time.Millisecond, 401 * time.Millisecond}
+	if got := stalls.Waits(ops); !slices.Equal(got, want) {
+		t.Errorf("waits %v, want %v", got, want)
+	}
+}
+
+func TestRegained(t *testing.T) {
+	t.Parallel()
+	ops := []Op{
+		{Server: 1, Kind: Trusted, Start: 10},
+		{Server: 1, Kind: Untrusted, Start: 20},
+		{Server: 1, Kind: Trusted, Start: 30},
+		{Server: 2, Kind: Untrusted, Start: 25},
+	}
+	for _, test := range []struct {
+		server       uint16
+		from, to     int64
+		want         time.Duration
+		wantRegained bool
+	}{
+		{1, 22, 100, 8, true},
+		{1, 15, 100, 15, true},
+		{1, 11, 19, 0, true},
+		{1, 31, 100, 0, true},
+		{1, 22, 29, 0, false},
+		{1, 15, 29, 0, false},
+		{2, 22, 100, 0, false},
+	} {
+		got, ok := Regained(ops, nil, test.server, test.from, test.to)
+		if ok != test.wantRegained || ok && got != test.want {
+			t.Errorf("server %d from %d to %d: %v, %v, want %v, %v", test.server, test.from, test.to, got, ok, test.want, test.wantRegained)
+		}
 	}
 }

@@ -11,7 +11,7 @@ bench:
 	go test -p 1 -timeout 60m -run '^$$' -bench . ./...
 
 soak:
-	go test ./cache -run TestHistory -soak 10 -timeout 4h -v
+	go test ./cmd/userd -run TestHistory -soak 500 -timeout 1h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

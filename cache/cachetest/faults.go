@@ -11,6 +11,7 @@ import (
 type Fault struct {
 	Name string
 	Do   func()
+	Long bool // It takes more than a second or so.
 }
 
 // Site is one Redis, and the proxies through which servers use it.
@@ -42,37 +43,37 @@ func (s *Site) Proxy() *Proxy {
 // that is good for a test: what follows the restarts finds data.
 func (s *Site) Faults() []Fault {
 	return []Fault{
-		{"kill -9 and an empty restart", func() {
+		{Name: "kill -9 and an empty restart", Do: func() {
 			s.Primary.Kill()
 			Run(s.t, time.Second)
 			s.Primary.RestartEmpty()
 		}},
-		{"kill -9 and a restart from an old RDB file", func() {
+		{Name: "kill -9 and a restart from an old RDB file", Long: true, Do: func() {
 			s.Primary.Save()
 			Run(s.t, 2*time.Second)
 			s.Primary.Kill()
 			s.Primary.Up()
 		}},
-		{"a frozen Redis for 0.1 s", func() { s.freeze(100 * time.Millisecond) }},
-		{"a frozen Redis for 1 s", func() { s.freeze(time.Second) }},
-		{"a frozen Redis for 10 s", func() { s.freeze(10 * time.Second) }},
-		{"all clients killed", func() {
+		{Name: "a frozen Redis for 0.1 s", Do: func() { s.freeze(100 * time.Millisecond) }},
+		{Name: "a frozen Redis for 1 s", Do: func() { s.freeze(time.Second) }},
+		{Name: "a frozen Redis for 10 s", Long: true, Do: func() { s.freeze(10 * time.Second) }},
+		{Name: "all clients killed", Do: func() {
 			for range 5 {
 				s.Primary.KillClients()
 				Run(s.t, 100*time.Millisecond)
 			}
 		}},
-		{"FLUSHALL", func() {
+		{Name: "FLUSHALL", Do: func() {
 			for range 3 {
 				s.Primary.Flush()
 				Run(s.t, 300*time.Millisecond)
 			}
 		}},
-		{"very little memory", func() { s.set("maxmemory", "1500kb", "256mb") }},
-		{"a small tracking table", func() { s.set("tracking-table-max-keys", "100", "1000000") }},
-		{"the promotion of a replica that is behind", func() { s.promote(3 * time.Second) }},
-		{"answers of Redis lost", func() { s.lose((*Proxy).LoseAnswers) }},
-		{"requests to Redis lost", func() { s.lose((*Proxy).LoseRequests) }},
+		{Name: "very little memory", Long: true, Do: func() { s.set("maxmemory", "1500kb", "256mb") }},
+		{Name: "a small tracking table", Long: true, Do: func() { s.set("tracking-table-max-keys", "100", "1000000") }},
+		{Name: "the promotion of a replica that is behind", Long: true, Do: func() { s.promote(3 * time.Second) }},
+		{Name: "answers of Redis lost", Long: true, Do: func() { s.lose((*Proxy).LoseAnswers) }},
+		{Name: "requests to Redis lost", Long: true, Do: func() { s.lose((*Proxy).LoseRequests) }},
 	}
 }
 
@@ -134,19 +135,19 @@ func (s *Site) all() []*Proxy {
 func (s *Sentinel) Faults() []Fault {
 	t := s.Primary.t
 	return []Fault{
-		{"the Sentinel frozen for 1 s", func() {
+		{Name: "the Sentinel frozen for 1 s", Do: func() {
 			s.sentinel.Freeze()
 			Run(t, time.Second)
 			s.sentinel.Thaw()
 		}},
-		{"kill -9 of the primary and a failover", func() {
+		{Name: "kill -9 of the primary and a failover", Do: func() {
 			s.Primary.Kill()
 			s.AwaitFailover()
 			s.Primary, s.Replica = s.Replica, s.Primary
 		}},
-		{"the old primary is back", func() { s.Replica.Up() }},
-		{"all clients killed", func() { s.Primary.KillClients() }},
-		{"FLUSHALL", func() { s.Primary.Flush() }},
+		{Name: "the old primary is back", Do: func() { s.Replica.Up() }},
+		{Name: "all clients killed", Do: func() { s.Primary.KillClients() }},
+		{Name: "FLUSHALL", Do: func() { s.Primary.Flush() }},
 	}
 }
 
@@ -155,25 +156,25 @@ func (s *Sentinel) Faults() []Fault {
 func (c *Cluster) Faults() []Fault {
 	t := c.Nodes[0].t
 	return []Fault{
-		{"kill -9 of a node and an empty restart", func() {
+		{Name: "kill -9 of a node and an empty restart", Do: func() {
 			c.Nodes[0].Kill()
 			Run(t, time.Second)
 			c.Nodes[0].RestartEmpty()
 			c.AwaitWhole()
 		}},
-		{"a frozen node for 0.5 s", func() {
+		{Name: "a frozen node for 0.5 s", Do: func() {
 			c.Nodes[1].Freeze()
 			Run(t, 500*time.Millisecond)
 			c.Nodes[1].Thaw()
 			c.AwaitWhole()
 		}},
-		{"a frozen node for 3 s", func() {
+		{Name: "a frozen node for 3 s", Do: func() {
 			c.Nodes[2].Freeze()
 			Run(t, 3*time.Second)
 			c.Nodes[2].Thaw()
 			c.AwaitWhole()
 		}},
-		{"all clients of a node killed", func() { c.Nodes[1].KillClients() }},
-		{"FLUSHALL on a node", func() { c.Nodes[2].Flush() }},
+		{Name: "all clients of a node killed", Do: func() { c.Nodes[1].KillClients() }},
+		{Name: "FLUSHALL on a node", Do: func() { c.Nodes[2].Flush() }},
 	}
 }

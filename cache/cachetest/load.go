@@ -40,8 +40,7 @@ type Load struct {
 	Server  uint16
 	Clients int
 	Users   int           // Common users, numbered from 0. Nobody changes the last.
-	Pace    time.Duration // Between two bursts of a client.
-	Burst   int
+	Pace    time.Duration // Between two things that a client does.
 
 	Updates  float64
 	NoCache  float64
@@ -52,7 +51,7 @@ type Load struct {
 
 // DefaultLoad reads much, and changes enough.
 var DefaultLoad = Load{
-	Clients: 8, Users: 200, Pace: 2 * time.Millisecond, Burst: 3,
+	Clients: 8, Users: 200, Pace: 2 * time.Millisecond,
 	Updates: 0.01, NoCache: 0.02, Fleeting: 0.002, Many: 0.02, ByEmail: 0.02,
 }
 
@@ -92,7 +91,7 @@ func (l Load) Run(ctx context.Context, s Server, record func(Op)) {
 	var fleeting atomic.Uint32
 	for i := range l.Clients {
 		c := client{Load: l, server: s, record: record, number: uint16(i), fleeting: &fleeting, seen: make(map[uint32]int64)}
-		clients.Go(func() { every(ctx, l.Pace, c.burst) })
+		clients.Go(func() { every(ctx, l.Pace, c.act) })
 	}
 	c := client{Load: l, server: s, record: record, number: control}
 	clients.Go(func() { every(ctx, controlPause, func() { c.read(c.user(), 0, true) }) })
@@ -121,12 +120,6 @@ type client struct {
 	number   uint16
 	fleeting *atomic.Uint32   // Users made so far, by all clients of the server.
 	seen     map[uint32]int64 // Versions by user.
-}
-
-func (c *client) burst() {
-	for range c.Burst {
-		c.act()
-	}
 }
 
 // user is one of the common users, some much more often than others.

@@ -30,7 +30,7 @@ const (
 
 // fleetLoad is the load of one server of TestHistory.
 var fleetLoad = cachetest.Load{
-	Clients: 8, Users: 200, Pace: 10 * time.Millisecond, Burst: 1,
+	Clients: 8, Users: 200, Pace: 10 * time.Millisecond,
 	Updates: 0.02, NoCache: 0.02, Fleeting: 0.004, Many: 0.3, ByEmail: 0.05,
 }
 
@@ -80,6 +80,8 @@ func history(t *testing.T, load cachetest.Load, first, faults int, reads int64) 
 // TestSecuredHistories runs shorter histories with a Cluster and with a Sentinel, over
 // TLS and with passwords, which must stay out of the logs.
 func TestSecuredHistories(t *testing.T) {
+	secure := cachetest.NewSecurity(t)
+	t.Setenv("SSL_CERT_FILE", secure.CA)
 	for name, start := range map[string]func(*testing.T, *cachetest.Security) (url string, faults []cachetest.Fault){
 		"Sentinel": func(t *testing.T, secure *cachetest.Security) (string, []cachetest.Fault) {
 			s := cachetest.StartSentinel(t, secure)
@@ -91,8 +93,7 @@ func TestSecuredHistories(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			secure := cachetest.NewSecurity(t)
-			t.Setenv("SSL_CERT_FILE", secure.CA)
+			t.Parallel()
 			url, faults := start(t, secure)
 			f := startFleet(t, fleetLoad, func() (string, *cachetest.Proxy) { return url, nil })
 			f.run(append(faults, cachetest.Fault{Name: "a server killed", Do: f.killOne}))

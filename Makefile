@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench soak lint generate format
+.PHONY: run test bench bench-micro soak lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -8,7 +8,10 @@ test:
 	.ci/test
 
 bench:
-	go test -p 1 -timeout 60m -run '^$$' -bench . ./...
+	go run ./cmd/userbench $(ARGS)
+
+bench-micro: # BASE=revision compares with that
+	.ci/bench-micro $(BASE)
 
 soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -timeout 1h -v

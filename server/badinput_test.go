@@ -260,7 +260,8 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 	badCursor := describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor")
 	notFound := failure{code: connect.CodeNotFound, reason: userv1.Reason_REASON_USER_NOT_FOUND}
 	mismatch := failure{code: connect.CodeAborted, reason: userv1.Reason_REASON_VERSION_MISMATCH}
-	taken := func(reason userv1.Reason) failure { return failure{code: connect.CodeAlreadyExists, reason: reason} }
+	emailTaken := describedByReason(connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email")
+	idTaken := describedByReason(connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id")
 	return []badInput{
 		{name: "token/garbage", message: list("hush"), want: badToken},
 		{name: "token/not base64", message: list("{hush}"), want: badToken},
@@ -286,16 +287,16 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 		{name: "delete/nobody", message: &userv1.DeleteUserRequest{UserId: nobody}, want: notFound},
 		{name: "delete/version", message: &userv1.DeleteUserRequest{UserId: someID, ExpectedVersion: proto.Int64(2)}, want: mismatch},
 		{name: "login/nobody", message: &userv1.RecordLoginRequest{UserId: nobody}, want: notFound},
-		{name: "create/email taken", message: newUserRequest(1), want: taken(userv1.Reason_REASON_EMAIL_TAKEN)},
+		{name: "create/email taken", message: newUserRequest(1), want: emailTaken},
 		{
 			name:    "create/email taken in another case",
 			message: &userv1.CreateUserRequest{Email: strings.ToUpper(testEmail(1)), DisplayName: testName(1)},
-			want:    taken(userv1.Reason_REASON_EMAIL_TAKEN),
+			want:    emailTaken,
 		},
 		{
 			name:    "create/id taken",
 			message: &userv1.CreateUserRequest{Email: testEmail(3), DisplayName: testName(3), UserId: someID},
-			want:    taken(userv1.Reason_REASON_USER_ID_TAKEN),
+			want:    idTaken,
 		},
 	}
 }

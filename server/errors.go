@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,8 +49,8 @@ var statuses = []struct {
 	status status
 }{
 	{store.ErrNotFound, status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "there is no user with this id"}},
-	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "another user has this email address"}},
-	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "another user has or had this id"}},
+	{store.ErrEmailTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email: another user has this address"}},
+	{store.ErrIDTaken, status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id: another user has or had this id"}},
 	{store.ErrVersionMismatch, status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
 	{store.ErrTooManyRoles, status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
 	{store.ErrConflict, status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
@@ -71,6 +72,8 @@ var faultyFields = map[userv1.Reason]string{
 	userv1.Reason_REASON_INVALID_PAGE_TOKEN: "page_token",
 	userv1.Reason_REASON_INVALID_CURSOR:     "cursor",
 	userv1.Reason_REASON_TOO_MANY_ROLES:     "add_roles",
+	userv1.Reason_REASON_EMAIL_TAKEN:        "email",
+	userv1.Reason_REASON_USER_ID_TAKEN:      "user_id",
 }
 
 // transportStatuses are for the errors that Connect itself makes: by code, since
@@ -86,6 +89,13 @@ var transportStatuses = map[connect.Code]status{
 var unknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
+
+// malformedFrame is for what is not a message in the framing of the protocol. gRPC
+// calls that an internal error, whoever made it.
+var malformedFrame = status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}
+
+// errMalformedFrame is the cause of an error that is internal, but the caller's.
+var errMalformedFrame = errors.New("malformed frame")
 
 var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
 
@@ -120,6 +130,13 @@ func wireError(err error) *connect.Error {
 	}
 	if status, ok := transportStatuses[authored.Code()]; ok {
 		return newError(status).WithCause(err)
+	}
+	if strings.HasPrefix(authored.Message(), "protocol error: ") { // Connect says so of frames that it receives.
+		return newError(malformedFrame).WithCause(errors.Join(errMalformedFrame, err))
+	}
+	if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) { // In the query of a GET.
+		malformed := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "message: must be base64"}
+		return newError(malformed, violationsOf(malformed, "message")...).WithCause(err)
 	}
 	return newError(internalStatus).WithCause(err)
 }
@@ -234,7 +251,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 				return nil
 			}
 			wire := wireError(err)
-			if wire.Code() == connect.CodeInternal {
+			if wire.Code() == connect.CodeInternal && !errors.Is(wire, errMalformedFrame) {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
 			return wire

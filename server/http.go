@@ -59,8 +59,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	handler := withController(streamProcedures(rpc), mux)
-	handler = refuseUnknownCompression(compressors, handler)
-	return allowOrigins(s.config.CORSOrigins, translateWebText(handler))
+	return allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
 }
 
 // Admin returns the handler of the admin listener: metrics, profiles and probes.
@@ -99,31 +98,6 @@ func streamProcedures(rpc *connect.Server) map[string]bool {
 		}
 	}
 	return paths
-}
-
-// compressionHeaders name the compression of a request, by protocol: gRPC, streams
-// of Connect, and its unary calls.
-var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
-
-// refuseUnknownCompression gives the refusal of a compression that the server does
-// not know a reason, as all errors have. Connect refuses it before any interceptor
-// runs.
-func refuseUnknownCompression(compressors []connect.Compressor, next http.Handler) http.Handler {
-	known := map[string]bool{"": true, connect.CompressionNameIdentity: true}
-	for _, compressor := range compressors {
-		known[compressor.Name()] = true
-	}
-	refusal := connecthttp.NewErrorWriter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, header := range compressionHeaders {
-			if !known[r.Header.Get(header)] && refusal.IsSupported(r) {
-				// An error here is a connection that is gone.
-				_ = refusal.Write(w, r, newError(unknownCompression))
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // healthChecker answers grpc.health.v1 for the server and its service.

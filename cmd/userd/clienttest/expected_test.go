@@ -131,8 +131,8 @@ func (d document) users(ada *person, grace person) {
 
 func (d document) errors() {
 	d["errors"] = []string{
-		"create with a taken email: already_exists user.v1/EMAIL_TAKEN",
-		"create with a taken id: already_exists user.v1/USER_ID_TAKEN",
+		"create with a taken email: already_exists user.v1/EMAIL_TAKEN email",
+		"create with a taken id: already_exists user.v1/USER_ID_TAKEN user_id",
 		"create with a bad email: invalid_argument user.v1/INVALID_FIELD email",
 		"create with a bad role: invalid_argument user.v1/INVALID_FIELD roles[1]",
 		"get a bad id: invalid_argument user.v1/INVALID_FIELD user_id",
@@ -229,7 +229,7 @@ func (d document) watchAndDelete(people []*person, grace person) {
 		"resumed watch: grace deleted v2",
 		"get: no user",
 		"delete again: not_found user.v1/USER_NOT_FOUND",
-		"create with the id of a deleted user: already_exists user.v1/USER_ID_TAKEN",
+		"create with the id of a deleted user: already_exists user.v1/USER_ID_TAKEN user_id",
 		"create with the email of a deleted user: " + another.String(),
 	}
 }

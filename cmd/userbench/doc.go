@@ -1,0 +1,43 @@
+// Userbench measures userd end to end, beside its peers, and says which of the
+// project's goals are met.
+//
+//	go run ./cmd/userbench              # all scenarios, under 10 minutes
+//	go run ./cmd/userbench -run unary   # one of them
+//	go run ./cmd/userbench -quick       # shows in seconds that everything runs
+//
+// It needs Go, PostgreSQL's programs and redis-server, and finds them as the tests
+// do. It prints Markdown and writes report.md, report.json and charts to
+// bench-results. It fails when an answer was wrong.
+//
+// # How it measures
+//
+// A server that is measured runs in a process of its own, built from this
+// repository, on a processor of its own (package lab). The load comes from this
+// process on another one. Configurations that are compared run at the same time of
+// day: in turn, a slice of a quarter of a second each, round after round, because a
+// machine, a virtual one above all, is not equally fast for two minutes. A figure is
+// the median of its rounds, with the quartiles; ratios of one run hold on other
+// machines, absolute figures do not.
+//
+// The generator (package load) must cost less than the server, or it measures
+// itself. It speaks HTTP/2 in raw frames, many requests in one system call, and
+// checks every answer all the same: the status, the form of the message, and that
+// the user is the one that was asked for. The tables say how busy it was; where that
+// is near 100 % the server could have done more.
+//
+// A closed loop, where each answer gives rise to the next request, finds what a
+// server carries. Its latencies mean little: a server that stalls gets fewer
+// requests while it does. Latencies come from an open loop, which sends at a given
+// rate as independent callers do, and counts from the moment at which a call was to
+// be sent, also for calls that were never sent because the server had fallen behind.
+//
+// # What is compared
+//
+// The peers (folder peers, a module of its own) serve the same users from memory:
+// grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
+// Folder storeoff is the product's own server on a store that keeps nothing, for
+// comparing streams with peers that have no database. Databases are seeded once, by
+// an import, and copied.
+//
+// Goals that need something that is not there are rows too, with the reason.
+package main

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/load"
+	"github.com/example/userd/cmd/userbench/report"
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+const (
+	// watchersEach is the number of watchers on a connection: the most that userd
+	// allows when it is not told otherwise.
+	watchersEach = 100
+	// watchedRate is the number of updates a second.
+	watchedRate = 20
+	// fanOutWait bounds how long the watchers may take to see the last update.
+	fanOutWait = 30 * time.Second
+)
+
+// fanOut lets many watchers see the same updates.
+func (b *bench) fanOut(section *report.Section, server *lab.Server) error {
+	w := &watch{sent: make(map[string]time.Time), latency: load.NewHistogram(), moved: make(chan struct{}, 1)}
+	request, err := framed(&userv1.WatchUsersRequest{})
+	if err != nil {
+		return err
+	}
+	for n := 0; n < b.watchers; n += watchersEach {
+		session, err := load.DialSession(server.Address, 0)
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		for range min(watchersEach, b.watchers-n) {
+			stream := session.Open("WatchUsers", w.take)
+			stream.Send(request)
+			stream.CloseSend()
+		}
+	}
+	if err := w.await(func() bool { return w.begun >= b.watchers }); err != nil {
+		return fmt.Errorf("WatchUsers: %d of %d watchers have begun: %w", w.begun, b.watchers, err)
+	}
+	if err := b.updateWatched(server, w); err != nil {
+		return err
+	}
+	if err := w.await(func() bool { return w.seen >= b.watchers*b.watched }); err != nil {
+		return fmt.Errorf("WatchUsers: %d of %d updates were seen: %w", w.seen, b.watchers*b.watched, err)
+	}
+	table := report.Table{Columns: []string{"WatchUsers", "p50", "p99", "longest"}}
+	table.Add(fmt.Sprintf("update sent to update seen, %d watchers, %d updates a second", b.watchers, watchedRate),
+		b.record("streams/watch/p50", "ms", percentile(w.latency, 50)).String(),
+		b.record("streams/watch/p99", "ms", percentile(w.latency, 99)).String(),
+		b.record("streams/watch/max", "ms", percentile(w.latency, 100)).String())
+	section.Tables = append(section.Tables, table)
+	return nil
+}
+
+// updateWatched changes one user after the other, each once.
+func (b *bench) updateWatched(server *lab.Server, w *watch) error {
+	session, err := load.DialSession(server.Address, 0)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	op := load.UpdateUser(b.small)
+	next := time.Now()
+	for i := range b.watched {
+		time.Sleep(time.Until(next))
+		next = next.Add(time.Second / watchedRate)
+		w.mu.Lock()
+		w.sent[b.small.ID(i)] = time.Now()
+		w.mu.Unlock()
+		if err := session.Unary(op, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch is what the watchers have seen.
+type watch struct {
+	mu      sync.Mutex
+	sent    map[string]time.Time // When the update of a user was sent.
+	latency *hdrhistogram.Histogram
+	begun   int // Watchers that have had their first message.
+	seen    int // Updates, over all watchers.
+	moved   chan struct{}
+}
+
+// take takes a WatchUsersResponse. It only looks at what it needs: a thousand
+// watchers have a thousand messages for each update.
+func (w *watch) take(message []byte) error {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	events := 0
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		m := protowire.ConsumeFieldValue(number, kind, message[max(n, 0):])
+		if n < 0 || m < 0 {
+			return errors.New("a message that is no WatchUsersResponse")
+		}
+		if number == 1 {
+			events++
+			if err := w.event(message[n:n+m], now); err != nil {
+				return err
+			}
+		}
+		message = message[n+m:]
+	}
+	if events == 0 {
+		w.begun++
+	}
+	select {
+	case w.moved <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (w *watch) event(field []byte, now time.Time) error {
+	encoded, _ := protowire.ConsumeBytes(field) // The caller has measured it.
+	var event userv1.UserEvent
+	if err := proto.Unmarshal(encoded, &event); err != nil {
+		return err
+	}
+	sent, ok := w.sent[event.GetUpserted().GetId()]
+	if !ok {
+		return fmt.Errorf("an event for user %q, which was not changed", event.GetUpserted().GetId())
+	}
+	w.seen++
+	return w.latency.RecordValue(max(1, now.Sub(sent).Microseconds()))
+}
+
+// await returns when something is so.
+func (w *watch) await(so func() bool) error {
+	timeout := time.NewTimer(fanOutWait)
+	defer timeout.Stop()
+	for {
+		w.mu.Lock()
+		done := so()
+		w.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-w.moved:
+		case <-timeout.C:
+			return errors.New("no more within " + fanOutWait.String())
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/example/userd/cmd/userbench/report"
+)
+
+// noTonic is why tonic's rows have no figures.
+const noTonic = "tonic needs a Rust toolchain and its crates, which this benchmark does not install"
+
+// tonic stands for the figures of tonic, of which there are none.
+const tonic = "tonic"
+
+// goal is a row of the table of goals: which figures it compares, and how. A bound
+// that is 0 does not hold.
+type goal struct {
+	what, goal string
+	ours, peer string  // Keys of figures; a goal without a peer has absolute bounds.
+	atLeast    float64 // ours / peer.
+	atMost     float64
+	min, max   float64 // Of ours.
+}
+
+// goals are all rows, in the order of the table.
+var goals = []goal{
+	{what: "cached GetUser over gRPC, one core", goal: "≥ 1.0 × tonic", ours: "unary/userd/rate", peer: tonic, atLeast: 1},
+	{what: "cached GetUser over gRPC, one core", goal: "≥ 2 × grpc-go", ours: "unary/userd/rate", peer: "unary/grpc-go/rate", atLeast: 2},
+	{what: "cached GetUser over gRPC, one core", goal: "≥ 8 × Connect on net/http", ours: "unary/userd/rate", peer: "unary/connect/rate", atLeast: 8},
+	{what: "cached GetUser over gRPC on net/http (--http2=std), one core", goal: "≥ 2.3 × Connect on net/http", ours: "unary/std/rate", peer: "unary/connect/rate", atLeast: 2.3},
+	{what: "p99 at half of that load", goal: "≤ grpc-go's", ours: "unary/userd/half/p99", peer: "unary/grpc-go/half/p99", atMost: 1},
+	{what: "p99 at half of that load", goal: "≤ tonic's", ours: "unary/userd/half/p99", peer: tonic, atMost: 1},
+	{what: "cached GetUser, Connect JSON over HTTP/1.1", goal: "≥ 1.5 × Connect on net/http", ours: "unary/userd/json/rate", peer: "unary/connect/json/rate", atLeast: 1.5},
+	{what: "p99 with the cache and without, PostgreSQL, at 50 % of what the uncached server carries", goal: "lower", ours: "cache/postgres/near/50/p99", peer: "cache/postgres/none/50/p99", atMost: 1},
+	{what: "p99 with the cache and without, PostgreSQL, at 70 %", goal: "lower", ours: "cache/postgres/near/70/p99", peer: "cache/postgres/none/70/p99", atMost: 1},
+	{what: "p99 with the cache and without, PostgreSQL, at 90 %", goal: "≥ 82 % lower", ours: "cache/postgres/near/90/p99", peer: "cache/postgres/none/90/p99", atMost: 0.18},
+	{what: "p99 with the cache and without, PostgreSQL, at 200 %", goal: "≥ 82 % lower", ours: "cache/postgres/near/200/p99", peer: "cache/postgres/none/200/p99", atMost: 0.18},
+	{what: "p99 at 12,000 requests/s with the cache, PostgreSQL", goal: "< 22 ms", ours: "cache/postgres/near/12000/p99", max: 22},
+	{what: "requests/s answered of 12,000 offered", goal: "≥ 11,800", ours: "cache/postgres/near/12000/rate", min: 11_800},
+	{what: "calls to the store avoided, 95 % reads, Zipf(1.0); peer: the best that a cache of this size can do", goal: "≥ 94 %", ours: "cache/postgres/near/avoided", peer: "cache/best", min: 94},
+	{what: "Redis round trips avoided by the near cache", goal: "≥ 71 %", ours: "cache/postgres/redis avoided", min: 71},
+	{what: "server memory of a slow reader; peer: grpc-go", goal: "≤ 64 KiB", ours: "memory/userd", peer: "memory/grpc-go", max: 64},
+	{what: "ListUsers(all), messages/s, store off", goal: "≥ 1.5 × grpc-go", ours: "streams/list/storeoff", peer: "streams/list/grpc-go", atLeast: 1.5},
+	{what: "ListUsers(all), messages/s, store off", goal: "≥ 0.8 × tonic", ours: "streams/list/storeoff", peer: tonic, atLeast: 0.8},
+	{what: "client stream (import), messages/s, store off", goal: "≥ 1.1 × grpc-go", ours: "streams/import/storeoff", peer: "streams/import/grpc-go", atLeast: 1.1},
+	{what: "PostgreSQL import through one stream, rows/s", goal: "≥ 0.7 × psql \\copy", ours: "stores/postgres/import", peer: "stores/postgres/copy", atLeast: 0.7},
+	{what: "PostgreSQL single creates/s, store alone, 16 callers", goal: "≥ 0.8 × pgbench", ours: "stores/store/CreateBesidePgbench", peer: "stores/tool/CreateBesidePgbench", atLeast: 0.8},
+	{what: "PostgreSQL gets by id/s, store alone, 16 callers", goal: "≥ 0.8 × pgbench", ours: "stores/store/GetBesidePgbench", peer: "stores/tool/GetBesidePgbench", atLeast: 0.8},
+	{what: "PostgreSQL single creates/s over gRPC, 16 connections", goal: "≥ 0.8 × pgbench", ours: "stores/postgres/create", peer: "stores/pgbench/create", atLeast: 0.8},
+	{what: "PostgreSQL gets by id/s over gRPC, 16 connections", goal: "≥ 0.8 × pgbench", ours: "stores/postgres/get", peer: "stores/pgbench/get", atLeast: 0.8},
+	{what: "SQLite import through one stream, rows/s", goal: "≥ 60,000", ours: "stores/sqlite/import", min: 60_000},
+	{what: "SQLite import through one stream, rows/s", goal: "≥ 0.7 × the bare engine", ours: "stores/sqlite/import", peer: "stores/sqlite/bare", atLeast: 0.7},
+	{what: "memory above idle while one stream imports 100,000 rows, SQLite", goal: "< 100 MiB", ours: "peak/import", max: 100},
+	{what: "memory above idle while one stream lists 1,000,000 users, SQLite", goal: "< 100 MiB", ours: "peak/list", max: 100},
+	{what: "users encoded or decoded by a cached read", goal: "0", ours: "encode/users", max: noneAtAll},
+	{what: "start to first answer", goal: "≤ 100 ms", ours: "start/answer", max: 100},
+	{what: "idle memory", goal: "≤ 30 MiB", ours: "start/memory", max: 30},
+	{what: "a write is seen on another server, p99", goal: "≤ 10 ms", ours: "propagation/p99", max: 10},
+	{what: "staleness on another server, longest", goal: "≤ 2,000 ms", ours: "propagation/stale", max: 2_000},
+}
+
+// noneAtAll is a bound that only 0 keeps to.
+const noneAtAll = 1e-9
+
+// evaluate makes the table of goals from what has been measured. No row is left out.
+func evaluate(r *report.Report) []report.Goal {
+	var table []report.Goal
+	for _, g := range goals {
+		table = append(table, g.evaluate(r))
+	}
+	return table
+}
+
+func (g goal) evaluate(r *report.Report) report.Goal {
+	ours, peer := r.Figures[g.ours], r.Figures[g.peer]
+	row := report.Goal{What: g.what, Goal: g.goal, Ours: ours.WithSpread(), Peer: peer.WithSpread(), Ratio: "–"}
+	if ours.Known() && peer.Known() {
+		row.Ratio = report.Number(ours.Median / peer.Median)
+	}
+	switch {
+	case !ours.Known():
+		row.Verdict = "not measured (" + why(r, g.ours) + ")"
+	case g.peer == tonic:
+		row.Verdict = "not measured (" + noTonic + ")"
+	case g.needsPeer() && !peer.Known():
+		row.Verdict = "not measured (" + why(r, g.peer) + ")"
+	case g.met(ours.Median, peer.Median):
+		row.Verdict = "met"
+	default:
+		row.Verdict = "not met"
+	}
+	return row
+}
+
+func (g goal) needsPeer() bool { return g.atLeast > 0 || g.atMost > 0 }
+
+func (g goal) met(ours, peer float64) bool {
+	return (g.atLeast == 0 || ours/peer >= g.atLeast) &&
+		(g.atMost == 0 || ours/peer <= g.atMost) &&
+		(g.min == 0 || ours >= g.min) &&
+		(g.max == 0 || ours <= g.max)
+}
+
+// why is why a figure is not there.
+func why(r *report.Report, key string) string {
+	name, _, _ := strings.Cut(key, "/")
+	for _, s := range scenarios {
+		if s.name != name {
+			continue
+		}
+		for _, section := range r.Sections {
+			if section.Title == s.title {
+				return fmt.Sprintf("%s: %s", s.name, cause(section))
+			}
+		}
+		return "-run leaves out " + s.name
+	}
+	return "no scenario measures it"
+}
+
+func cause(section *report.Section) string {
+	if section.Failed == "" {
+		return "it has no such figure"
+	}
+	return section.Failed
+}

@@ -1,0 +1,102 @@
+package load
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Bounds and precision of the histograms: microseconds, three digits.
+const (
+	shortest = 1
+	longest  = int64(2 * time.Minute / time.Microsecond)
+	digits   = 3
+)
+
+// resourceExhausted is the code of gRPC for a server that has enough to do.
+const resourceExhausted = "8"
+
+// NewHistogram returns a histogram of microseconds.
+func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(shortest, longest, digits) }
+
+// Result is what a run has found.
+type Result struct {
+	// Rate is the number of right answers a second, within the time of the run.
+	Rate float64
+	// Latency has the times of all right answers, and of the calls that were due
+	// and not sent before the end as long as they had waited by then. In microseconds.
+	Latency *hdrhistogram.Histogram
+	// Unsent is the number of those.
+	Unsent int64
+	// Late has how much later than intended the calls were sent for which there was
+	// room: the generator's own fault. In microseconds; empty for closed runs.
+	Late *hdrhistogram.Histogram
+	// Refused is the number of calls that an overloaded server did not take
+	// (RESOURCE_EXHAUSTED). Their times are not in Latency.
+	Refused int64
+	// Failed is the number of all other calls without a right answer, Failure one of
+	// the reasons.
+	Failed  int64
+	Failure error
+}
+
+// recorder collects a result.
+type recorder struct {
+	mu     *sync.Mutex
+	found  *Result
+	inTime int64
+}
+
+func newRecorder() recorder {
+	return recorder{mu: new(sync.Mutex), found: &Result{Latency: NewHistogram(), Late: NewHistogram()}}
+}
+
+func (r *recorder) record(latency time.Duration, inTime bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if inTime {
+		r.inTime++
+	}
+	recordTime(r.found.Latency, latency)
+}
+
+// abandon takes calls that are not sent any more.
+func (r *recorder) abandon(calls []call, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range calls {
+		r.found.Unsent++
+		recordTime(r.found.Latency, now-c.at)
+	}
+}
+
+func (r *recorder) late(by time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	recordTime(r.found.Late, by)
+}
+
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if status := new(StatusError); errors.As(err, &status) && status.Code == resourceExhausted {
+		r.found.Refused++
+		return
+	}
+	r.found.Failed++
+	r.found.Failure = err
+}
+
+func (r *recorder) result(duration time.Duration) *Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found.Rate = float64(r.inTime) / duration.Seconds()
+	return r.found
+}
+
+func recordTime(h *hdrhistogram.Histogram, t time.Duration) {
+	// The value is within the bounds of the histogram, so there is no error.
+	_ = h.RecordValue(min(max(t.Microseconds(), shortest), longest))
+}

@@ -1,0 +1,146 @@
+package load
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// grpcPrefix is the length of what stands before each message of a stream: a byte
+// of flags and the length of the message.
+const grpcPrefix = 5
+
+// stream is one request and its response.
+type stream struct {
+	conn       *h2Conn
+	id         uint32
+	call       call
+	wire       *Wire
+	done       func(*stream, error) // Called once, at the end.
+	message    func(m []byte) error // Takes the messages of a streaming response.
+	body       []byte               // Request before it is sent, then the response.
+	received   int                  // Bytes that the peer's window has not got back.
+	sendWindow int64                // Room in the peer's window.
+	stalled    bool                 // Takes nothing beyond the first window.
+	messages   int                  // Messages received.
+	unpacked   []byte               // Scratch for decompression.
+	status     string               // HTTP status.
+	grpcStatus string
+	grpcError  string
+	encoding   string // Compression of the response.
+}
+
+func (s *stream) reset() {
+	*s = stream{body: s.body[:0], unpacked: s.unpacked}
+}
+
+// header takes one field of the headers or the trailers.
+func (s *stream) header(f hpack.HeaderField) {
+	switch f.Name {
+	case ":status":
+		s.status = f.Value
+	case "grpc-status":
+		s.grpcStatus = f.Value
+	case "grpc-message":
+		s.grpcError = f.Value
+	case "content-encoding", "grpc-encoding":
+		s.encoding = f.Value
+	}
+}
+
+// data takes a piece of the response.
+func (s *stream) data(piece []byte) error {
+	if s.wire == nil || !s.wire.isGRPC() {
+		s.body = append(s.body, piece...)
+		return nil
+	}
+	if len(s.body) == 0 {
+		rest, err := s.takeMessages(piece)
+		s.body = append(s.body, rest...)
+		return err
+	}
+	s.body = append(s.body, piece...)
+	rest, err := s.takeMessages(s.body)
+	s.body = s.body[:copy(s.body, rest)]
+	return err
+}
+
+// takeMessages checks the complete messages at the start of p and returns the rest.
+func (s *stream) takeMessages(p []byte) ([]byte, error) {
+	for len(p) >= grpcPrefix {
+		size := int(binary.BigEndian.Uint32(p[1:]))
+		if len(p)-grpcPrefix < size {
+			break
+		}
+		message := p[grpcPrefix : grpcPrefix+size]
+		if p[0]&1 != 0 {
+			var err error
+			if message, err = s.unpack(message); err != nil {
+				return nil, err
+			}
+		}
+		s.messages++
+		if err := s.take(message); err != nil {
+			return nil, err
+		}
+		p = p[grpcPrefix+size:]
+	}
+	return p, nil
+}
+
+func (s *stream) take(message []byte) error {
+	if s.message != nil {
+		return s.message(message)
+	}
+	if s.messages > 1 {
+		return errors.New("a second message in a unary response")
+	}
+	return s.call.op.Check(message, s.call.key)
+}
+
+func (s *stream) unpack(message []byte) ([]byte, error) {
+	var err error
+	s.unpacked, err = decompress(s.unpacked[:0], s.encoding, message)
+	return s.unpacked, err
+}
+
+// verdict says whether a response that has ended is a right one.
+func (s *stream) verdict() error {
+	switch {
+	case s.status != "200":
+		return fmt.Errorf("HTTP status %q: %.200s", s.status, s.body)
+	case !s.wire.isGRPC():
+		return checkBody(s)
+	case s.grpcStatus != "0":
+		text, _ := url.PathUnescape(s.grpcError)
+		return &StatusError{Code: s.grpcStatus, Message: text}
+	case len(s.body) > 0:
+		return errors.New("the response ends within a message")
+	case s.message == nil && s.messages != 1:
+		return errors.New("no message in a unary response")
+	}
+	return nil
+}
+
+// checkBody checks the response of a unary call over the Connect protocol.
+func checkBody(s *stream) error {
+	message := s.body
+	if s.encoding != "" && s.encoding != "identity" {
+		var err error
+		if message, err = s.unpack(message); err != nil {
+			return err
+		}
+	}
+	return s.call.op.Check(message, s.call.key)
+}
+
+// StatusError is a call that the server has answered with an error.
+type StatusError struct {
+	Code    string // As in the trailer grpc-status.
+	Message string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("grpc-status %q: %s", e.Code, e.Message) }

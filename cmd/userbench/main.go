@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/example/userd/cmd/userbench/report"
+)
+
+// scenario measures one thing.
+type scenario struct {
+	name  string // For -run, and the first part of the keys of its figures.
+	title string
+	text  string // How it is measured.
+	run   func(context.Context, *bench, *report.Section) error
+}
+
+// scenarios are all scenarios, in the order of the report. It is set in init because
+// goals look up why a figure is missing.
+var scenarios []scenario
+
+func init() {
+	scenarios = []scenario{
+		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
+		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario,
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "userbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
+	flags := flag.NewFlagSet("userbench", flag.ContinueOnError)
+	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all")
+	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
+	http2 := flags.String("http2", "", "how userd serves HTTP/2 unless a table says otherwise: std or engine; default as it is shipped")
+	dir := flags.String("out", "bench-results", "folder for report.md, report.json and charts")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := choose(*only)
+	if err != nil {
+		return err
+	}
+	p := fullPlan
+	if *quick {
+		p = quickPlan
+	}
+	debug.SetGCPercent(400) // The generator's own pauses would be taken for the server's.
+	b, err := newBench(ctx, p, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.lab.Close()) }()
+	b.fleet.http2 = *http2
+	err = b.run(ctx, chosen)
+	fmt.Fprint(out, b.report.Markdown())
+	return errors.Join(err, b.results(*dir))
+}
+
+func names() string {
+	var all []string
+	for _, s := range scenarios {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+func choose(only string) ([]scenario, error) {
+	if only == "" {
+		return scenarios, nil
+	}
+	byName := make(map[string]scenario)
+	for _, s := range scenarios {
+		byName[s.name] = s
+	}
+	var chosen []scenario
+	for name := range strings.SplitSeq(only, ",") {
+		s, ok := byName[name]
+		if !ok {
+			return nil, fmt.Errorf("-run: %q is none of %s", name, names())
+		}
+		chosen = append(chosen, s)
+	}
+	return chosen, nil
+}

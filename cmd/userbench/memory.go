@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/load"
+	"github.com/example/userd/cmd/userbench/report"
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+var memoryScenario = scenario{
+	name:  "memory",
+	title: "Memory under slow readers",
+	text: "Connections that begin ListUsers(all) and stop to read when the first flow control window (64 KiB, the default of HTTP/2) is full. " +
+		"The table has by how much the resident memory of a fresh server has grown for each.",
+	run: runMemory,
+}
+
+// defaultWindow is the flow control window of a client that asks for none.
+const defaultWindow = 65_535
+
+func runMemory(ctx context.Context, b *bench, section *report.Section) error {
+	rivals, err := b.rivals(ctx)
+	if err != nil {
+		return err
+	}
+	off, err := b.fleet.storeoff(ctx, b.small)
+	if err != nil {
+		return err
+	}
+	rivals = append(rivals, rival{key: "storeoff", name: "userd, store off", server: off})
+	table := report.Table{Columns: []string{"server", "memory a slow reader"}}
+	for _, r := range rivals {
+		if r.key == "net/http" {
+			continue // It has no streams.
+		}
+		grown, err := b.slowReaders(r.server)
+		if err != nil {
+			return err
+		}
+		table.Add(r.name, b.record("memory/"+r.key, "KiB", grown/1024).String())
+	}
+	section.Tables = append(section.Tables, table)
+	return nil
+}
+
+// slowReaders returns by how many bytes a server grows with each slow reader.
+func (b *bench) slowReaders(server *lab.Server) (float64, error) {
+	if err := b.askOnce(server); err != nil {
+		return 0, err
+	}
+	time.Sleep(b.settled) // Memory settles; there is no event to wait for.
+	before, err := server.Memory()
+	if err != nil {
+		return 0, err
+	}
+	var taken atomic.Int64
+	for range b.slow {
+		session, err := load.DialSession(server.Address, defaultWindow)
+		if err != nil {
+			return 0, err
+		}
+		defer session.Close()
+		stream := session.OpenStalled("ListUsers", func(message []byte) error {
+			taken.Add(int64(len(message)))
+			return nil
+		})
+		request, err := framed(&userv1.ListUsersRequest{All: true})
+		if err != nil {
+			return 0, err
+		}
+		stream.Send(request)
+		stream.CloseSend()
+	}
+	b.awaitStall(&taken)
+	after, err := server.Memory()
+	return float64(after-before) / float64(b.slow), err
+}
+
+// awaitStall returns when no reader takes anything any more.
+func (b *bench) awaitStall(taken *atomic.Int64) {
+	for last := int64(-1); taken.Load() != last; time.Sleep(b.settled) {
+		last = taken.Load()
+	}
+}
+
+// askOnce makes one call, so that what a server makes for its first one does not
+// count.
+func (b *bench) askOnce(server *lab.Server) error {
+	session, err := load.DialSession(server.Address, 0)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return session.Unary(load.GetUser(b.small, load.Proto), 0)
+}
+
+// framed is a message behind its prefix.
+func framed(message proto.Message) ([]byte, error) {
+	return (proto.MarshalOptions{}).MarshalAppend(load.AppendPrefix(nil, proto.Size(message)), message)
+}

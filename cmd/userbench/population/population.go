@@ -1,0 +1,87 @@
+// Package population makes the users of a benchmark. The same number always makes
+// the same user, in every process, so that a load generator can check what a
+// server answers and a peer can serve what the product has stored.
+package population
+
+import (
+	"crypto/md5"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+// maxRole is the length of the longest role that the service takes.
+const maxRole = 63
+
+// Users are users 0 to Len()-1 of one kind.
+type Users struct {
+	kind uint64
+	size int
+	ids  []string
+}
+
+// New returns n users whose encoded form is about size bytes, at least 150 and at
+// most 2,000. Users of different kinds have different ids and emails.
+func New(kind uint64, n, size int) *Users {
+	u := &Users{kind: kind, size: size, ids: make([]string, n)}
+	for i := range u.ids {
+		u.ids[i] = id(kind, uint64(i))
+	}
+	return u
+}
+
+// Len is the number of users.
+func (u *Users) Len() int { return len(u.ids) }
+
+// Size is what [New] was given.
+func (u *Users) Size() int { return u.size }
+
+// Kind is what [New] was given.
+func (u *Users) Kind() uint64 { return u.kind }
+
+// ID is the id of user i.
+func (u *Users) ID(i int) string { return u.ids[i] }
+
+// Email is the email address of user i.
+func (u *Users) Email(i int) string { return fmt.Sprintf("u%d-%07d@bench.example", u.kind, i) }
+
+// Row is user i as an import sends it.
+func (u *Users) Row(i int) *userv1.CreateUserRequest {
+	user := u.User(i)
+	return &userv1.CreateUserRequest{
+		UserId: user.GetId(), Email: user.GetEmail(), DisplayName: user.GetDisplayName(), Roles: user.GetRoles(),
+	}
+}
+
+// User is user i as a service answers it.
+func (u *Users) User(i int) *userv1.User {
+	created := timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5, 678_901_000, time.UTC))
+	user := &userv1.User{
+		Id: u.ids[i], Email: u.Email(i), DisplayName: fmt.Sprintf("User %07d", i),
+		Roles: []string{"member"}, CreatedAt: created, UpdatedAt: created, Version: 1,
+	}
+	for n := 0; ; n++ {
+		missing := u.size - proto.Size(user)
+		if missing < 8 {
+			return user
+		}
+		user.Roles = append(user.Roles, role(n, min(missing-2, maxRole)))
+	}
+}
+
+// role is the nth role that fills a user, in the alphabetical order of n.
+func role(n, length int) string {
+	name := []byte(fmt.Sprintf("role%02d%0*d", n, maxRole, 0))
+	return string(name[:length])
+}
+
+// id is a UUID that looks random and is not. In PostgreSQL it is
+// md5(kind || '-' || i)::uuid.
+func id(kind, i uint64) string {
+	return uuid.UUID(md5.Sum(fmt.Appendf(nil, "%d-%d", kind, i))).String()
+}

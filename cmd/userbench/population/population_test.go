@@ -1,0 +1,39 @@
+package population_test
+
+import (
+	"testing"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cmd/userbench/population"
+)
+
+func TestUsersAreValidAndOfTheirSize(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{150, 1024, 2000} {
+		users := population.New(1, 100, size)
+		for i := range users.Len() {
+			if err := protovalidate.Validate(users.Row(i)); err != nil {
+				t.Fatalf("size %d: %v", size, err)
+			}
+			if got := proto.Size(users.User(i)); got < size-8 || got > size+8 {
+				t.Fatalf("a user of %d bytes has %d", size, got)
+			}
+		}
+	}
+}
+
+func TestKindsShareNoUser(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for kind := range uint64(3) {
+		users := population.New(kind, 1000, 150)
+		for i := range users.Len() {
+			if seen[users.ID(i)] || seen[users.Email(i)] {
+				t.Fatalf("user %d of kind %d is there twice", i, kind)
+			}
+			seen[users.ID(i)], seen[users.Email(i)] = true, true
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+const protocolVersionHeader = "Connect-Protocol-Version"
+
+// compressionHeaders name the compression of a request, by protocol: gRPC, streams
+// of Connect, and its unary calls.
+var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
+
+// preflight refuses what Connect would refuse before any interceptor runs, so that
+// these errors too have a reason and name what is at fault.
+type preflight struct {
+	procedures   map[string]bool // By path.
+	compressions map[string]bool // By name; "" is none.
+	refusal      *connecthttp.ErrorWriter
+	next         http.Handler
+}
+
+func newPreflight(rpc *connect.Server, compressors []connect.Compressor, next http.Handler) *preflight {
+	p := &preflight{
+		procedures:   make(map[string]bool),
+		compressions: map[string]bool{"": true, connect.CompressionNameIdentity: true},
+		refusal:      connecthttp.NewErrorWriter(),
+		next:         next,
+	}
+	for spec := range rpc.Specs() {
+		p.procedures[spec.Procedure] = true
+	}
+	for _, compressor := range compressors {
+		p.compressions[compressor.Name()] = true
+	}
+	return p
+}
+
+func (p *preflight) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.procedures[r.URL.Path] {
+		p.next.ServeHTTP(w, r)
+		return
+	}
+	fault := p.fault(r)
+	if fault == nil {
+		p.next.ServeHTTP(w, r)
+		return
+	}
+	// With another version the writer would not know the protocol of the request.
+	r.Header.Del(protocolVersionHeader)
+	// An error here is a connection that is gone.
+	_ = p.refusal.Write(w, r, fault)
+}
+
+// fault is what is wrong with the parts of a request that are not its message.
+func (p *preflight) fault(r *http.Request) *connect.Error {
+	for _, header := range compressionHeaders {
+		if !p.compressions[r.Header.Get(header)] {
+			return newError(unknownCompression)
+		}
+	}
+	if r.Method == http.MethodGet {
+		return p.queryFault(r)
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		if !validGRPCTimeout(r.Header.Get("Grpc-Timeout")) {
+			return malformedField("Grpc-Timeout", "must be at most 8 digits and one of H, M, S, m, u, n")
+		}
+		return nil
+	}
+	if version := r.Header.Get(protocolVersionHeader); version != "" && version != "1" {
+		return malformedField(protocolVersionHeader, `must be "1"`)
+	}
+	return connectTimeoutFault(r)
+}
+
+// queryFault is what is wrong with the query of a Connect GET.
+func (p *preflight) queryFault(r *http.Request) *connect.Error {
+	query := r.URL.Query()
+	switch {
+	case !p.compressions[query.Get("compression")]:
+		return newError(unknownCompression)
+	case query.Has("connect") && query.Get("connect") != "v1":
+		return malformedField("connect", `must be "v1"`)
+	case query.Has("encoding") && !query.Has("message"):
+		return malformedField("message", "must be there: it is the request")
+	}
+	return connectTimeoutFault(r)
+}
+
+func connectTimeoutFault(r *http.Request) *connect.Error {
+	const header, digits = "Connect-Timeout-Ms", 10
+	if value := r.Header.Get(header); value != "" && !validNumber(value, digits) {
+		return malformedField(header, "must be a number of milliseconds of at most 10 digits")
+	}
+	return nil
+}
+
+// validGRPCTimeout follows the grammar of gRPC over HTTP/2; "" is no timeout.
+func validGRPCTimeout(value string) bool {
+	if value == "" {
+		return true
+	}
+	const digits = 8
+	last := len(value) - 1
+	return strings.IndexByte("HMSmun", value[last]) >= 0 && validNumber(value[:last], digits)
+}
+
+func validNumber(text string, digits int) bool {
+	_, err := strconv.ParseUint(text, 10, 64)
+	return err == nil && len(text) <= digits
+}
+
+// malformedField is the error of a request whose header or parameter is not what it
+// must be.
+func malformedField(name, rule string) *connect.Error {
+	s := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name + ": " + rule}
+	return newError(s, violationsOf(s, name)...)
+}

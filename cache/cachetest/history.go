@@ -93,7 +93,7 @@ func Check(ops []Op, staleness time.Duration) Checked {
 	var c Checked
 	byUser := make(map[uint32][]Op)
 	for _, op := range ops {
-		if op.Kind == Trusted || op.Kind == Untrusted {
+		if op.Kind == Trusted || op.Kind == Untrusted || op.User == nobody && !op.Failed {
 			continue
 		}
 		c.count(op)

@@ -14,7 +14,7 @@ bench-micro: # BASE=revision compares with that
 	.ci/bench-micro $(BASE)
 
 soak:
-	go test ./cmd/userd -run TestHistory -soak 500 -timeout 1h -v
+	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

@@ -306,11 +306,7 @@ func (f *fleet) killOne() {
 		defer close(answered)
 		_, _ = victim.Update(context.Background(), id, "last words")
 	}()
-	for u := before; u.Version == before.Version; {
-		if u, err = f.store.Get(f.t.Context(), id); err != nil {
-			f.t.Fatal(err)
-		}
-	}
+	f.awaitVersion(id, op.Version, answered)
 	op.End = cachetest.Now()
 	_ = victim.cmd.Process.Kill()
 	_ = victim.cmd.Wait()
@@ -322,6 +318,29 @@ func (f *fleet) killOne() {
 	f.mu.Unlock()
 	f.servers = f.servers[1:]
 	f.add()
+}
+
+// awaitVersion returns when a user is at a version in the store. That it is not,
+// though the call that makes it has ended, ends the test.
+func (f *fleet) awaitVersion(id string, version int64, answered <-chan struct{}) {
+	f.t.Helper()
+	for over := false; ; {
+		u, err := f.store.Get(f.t.Context(), id)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if u.Version == version {
+			return
+		}
+		if over {
+			f.t.Fatalf("user %s is at version %d after its update, want %d", id, u.Version, version)
+		}
+		select {
+		case <-answered:
+			over = true
+		default:
+		}
+	}
 }
 
 // finish ends clients and servers, and returns the history.

@@ -67,24 +67,29 @@ func TestCheckTellsEachViolation(t *testing.T) {
 func TestStallsExcuse(t *testing.T) {
 	t.Parallel()
 	const ms = int64(time.Millisecond)
-	ops := []Op{
+	stalls := FindStalls([]Op{
 		{Server: 1, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
 		{Server: 1, Client: control, Kind: NoCache, Start: 15 * ms, End: 20 * ms},
 		{Server: 1, Client: control, Kind: NoCache, Start: 25 * ms, End: 120 * ms}, // 50 to 120 ms.
 		{Server: 2, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
 		{Server: 1, Kind: Get, Start: 100 * ms, End: 500 * ms},
-		{Server: 2, Kind: Get, Start: 100 * ms, End: 500 * ms},
-		{Server: 1, Kind: Get, Start: 1000 * ms, End: 1401 * ms},
-		{Server: 1, Kind: Get, Start: 15 * ms, End: 16 * ms},
-		{Server: 1, Kind: Get, Start: 15 * ms}, // Its server died.
-	}
-	stalls := FindStalls(ops)
+	})
 	if got := stalls.Longest(); got != 70*time.Millisecond {
 		t.Errorf("the longest stall is %v, want 70 ms", got)
 	}
-	want := []time.Duration{time.Millisecond, 190 * time.Millisecond, 400 * time.Millisecond, 401 * time.Millisecond}
-	if got := stalls.Waits(ops); !slices.Equal(got, want) {
-		t.Errorf("waits %v, want %v", got, want)
+	for _, test := range []struct {
+		op   Op
+		want int64
+	}{
+		{Op{Server: 1, Start: 100 * ms, End: 500 * ms}, 190},
+		{Op{Server: 2, Start: 100 * ms, End: 500 * ms}, 400},
+		{Op{Server: 1, Start: 1000 * ms, End: 1401 * ms}, 401},
+		{Op{Server: 1, Start: 15 * ms, End: 16 * ms}, 1},
+		{Op{Server: 1, Start: 50 * ms, End: 120 * ms}, 30},
+	} {
+		if got := stalls.Wait(test.op); got != time.Duration(test.want*ms) {
+			t.Errorf("%+v waits %v, want %d ms", test.op, got, test.want)
+		}
 	}
 }
 

@@ -81,19 +81,11 @@ func (s Stalls) excuse(server uint16, from, to int64) time.Duration {
 	return time.Duration(steps * total)
 }
 
-// Waits returns how long each read through the cache took, less what stalls excuse,
-// in ascending order.
-func (s Stalls) Waits(ops []Op) []time.Duration {
-	var waits []time.Duration
-	for _, op := range ops {
-		if op.Kind == Get && op.End != 0 {
-			wait := time.Duration(op.End - op.Start)
-			if wait > usual {
-				wait = max(usual, wait-s.excuse(op.Server, op.Start, op.End))
-			}
-			waits = append(waits, wait)
-		}
+// Wait returns how long an operation took, less what stalls excuse.
+func (s Stalls) Wait(op Op) time.Duration {
+	wait := time.Duration(op.End - op.Start)
+	if wait <= usual {
+		return wait
 	}
-	slices.Sort(waits)
-	return waits
+	return max(usual, wait-s.excuse(op.Server, op.Start, op.End))
 }

@@ -3,7 +3,6 @@ package cachetest
 import (
 	"bytes"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"

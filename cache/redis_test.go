@@ -103,6 +103,10 @@ func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 			t.Errorf("%q is in %s", secret, all)
 		}
 	}
+	_, err = Check(t.Context(), b.store, Config{Redis: strings.Replace(b.url, "secret-word", "wrong-secret-word", 1)}, 0)
+	if err == nil || strings.Contains(err.Error(), "secret-word") {
+		t.Errorf("error %v, want one without the password", err)
+	}
 	_, err = New(b.store, Config{Redis: "redis://userd:secret-word@:bad:port"})
 	if !errors.Is(err, ErrRedisURL) || strings.Contains(err.Error(), "secret-word") {
 		t.Errorf("error %v, want ErrRedisURL without the password", err)

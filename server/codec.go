@@ -1,17 +1,15 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"regexp"
-	"slices"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -32,56 +30,43 @@ type codec struct {
 }
 
 func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
-	response, ok := msg.(*encodedResponse)
+	response, ok := msg.(encodedResponse)
 	if !ok {
 		return c.StableCodec.MarshalWrite(ctx, dst, msg)
 	}
+	b := spare(dst, response.size())
 	if c.IsBinary() {
-		_, err := dst.Write(response.appendTo(nil))
+		b = response.appendProto(b)
+	} else if b, ok = response.appendJSON(b); !ok {
+		return c.marshalDecoded(ctx, dst, response)
+	}
+	_, err := dst.Write(b)
+	return err
+}
+
+// spare returns an empty slice with room for about size bytes: that of dst itself
+// where dst is a buffer, so that what is appended is not copied.
+func spare(dst io.Writer, size int) []byte {
+	if buffer, ok := dst.(*bytes.Buffer); ok {
+		buffer.Grow(size)
+		return buffer.AvailableBuffer()
+	}
+	return make([]byte, 0, size)
+}
+
+// marshalDecoded is for users that this version of the server would not encode so.
+func (c codec) marshalDecoded(ctx context.Context, dst io.Writer, response encodedResponse) error {
+	message := response.message()
+	if err := proto.Unmarshal(response.appendProto(nil), message); err != nil {
 		return err
 	}
-	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(response.appendUsers(nil), response.response); err != nil {
-		return err
-	}
-	return c.StableCodec.MarshalWrite(ctx, dst, response.response)
-}
-
-// encodedResponse is a response whose field 1 holds users that are encoded
-// already. It goes to the wire as it is; only JSON decodes it.
-type encodedResponse struct {
-	response proto.Message // Without its field 1.
-	users    []cache.Entry
-}
-
-// appendTo appends the encoded response.
-func (r *encodedResponse) appendTo(b []byte) []byte {
-	size := proto.Size(r.response)
-	for _, user := range r.users {
-		size += len(user.Data) + usersOverhead
-	}
-	b = r.appendUsers(slices.Grow(b, size))
-	b, err := proto.MarshalOptions{}.MarshalAppend(b, r.response)
-	if err != nil { // It is a message of ours, with nothing but ids in it.
-		panic(err)
-	}
-	return b
-}
-
-// usersOverhead is the most that a user costs besides its bytes: a tag and a
-// length.
-const usersOverhead = 1 + 5
-
-func (r *encodedResponse) appendUsers(b []byte) []byte {
-	for _, user := range r.users {
-		if user.Found {
-			b = protowire.AppendTag(b, 1, protowire.BytesType)
-			b = protowire.AppendBytes(b, user.Data)
-		}
-	}
-	return b
+	return c.StableCodec.MarshalWrite(ctx, dst, message)
 }
 
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
+	if body, ok := src.(*bytes.Buffer); ok && !c.IsBinary() && decodeJSON(body.Bytes(), msg) {
+		return nil
+	}
 	if err := c.StableCodec.UnmarshalRead(ctx, src, msg); err != nil {
 		return c.describe(err)
 	}

@@ -1,11 +1,10 @@
 package server
 
 import (
-	"context"
 	"encoding/hex"
-	"fmt"
 	"hash/fnv"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"connectrpc.com/connect/v2"
@@ -14,15 +13,15 @@ import (
 	"github.com/example/userd/cache"
 )
 
+// isGet reports whether a call is a Connect GET.
+func isGet(call *connect.CallInfo) bool {
+	request, ok := call.TransportInfo.(*connecthttp.ServerInfo)
+	return ok && request.HTTPMethod() == http.MethodGet
+}
+
 // notModified reports whether the caller of a Connect GET has these entries
-// already, and gives the response what HTTP caches need. For all other requests it
-// does nothing.
-func (u *users) notModified(ctx context.Context, ids []string, entries ...cache.Entry) bool {
-	request, ok := connecthttp.ServerInfoForContext(ctx)
-	if !ok || request.HTTPMethod() != http.MethodGet {
-		return false
-	}
-	call, _ := connect.CallInfoForServerContext(ctx)
+// already, and gives the response what HTTP caches need.
+func (u *users) notModified(call *connect.CallInfo, ids []string, entries []cache.Entry) bool {
 	tag := entityTag(u.store.Identity().Incarnation, ids, entries)
 	call.ResponseHeader().Set("Etag", tag)
 	call.ResponseHeader().Set("Cache-Control", "private, no-cache")
@@ -33,13 +32,15 @@ func (u *users) notModified(ctx context.Context, ids []string, entries ...cache.
 // entityTag is a weak validator (RFC 9110 section 8.8.3) made of versions: one of a
 // user means one state for ever, within one incarnation of the store.
 func entityTag(incarnation string, ids []string, entries []cache.Entry) string {
-	hash := fnv.New128a()
-	fmt.Fprint(hash, incarnation)
+	state := []byte(incarnation)
 	for i, entry := range entries {
 		if entry.Found {
-			fmt.Fprintf(hash, " %s %d", ids[i], entry.Version)
+			state = append(append(append(state, ' '), ids[i]...), ' ')
+			state = strconv.AppendInt(state, entry.Version, 10)
 		}
 	}
+	hash := fnv.New128a()
+	_, _ = hash.Write(state)
 	return `W/"` + hex.EncodeToString(hash.Sum(nil)) + `"`
 }
 

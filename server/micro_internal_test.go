@@ -48,7 +48,7 @@ func BenchmarkEncode(b *testing.B) {
 			var wire bytes.Buffer
 			for b.Loop() {
 				wire.Reset()
-				if err := codec.MarshalWrite(context.Background(), &wire, encodedUsers(new(userv1.GetUserResponse), entry)); err != nil {
+				if err := codec.MarshalWrite(context.Background(), &wire, &encodedUser{entry}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -2,4 +2,7 @@
 
 package server_test
 
-const raceFactor = 1
+const (
+	raceFactor = 1
+	raceAllocs = 1
+)

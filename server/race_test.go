@@ -2,5 +2,9 @@
 
 package server_test
 
-// raceFactor is how much more CPU the race detector may cost.
-const raceFactor = 20
+const (
+	// raceFactor is how much more CPU the race detector may cost.
+	raceFactor = 20
+	// raceAllocs is how many more allocations: it empties pools.
+	raceAllocs = 1.3
+)

@@ -7,7 +7,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -82,15 +81,16 @@ func (u *users) getUser(ctx context.Context, stream connect.ServerStream) error 
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
+	call, _ := connect.CallInfoForServerContext(ctx)
 	id := canonicalID(req.GetUserId())
-	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(ctx)})
+	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
 	if err != nil {
 		return err
 	}
-	if u.notModified(ctx, []string{id}, entry) {
+	if isGet(call) && u.notModified(call, []string{id}, []cache.Entry{entry}) {
 		return connecthttp.NewNotModifiedError()
 	}
-	return stream.Send(encodedUsers(new(userv1.GetUserResponse), entry))
+	return stream.Send(&encodedUser{entry})
 }
 
 func (u *users) getUserByEmail(ctx context.Context, stream connect.ServerStream) error {
@@ -98,11 +98,12 @@ func (u *users) getUserByEmail(ctx context.Context, stream connect.ServerStream)
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
-	entry, err := u.reader.LookupByEmail(ctx, req.GetEmail(), cache.Read{NoCache: noCache(ctx)})
+	call, _ := connect.CallInfoForServerContext(ctx)
+	entry, err := u.reader.LookupByEmail(ctx, req.GetEmail(), cache.Read{NoCache: noCache(call)})
 	if err != nil {
 		return err
 	}
-	return stream.Send(encodedUsers(new(userv1.GetUserByEmailResponse), entry))
+	return stream.Send(&encodedUser{entry})
 }
 
 func (u *users) batchGetUsers(ctx context.Context, stream connect.ServerStream) error {
@@ -110,33 +111,29 @@ func (u *users) batchGetUsers(ctx context.Context, stream connect.ServerStream) 
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
+	call, _ := connect.CallInfoForServerContext(ctx)
 	ids := canonicalIDs(req.GetUserIds())
-	entries, err := u.reader.LookupMany(ctx, ids, cache.Read{NoCache: noCache(ctx)})
+	entries, err := u.reader.LookupMany(ctx, ids, cache.Read{NoCache: noCache(call)})
 	if err != nil {
 		return err
 	}
-	if u.notModified(ctx, ids, entries...) {
+	if isGet(call) && u.notModified(call, ids, entries) {
 		return connecthttp.NewNotModifiedError()
 	}
-	response := new(userv1.BatchGetUsersResponse)
+	response := &encodedUsers{found: entries[:0]}
 	for i, entry := range entries {
-		if !entry.Found {
-			response.MissingUserIds = append(response.MissingUserIds, ids[i])
+		if entry.Found {
+			response.found = append(response.found, entry)
+		} else {
+			response.missing = append(response.missing, ids[i])
 		}
 	}
-	return stream.Send(encodedUsers(response, entries...))
-}
-
-// encodedUsers is a response and, for its field 1, users that are encoded already.
-// All responses of reads have their users in that field.
-func encodedUsers(response proto.Message, entries ...cache.Entry) *encodedResponse {
-	return &encodedResponse{response: response, users: entries}
+	return stream.Send(response)
 }
 
 // noCache reports whether the caller asks for an answer of the store itself, with
 // the request header "cache-control: no-cache".
-func noCache(ctx context.Context) bool {
-	call, _ := connect.CallInfoForServerContext(ctx)
+func noCache(call *connect.CallInfo) bool {
 	for _, value := range call.RequestHeader().Values("Cache-Control") {
 		for directive := range strings.SplitSeq(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {

@@ -78,6 +78,7 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
+	rpc     *connect.Server
 	http    *http.Server
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
@@ -87,11 +88,11 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
-	rpc, err := s.rpcServer()
-	if err != nil {
+	var err error
+	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
-	s.http = s.httpServer(s.routes(rpc))
+	s.http = s.httpServer(s.routes(s.rpc))
 	return s, nil
 }
 

@@ -34,6 +34,9 @@ func withController(streams map[string]bool, next http.Handler) http.Handler {
 // nobody can hold memory and goroutines for ever.
 func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		if spec.StreamType&connect.StreamTypeServer == 0 {
+			return next(ctx, spec, stream)
+		}
 		controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController)
 		if !ok {
 			return next(ctx, spec, stream)

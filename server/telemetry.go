@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -36,26 +38,63 @@ func newCallMetrics(registry prometheus.Registerer) *callMetrics {
 	return m
 }
 
+// rpcMetrics are the metrics of one RPC. Each is looked up by its labels once, when
+// it is needed first: that costs more than a cached read.
+type rpcMetrics struct {
+	procedure string
+	active    prometheus.Gauge
+	vec       *prometheus.HistogramVec
+	durations [len(protocolNames)][codes]atomic.Pointer[prometheus.Observer]
+}
+
+// codes is one more than the largest code; 0 is success.
+const codes = int(connect.CodeUnauthenticated) + 1
+
+var protocolNames = [...]string{connect.ProtocolNameGRPC, connect.ProtocolNameConnect, connect.ProtocolNameGRPCWeb}
+
+func (m *callMetrics) of(procedure string) *rpcMetrics {
+	return &rpcMetrics{procedure: procedure, active: m.active.WithLabelValues(procedure), vec: m.duration}
+}
+
+// duration is the histogram of the calls that end with a code, 0 for success.
+func (m *rpcMetrics) duration(protocol string, code connect.Code) prometheus.Observer {
+	index := slices.Index(protocolNames[:], protocol)
+	if index < 0 || int(code) >= codes {
+		return m.vec.WithLabelValues(m.procedure, protocol, codeName(code))
+	}
+	known := &m.durations[index][code]
+	if observer := known.Load(); observer != nil {
+		return *observer
+	}
+	observer := m.vec.WithLabelValues(m.procedure, protocol, codeName(code))
+	known.Store(&observer)
+	return observer
+}
+
 // telemetryInterceptor measures and logs every call. A line carries the
 // procedure, the code, the duration, the request id and the user id, never a body
 // or an email address.
 func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.ServerInterceptor {
 	return func(next connect.ServerFunc) connect.ServerFunc {
+		var rpc atomic.Pointer[rpcMetrics] // Of what next serves: one RPC, or all that do not exist.
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 			start := time.Now()
-			procedure := procedureName(spec)
-			active := metrics.active.WithLabelValues(procedure)
-			active.Inc()
+			measured := rpc.Load()
+			if measured == nil {
+				measured = metrics.of(procedureName(spec))
+				rpc.Store(measured)
+			}
+			measured.active.Inc()
 			observed := &observedStream{ServerStream: stream}
 			err := next(ctx, spec, observed)
-			active.Dec()
+			measured.active.Dec()
 			duration := time.Since(start)
 			call, _ := connect.CallInfoForServerContext(ctx)
-			code := codeName(err)
-			metrics.duration.WithLabelValues(procedure, call.Protocol, code).Observe(duration.Seconds())
-			if level := levelOf(err); logger.Enabled(ctx, level) {
+			code := codeOf(err)
+			measured.duration(call.Protocol, code).Observe(duration.Seconds())
+			if level := levelOf(code); logger.Enabled(ctx, level) {
 				logger.LogAttrs(ctx, level, "call",
-					slog.String("procedure", procedure), slog.String("code", code),
+					slog.String("procedure", measured.procedure), slog.String("code", codeName(code)),
 					slog.Duration("duration", duration), slog.String("protocol", call.Protocol),
 					slog.String("request_id", requestID(call)), slog.String("user_id", observed.userID()))
 			}
@@ -104,20 +143,25 @@ func requestID(call *connect.CallInfo) string {
 	return id
 }
 
-func codeName(err error) string {
+// codeOf is the code of a call that has ended with err, 0 for success.
+func codeOf(err error) connect.Code {
 	if err == nil {
+		return 0
+	}
+	return connect.CodeOf(err)
+}
+
+func codeName(code connect.Code) string {
+	if code == 0 {
 		return "ok"
 	}
-	return connect.CodeOf(err).String()
+	return code.String()
 }
 
 // levelOf is the level at which a call is logged: what callers do is detail, what
 // the service fails to do is not.
-func levelOf(err error) slog.Level {
-	if err == nil {
-		return slog.LevelDebug
-	}
-	switch connect.CodeOf(err) {
+func levelOf(code connect.Code) slog.Level {
+	switch code {
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
 		return slog.LevelError
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:

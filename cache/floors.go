@@ -12,6 +12,10 @@ const floorShards = 16
 // written, for X and a half at least and 3 X at most. X would do, because what is
 // trusted then contains all that was committed before; the half lets a hit raise a
 // floor only now and then.
+//
+// It knows keys by a hash, since a large import raises a floor for every row: two
+// keys that share one share the higher floor, which at worst sends a read to the
+// store.
 type floors struct {
 	seed   maphash.Seed
 	shards [floorShards]floorShard
@@ -20,19 +24,22 @@ type floors struct {
 
 type floorShard struct {
 	mu        sync.RWMutex
-	now, last map[key]int64
+	now, last map[uint64]int64
 }
 
 func newFloors() *floors {
 	f := &floors{seed: maphash.MakeSeed()}
 	for i := range f.shards {
-		f.shards[i].now = make(map[key]int64)
+		f.shards[i].now = make(map[uint64]int64)
 	}
 	return f
 }
 
-func (f *floors) shard(k key) *floorShard {
-	return &f.shards[maphash.String(f.seed, k.name)%floorShards]
+// shard returns the hash of k, and where its floor is. Names of different spaces
+// differ, so the name is enough.
+func (f *floors) shard(k key) (uint64, *floorShard) {
+	hash := maphash.String(f.seed, k.name)
+	return hash, &f.shards[hash%floorShards]
 }
 
 // raise lifts the floor of k to version, where it is lower.
@@ -40,17 +47,17 @@ func (f *floors) raise(k key, version int64) {
 	if f.off || version == 0 {
 		return
 	}
-	s := f.shard(k)
+	hash, s := f.shard(k)
 	s.mu.Lock()
-	s.now[k] = max(s.now[k], s.last[k], version)
+	s.now[hash] = max(s.now[hash], s.last[hash], version)
 	s.mu.Unlock()
 }
 
 // of returns the floor of k, 0 for none.
 func (f *floors) of(k key) int64 {
-	s := f.shard(k)
+	hash, s := f.shard(k)
 	s.mu.RLock()
-	floor := max(s.now[k], s.last[k])
+	floor := max(s.now[hash], s.last[hash])
 	s.mu.RUnlock()
 	return floor
 }
@@ -60,7 +67,7 @@ func (f *floors) turn() {
 	for i := range f.shards {
 		s := &f.shards[i]
 		s.mu.Lock()
-		s.now, s.last = make(map[key]int64), s.now
+		s.now, s.last = make(map[uint64]int64), s.now
 		s.mu.Unlock()
 	}
 }

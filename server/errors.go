@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,6 +90,13 @@ var unknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
 
+// malformedFrame is for what is not a message in the framing of the protocol. gRPC
+// calls that an internal error, whoever made it.
+var malformedFrame = status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}
+
+// errMalformedFrame is the cause of an error that is internal, but the caller's.
+var errMalformedFrame = errors.New("malformed frame")
+
 var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
 
 // decodeError is a request that the codec could not decode.
@@ -122,6 +130,13 @@ func wireError(err error) *connect.Error {
 	}
 	if status, ok := transportStatuses[authored.Code()]; ok {
 		return newError(status).WithCause(err)
+	}
+	if strings.HasPrefix(authored.Message(), "protocol error: ") { // Connect says so of frames that it receives.
+		return newError(malformedFrame).WithCause(errors.Join(errMalformedFrame, err))
+	}
+	if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) { // In the query of a GET.
+		malformed := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "message: must be base64"}
+		return newError(malformed, violationsOf(malformed, "message")...).WithCause(err)
 	}
 	return newError(internalStatus).WithCause(err)
 }
@@ -236,7 +251,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 				return nil
 			}
 			wire := wireError(err)
-			if wire.Code() == connect.CodeInternal {
+			if wire.Code() == connect.CodeInternal && !errors.Is(wire, errMalformedFrame) {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
 			return wire

@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -10,8 +12,31 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 )
+
+// fault is a request that is not wrong in its message.
+type fault struct {
+	name     string
+	protocol protocol
+	message  proto.Message
+	change   func(*http.Request)
+	want     failure
+}
+
+var connectGet = protocol{"connect get", []connecthttp.Option{connecthttp.WithHTTPGet()}}
+
+func checkFaults(t *testing.T, running *servertest.Server, faults []fault) {
+	t.Helper()
+	for _, test := range faults {
+		t.Run(test.protocol.name+"/"+test.name, func(t *testing.T) {
+			client := changing(servertest.HTTP2(t), test.change)
+			err := send(t.Context(), running.ClientOf(client, test.protocol.options...), test.message)
+			checkError(t, err, test.want)
+		})
+	}
+}
 
 // What is wrong outside of the message is named like a field.
 func TestMalformedHeaders(t *testing.T) {
@@ -27,34 +52,49 @@ func TestMalformedHeaders(t *testing.T) {
 			req.URL.RawQuery = values.Encode()
 		}
 	}
-	get := protocol{"connect get", []connecthttp.Option{connecthttp.WithHTTPGet()}}
 	unimplemented := failure{code: connect.CodeUnimplemented, reason: userv1.Reason_REASON_UNIMPLEMENTED}
 	unary, stream := &userv1.GetUserRequest{UserId: someID}, &userv1.ListUsersRequest{All: true}
-	for _, test := range []struct {
-		name     string
-		protocol protocol
-		message  proto.Message
-		change   func(*http.Request)
-		want     failure
-	}{
+	checkFaults(t, running, []fault{
 		{"timeout without unit", grpcBinary, unary, header("Grpc-Timeout", "100"), malformed("Grpc-Timeout")},
 		{"long timeout", grpcBinary, stream, header("Grpc-Timeout", "123456789m"), malformed("Grpc-Timeout")},
 		{"negative timeout", grpcWeb, unary, header("Grpc-Timeout", "-1S"), malformed("Grpc-Timeout")},
 		{"timeout of no number", connectRPC, unary, header("Connect-Timeout-Ms", private), malformed("Connect-Timeout-Ms")},
 		{"long timeout", connectJSON, stream, header("Connect-Timeout-Ms", "12345678901"), malformed("Connect-Timeout-Ms")},
-		{"negative timeout", get, unary, header("Connect-Timeout-Ms", "-1"), malformed("Connect-Timeout-Ms")},
+		{"negative timeout", connectGet, unary, header("Connect-Timeout-Ms", "-1"), malformed("Connect-Timeout-Ms")},
 		{"version", connectRPC, unary, header("Connect-Protocol-Version", "2"), malformed("Connect-Protocol-Version")},
 		{"version", connectJSON, stream, header("Connect-Protocol-Version", private), malformed("Connect-Protocol-Version")},
-		{"version", get, unary, query(func(q url.Values) { q.Set("connect", "v2") }), malformed("connect")},
-		{"compression", get, unary, query(func(q url.Values) { q.Set("compression", "br") }), unimplemented},
-		{"no message", get, unary, query(func(q url.Values) { q.Del("message") }), malformed("message")},
-	} {
-		t.Run(test.protocol.name+"/"+test.name, func(t *testing.T) {
-			t.Parallel()
-			client := changing(servertest.HTTP2(t), test.change)
-			err := send(t.Context(), running.ClientOf(client, test.protocol.options...), test.message)
-			checkError(t, err, test.want)
-		})
+		{"version", connectGet, unary, query(func(q url.Values) { q.Set("connect", "v2") }), malformed("connect")},
+		{"compression", connectGet, unary, query(func(q url.Values) { q.Set("compression", "br") }), unimplemented},
+		{"no message", connectGet, unary, query(func(q url.Values) { q.Del("message") }), malformed("message")},
+	})
+}
+
+// A caller that breaks the framing of its protocol fills nobody's log.
+func TestMalformedFrames(t *testing.T) {
+	t.Parallel()
+	logged := new(logBuffer)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	broken := failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
+	body := func(frame string) func(*http.Request) {
+		return func(req *http.Request) {
+			req.Body, req.ContentLength = io.NopCloser(strings.NewReader(frame)), int64(len(frame))
+			req.Header.Del("Grpc-Encoding")
+		}
+	}
+	unary, stream := &userv1.GetUserRequest{UserId: someID}, &userv1.ListUsersRequest{All: true}
+	checkFaults(t, running, []fault{
+		{"half a prefix", grpcBinary, unary, body("\x00\x00"), broken},
+		{"half a message", grpcBinary, unary, body("\x00\x00\x00\x00\x05hush"), broken},
+		{"compressed without encoding", grpcBinary, stream, body("\x01\x00\x00\x00\x04hush"), broken},
+		{"unknown flags", grpcBinary, unary, body("\x40\x00\x00\x00\x04hush"), broken},
+		{"half a message", grpcWeb, unary, body("\x00\x00\x00\x00\x05hush"), broken},
+		{"half a message", connectRPC, stream, body("\x00\x00\x00\x00\x05hush"), broken},
+		{"no base64", connectGet, unary, func(req *http.Request) {
+			req.URL.RawQuery = "connect=v1&encoding=proto&base64=1&message=*hush*"
+		}, malformed("message")},
+	})
+	if text := logged.String(); strings.Contains(text, "level=ERROR") {
+		t.Errorf("log has errors:\n%s", text)
 	}
 }
 

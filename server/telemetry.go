@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.Ser
 			call, _ := connect.CallInfoForServerContext(ctx)
 			code := codeOf(err)
 			measured.duration(call.Protocol, code).Observe(duration.Seconds())
-			if level := levelOf(code); logger.Enabled(ctx, level) {
+			if level := levelOf(code, err); logger.Enabled(ctx, level) {
 				logger.LogAttrs(ctx, level, "call",
 					slog.String("procedure", measured.procedure), slog.String("code", codeName(code)),
 					slog.Duration("duration", duration), slog.String("protocol", call.Protocol),
@@ -160,9 +161,12 @@ func codeName(code connect.Code) string {
 
 // levelOf is the level at which a call is logged: what callers do is detail, what
 // the service fails to do is not.
-func levelOf(code connect.Code) slog.Level {
+func levelOf(code connect.Code, err error) slog.Level {
 	switch code {
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
+		if errors.Is(err, errMalformedFrame) {
+			return slog.LevelDebug
+		}
 		return slog.LevelError
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:
 		return slog.LevelWarn

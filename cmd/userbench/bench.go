@@ -176,8 +176,8 @@ type contestant struct {
 
 	rate, p50, p99, p999, cpu []float64
 	serverBusy, loadBusy      []float64
-	latency                         *hdrhistogram.Histogram
-	calls, unsent, refused          int64
+	latency                   *hdrhistogram.Histogram
+	calls, unsent, refused    int64
 }
 
 // enter makes a contestant, connects to its server and warms it up. The first call

@@ -113,7 +113,7 @@ func (b *bench) peakOfList(ctx context.Context, table *report.Table, database st
 	if err := census.complete(); err != nil {
 		return err
 	}
-	what := report.Number(float64(users.Len()))+" users listed in one stream"
+	what := report.Number(float64(users.Len())) + " users listed in one stream"
 	return b.addPeak(table, server, idle, what, "peak/list", time.Since(began))
 }
 

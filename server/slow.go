@@ -18,18 +18,6 @@ const (
 	sendTimeoutRenewal = 5 * time.Second
 )
 
-type controllerKey struct{}
-
-// withController lets slowReaderInterceptor reach the connection of a stream.
-func withController(streams map[string]bool, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if streams[r.URL.Path] {
-			r = r.WithContext(context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w)))
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // slowReaderInterceptor ends streams whose reader has stopped to read, so that
 // nobody can hold memory and goroutines for ever.
 func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
@@ -37,11 +25,11 @@ func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
 		if spec.StreamType&connect.StreamTypeServer == 0 {
 			return next(ctx, spec, stream)
 		}
-		controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController)
+		writer, ok := ctx.Value(streamKey{}).(*streamWriter)
 		if !ok {
 			return next(ctx, spec, stream)
 		}
-		return next(ctx, spec, &readStream{ServerStream: stream, controller: controller})
+		return next(ctx, spec, &readStream{ServerStream: stream, controller: writer.controller})
 	}
 }
 

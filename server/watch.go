@@ -52,6 +52,9 @@ func (u *users) WatchUsers(ctx context.Context, req *userv1.WatchUsersRequest, s
 
 // awaitChange returns when there may be changes after cursor, or a message is due.
 func (u *users) awaitChange(ctx context.Context, cursor store.Cursor, due time.Time) error {
+	if err := flush(ctx); err != nil {
+		return err
+	}
 	wait, cancel := context.WithDeadline(ctx, due)
 	defer cancel()
 	err := u.store.Wait(wait, cursor)

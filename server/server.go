@@ -171,7 +171,6 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	}
 	return append(interceptors,
 		errorInterceptor(s.config.Logger),
-		slowReaderInterceptor,
 		validate.NewServerInterceptor(validate.WithValidator(rules), validate.WithoutErrorDetails())), nil
 }
 

@@ -16,10 +16,10 @@ const (
 	listUsers = "list"
 	// firstChunk is the number of users that ListUsers reads first when it streams
 	// them all, and maxChunk the most that it reads at a time.
-	firstChunk, maxChunk = 100, 500
+	firstChunk, maxChunk = 50, 500
 	// chunkBytes is how many bytes of users it reads at a time, about: what a caller
 	// that does not read makes the server hold.
-	chunkBytes = 32 << 10
+	chunkBytes = 16 << 10
 )
 
 func (u *users) listUsers(ctx context.Context, stream connect.ServerStream) error {
@@ -50,7 +50,7 @@ func (u *users) listAll(ctx context.Context, token string, stream connect.Server
 	if err != nil {
 		return err
 	}
-	var encoded chunk
+	encoded := chunk{data: make([]byte, 0, chunkBytes)}
 	for limit := firstChunk; ; limit = encoded.nextLimit() {
 		found, err := u.store.List(ctx, store.Query{After: after, Limit: limit})
 		if err != nil {

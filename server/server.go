@@ -188,7 +188,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	case s.engine != nil:
 		err = s.http.Serve(s.engine.Listener(listener))
 	default:
-		err = s.http.Serve(listener)
+		err = s.http.Serve(gatheringListener{listener})
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

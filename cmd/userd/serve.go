@@ -46,6 +46,7 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 	logger := c.logger()
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
+	tuneGC()
 	database, err := parseDatabase("--database", c.database)
 	if err != nil {
 		return err

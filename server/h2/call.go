@@ -62,7 +62,7 @@ func putBuffer(b *bytes.Buffer) {
 
 // openCall opens a stream for a call. The reader calls it.
 func (c *conn) openCall(id uint32, p *profile, end bool) {
-	l := &call{stream: stream{id: id, declared: p.declared}, lane: c.srv.lane, profile: p}
+	l := &call{stream: stream{c: c, id: id, declared: p.declared}, lane: c.srv.lane, profile: p}
 	l.work = l
 	c.srv.stats.Calls.Add(1)
 	c.mu.Lock()
@@ -119,7 +119,8 @@ func (l *call) expire() {
 }
 
 // runInline runs the call on the reader if it is sure not to block.
-func (l *call) runInline() bool {
+func (l *call) runInline() (ran bool) {
+	defer l.recover() // Of Inline.
 	if l.lane.Inline == nil || len(l.body.parts) != 1 || l.body.size < envelopeSize {
 		return false
 	}

@@ -73,6 +73,8 @@ func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.getUserByEmail(ctx, stream)
 		case userv1connect.UserServiceListUsersProcedure:
 			return u.listUsers(ctx, stream)
+		case userv1connect.UserServiceWatchUsersProcedure:
+			return u.watchUsers(ctx, stream)
 		}
 		return next(ctx, spec, stream)
 	}

@@ -93,6 +93,7 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
+	feed    *feed
 	rpc     *connect.Server
 	http    *http.Server
 	engine  *h2.Server      // Serves HTTP/2, if it is not nil.
@@ -108,6 +109,7 @@ func New(config Config) (*Server, error) {
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections.most = int64(s.config.MaxConnections)
 	s.config.Registry.MustRegister(&s.connections)
+	s.feed = newFeed(s.config.Store)
 	var err error
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
@@ -129,6 +131,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	service := &users{
 		store:           s.config.Store,
 		reader:          s.config.Reader,
+		feed:            s.feed,
 		tokens:          tokens,
 		loginResolution: max(s.config.LoginResolution, 0),
 		now:             s.config.Now,
@@ -209,7 +212,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.engine != nil {
 		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
-	return group.Wait()
+	err := group.Wait()
+	s.feed.close()
+	return err
 }
 
 // ready returns nil when the server can answer calls.

@@ -174,9 +174,10 @@ type contestant struct {
 	offered   float64 // Calls a second; 0: as many as the server can carry.
 	mayRefuse bool    // The load is meant to be too much.
 
-	rate, p50, p99, p999, cpu, busy []float64
-	latency                         *hdrhistogram.Histogram
-	calls, unsent, refused          int64
+	rate, p50, p99, p999, cpu []float64
+	serverBusy, loadBusy      []float64
+	latency                   *hdrhistogram.Histogram
+	calls, unsent, refused    int64
 }
 
 // enter makes a contestant, connects to its server and warms it up. The first call
@@ -261,9 +262,11 @@ func (c *contestant) slice(duration time.Duration) error {
 	took := time.Since(began)
 	calls := r.Latency.TotalCount() + r.Refused
 	if serverAfter, err := c.server.CPU(); cpuErr == nil && err == nil && calls > 0 {
-		c.cpu = append(c.cpu, float64((serverAfter-serverBefore).Microseconds())/float64(calls))
+		used := serverAfter - serverBefore
+		c.cpu = append(c.cpu, float64(used.Microseconds())/float64(calls))
+		c.serverBusy = append(c.serverBusy, 100*float64(used)/float64(took))
 	}
-	c.busy = append(c.busy, 100*float64(lab.LoadCPU()-loadBefore)/float64(took.Nanoseconds()))
+	c.loadBusy = append(c.loadBusy, 100*float64(lab.LoadCPU()-loadBefore)/float64(took))
 	c.rate = append(c.rate, r.Rate)
 	c.p50 = append(c.p50, percentile(r.Latency, 50))
 	c.p99 = append(c.p99, percentile(r.Latency, 99))
@@ -284,7 +287,8 @@ func (c *contestant) record(b *bench) {
 	b.record(c.key+"/p99", "ms", c.p99...)
 	b.record(c.key+"/p99.9", "ms", c.p999...)
 	b.record(c.key+"/cpu", "µs", c.cpu...)
-	b.record(c.key+"/load", "%", c.busy...)
+	b.record(c.key+"/server busy", "%", c.serverBusy...)
+	b.record(c.key+"/load busy", "%", c.loadBusy...)
 }
 
 // line is the contestant's line in a chart of latencies.
@@ -304,7 +308,7 @@ func (c *contestant) bar() report.Bar {
 // standings are a table of contestants; the ratios are to the rate of one of them.
 func standings(contestants []*contestant, base *contestant) report.Table {
 	table := report.Table{Columns: []string{
-		"server", "calls/s", "ratio", "p50", "p99", "p99.9", "server CPU a call", "load generator busy",
+		"server", "calls/s", "ratio", "p50", "p99", "p99.9", "server CPU a call", "server busy", "load busy",
 	}}
 	one := report.NewFigure("/s", base.rate...)
 	for _, c := range contestants {
@@ -312,7 +316,7 @@ func standings(contestants []*contestant, base *contestant) report.Table {
 		table.Add(c.name, rate.WithSpread(), report.Number(rate.Median/one.Median),
 			report.NewFigure("ms", c.p50...).String(), report.NewFigure("ms", c.p99...).WithSpread(),
 			report.NewFigure("ms", c.p999...).String(), report.NewFigure("µs", c.cpu...).String(),
-			report.NewFigure("%", c.busy...).String())
+			report.NewFigure("%", c.serverBusy...).String(), report.NewFigure("%", c.loadBusy...).String())
 	}
 	return table
 }

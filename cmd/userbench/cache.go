@@ -157,11 +157,11 @@ func (b *bench) equalLoads(ctx context.Context, section *report.Section, engine 
 		key, name string
 		rate      float64
 	}{
-		{"50", "50 %", 0.5 * carried},
-		{"70", "70 %", 0.7 * carried},
-		{"90", "90 %", 0.9 * carried},
-		{"200", "200 %", 2 * carried},
-		{"12000", "12,000/s", 12_000},
+		{"50", "50 % = ", 0.5 * carried},
+		{"70", "70 % = ", 0.7 * carried},
+		{"90", "90 % = ", 0.9 * carried},
+		{"200", "200 % = ", 2 * carried},
+		{"12000", "", 12_000},
 	}
 	table := report.Table{Columns: []string{engine + ", offered", "setup", "answered", "p50", "p99", "p99.9", "p99 against no cache", "not sent in time", "refused"}}
 	for _, l := range loads {
@@ -176,7 +176,7 @@ func (b *bench) equalLoads(ctx context.Context, section *report.Section, engine 
 		}
 		chart := &report.Chart{Name: "cache-" + engine + "-" + l.key, Title: "GetUser on " + engine + " at " + report.Number(l.rate) + " calls a second", Unit: "ms"}
 		for _, c := range open {
-			table.Add(latencyRow(l.name+" = "+report.Number(l.rate)+"/s", c, open[0])...)
+			table.Add(latencyRow(l.name+report.Number(l.rate)+"/s", c, open[0])...)
 			chart.Lines = append(chart.Lines, c.line())
 		}
 		section.Charts = append(section.Charts, chart)

@@ -14,7 +14,8 @@ bench-micro: # BASE=revision compares with that
 	.ci/bench-micro $(BASE)
 
 soak:
-	go test ./cache -run TestHistory -soak 10 -timeout 4h -v
+	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
+	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

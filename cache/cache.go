@@ -40,8 +40,9 @@ const (
 type Config struct {
 	// Redis is the URL of a Redis 7 or newer: redis:// or rediss://
 	// [user:password@]host[:port][/database]; with ?addr=host:port for each further
-	// node it is a Cluster, with ?master_set=name the hosts are Sentinels;
-	// unix:///path is a socket. Default "": the cache is in this process.
+	// node it is a Cluster, with ?master_set=name the hosts are Sentinels, whose own
+	// user is &sentinel_username=user&sentinel_password=password; unix:///path is a
+	// socket. Default "": the cache is in this process.
 	Redis string
 
 	// TTL is how long a value is kept, at most. The change log must be kept for

@@ -47,13 +47,17 @@
 // another node answers: the watermark must then cover a sample that is newer.
 //
 // model_test.go checks this protocol in all its states, and that each weaker one
-// breaks; the histories of faults_test.go check what a model leaves out.
+// breaks. Histories check what a model leaves out: those of faults_test.go and
+// catches_test.go with caches that can be told to fail, those of cmd/userd with
+// servers.
 //
 // # Redis
 //
 // Redis 7 or newer, with maxmemory set and maxmemory-policy volatile-lru, because the
 // watermark has no time to live and must survive. A user of Redis needs the
-// commands of connections, strings, keys, transactions and scripts on ~userd:*. Keys
-// hold no email, only hashes of them. In a Cluster, users are spread over 16
-// buckets, each with a watermark; while one node is away none is used.
+// rights ~userd:* +@connection +@string +@keyspace +@transaction +@scripting, with
+// Sentinels +role, and in a Cluster +cluster|shards +cluster|slots; a user of the
+// Sentinels needs &* +@connection +@pubsub +sentinel. Keys hold no email, only hashes
+// of them. In a Cluster, users are spread over 16 buckets, each with a watermark;
+// while one node is away none is used.
 package cache

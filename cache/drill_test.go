@@ -9,30 +9,23 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
 )
 
-// drill is a run of peers over one store and one Redis, while faults happen.
+// drill is a run of peers over one store and one Redis, while faults happen. Peers
+// are processes of this test with a cache in them: they can be told to be slow, to
+// die between a commit and its apply, and to leave out a part of the protocol, which
+// a server cannot. What servers do is the history in cmd/userd.
 type drill struct {
-	t       testing.TB
-	dir     string
-	store   store.Store
-	primary *cachetest.Redis
-	proxy   *cachetest.Proxy
-	load    peerSettings // What is the same for all peers.
-	peers   []*peerProcess
-	started uint16
-	healed  []healing
-}
-
-// healing is the end of a fault.
-type healing struct {
-	fault   string
-	at      int64
-	servers []uint16
+	t        testing.TB
+	dir      string
+	store    store.Store
+	site     *cachetest.Site
+	settings peerSettings // What is the same for all peers.
+	peers    []*peerProcess
+	started  uint16
 }
 
 type peerProcess struct {
@@ -45,23 +38,22 @@ type peerProcess struct {
 }
 
 // newDrill starts the peers.
-func newDrill(t testing.TB, load peerSettings, peers int) *drill {
+func newDrill(t testing.TB, settings peerSettings, peers int) *drill {
 	t.Helper()
-	d := &drill{t: t, dir: t.TempDir(), primary: cachetest.StartTCP(t), load: load}
-	d.proxy = cachetest.StartProxy(t, d.primary)
-	if d.load.Database == "" {
-		d.load.Database = filepath.Join(d.dir, "userd.db")
+	d := &drill{t: t, dir: t.TempDir(), site: cachetest.NewSite(t), settings: settings}
+	if settings.Database == "" {
+		d.settings.Database = filepath.Join(d.dir, "userd.db")
 	}
-	s, err := openStore(t.Context(), d.load.Database)
+	s, err := openStore(t.Context(), d.settings.Database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	d.store = s
-	users := make([]store.NewUser, load.Users)
+	users := make([]store.NewUser, settings.Load.Users)
 	for i := range users {
-		id := userID(uint32(i))
-		users[i] = store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "one"}
+		id := cachetest.UserID(uint32(i))
+		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
 	}
 	if _, err := s.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
@@ -76,10 +68,9 @@ func (d *drill) startPeer() *peerProcess {
 	d.t.Helper()
 	d.started++
 	p := &peerProcess{server: d.started, history: filepath.Join(d.dir, fmt.Sprintf("history-%d", d.started))}
-	load := d.load
-	load.Server, load.Redis, load.History = p.server, d.proxy.URL(), p.history
-	load.Clients = max(load.Clients, 8)
-	settings, err := json.Marshal(load)
+	own := d.settings
+	own.Load.Server, own.Redis, own.History = p.server, d.site.Proxy().URL(), p.history
+	settings, err := json.Marshal(own)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -119,25 +110,6 @@ func (p *peerProcess) expect(t testing.TB, line string) {
 	}
 }
 
-// run lets the load go on for some time.
-func (d *drill) run(long time.Duration) {
-	timer := time.NewTimer(long)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-d.t.Context().Done():
-	}
-}
-
-// heal notes the end of a fault.
-func (d *drill) heal(fault string) {
-	h := healing{fault: fault, at: now()}
-	for _, p := range d.peers {
-		h.servers = append(h.servers, p.server)
-	}
-	d.healed = append(d.healed, h)
-}
-
 // killBetween kills a peer between a commit and its apply, and starts another.
 func (d *drill) killBetween() {
 	d.t.Helper()
@@ -145,18 +117,6 @@ func (d *drill) killBetween() {
 	victim.tell(d.t, commandDie)
 	_ = victim.command.Wait()
 	d.peers = append(d.peers[1:], d.startPeer())
-}
-
-// promote puts a replica in the place of the primary, which stopped following it
-// some time before.
-func (d *drill) promote(behind time.Duration) {
-	d.t.Helper()
-	replica := cachetest.StartReplica(d.t, d.primary)
-	replica.Do("REPLICAOF", "NO", "ONE")
-	d.run(behind)
-	d.primary.Kill()
-	d.proxy.Turn(replica)
-	d.primary = replica
 }
 
 // finish ends the peers and returns the history.
@@ -171,7 +131,7 @@ func (d *drill) finish() []cachetest.Op {
 		}
 	}
 	var ops []cachetest.Op
-	for i := range uint32(d.load.Users) {
+	for i := range uint32(d.settings.Load.Users) {
 		ops = append(ops, cachetest.Op{Kind: cachetest.Create, User: i, Version: 1, Start: 1, End: 2})
 	}
 	for server := uint16(1); server <= d.started; server++ {

@@ -62,7 +62,7 @@ func (m *memory) read(_ context.Context, keys []key) ([]reading, error) {
 	out := make([]reading, len(keys))
 	for i, k := range keys {
 		fresh := m.freshAt.Load()
-		out[i] = reading{m.live(m.slots.get(k)), fresh}
+		out[i] = reading{m.live(m.slots.peek(k)), fresh}
 	}
 	return out, nil
 }
@@ -80,7 +80,7 @@ func (m *memory) await(ctx context.Context, keys []key) ([]reading, error) {
 	defer enough.Stop()
 	for _, k := range keys {
 		changed := m.watch(k)
-		if m.live(m.slots.get(k)).kind != lease {
+		if m.live(m.slots.peek(k)).kind != lease {
 			continue
 		}
 		select {

@@ -483,6 +483,7 @@ func (v variant) trace(queue []packed, from []int32, at int) []string {
 }
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	right := variant{fill: fillOnLease, apply: applyOlder, relay: applyNone}
 	with := func(change func(*variant)) variant {
 		weaker := right

@@ -9,14 +9,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
@@ -31,15 +28,10 @@ const peerVariable = "USERD_CACHE_TEST_PEER"
 
 // peerSettings travel from the test to the peer.
 type peerSettings struct {
-	Server   uint16
+	Load     cachetest.Load
 	Redis    string
-	Database string // As openStore takes it.
-	History  string // Path of the file to write operations to.
-	Clients  int
-	Users    int           // Common users, numbered from 0.
-	Updates  float64       // Share of what clients do.
-	NoCache  float64       // Share of what clients do.
-	Fleet    float64       // Share of what clients do: a user that is created, changed and deleted.
+	Database string        // As openStore takes it.
+	History  string        // Path of the file to write operations to.
 	Slow     float64       // Share of the reads of the store that are slow to return.
 	SlowFor  time.Duration // How slow, at most.
 	Relay    time.Duration // How slow the change log is to read.
@@ -52,32 +44,6 @@ const (
 	commandIdle = "idle" // They stop; answered when they have.
 	commandDie  = "die"  // The next writer is killed between its commit and its apply.
 )
-
-// The pace of a client and the shares of what it does; the rest are reads through
-// the cache.
-const (
-	peerTick     = 2 * time.Millisecond
-	peerBurst    = 3
-	shareNoCache = 0.02  // Where the test says nothing else.
-	shareUpdate  = 0.01  // Where the test says nothing else.
-	shareFleet   = 0.002 // Where the test says nothing else.
-	shareMinimum = 0.05  // Reads that ask for the version that the client has seen.
-	shareSlow    = 0.05  // Where the test says nothing else.
-)
-
-// now is a clock that all processes on this machine share, in nanoseconds.
-func now() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
-}
-
-func userID(number uint32) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", number) }
-
-func userNumber(id string) uint32 {
-	n, _ := strconv.ParseUint(id[max(0, len(id)-12):], 10, 32)
-	return uint32(n)
-}
 
 // recorder writes operations to the history, at most a moment after they ended.
 type recorder struct {
@@ -106,7 +72,7 @@ func (r *recorder) Handle(_ context.Context, line slog.Record) error {
 	if line.Message == "cache is trusted" {
 		kind = cachetest.Trusted
 	}
-	r.record(cachetest.Op{Kind: kind, Start: now()})
+	r.record(cachetest.Op{Kind: kind, Start: cachetest.Now()})
 	return nil
 }
 
@@ -114,7 +80,7 @@ func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
 func (r *recorder) WithAttrs([]slog.Attr) slog.Handler       { return r }
 func (r *recorder) WithGroup(string) slog.Handler            { return r }
 
-// slowStore is slow to return some of what it has read.
+// slowStore is slow to return some of what it has read, as over a slow network.
 type slowStore struct {
 	store.Store
 	settings peerSettings
@@ -123,13 +89,13 @@ type slowStore struct {
 func (s slowStore) Get(ctx context.Context, id string) (store.User, error) {
 	u, err := s.Store.Get(ctx, id)
 	if rand.Float64() < s.settings.Slow {
-		time.Sleep(rand.N(s.settings.SlowFor)) // What a slow network does.
+		<-time.After(rand.N(s.settings.SlowFor))
 	}
 	return u, err
 }
 
 func (s slowStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
-	time.Sleep(s.settings.Relay)
+	<-time.After(s.settings.Relay)
 	return s.Store.Changes(context.WithoutCancel(ctx), after, limit)
 }
 
@@ -148,7 +114,6 @@ type process struct {
 	cache    *Cache
 	recorder *recorder
 	dying    atomic.Bool
-	fleeting atomic.Uint32
 }
 
 func runPeer(text string) error {
@@ -165,7 +130,7 @@ func runPeer(text string) error {
 		return err
 	}
 	p := &process{settings: settings, recorder: &recorder{
-		server: settings.Server, file: file, buffer: bufio.NewWriterSize(file, 1<<20),
+		server: settings.Load.Server, file: file, buffer: bufio.NewWriterSize(file, 1<<20),
 	}}
 	config := Config{Redis: settings.Redis, Logger: slog.New(p.recorder), broken: broken{committed: p.committed}}
 	switch settings.Broken {
@@ -204,9 +169,7 @@ func (p *process) serve() error {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		switch lines.Text() {
 		case commandLoad:
-			for i := range p.settings.Clients {
-				clients.Go(func() { p.client(loaded, uint16(i)) })
-			}
+			clients.Go(func() { p.settings.Load.Run(loaded, served{p.cache}, p.recorder.record) })
 		case commandIdle:
 			stop()
 			fmt.Println("idle")
@@ -223,13 +186,13 @@ func (p *process) serve() error {
 // committed kills the process between commit and apply where it was told to, and
 // leaves word of the commit.
 func (p *process) committed(changes []change) {
-	user := userNumber(changes[0].key.name)
-	if !p.dying.Load() || len(changes) != 1 || user >= uint32(p.settings.Users) { // Only this server reads the others.
+	user := cachetest.UserNumber(changes[0].key.name)
+	if !p.dying.Load() || len(changes) != 1 || user >= uint32(p.settings.Load.Users) { // Only this server reads the others.
 		return
 	}
 	p.recorder.record(cachetest.Op{
 		Kind: cachetest.Update, User: user, Version: changes[0].version,
-		Start: now() - int64(startBefore), End: now(),
+		Start: cachetest.Now() - int64(startBefore), End: cachetest.Now(),
 	})
 	p.recorder.flush()
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -239,75 +202,44 @@ func (p *process) committed(changes []change) {
 // startBefore is longer than any write takes.
 const startBefore = 20 * time.Second
 
-// client reads and writes until the context ends.
-func (p *process) client(ctx context.Context, number uint16) {
-	tick := time.NewTicker(peerTick)
-	defer tick.Stop()
-	seen := make(map[uint32]int64)
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		for range peerBurst {
-			p.act(number, seen)
-		}
+// served is a cache as a load sees it.
+type served struct{ cache *Cache }
+
+func (s served) Read(ctx context.Context, ids []string, minVersion int64, noCache bool) ([]cachetest.Shown, error) {
+	entries, err := s.look(ctx, ids, Read{MinVersion: minVersion, NoCache: noCache})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// act does one thing, or a few with a fleeting user.
-func (p *process) act(client uint16, seen map[uint32]int64) {
-	user := uint32(rand.ExpFloat64()*float64(p.settings.Users)/4) % uint32(p.settings.Users)
-	switch dice := rand.Float64(); {
-	case dice < p.settings.NoCache:
-		p.read(client, user, Read{NoCache: true})
-	case dice < p.settings.NoCache+p.settings.Updates:
-		p.update(client, user)
-	case dice < p.settings.NoCache+p.settings.Updates+p.settings.Fleet:
-		p.fleet(client)
-	case dice < p.settings.NoCache+p.settings.Updates+p.settings.Fleet+shareMinimum:
-		seen[user] = p.read(client, user, Read{MinVersion: seen[user]})
-	default:
-		seen[user] = max(seen[user], p.read(client, user, Read{}))
+	shown := make([]cachetest.Shown, len(entries))
+	for i, e := range entries {
+		shown[i] = cachetest.Shown{Version: e.Version, Found: e.Found}
 	}
+	return shown, nil
 }
 
-func (p *process) read(client uint16, user uint32, read Read) int64 {
-	op := cachetest.Op{Client: client, User: user, MinVersion: int32(read.MinVersion), Start: now()}
-	if read.NoCache {
-		op.Kind = cachetest.NoCache
+func (s served) look(ctx context.Context, ids []string, read Read) ([]Entry, error) {
+	if len(ids) > 1 {
+		return s.cache.LookupMany(ctx, ids, read)
 	}
-	e, err := p.cache.Lookup(context.Background(), userID(user), read)
-	op.End, op.Version, op.Found, op.Failed = now(), e.Version, e.Found, err != nil
-	p.recorder.record(op)
-	return e.Version
+	e, err := s.cache.Lookup(ctx, ids[0], read)
+	return []Entry{e}, err
 }
 
-func (p *process) update(client uint16, user uint32) {
-	name := strconv.FormatInt(now(), 10)
-	op := cachetest.Op{Client: client, User: user, Kind: cachetest.Update, Start: now()}
-	u, err := p.cache.Update(context.Background(), store.Update{ID: userID(user), DisplayName: &name})
-	op.End, op.Version, op.Failed = now(), u.Version, err != nil
-	p.recorder.record(op)
+func (s served) ReadByEmail(ctx context.Context, email string) (cachetest.Shown, error) {
+	e, err := s.cache.LookupByEmail(ctx, email, Read{})
+	return cachetest.Shown{Version: e.Version, Found: e.Found}, err
 }
 
-// fleet reads a user that there is not yet, creates it, changes it and deletes it,
-// with reads between.
-func (p *process) fleet(client uint16) {
-	user := uint32(p.settings.Server)*1_000_000 + p.fleeting.Add(1)
-	p.read(client, user, Read{})
-	op := cachetest.Op{Client: client, User: user, Kind: cachetest.Create, Start: now()}
-	id := userID(user)
-	u, err := p.cache.Create(context.Background(), store.NewUser{ID: id, Email: id + "@example.com", DisplayName: "fleeting"})
-	op.End, op.Version, op.Failed = now(), u.Version, err != nil
-	p.recorder.record(op)
-	p.read(client, user, Read{})
-	p.update(client, user)
-	p.read(client, user, Read{})
-	op = cachetest.Op{Client: client, User: user, Kind: cachetest.Delete, Start: now()}
-	version, err := p.cache.Delete(context.Background(), id, 0)
-	op.End, op.Version, op.Failed = now(), version, err != nil
-	p.recorder.record(op)
-	p.read(client, user, Read{})
+func (s served) Create(ctx context.Context, id string) (int64, error) {
+	u, err := s.cache.Create(ctx, store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "fleeting"})
+	return u.Version, err
+}
+
+func (s served) Update(ctx context.Context, id, name string) (int64, error) {
+	u, err := s.cache.Update(ctx, store.Update{ID: id, DisplayName: &name})
+	return u.Version, err
+}
+
+func (s served) Delete(ctx context.Context, id string) (int64, error) {
+	return s.cache.Delete(ctx, id, 0)
 }

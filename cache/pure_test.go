@@ -100,6 +100,32 @@ func TestSieve(t *testing.T) {
 	}
 }
 
+// What was read, removed and put again outlives what nobody read.
+func TestSieveKeepsThePlace(t *testing.T) {
+	t.Parallel()
+	s := newSieve(2 * sieveShards)
+	put := func(name string) {
+		s.update(userKey(name), func(*held) *held { return &held{} })
+	}
+	var names []string // Of one shard, which has room for two.
+	for i := 0; len(names) < 3; i++ {
+		if name := fmt.Sprint(i); s.shard(userKey(name)) == &s.shards[0] {
+			names = append(names, name)
+		}
+	}
+	put(names[0])
+	s.get(userKey(names[0]))
+	s.update(userKey(names[0]), func(*held) *held { return nil })
+	for _, name := range names {
+		put(name)
+	}
+	for i, want := range []bool{true, false, true} {
+		if got := s.get(userKey(names[i])) != nil; got != want {
+			t.Errorf("%d: there %v, want %v", i, got, want)
+		}
+	}
+}
+
 func TestFloorsLastForTwoTurns(t *testing.T) {
 	t.Parallel()
 	f, k := newFloors(), userKey("id")

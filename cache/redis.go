@@ -80,13 +80,16 @@ func (r *redis) ready() bool { return r.up.Load() }
 
 func (r *redis) bucket(k key) int { return r.keys.bucket(k) }
 
-func (r *redis) near(k key) (*held, int64) {
+func (r *redis) near(k key) (*held, int64) { return r.vouched(k, (*sieve).get) }
+
+// vouched gets what the near cache holds of the key, and since when that is complete.
+func (r *redis) vouched(k key, get func(*sieve, key) *held) (*held, int64) {
 	v := r.views[r.keys.bucket(k)].Load()
 	if v == nil || !r.up.Load() {
 		return nil, 0
 	}
 	fresh := v.fresh.Load() // Before the slot, which may be newer but not older.
-	return v.connection.slots.get(k), fresh
+	return get(v.connection.slots, k), fresh
 }
 
 // heard takes a watermark that was read on a connection.
@@ -227,7 +230,7 @@ func (r *redis) attribute(k key, s slot) reading {
 	if s.kind != found && s.kind != tombstone {
 		return reading{held: &held{slot: s}}
 	}
-	if h, fresh := r.near(k); h != nil {
+	if h, fresh := r.vouched(k, (*sieve).peek); h != nil {
 		return reading{h, fresh}
 	}
 	return reading{held: &held{slot: slot{kind: elsewhere, raw: s.raw}}}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 
 // ErrRedisURL: Config.Redis is not a URL that names a Redis. Its text never holds
 // a part of the URL, which may have a password.
-var ErrRedisURL = errors.New("not a Redis URL: want redis:// or rediss://[user:password@]host[:port], ?addr=host:port for more nodes of a Cluster, ?master_set=name for Sentinels, or unix:///path")
+var ErrRedisURL = errors.New("not a Redis URL: want redis:// or rediss://[user:password@]host[:port], ?addr=host:port for more nodes of a Cluster, ?master_set=name for Sentinels (with &sentinel_username= and &sentinel_password= where they ask for them), or unix:///path")
 
 // Limits of a connection to Redis. With rueidis's defaults a dead Redis blocks
 // callers for seconds.
@@ -22,8 +23,8 @@ const (
 )
 
 // redisOption returns how to connect, and the number of buckets to use there.
-func redisOption(url string) (rueidis.ClientOption, int, error) {
-	option, err := rueidis.ParseURL(url)
+func redisOption(address string) (rueidis.ClientOption, int, error) {
+	option, err := rueidis.ParseURL(address)
 	if err != nil || len(option.InitAddress) == 0 || option.InitAddress[0] == "" {
 		return rueidis.ClientOption{}, 0, ErrRedisURL
 	}
@@ -44,11 +45,26 @@ func redisOption(url string) (rueidis.ClientOption, int, error) {
 	option.Dialer.Timeout, option.Dialer.KeepAlive = dialTimeout, dialTimeout
 	option.ConnWriteTimeout = writeTimeout
 	option.ReadBufferEachConn, option.WriteBufferEachConn = bufferSize, bufferSize
+	if option.TLSConfig != nil {
+		option.TLSConfig.ServerName = "" // Each node has the name by which it is dialled.
+	}
 	option.Sentinel.Dialer, option.Sentinel.TLSConfig = option.Dialer, option.TLSConfig
+	option.Sentinel.Username, option.Sentinel.Password = sentinelUser(address)
 	option.Sentinel.TopologyRefreshInterval = topologyRefresh
 	option.ClusterOption.ShardsRefreshInterval = topologyRefresh
 	option.ClusterOption.MaxMovedRedirections = 3
 	return option, buckets, nil
+}
+
+// sentinelUser returns the user and password that Sentinels ask for, which are not
+// those of the nodes that they watch; "" without.
+func sentinelUser(address string) (user, password string) {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "", ""
+	}
+	query := parsed.Query()
+	return query.Get("sentinel_username"), query.Get("sentinel_password")
 }
 
 // addresses names the nodes for a log.

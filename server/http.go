@@ -58,7 +58,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
-	handler := withStreams(streamTypes(rpc), mux)
+	handler := refuseSlow(rpc, withStreams(streamTypes(rpc), mux))
 	return allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
 }
 

@@ -73,6 +73,8 @@ func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.getUserByEmail(ctx, stream)
 		case userv1connect.UserServiceListUsersProcedure:
 			return u.listUsers(ctx, stream)
+		case userv1connect.UserServiceWatchUsersProcedure:
+			return u.watchUsers(ctx, stream)
 		}
 		return next(ctx, spec, stream)
 	}
@@ -85,9 +87,13 @@ func (u *users) getUser(ctx context.Context, stream connect.ServerStream) error 
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
 	id := canonicalID(req.GetUserId())
-	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
-	if err != nil {
-		return err
+	entry, ok := nearEntry(ctx, id, req.GetMinVersion())
+	if !ok {
+		var err error
+		entry, err = u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
+		if err != nil {
+			return err
+		}
 	}
 	if isGet(call) && u.notModified(call, []string{id}, []cache.Entry{entry}) {
 		return connecthttp.NewNotModifiedError()

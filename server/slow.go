@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -16,7 +18,65 @@ const (
 	// sendTimeoutRenewal is how often the deadline of a stream is moved. Moving it
 	// costs more than a message.
 	sendTimeoutRenewal = 5 * time.Second
+	// receiveTimeout is how long the request of a unary call may take to come.
+	receiveTimeout = 10 * time.Second
 )
+
+// refuseSlow ends unary calls whose request does not come.
+func refuseSlow(rpc *connect.Server, next http.Handler) http.Handler {
+	unary := make(map[string]bool)
+	for spec := range rpc.Specs() {
+		unary[spec.Procedure] = spec.StreamType == connect.StreamTypeUnary
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if unary[r.URL.Path] && r.ContentLength != 0 {
+			body := hurry(r.Body, http.NewResponseController(w))
+			defer body.finish()
+			r.Body = body
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hurriedBody is the body of a request that must come in time. A timer is cheaper
+// than a deadline of the connection, which most requests would set for nothing.
+type hurriedBody struct {
+	io.ReadCloser
+	controller *http.ResponseController
+	timer      *time.Timer
+
+	mu   sync.Mutex
+	done bool // The controller is not to be used any more.
+}
+
+func hurry(body io.ReadCloser, controller *http.ResponseController) *hurriedBody {
+	b := &hurriedBody{ReadCloser: body, controller: controller}
+	b.timer = time.AfterFunc(receiveTimeout, b.expire)
+	return b
+}
+
+func (b *hurriedBody) expire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done {
+		_ = b.controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
+	}
+}
+
+func (b *hurriedBody) finish() {
+	b.timer.Stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = true
+}
+
+func (b *hurriedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.finish()
+	}
+	return n, err
+}
 
 // slowReaderInterceptor ends streams whose reader has stopped to read, so that
 // nobody can hold memory and goroutines for ever.

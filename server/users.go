@@ -19,6 +19,7 @@ type users struct {
 	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store
 	reader          Reader
+	feed            *feed
 	tokens          pageTokens
 	loginResolution time.Duration
 	now             func() time.Time

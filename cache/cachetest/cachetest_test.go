@@ -44,17 +44,27 @@ func TestProxy(t *testing.T) {
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	s := StartSentinel(t)
-	s.Primary.Kill()
-	s.AwaitFailover()
+	for name, secure := range map[string]*Security{"open": nil, "secure": NewSecurity(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := StartSentinel(t, secure)
+			s.Primary.Kill()
+			s.AwaitFailover()
+		})
+	}
 }
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	c := StartCluster(t)
-	for _, node := range c.Nodes {
-		if got := text(node, "PING"); got != "PONG" {
-			t.Errorf("node answers %q, want PONG", got)
-		}
+	for name, secure := range map[string]*Security{"open": nil, "secure": NewSecurity(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := StartCluster(t, secure)
+			for _, node := range c.Nodes {
+				if got := text(node, "PING"); got != "PONG" {
+					t.Errorf("node answers %q, want PONG", got)
+				}
+			}
+		})
 	}
 }

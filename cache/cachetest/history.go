@@ -93,7 +93,7 @@ func Check(ops []Op, staleness time.Duration) Checked {
 	var c Checked
 	byUser := make(map[uint32][]Op)
 	for _, op := range ops {
-		if op.Kind == Trusted || op.Kind == Untrusted {
+		if op.Kind == Trusted || op.Kind == Untrusted || op.User == nobody && !op.Failed {
 			continue
 		}
 		c.count(op)
@@ -276,28 +276,24 @@ func untold(ops []Op, told map[int64]bool, end int64) []porcupine.Operation {
 	return out
 }
 
-// TrustedWithin returns an error unless the server is trusted at some time in the given
-// span: within it, or from before it on.
-func TrustedWithin(ops []Op, server uint16, from, to int64) error {
-	trusted, since := false, int64(0)
-	var states []Op
+// Regained returns how long after a moment a server trusted its cache for good, less
+// what stalls excuse: 0 where it never stopped, and false where it did not up to
+// another moment.
+func Regained(ops []Op, stalls Stalls, server uint16, from, to int64) (time.Duration, bool) {
+	last := Op{Kind: Untrusted}
 	for _, op := range ops {
-		if op.Server == server && (op.Kind == Trusted || op.Kind == Untrusted) {
-			states = append(states, op)
+		if op.Server != server || op.Kind != Trusted && op.Kind != Untrusted || op.Start > to {
+			continue
+		}
+		if op.Start >= last.Start {
+			last = op
 		}
 	}
-	slices.SortFunc(states, func(a, b Op) int { return int(min(1, max(-1, a.Start-b.Start))) })
-	for _, op := range states {
-		if op.Start > to {
-			break
-		}
-		trusted, since = op.Kind == Trusted, op.Start
-		if trusted && op.Start >= from {
-			return nil
-		}
+	switch {
+	case last.Kind != Trusted:
+		return 0, false
+	case last.Start < from:
+		return 0, true
 	}
-	if !trusted {
-		return fmt.Errorf("server %d is not trusted %v after the fault, since %v", server, time.Duration(to-from), time.Duration(since-from))
-	}
-	return nil
+	return max(0, time.Duration(last.Start-from)-stalls.excuse(server, from, last.Start)), true
 }

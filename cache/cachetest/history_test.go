@@ -61,3 +61,62 @@ func TestCheckTellsEachViolation(t *testing.T) {
 		t.Errorf("violations %q, want one of back in time", found)
 	}
 }
+
+// A late control read excuses what its server did at about that time.
+func TestStallsExcuse(t *testing.T) {
+	t.Parallel()
+	const ms = int64(time.Millisecond)
+	stalls := FindStalls([]Op{
+		{Server: 1, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
+		{Server: 1, Client: control, Kind: NoCache, Start: 15 * ms, End: 20 * ms},
+		{Server: 1, Client: control, Kind: NoCache, Start: 25 * ms, End: 120 * ms}, // 50 to 120 ms.
+		{Server: 2, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
+		{Server: 1, Kind: Get, Start: 100 * ms, End: 500 * ms},
+	})
+	if got := stalls.Longest(); got != 70*time.Millisecond {
+		t.Errorf("the longest stall is %v, want 70 ms", got)
+	}
+	for _, test := range []struct {
+		op   Op
+		want int64
+	}{
+		{Op{Server: 1, Start: 100 * ms, End: 500 * ms}, 190},
+		{Op{Server: 2, Start: 100 * ms, End: 500 * ms}, 400},
+		{Op{Server: 1, Start: 1000 * ms, End: 1401 * ms}, 401},
+		{Op{Server: 1, Start: 15 * ms, End: 16 * ms}, 1},
+		{Op{Server: 1, Start: 50 * ms, End: 120 * ms}, 30},
+	} {
+		if got := stalls.Wait(test.op); got != time.Duration(test.want*ms) {
+			t.Errorf("%+v waits %v, want %d ms", test.op, got, test.want)
+		}
+	}
+}
+
+func TestRegained(t *testing.T) {
+	t.Parallel()
+	ops := []Op{
+		{Server: 1, Kind: Trusted, Start: 10},
+		{Server: 1, Kind: Untrusted, Start: 20},
+		{Server: 1, Kind: Trusted, Start: 30},
+		{Server: 2, Kind: Untrusted, Start: 25},
+	}
+	for _, test := range []struct {
+		server       uint16
+		from, to     int64
+		want         time.Duration
+		wantRegained bool
+	}{
+		{1, 22, 100, 8, true},
+		{1, 15, 100, 15, true},
+		{1, 11, 19, 0, true},
+		{1, 31, 100, 0, true},
+		{1, 22, 29, 0, false},
+		{1, 15, 29, 0, false},
+		{2, 22, 100, 0, false},
+	} {
+		got, ok := Regained(ops, nil, test.server, test.from, test.to)
+		if ok != test.wantRegained || ok && got != test.want {
+			t.Errorf("server %d from %d to %d: %v, %v, want %v, %v", test.server, test.from, test.to, got, ok, test.want, test.wantRegained)
+		}
+	}
+}

@@ -3,7 +3,9 @@ package cachetest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -29,6 +31,7 @@ type Redis struct {
 	dir     string
 	network string // "unix" or "tcp".
 	address string // Path of the socket, or host:port.
+	secure  *Security
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -88,12 +91,23 @@ func Start(t testing.TB, settings ...string) *Redis {
 // StartTCP is Start on a free port of 127.0.0.1 instead of a socket.
 func StartTCP(t testing.TB, settings ...string) *Redis {
 	t.Helper()
+	return StartSecure(t, nil, settings...)
+}
+
+// StartSecure is StartTCP of a server that asks for passwords and TLS, where there
+// is a security.
+func StartSecure(t testing.TB, secure *Security, settings ...string) *Redis {
+	t.Helper()
 	r := newRedis(t, Binary(t, "redis-server"))
-	r.network, r.address = "tcp", freeAddress(t)
-	r.args = append([]string{
+	r.network, r.address, r.secure = "tcp", freeAddress(t), secure
+	r.args = []string{
 		"--port", r.Port(), "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "no",
 		"--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru",
-	}, settings...)
+	}
+	if secure != nil {
+		r.args = append(r.args, secure.settings(t, r.Port())...)
+	}
+	r.args = append(r.args, settings...)
 	r.Up()
 	return r
 }
@@ -128,10 +142,14 @@ func freeAddress(t testing.TB) string {
 
 // URL is how a client names the server.
 func (r *Redis) URL() string {
-	if r.network == "unix" {
+	switch {
+	case r.network == "unix":
 		return "unix://" + r.address
+	case r.secure != nil:
+		return secureURL(r.address, userName, r.secure.Password)
+	default:
+		return "redis://" + r.address
 	}
-	return "redis://" + r.address
 }
 
 // Port is the TCP port of the server, "" when it has a unix socket.
@@ -179,19 +197,29 @@ func (r *Redis) awaitAnswer() {
 			r.t.Fatalf("%s does not answer: %s", r.program, r.output.String())
 		case <-again.C:
 		}
-		connection, err := net.DialTimeout(r.network, r.address, time.Second)
-		if err != nil {
-			continue
-		}
-		_ = connection.SetDeadline(time.Now().Add(time.Second))
-		_, _ = connection.Write([]byte("PING\r\n"))
-		answer := make([]byte, 5)
-		n, _ := connection.Read(answer)
-		connection.Close()
-		if bytes.HasPrefix(answer[:n], []byte("+PONG")) || bytes.HasPrefix(answer[:n], []byte("-NOAUT")[:n]) && n > 0 {
+		if answer := r.ping(); answer == "+PONG" || answer == "-NOAU" {
 			return
 		}
 	}
+}
+
+// ping returns the start of the answer to a PING, "" for none.
+func (r *Redis) ping() string {
+	connection, err := net.DialTimeout(r.network, r.address, time.Second)
+	if err != nil {
+		return ""
+	}
+	defer connection.Close()
+	if r.secure != nil {
+		config := r.secure.config(r.t)
+		config.InsecureSkipVerify = true
+		connection = tls.Client(connection, config)
+	}
+	_ = connection.SetDeadline(time.Now().Add(time.Second))
+	_, _ = connection.Write([]byte("PING\r\n"))
+	answer := make([]byte, 5)
+	n, _ := io.ReadFull(connection, answer)
+	return string(answer[:n])
 }
 
 // Kill ends the server as kill -9 does and returns when it is gone.
@@ -273,6 +301,9 @@ func (r *Redis) Try(command ...string) (rueidis.RedisMessage, error) {
 	option, err := rueidis.ParseURL(r.URL())
 	if err != nil {
 		return rueidis.RedisMessage{}, err
+	}
+	if r.secure != nil {
+		option.Username, option.Password, option.TLSConfig = rootName, r.secure.root, r.secure.config(r.t)
 	}
 	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
 	option.PipelineMultiplex = -1

@@ -2,6 +2,7 @@ package cachetest
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,13 +17,15 @@ type Sentinel struct {
 	sentinel         *Redis
 }
 
-// StartSentinel runs the three processes and returns when the replica follows.
-func StartSentinel(t testing.TB) *Sentinel {
+// StartSentinel runs the three processes and returns when the replica follows. With
+// a security, the Sentinel has its own user, and its certificate is for localhost,
+// while those of the others are for 127.0.0.1.
+func StartSentinel(t testing.TB, secure *Security) *Sentinel {
 	t.Helper()
-	primary := StartTCP(t)
+	primary := StartSecure(t, secure)
 	replica := StartReplica(t, primary)
 	sentinel := newRedis(t, Binary(t, "redis-sentinel"))
-	sentinel.network, sentinel.address = "tcp", freeAddress(t)
+	sentinel.network, sentinel.address, sentinel.secure = "tcp", freeAddress(t), secure
 	file := filepath.Join(sentinel.dir, "sentinel.conf")
 	settings := fmt.Sprintf(`port %s
 bind 127.0.0.1
@@ -31,6 +34,10 @@ sentinel monitor users 127.0.0.1 %s 1
 sentinel down-after-milliseconds users 300
 sentinel failover-timeout users 3000
 `, sentinel.Port(), sentinel.dir, primary.Port())
+	if secure != nil {
+		sentinel.address = "localhost:" + sentinel.Port()
+		settings += secure.sentinelSettings(t, sentinel.Port())
+	}
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +50,28 @@ sentinel failover-timeout users 3000
 	return s
 }
 
-// StartReplica runs a replica of a server that StartTCP runs, and returns when it
+// sentinelSettings are further lines of a Sentinel's configuration.
+func (s *Security) sentinelSettings(t testing.TB, port string) string {
+	t.Helper()
+	lines := fmt.Sprintf(`sentinel auth-user users %s
+sentinel auth-pass users %s
+user default off
+user %[1]s on >%[2]s ~* &* +@all
+user %[3]s on >%[4]s &* +@connection +@pubsub +sentinel
+`, rootName, s.root, userName, s.SentinelPassword)
+	tls := s.tlsSettings(t, "localhost", port)
+	for i := 0; i < len(tls); i += 2 {
+		lines += strings.TrimPrefix(tls[i], "--") + " " + tls[i+1] + "\n"
+	}
+	return lines
+}
+
+// StartReplica runs a replica of a server that listens on TCP, and returns when it
 // follows.
 func StartReplica(t testing.TB, primary *Redis) *Redis {
 	t.Helper()
 	primary.Set("repl-diskless-sync-delay", "0")
-	replica := StartTCP(t, "--replicaof", "127.0.0.1 "+primary.Port())
+	replica := StartSecure(t, primary.secure, "--replicaof", "127.0.0.1 "+primary.Port())
 	await(t, "the replica follows", func() bool {
 		return strings.Contains(text(replica, "INFO", "replication"), "master_link_status:up")
 	})
@@ -57,6 +80,10 @@ func StartReplica(t testing.TB, primary *Redis) *Redis {
 
 // URL is how a client names the set.
 func (s *Sentinel) URL() string {
+	if secure := s.Primary.secure; secure != nil {
+		return secureURL(s.sentinel.address, userName, secure.Password) + "?master_set=users&" +
+			url.Values{"sentinel_username": {userName}, "sentinel_password": {secure.SentinelPassword}}.Encode()
+	}
 	return "redis://" + s.sentinel.address + "?master_set=users"
 }
 

@@ -74,6 +74,8 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		Tracer:               tracer,
 		TLS:                  tlsConfig,
 		MaxMessageBytes:      c.maxMessageBytes,
+		HTTP2:                server.Transport(c.http2),
+		MaxConnections:       c.maxConnections,
 		MaxConcurrentStreams: c.maxConcurrentStreams,
 		CORSOrigins:          c.corsOrigins,
 		LoginResolution:      loginResolution(c.loginResolution),

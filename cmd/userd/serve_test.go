@@ -34,9 +34,15 @@ var (
 // startUserd runs the binary with these flags on free ports until the test ends.
 func startUserd(t *testing.T, flags ...string) *process {
 	t.Helper()
+	return startLogging(t, os.Stderr, flags...)
+}
+
+// startLogging is startUserd with a log that goes elsewhere.
+func startLogging(t *testing.T, log io.Writer, flags ...string) *process {
+	t.Helper()
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
 	cmd := exec.Command(userdPath(t), args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

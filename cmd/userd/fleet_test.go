@@ -1,0 +1,372 @@
+//go:build !race
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/cache/cachetest"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
+	"github.com/example/userd/store/storetest"
+)
+
+// fleet is servers, each a process of its own, over one PostgreSQL and one Redis,
+// with clients that read and write through all of them.
+type fleet struct {
+	t        *testing.T
+	database string
+	store    store.Store // The same database, for a look behind the servers.
+	load     cachetest.Load
+	redis    func() (url string, proxy *cachetest.Proxy) // The way of the next server to Redis.
+	servers  []*member
+	changed  chan struct{} // Gets one when a server trusts its cache, or no longer.
+	reads    atomic.Int64
+	logged   transcript
+
+	mu      sync.Mutex
+	ops     []cachetest.Op
+	started uint16
+	healed  []healing
+}
+
+// healing is the end of a fault, and when all servers trusted their caches again.
+type healing struct {
+	fault    string
+	servers  []uint16
+	at, upTo int64
+}
+
+// member is one server of a fleet.
+type member struct {
+	*process
+	fleet   *fleet
+	number  uint16
+	client  userv1connect.UserServiceClient
+	proxy   *cachetest.Proxy // Nil where there is none.
+	dying   atomic.Bool
+	trusted atomic.Bool
+	leave   context.CancelFunc // Ends the clients.
+	clients sync.WaitGroup
+}
+
+const fleetSize = 3
+
+// startFleet makes the users, starts the servers, and lets clients loose on them.
+func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachetest.Proxy)) *fleet {
+	t.Helper()
+	f := &fleet{t: t, load: load, redis: redis, changed: make(chan struct{}, 1)}
+	f.database = storetest.Postgres(t, func(ctx context.Context, url string) error {
+		_, err := postgres.Migrate(ctx, postgres.Config{URL: url})
+		return err
+	})
+	var err error
+	if f.store, err = postgres.Open(t.Context(), postgres.Config{URL: f.database}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.store.Close() })
+	users := make([]store.NewUser, load.Users)
+	for i := range users {
+		id := cachetest.UserID(uint32(i))
+		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
+		f.ops = append(f.ops, cachetest.Op{Kind: cachetest.Create, User: uint32(i), Version: 1, Start: 1, End: 2})
+	}
+	if _, err := f.store.Import(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	for range fleetSize {
+		f.add()
+	}
+	f.settle("the start")
+	return f
+}
+
+// add starts a server and its clients.
+func (f *fleet) add() {
+	f.t.Helper()
+	f.started++
+	m := &member{fleet: f, number: f.started}
+	var url string
+	url, m.proxy = f.redis()
+	m.process = startLogging(f.t, io.MultiWriter(&f.logged, m.listen()),
+		"--database", f.database, "--redis", url, "--log-format", "json")
+	m.client = grpcClient(f.t, m.url)
+	load := f.load
+	load.Server = m.number
+	ctx, cancel := context.WithCancel(f.t.Context())
+	m.leave = cancel
+	m.clients.Go(func() { load.Run(ctx, m, m.record) })
+	f.servers = append(f.servers, m)
+}
+
+// transcript keeps what is written to it.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+// listen returns what the server's log is to be written to: its changes of state
+// become part of the history.
+func (m *member) listen() io.Writer {
+	read, write := io.Pipe()
+	done := make(chan struct{})
+	m.fleet.t.Cleanup(func() {
+		write.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			var line struct {
+				Time time.Time
+				Msg  string
+			}
+			if json.Unmarshal(lines.Bytes(), &line) != nil || !strings.HasPrefix(line.Msg, "cache is ") {
+				continue
+			}
+			op := cachetest.Op{Kind: cachetest.Untrusted, Start: cachetest.Now() - int64(time.Since(line.Time))}
+			if line.Msg == "cache is trusted" {
+				op.Kind = cachetest.Trusted
+			}
+			m.record(op)
+			m.trusted.Store(op.Kind == cachetest.Trusted)
+			select {
+			case m.fleet.changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return write
+}
+
+// record adds to the history. What fails because the test kills the server may have
+// happened or not.
+func (m *member) record(op cachetest.Op) {
+	op.Server = m.number
+	if op.Failed && m.dying.Load() {
+		op.Failed, op.End = false, 0
+	}
+	if op.Kind == cachetest.Get && !op.Failed {
+		m.fleet.reads.Add(1)
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	m.fleet.ops = append(m.fleet.ops, op)
+}
+
+// Read is that of cachetest.Server.
+func (m *member) Read(ctx context.Context, ids []string, minVersion int64, noCache bool) ([]cachetest.Shown, error) {
+	if len(ids) > 1 {
+		return m.readMany(ctx, ids)
+	}
+	ctx, call := connect.NewClientContext(ctx)
+	if noCache {
+		call.RequestHeader().Set("Cache-Control", "no-cache")
+	}
+	resp, err := m.client.GetUser(ctx, &userv1.GetUserRequest{UserId: ids[0], MinVersion: minVersion})
+	return []cachetest.Shown{{Version: resp.GetUser().GetVersion(), Found: resp.GetUser() != nil}}, m.tell(err)
+}
+
+func (m *member) readMany(ctx context.Context, ids []string) ([]cachetest.Shown, error) {
+	resp, err := m.client.BatchGetUsers(ctx, &userv1.BatchGetUsersRequest{UserIds: ids})
+	users := resp.GetUsers()
+	shown := make([]cachetest.Shown, len(ids))
+	for i, id := range ids {
+		if len(users) > 0 && users[0].GetId() == id {
+			shown[i] = cachetest.Shown{Version: users[0].GetVersion(), Found: true}
+			users = users[1:]
+		}
+	}
+	return shown, m.tell(err)
+}
+
+// ReadByEmail is that of cachetest.Server.
+func (m *member) ReadByEmail(ctx context.Context, email string) (cachetest.Shown, error) {
+	resp, err := m.client.GetUserByEmail(ctx, &userv1.GetUserByEmailRequest{Email: email})
+	return cachetest.Shown{Version: resp.GetUser().GetVersion(), Found: resp.GetUser() != nil}, m.tell(err)
+}
+
+// Create is that of cachetest.Server.
+func (m *member) Create(ctx context.Context, id string) (int64, error) {
+	resp, err := m.client.CreateUser(ctx, &userv1.CreateUserRequest{UserId: id, Email: cachetest.Email(id), DisplayName: "fleeting"})
+	return resp.GetUser().GetVersion(), m.tell(err)
+}
+
+// Update is that of cachetest.Server.
+func (m *member) Update(ctx context.Context, id, name string) (int64, error) {
+	resp, err := m.client.UpdateUser(ctx, &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{UserId: id, DisplayName: &name}})
+	return resp.GetUser().GetVersion(), m.tell(err)
+}
+
+// Delete is that of cachetest.Server.
+func (m *member) Delete(ctx context.Context, id string) (int64, error) {
+	resp, err := m.client.DeleteUser(ctx, &userv1.DeleteUserRequest{UserId: id})
+	return resp.GetVersion(), m.tell(err)
+}
+
+// tell shows an error that no client should see, and returns it.
+func (m *member) tell(err error) error {
+	if err != nil && !m.dying.Load() {
+		m.fleet.t.Logf("server %d: %v", m.number, err)
+	}
+	return err
+}
+
+// run goes through faults, with some time under load after each.
+func (f *fleet) run(faults []cachetest.Fault) {
+	for _, fault := range faults {
+		fault.Do()
+		f.settle(fault.Name)
+	}
+}
+
+const (
+	// rest is how long servers have to notice a fault that is over already, and the
+	// least time between two.
+	rest = time.Second
+
+	// settleTimeout is longer than any server should take to trust its cache again.
+	settleTimeout = 10 * time.Second
+)
+
+// settle notes the end of a fault, and returns when all servers trust their caches,
+// or have had much more time for it than they may take.
+func (f *fleet) settle(fault string) {
+	h := healing{fault: fault, at: cachetest.Now()}
+	for _, m := range f.servers {
+		h.servers = append(h.servers, m.number)
+	}
+	enough := time.NewTimer(settleTimeout)
+	defer enough.Stop()
+	cachetest.Run(f.t, rest)
+	for waiting := true; waiting && !f.allTrusted(); {
+		select {
+		case <-f.changed:
+		case <-enough.C:
+			waiting = false
+		}
+	}
+	h.upTo = cachetest.Now()
+	f.healed = append(f.healed, h)
+}
+
+func (f *fleet) allTrusted() bool {
+	for _, m := range f.servers {
+		if !m.trusted.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// killOne kills a server between a commit and its apply, as far as Redis and the
+// other servers can tell, and starts another: nothing that the server sends to Redis
+// arrives any more, it commits a change, and is killed as soon as that is in the
+// store. Where there is no proxy, its apply may have come first.
+func (f *fleet) killOne() {
+	f.t.Helper()
+	victim := f.servers[0]
+	id := cachetest.UserID(uint32(f.load.Users - 1)) // Nobody else changes this user.
+	before, err := f.store.Get(f.t.Context(), id)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	victim.dying.Store(true)
+	if victim.proxy != nil {
+		victim.proxy.LoseRequests(true)
+	}
+	op := cachetest.Op{Kind: cachetest.Update, User: uint32(f.load.Users - 1), Version: before.Version + 1, Start: cachetest.Now()}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_, _ = victim.Update(context.Background(), id, "last words")
+	}()
+	f.awaitVersion(id, op.Version, answered)
+	op.End = cachetest.Now()
+	_ = victim.cmd.Process.Kill()
+	_ = victim.cmd.Wait()
+	<-answered
+	victim.leave()
+	victim.clients.Wait()
+	f.mu.Lock()
+	f.ops = append(f.ops, op) // By no server: all must show it within X.
+	f.mu.Unlock()
+	f.servers = f.servers[1:]
+	f.add()
+}
+
+// awaitVersion returns when a user is at a version in the store. That it is not,
+// though the call that makes it has ended, ends the test.
+func (f *fleet) awaitVersion(id string, version int64, answered <-chan struct{}) {
+	f.t.Helper()
+	for over := false; ; {
+		u, err := f.store.Get(f.t.Context(), id)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if u.Version == version {
+			return
+		}
+		if over {
+			f.t.Fatalf("user %s is at version %d after its update, want %d", id, u.Version, version)
+		}
+		select {
+		case <-answered:
+			over = true
+		default:
+		}
+	}
+}
+
+// finish ends clients and servers, and returns the history.
+func (f *fleet) finish() []cachetest.Op {
+	f.t.Helper()
+	for _, m := range f.servers {
+		m.leave()
+	}
+	for _, m := range f.servers {
+		m.clients.Wait()
+		if err := m.stop(f.t); err != nil {
+			f.t.Errorf("server %d: %v", m.number, err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ops
+}
+
+// scan runs userd cache check on what the servers left in Redis.
+func (f *fleet) scan(redis string) {
+	f.t.Helper()
+	out, err := exec.Command(userdPath(f.t), "cache", "check", "--database", f.database, "--redis", redis, "--rate", "100000").CombinedOutput()
+	f.logged.Write(out)
+	f.t.Logf("userd cache check: %s", out)
+	if err != nil || !strings.Contains(string(out), " 0 stale, 0 corrupt") || strings.Contains(string(out), "compared 0 entries") {
+		f.t.Errorf("userd cache check: %v: %s", err, out)
+	}
+}

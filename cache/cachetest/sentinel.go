@@ -71,7 +71,8 @@ user %[3]s on >%[4]s &* +@connection +@pubsub +sentinel
 func StartReplica(t testing.TB, primary *Redis) *Redis {
 	t.Helper()
 	primary.Set("repl-diskless-sync-delay", "0")
-	replica := StartSecure(t, primary.secure, "--replicaof", "127.0.0.1 "+primary.Port())
+	replica := StartSecure(t, primary.secure)
+	replica.Do("REPLICAOF", "127.0.0.1", primary.Port()) // No setting: promoted, it stays a primary.
 	await(t, "the replica follows", func() bool {
 		return strings.Contains(text(replica, "INFO", "replication"), "master_link_status:up")
 	})

@@ -4,19 +4,19 @@
 // net/http serves a connection with a loop that every frame and every handler
 // passes, and writes frame by frame. Here the work stays where it is:
 //
-//   - One goroutine reads a connection (conn.go). It parses all frames that one
-//     read has brought, and opens streams (request.go).
+//   - One goroutine reads a connection (conn.go). It handles all frames that one
+//     read has brought (receive.go), and opens streams (request.go).
 //   - Handlers run on goroutines that are kept for the next stream (workers.go).
 //     They append their frames to the buffer of the connection, under its lock.
 //   - Whoever appends something while nobody writes sees to it that it is written,
 //     with all that others append meanwhile (writer.go).
 //
-// There are three ways for a request. An exchange (request.go, response.go) is one
-// for the http.Handler, and means there what net/http means. A call (lane.go,
-// call.go) is unary gRPC: its header becomes a profile, which calls with the same
-// header share, and its message goes straight to connect.Server.Call. A call that
-// is sure not to block may run on the reader; its answer leaves with those of the
-// other requests of the same read.
+// There are two ways for a request. An exchange (request.go, response.go) is one
+// for the http.Handler, and means there what net/http means. A call (call.go,
+// envelope.go, status.go) is unary gRPC: its header becomes a profile, which calls with
+// the same header share (lane.go), and its message goes straight to
+// connect.Server.Call. A call that is sure not to block may run on the reader; its
+// answer leaves with those of the other requests of the same read.
 //
 // # Invariants
 //

@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -186,4 +187,13 @@ func (s *sniffed) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return s.Conn.Read(p)
+}
+
+// CloseWrite lets net/http end a connection whose peer still writes.
+func (s *sniffed) CloseWrite() error {
+	half, ok := s.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }

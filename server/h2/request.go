@@ -241,7 +241,7 @@ func newExchange(c *conn, id uint32, h *head, end bool) (*exchange, error) {
 		header[key] = append(header[key], f.Value)
 	}
 	x := &exchange{
-		stream:  stream{id: id, declared: h.contentLength},
+		stream:  stream{c: c, id: id, declared: h.contentLength},
 		handler: c.srv.config.Handler,
 		expects: httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue"),
 	}
@@ -258,27 +258,32 @@ func newExchange(c *conn, id uint32, h *head, end bool) (*exchange, error) {
 	}
 	x.trailer = declaredTrailers(header)
 	cleanHeader(header)
-	ctx, cancel := context.WithCancel(c.ctx)
-	x.cancel = cancel
-	x.request = (&http.Request{
-		Method: h.method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
-		Host: h.authority, RequestURI: h.path, RemoteAddr: c.remote, Trailer: x.trailer,
-		ContentLength: h.contentLength, Body: (*requestBody)(x),
-	}).WithContext(ctx)
-	if end {
-		x.request.ContentLength = 0
-	}
-	if h.scheme == "https" {
-		x.request.TLS = c.tls
-	}
-	if h.method == http.MethodConnect {
-		x.request.RequestURI = h.authority
-	}
-	if h.authority == "" {
-		x.request.Host = header.Get("Host")
-	}
+	x.makeRequest(h, header, location, end)
 	x.response.init(x)
 	return x, nil
+}
+
+func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, end bool) {
+	ctx, cancel := context.WithCancel(x.c.ctx)
+	x.cancel = cancel
+	r := &http.Request{
+		Method: h.method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
+		Host: h.authority, RequestURI: h.path, RemoteAddr: x.c.remote, Trailer: x.trailer,
+		ContentLength: h.contentLength, Body: (*requestBody)(x),
+	}
+	if end {
+		r.ContentLength = 0
+	}
+	if h.scheme == "https" {
+		r.TLS = x.c.tls
+	}
+	if h.method == http.MethodConnect {
+		r.RequestURI = h.authority
+	}
+	if h.authority == "" {
+		r.Host = header.Get("Host")
+	}
+	x.request = r.WithContext(ctx)
 }
 
 func requestURL(h *head) (*url.URL, error) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
 	"github.com/example/userd/server/h2"
@@ -199,22 +200,38 @@ func TestPeerGoesAway(t *testing.T) {
 // TestPanicIsLogged checks that a panic is told to the log and to nobody else.
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	srv := startEngine(t, h2.Config{
-		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret") }),
-		Logger:  slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	p := greet(t, srv.addr)
-	p.must(p.open(1, true, p.request("GET", "/")))
-	if code := p.reset(1); code != http2.ErrCodeInternal {
-		t.Errorf("reset with %v", code)
-	}
-	p.alive()
-	if err := srv.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if !strings.Contains(log.String(), "secret") || srv.Stats().Panics.Load() != 1 {
-		t.Errorf("%d panics, log %q", srv.Stats().Panics.Load(), log.String())
+	lane := testLane(testRPC())
+	lane.Inline = func(context.Context, *connect.CallInfo, []byte) (context.Context, bool) { panic("secret") }
+	for name, begin := range map[string]func(p *peer) error{
+		"handler": func(p *peer) error { return p.open(1, true, p.request("GET", "/")) },
+		"reader": func(p *peer) error {
+			if err := p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")); err != nil {
+				return err
+			}
+			return p.WriteData(1, true, envelope(0, textMessage("hello")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			srv := startEngine(t, h2.Config{
+				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret") }),
+				Lane:    lane,
+				Logger:  slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			p := greet(t, srv.addr)
+			p.must(begin(p))
+			if code := p.reset(1); code != http2.ErrCodeInternal {
+				t.Errorf("reset with %v", code)
+			}
+			p.alive()
+			if err := srv.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(log.String(), "secret") || srv.Stats().Panics.Load() != 1 {
+				t.Errorf("%d panics, log %q", srv.Stats().Panics.Load(), log.String())
+			}
+		})
 	}
 }
 

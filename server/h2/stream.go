@@ -73,7 +73,6 @@ func (s *stream) wake() {
 
 // open starts a stream. The peer's HEADERS are read, nothing else. c.mu is held.
 func (c *conn) open(s *stream, end bool) {
-	s.c = c
 	s.recvWindow = c.srv.config.StreamWindow
 	s.sendWindow = c.peerWindow
 	if end {

@@ -12,8 +12,9 @@ const (
 	defaultGCPercent = 100
 	// minGCGrowth is how much the heap grows between two collections at least, in
 	// bytes. A service with little alive would collect its garbage, of which a call
-	// makes some kilobytes, hundreds of times a second: a third of its time.
-	minGCGrowth = 32 << 20
+	// makes some kilobytes, a hundred times a second. More would show in the memory of
+	// a small service.
+	minGCGrowth = 8 << 20
 )
 
 // tuneGC lets the heap grow by what is alive, but by at least minGCGrowth: a small

@@ -71,7 +71,6 @@ type conn struct {
 
 	encoder    *encoder
 	out        []byte // Frames that nobody has begun to write.
-	spare      []byte // A buffer to reuse.
 	tail       tail
 	ready      []*stream // Wait for their turn to send, first come first served.
 	gathering  bool      // The reader handles a batch and flushes at its end.

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
@@ -12,6 +13,29 @@ const (
 	outLimit = 64 << 10  // No DATA is appended from here on: streams wait for their turn.
 	outPause = 256 << 10 // No frame is read from here on: the peer must read first.
 )
+
+// outBuffers are for conn.out. A connection that has nothing to write has none.
+var outBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, minOut)
+	return &b
+}}
+
+// minOut is the size of a new one, in bytes. They grow.
+const minOut = 4 << 10
+
+// startOut makes room in conn.out where there is none. c.mu is held.
+func (c *conn) startOut() {
+	if c.out == nil {
+		c.out = *outBuffers.Get().(*[]byte)
+	}
+}
+
+func putOut(b []byte) {
+	if cap(b) >= minOut && cap(b) <= 2*outLimit {
+		b = b[:0]
+		outBuffers.Put(&b)
+	}
+}
 
 // tail is the last frame of conn.out if it is DATA that can still grow.
 type tail struct {
@@ -45,11 +69,9 @@ func (c *conn) unlockAndFlush() {
 }
 
 // next returns what is to be written next, and ends the flush where there is
-// nothing. written is what was written before, for reuse. c.mu is held.
+// nothing. written is what was written before, which is not used any more. c.mu is held.
 func (c *conn) next(written []byte) []byte {
-	if cap(written) > cap(c.spare) && cap(written) <= 2*outLimit {
-		c.spare = written[:0]
-	}
+	putOut(written)
 	c.schedule()
 	if len(c.out) == 0 || c.writeErr != nil {
 		c.flushing, c.writing = false, time.Time{}
@@ -57,11 +79,9 @@ func (c *conn) next(written []byte) []byte {
 		return nil
 	}
 	out := c.out
-	c.out, c.spare, c.tail = c.spare, nil, tail{}
+	c.out, c.tail = nil, tail{}
 	c.writing = time.Now()
-	if len(c.out) == 0 {
-		c.changed.Broadcast()
-	}
+	c.changed.Broadcast()
 	return out
 }
 
@@ -185,6 +205,7 @@ func (c *conn) appendDataFrame(s *stream, p []byte, end bool) {
 	if c.tail.stream == s.id && c.tail.end == len(c.out) && length <= maxFrameSize {
 		appendFrameHeader(c.out[:c.tail.start], length, frameData, flags, s.id)
 	} else {
+		c.startOut()
 		c.tail.stream, c.tail.start = s.id, len(c.out)
 		c.out = appendFrameHeader(c.out, len(p), frameData, flags, s.id)
 	}
@@ -216,6 +237,7 @@ func (s *stream) sendFixed(fields *fieldBlock, end bool) error {
 }
 
 func (s *stream) sendBlock(block []byte, end bool) {
+	s.c.startOut()
 	s.c.out = appendHeaderFrames(s.c.out, s.id, block, end)
 	s.c.earned += frameCredit
 }

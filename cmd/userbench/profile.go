@@ -20,12 +20,12 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	if err := b.lab.Cores.PinLoad(); err != nil {
 		return err
 	}
-	usual, others, err := b.fleet.transports(ctx)
+	usual, other, err := b.fleet.transports(ctx)
 	if err != nil {
 		return err
 	}
 	merge := []string{"tool", "pprof", "-proto", "-output", file}
-	for _, transport := range append([]string{usual}, others...) {
+	for _, transport := range []string{usual, other} {
 		part := b.lab.Path(transport + ".pprof")
 		if err := b.profileTransport(ctx, transport, part); err != nil {
 			return fmt.Errorf("profile of %s: %w", transport, err)
@@ -86,7 +86,7 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 			kinds = kinds[1:] // The list is known until users are imported.
 		}
 		for _, kind := range kinds {
-			found, err := kind.run(b, rival{key: transport, name: transport, server: server, stored: true}, round)
+			found, err := kind.run(b, rival{key: transport, name: transport, server: server}, round)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
@@ -13,29 +12,6 @@ const (
 	outLimit = 64 << 10  // No DATA is appended from here on: streams wait for their turn.
 	outPause = 256 << 10 // No frame is read from here on: the peer must read first.
 )
-
-// outBuffers are for conn.out. A connection that has nothing to write has none.
-var outBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, minOut)
-	return &b
-}}
-
-// minOut is the size of a new one, in bytes. They grow.
-const minOut = 4 << 10
-
-// startOut makes room in conn.out where there is none. c.mu is held.
-func (c *conn) startOut() {
-	if c.out == nil {
-		c.out = *outBuffers.Get().(*[]byte)
-	}
-}
-
-func putOut(b []byte) {
-	if cap(b) >= minOut && cap(b) <= 2*outLimit {
-		b = b[:0]
-		outBuffers.Put(&b)
-	}
-}
 
 // tail is the last frame of conn.out if it is DATA that can still grow.
 type tail struct {

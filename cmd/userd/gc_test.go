@@ -7,7 +7,7 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	t.Parallel()
-	for alive, want := range map[uint64]int{0: 800, 4 << 20: 800, 8 << 20: 400, 32 << 20: 100, 1 << 30: 100} {
+	for alive, want := range map[uint64]int{0: 200, 4 << 20: 200, 5 << 20: 160, 8 << 20: 100, 1 << 30: 100} {
 		if got := gcPercent(alive); got != want {
 			t.Errorf("with %d bytes alive it is %d, want %d", alive, got, want)
 		}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os/exec"
 	"strings"
@@ -316,7 +317,7 @@ func (f *fleet) killOne() {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		_, _ = victim.Update(context.Background(), id, "last words")
+		_, _ = victim.Update(context.Background(), id, fmt.Sprint("last words of ", victim.number))
 	}()
 	f.awaitVersion(id, op.Version, answered)
 	op.End = cachetest.Now()

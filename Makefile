@@ -15,6 +15,7 @@ bench-micro: # BASE=revision compares with that
 
 soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
+	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

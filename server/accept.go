@@ -15,6 +15,8 @@ const (
 	maxRoleBytes  = 63
 	maxLabelBytes = 63 // Of the domain of an email address.
 	maxBatchIDs   = 100
+	maxTokenBytes = 512
+	maxPageSize   = 100
 )
 
 // accepted reports whether a message keeps all rules of the schema, for the
@@ -29,6 +31,8 @@ func accepted(message any) bool {
 		return len(m.GetUserIds()) <= maxBatchIDs && all(m.GetUserIds(), isUUID)
 	case *userv1.GetUserByEmailRequest:
 		return isEmail(m.GetEmail())
+	case *userv1.ListUsersRequest:
+		return len(m.GetPageToken()) <= maxTokenBytes && (m.GetAll() || m.GetPageSize() >= 0 && m.GetPageSize() <= maxPageSize)
 	case *userv1.CreateUserRequest:
 		return isEmail(m.GetEmail()) && isName(m.GetDisplayName()) && areRoles(m.GetRoles()) &&
 			(m.GetUserId() == "" || isUUID(m.GetUserId()))

@@ -22,6 +22,8 @@ func acceptable(id, email, name, roles, others string, number int64) []proto.Mes
 		&userv1.BatchGetUsersRequest{UserIds: split(others)},
 		&userv1.BatchGetUsersRequest{UserIds: append(split(others), id)},
 		&userv1.GetUserByEmailRequest{Email: email},
+		&userv1.ListUsersRequest{PageSize: int32(number), PageToken: name},
+		&userv1.ListUsersRequest{PageSize: int32(number), PageToken: name, All: true},
 		&userv1.CreateUserRequest{Email: email, DisplayName: name, Roles: split(roles), UserId: id},
 		update,
 		&userv1.UserUpdate{UserId: id, RemoveRoles: split(roles)},
@@ -51,8 +53,11 @@ func FuzzAccepted(f *testing.F) {
 	} {
 		f.Add(testUUID, email, "Ada", "", "", int64(0))
 	}
-	for _, name := range []string{"", " ", "Ada Lovelace", "Åsa 👩‍💻", "a\tb", "\x00", "\x1f", "\x7f", "\u0080", "\u009f", "\u00a0", "\u2028", "\ufffd", "\xff", long("é", 200), long("é", 201), long("👩", 200), long("👩", 201)} {
+	for _, name := range []string{"", " ", "Ada Lovelace", "Åsa 👩‍💻", "a\tb", "\x00", "\x1f", "\x7f", "\u0080", "\u009f", "\u00a0", "\u2028", "\ufffd", "\xff", long("é", 200), long("é", 201), long("👩", 200), long("👩", 201), long("t", 512), long("t", 513)} {
 		f.Add(testUUID, "ada@example.com", name, "", "", int64(-1))
+	}
+	for _, number := range []int64{math.MinInt32, -1, 100, 101, math.MaxInt32} {
+		f.Add(testUUID, "ada@example.com", "Ada", "", "", number)
 	}
 	var many []string
 	for i := range 101 {

@@ -172,7 +172,7 @@ func brokenRules() []badInput {
 		{name: "search/page_size 101", message: &userv1.SearchUsersRequest{PageSize: 101}, want: invalid("page_size", "int32.gte_lte")},
 		{name: "search/page_token", message: &userv1.SearchUsersRequest{PageToken: long(513)}, want: invalid("page_token", "string.max_bytes")},
 
-		{name: "watch/cursor", message: &userv1.WatchUsersRequest{Cursor: long(513)}, want: invalid("cursor", "string.max_bytes")},
+		{name: "watch/cursor", message: &userv1.WatchUsersRequest{Cursor: long(64<<10 + 1)}, want: invalid("cursor", "string.max_bytes")},
 	}
 }
 
@@ -276,6 +276,7 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 		{name: "token/with one filter more", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", Role: "reader"}, want: badToken},
 		{name: "token/filter in another field", message: &userv1.SearchUsersRequest{PageToken: searched, EmailPrefix: "Ada"}, want: badToken},
 		{name: "cursor/garbage", message: &userv1.WatchUsersRequest{Cursor: private}, want: badCursor},
+		{name: "cursor/long", message: &userv1.WatchUsersRequest{Cursor: strings.Repeat("h", 64<<10)}, want: badCursor},
 
 		{name: "update/nobody", message: update(&userv1.UserUpdate{UserId: nobody}), want: notFound},
 		{name: "update/version", message: update(&userv1.UserUpdate{UserId: someID, ExpectedVersion: proto.Int64(2)}), want: mismatch},

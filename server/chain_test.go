@@ -24,39 +24,46 @@ import (
 // decoded.
 type chain struct {
 	*server.Server
+	cache            *cache.Cache
 	encoded, decoded atomic.Int64
 	id               string // Of a user that is in the cache.
 }
 
 func newChain(tb testing.TB) *chain {
+	return newChainWith(tb, server.EncodeUser, server.DecodeUser)
+}
+
+// newChainWith is newChain with another form of users in the cache.
+func newChainWith(tb testing.TB, encode func(store.User) []byte, decode func([]byte) (store.User, error)) *chain {
 	tb.Helper()
-	c := new(chain)
-	cached, err := cache.New(servertest.NewStore(tb), cache.Config{
+	users := servertest.NewStore(tb)
+	c := &chain{id: fill(tb, users, 1)[0]} // Before there is a cache, so that no change reaches it later.
+	var err error
+	c.cache, err = cache.New(users, cache.Config{
 		Logger: slog.New(slog.DiscardHandler),
 		Encode: func(user store.User) []byte {
 			c.encoded.Add(1)
-			return server.EncodeUser(user)
+			return encode(user)
 		},
 		Decode: func(data []byte) (store.User, error) {
 			c.decoded.Add(1)
-			return server.DecodeUser(data)
+			return decode(data)
 		},
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := cached.Close(); err != nil {
+		if err := c.cache.Close(); err != nil {
 			tb.Errorf("close cache: %v", err)
 		}
 	})
-	if c.Server, err = server.New(server.Config{Store: cached, Reader: cached}); err != nil {
+	if c.Server, err = server.New(server.Config{Store: c.cache, Reader: c.cache}); err != nil {
 		tb.Fatal(err)
 	}
-	c.id = fill(tb, cached, 1)[0]
-	for hits := int64(0); hits == cached.Stats().NearHits; { // Until the cache is trusted and has the user.
-		hits = cached.Stats().NearHits
-		if _, err := cached.Lookup(tb.Context(), c.id, cache.Read{}); err != nil {
+	for hits := int64(0); hits == c.cache.Stats().NearHits; { // Until the cache is trusted and has the user.
+		hits = c.cache.Stats().NearHits
+		if _, err := c.cache.Lookup(tb.Context(), c.id, cache.Read{}); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -3,8 +3,10 @@
 //
 // A call passes, from the outside in:
 //
-//   - net/http with h2c or TLS, CORS, and the translation of grpc-web-text
-//     (http.go, cors.go, webtext.go),
+//   - the bound on connections (connections.go); net/http, or for HTTP/2 the engine
+//     of package h2 (http2.go), which takes unary gRPC calls straight to the
+//     interceptors,
+//   - CORS, and the translation of grpc-web-text (http.go, cors.go, webtext.go),
 //   - Connect, which speaks the protocols, with our codecs and compressors
 //     (codec.go, compress.go),
 //   - the interceptors: telemetry (telemetry.go), errors (errors.go) and

@@ -21,6 +21,7 @@ import (
 // rawConn is an HTTP/2 connection, frame by frame.
 type rawConn struct {
 	tb     testing.TB
+	conn   net.Conn
 	framer *http2.Framer
 	host   string
 	header *hpack.Encoder
@@ -47,7 +48,7 @@ func newRawConn(tb testing.TB, conn net.Conn, host string) (*rawConn, *http2.Set
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		tb.Fatal(err)
 	}
-	raw := &rawConn{tb: tb, framer: http2.NewFramer(conn, conn), host: host, block: new(bytes.Buffer)}
+	raw := &rawConn{tb: tb, conn: conn, framer: http2.NewFramer(conn, conn), host: host, block: new(bytes.Buffer)}
 	raw.header = hpack.NewEncoder(raw.block)
 	raw.must(raw.framer.WriteSettings())
 	settings := awaitFrame(raw, func(frame *http2.SettingsFrame) bool { return !frame.IsAck() })

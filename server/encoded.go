@@ -31,6 +31,11 @@ type encodedUsers struct {
 	missing []string
 }
 
+// listedUser is one User of a stream.
+type listedUser struct {
+	data []byte
+}
+
 // jsonFactor is about how much larger JSON is than protobuf, for a user.
 const jsonFactor = 2
 
@@ -101,6 +106,14 @@ func (r *encodedUsers) appendJSON(b []byte) (_ []byte, ok bool) {
 }
 
 func (r *encodedUsers) message() proto.Message { return new(userv1.BatchGetUsersResponse) }
+
+func (r *listedUser) size() int { return jsonFactor * len(r.data) }
+
+func (r *listedUser) appendProto(b []byte) []byte { return append(b, r.data...) }
+
+func (r *listedUser) appendJSON(b []byte) ([]byte, bool) { return appendUserJSON(b, r.data) }
+
+func (r *listedUser) message() proto.Message { return new(userv1.User) }
 
 // appendMessage appends field 1 of a response, where all responses have users.
 func appendMessage(b, data []byte) []byte {

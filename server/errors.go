@@ -19,6 +19,7 @@ import (
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
 
@@ -250,6 +251,9 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			if err == nil {
 				return nil
 			}
+			if spec.Schema != nil && !hasReasons(spec.Procedure) {
+				return errorWithoutReason(err)
+			}
 			wire := wireError(err)
 			if wire.Code() == connect.CodeInternal && !errors.Is(wire, errMalformedFrame) {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
@@ -257,4 +261,19 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			return wire
 		}
 	}
+}
+
+// hasReasons reports whether an RPC is one of user.v1. Errors of other services are
+// their own.
+func hasReasons(procedure string) bool {
+	return strings.HasPrefix(procedure, "/"+userv1connect.UserServiceName+"/")
+}
+
+// errorWithoutReason is wireError for other services: what the table knows has its
+// code and text.
+func errorWithoutReason(err error) error {
+	if known, ok := knownStatus(err); ok {
+		return connect.NewError(known.code, known.message).WithCause(err)
+	}
+	return err
 }

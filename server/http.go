@@ -58,7 +58,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
-	handler := withController(streamProcedures(rpc), mux)
+	handler := refuseSlow(rpc, withStreams(streamTypes(rpc), mux))
 	return allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
 }
 
@@ -89,15 +89,15 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 	})
 }
 
-// streamProcedures are the paths of the RPCs that send more than one message.
-func streamProcedures(rpc *connect.Server) map[string]bool {
-	paths := make(map[string]bool)
+// streamTypes are the paths of the RPCs that send or take more than one message.
+func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
+	types := make(map[string]connect.StreamType)
 	for spec := range rpc.Specs() {
-		if spec.StreamType&connect.StreamTypeServer != 0 {
-			paths[spec.Procedure] = true
+		if spec.StreamType != connect.StreamTypeUnary {
+			types[spec.Procedure] = spec.StreamType
 		}
 	}
-	return paths
+	return types
 }
 
 // healthChecker answers grpc.health.v1 for the server and its service.

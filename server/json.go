@@ -15,18 +15,6 @@ import (
 // from its encoding, and the request from its text. Package protojson needs twenty
 // times as long. What these do not know is left to it.
 
-// The fields of a User.
-const (
-	fieldID protowire.Number = iota + 1
-	fieldEmail
-	fieldDisplayName
-	fieldCreatedAt
-	fieldLastLogin
-	fieldRoles
-	fieldVersion
-	fieldUpdatedAt
-)
-
 var userFieldsJSON = [...]string{
 	fieldID: `"id":`, fieldEmail: `"email":`, fieldDisplayName: `"displayName":`, fieldCreatedAt: `"createdAt":`,
 	fieldLastLogin: `"lastLogin":`, fieldRoles: `"roles":[`, fieldVersion: `"version":`, fieldUpdatedAt: `"updatedAt":`,

@@ -20,7 +20,7 @@ var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "
 // preflight refuses what Connect would refuse before any interceptor runs, so that
 // these errors too have a reason and name what is at fault.
 type preflight struct {
-	procedures   map[string]bool // By path.
+	procedures   map[string]bool // By path: those whose errors have reasons.
 	compressions map[string]bool // By name; "" is none.
 	refusal      *connecthttp.ErrorWriter
 	next         http.Handler
@@ -34,7 +34,7 @@ func newPreflight(rpc *connect.Server, compressors []connect.Compressor, next ht
 		next:         next,
 	}
 	for spec := range rpc.Specs() {
-		p.procedures[spec.Procedure] = true
+		p.procedures[spec.Procedure] = hasReasons(spec.Procedure)
 	}
 	for _, compressor := range compressors {
 		p.compressions[compressor.Name()] = true

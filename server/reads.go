@@ -60,8 +60,8 @@ func entryOf(user store.User, err error) (cache.Entry, error) {
 	return cache.Entry{Data: EncodeUser(user), Version: user.Version, Found: true}, nil
 }
 
-// readInterceptor serves the reads that the cache can answer. They send users as
-// they are encoded there, which the handlers that are generated cannot.
+// readInterceptor serves the reads that send users as they are encoded, in the cache
+// or from the store, which the handlers that are generated cannot.
 func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		switch spec.Procedure {
@@ -71,6 +71,10 @@ func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.batchGetUsers(ctx, stream)
 		case userv1connect.UserServiceGetUserByEmailProcedure:
 			return u.getUserByEmail(ctx, stream)
+		case userv1connect.UserServiceListUsersProcedure:
+			return u.listUsers(ctx, stream)
+		case userv1connect.UserServiceWatchUsersProcedure:
+			return u.watchUsers(ctx, stream)
 		}
 		return next(ctx, spec, stream)
 	}
@@ -83,9 +87,13 @@ func (u *users) getUser(ctx context.Context, stream connect.ServerStream) error 
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
 	id := canonicalID(req.GetUserId())
-	entry, err := u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
-	if err != nil {
-		return err
+	entry, ok := nearEntry(ctx, id, req.GetMinVersion())
+	if !ok {
+		var err error
+		entry, err = u.reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
+		if err != nil {
+			return err
+		}
 	}
 	if isGet(call) && u.notModified(call, []string{id}, []cache.Entry{entry}) {
 		return connecthttp.NewNotModifiedError()

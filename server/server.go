@@ -15,8 +15,10 @@ import (
 	"connectrpc.com/validate"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/h2"
 	"github.com/example/userd/store"
 )
 
@@ -27,6 +29,9 @@ type Config struct {
 	// Reader answers reads by id and by email: a cache over Store. Default: they
 	// go to Store.
 	Reader Reader
+	// Register adds services to those of the server. Their calls pass everything that
+	// calls of the user service pass; their errors are their own. Default: none.
+	Register func(*connect.Server)
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger
 	// Registry takes the server's metrics. Default: one of its own.
@@ -38,9 +43,13 @@ type Config struct {
 	TLS *tls.Config
 	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
 	MaxMessageBytes int
+	// HTTP2 says what serves HTTP/2. Default: Std.
+	HTTP2 Transport
 	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
 	// Default: 100.
 	MaxConcurrentStreams int
+	// MaxConnections is the most connections at a time. Default: 10,000.
+	MaxConnections int
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
 	CORSOrigins []string
 	// LoginResolution is the shortest time between two writes for logins of one
@@ -63,8 +72,14 @@ func (c Config) withDefaults() Config {
 	if c.MaxMessageBytes == 0 {
 		c.MaxMessageBytes = 16 << 20
 	}
+	if c.HTTP2 == "" {
+		c.HTTP2 = Std
+	}
 	if c.MaxConcurrentStreams == 0 {
 		c.MaxConcurrentStreams = 100
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 10_000
 	}
 	if c.LoginResolution == 0 {
 		c.LoginResolution = time.Minute
@@ -78,21 +93,32 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
+	feed    *feed
 	rpc     *connect.Server
 	http    *http.Server
+	engine  *h2.Server      // Serves HTTP/2, if it is not nil.
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
+
+	connections connections
 }
 
 // New returns a server. It serves nothing until Serve.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
+	s.connections.most = int64(s.config.MaxConnections)
+	s.config.Registry.MustRegister(&s.connections)
+	s.feed = newFeed(s.config.Store)
 	var err error
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
-	s.http = s.httpServer(s.routes(s.rpc))
+	handler := s.routes(s.rpc)
+	s.http = s.httpServer(handler)
+	if err := s.chooseHTTP2(s.rpc, handler); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -105,6 +131,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	service := &users{
 		store:           s.config.Store,
 		reader:          s.config.Reader,
+		feed:            s.feed,
 		tokens:          tokens,
 		loginResolution: max(s.config.LoginResolution, 0),
 		now:             s.config.Now,
@@ -116,6 +143,9 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
 	userv1connect.RegisterUserServiceHandler(rpc, service)
+	if s.config.Register != nil {
+		s.config.Register(rpc)
+	}
 	grpcreflect.Register(rpc)
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return newError(unknownMethod)
@@ -150,11 +180,15 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
+	listener = s.connections.limit(listener)
 	var err error
-	if s.config.TLS != nil {
+	switch {
+	case s.config.TLS != nil:
 		err = s.http.ServeTLS(listener, "", "")
-	} else {
-		err = s.http.Serve(listener)
+	case s.engine != nil:
+		err = s.http.Serve(s.engine.Listener(listener))
+	default:
+		err = s.http.Serve(gatheringListener{listener})
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -168,10 +202,19 @@ func (s *Server) Serve(listener net.Listener) error {
 // error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(err, s.http.Close())
+	var group errgroup.Group
+	group.Go(func() error {
+		if err := s.http.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.http.Close())
+		}
+		return nil
+	})
+	if s.engine != nil {
+		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
-	return nil
+	err := group.Wait()
+	s.feed.close()
+	return err
 }
 
 // ready returns nil when the server can answer calls.

@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -16,18 +18,64 @@ const (
 	// sendTimeoutRenewal is how often the deadline of a stream is moved. Moving it
 	// costs more than a message.
 	sendTimeoutRenewal = 5 * time.Second
+	// receiveTimeout is how long the request of a unary call may take to come.
+	receiveTimeout = 10 * time.Second
 )
 
-type controllerKey struct{}
-
-// withController lets slowReaderInterceptor reach the connection of a stream.
-func withController(streams map[string]bool, next http.Handler) http.Handler {
+// refuseSlow ends unary calls whose request does not come.
+func refuseSlow(rpc *connect.Server, next http.Handler) http.Handler {
+	unary := make(map[string]bool)
+	for spec := range rpc.Specs() {
+		unary[spec.Procedure] = spec.StreamType == connect.StreamTypeUnary
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if streams[r.URL.Path] {
-			r = r.WithContext(context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w)))
+		if unary[r.URL.Path] && r.ContentLength != 0 {
+			body := hurry(r.Body, http.NewResponseController(w))
+			defer body.finish()
+			r.Body = body
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// hurriedBody is the body of a request that must come in time. A timer is cheaper
+// than a deadline of the connection, which most requests would set for nothing.
+type hurriedBody struct {
+	io.ReadCloser
+	controller *http.ResponseController
+	timer      *time.Timer
+
+	mu   sync.Mutex
+	done bool // The controller is not to be used any more.
+}
+
+func hurry(body io.ReadCloser, controller *http.ResponseController) *hurriedBody {
+	b := &hurriedBody{ReadCloser: body, controller: controller}
+	b.timer = time.AfterFunc(receiveTimeout, b.expire)
+	return b
+}
+
+func (b *hurriedBody) expire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done {
+		_ = b.controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
+	}
+}
+
+func (b *hurriedBody) finish() {
+	b.timer.Stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = true
+}
+
+func (b *hurriedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.finish()
+	}
+	return n, err
 }
 
 // slowReaderInterceptor ends streams whose reader has stopped to read, so that
@@ -37,11 +85,11 @@ func slowReaderInterceptor(next connect.ServerFunc) connect.ServerFunc {
 		if spec.StreamType&connect.StreamTypeServer == 0 {
 			return next(ctx, spec, stream)
 		}
-		controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController)
+		writer, ok := ctx.Value(streamKey{}).(*streamWriter)
 		if !ok {
 			return next(ctx, spec, stream)
 		}
-		return next(ctx, spec, &readStream{ServerStream: stream, controller: controller})
+		return next(ctx, spec, &readStream{ServerStream: stream, controller: writer.controller})
 	}
 }
 

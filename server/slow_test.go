@@ -16,6 +16,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 )
 
@@ -85,7 +86,7 @@ func TestUnreadStreamEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				running, err := server.New(server.Config{Store: endlessStore{}})
+				running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport()})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -6,71 +6,14 @@ import (
 	"io"
 
 	"buf.build/go/protovalidate"
-	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
 
-const (
-	// pageTokenTrailer is the trailer of ListUsers that carries the next token.
-	pageTokenTrailer = "Next-Page-Token"
-	// listAllPage is the number of users that ListUsers reads at a time when it
-	// streams them all.
-	listAllPage = 500
-	// updateGroup is the most updates of a stream that are applied in one commit.
-	updateGroup = 256
-)
-
-// listUsers is the name that page tokens of ListUsers are bound to.
-const listUsers = "list"
-
-func (u *users) ListUsers(ctx context.Context, req *userv1.ListUsersRequest, stream userv1connect.UserServiceListUsersServerStream) error {
-	if req.GetAll() {
-		return u.listAll(ctx, req.GetPageToken(), stream)
-	}
-	found, next, err := u.page(ctx, store.Query{}, listUsers, req.GetPageToken(), req.GetPageSize())
-	if err != nil {
-		return err
-	}
-	if next != "" {
-		call, _ := connect.CallInfoForServerContext(ctx)
-		call.ResponseTrailer().Set(pageTokenTrailer, next)
-	}
-	return sendUsers(stream, found)
-}
-
-// listAll reads page by page, so that neither memory nor a read transaction grows
-// with the number of users.
-func (u *users) listAll(ctx context.Context, token string, stream userv1connect.UserServiceListUsersServerStream) error {
-	after, err := u.tokens.open(token, listUsers)
-	if err != nil {
-		return err
-	}
-	for {
-		found, err := u.store.List(ctx, store.Query{After: after, Limit: listAllPage})
-		if err != nil {
-			return err
-		}
-		if err := sendUsers(stream, found); err != nil {
-			return err
-		}
-		if len(found) < listAllPage {
-			return nil
-		}
-		after = found[len(found)-1].Position()
-	}
-}
-
-func sendUsers(stream userv1connect.UserServiceListUsersServerStream, found []store.User) error {
-	for _, user := range found {
-		if err := stream.Send(toProto(user)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// updateGroup is the most updates of a stream that are applied in one commit.
+const updateGroup = 256
 
 func (u *users) BatchCreateUsers(ctx context.Context, stream userv1connect.UserServiceBatchCreateUsersServerStream) (*userv1.BatchCreateUsersResponse, error) {
 	imported := newImporter(ctx, u.store)
@@ -131,13 +74,20 @@ func (u *users) StreamUserUpdates(ctx context.Context, stream userv1connect.User
 		defer close(waiting)
 		ended <- receiveUpdates(ctx, stream, waiting)
 	}()
-	for first := range waiting {
-		group := gather(first, waiting)
-		if err := u.applyGroup(ctx, stream, group); err != nil {
+	for {
+		if len(waiting) == 0 {
+			if err := flush(ctx); err != nil {
+				return err
+			}
+		}
+		first, ok := <-waiting
+		if !ok {
+			return <-ended
+		}
+		if err := u.applyGroup(ctx, stream, gather(first, waiting)); err != nil {
 			return err
 		}
 	}
-	return <-ended
 }
 
 // receiveUpdates hands on the updates of a stream until it ends.

@@ -13,12 +13,13 @@ import (
 // defaultPageSize is the number of users in a page when the request names none.
 const defaultPageSize = 10
 
-// users serves the RPCs of user.v1.UserService from a store. Reads that a cache
-// can answer are in readInterceptor; their methods here are not called.
+// users serves the RPCs of user.v1.UserService from a store. Reads that
+// send encoded users are in readInterceptor; their methods here are not called.
 type users struct {
 	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store
 	reader          Reader
+	feed            *feed
 	tokens          pageTokens
 	loginResolution time.Duration
 	now             func() time.Time

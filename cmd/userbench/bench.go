@@ -57,22 +57,23 @@ type plan struct {
 	peakRows         int // Of one import.
 	peakImports      int
 	storeRuns        int // Of the benchmarks of package postgres; 0 for none.
+	profiled         time.Duration
 }
 
 var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
-		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 5, warm: 200 * time.Millisecond,
+		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
 		streamRounds: 3, streamed: 25_000, watchers: 1_000, watched: 100, slow: 100,
 		starts: 5, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
-		peakRows: 100_000, peakImports: 10, storeRuns: 1,
+		peakRows: 100_000, peakImports: 10, storeRuns: 1, profiled: 30 * time.Second,
 	}
 	quickPlan = plan{
 		connections: 2, streams: 4, users: 2_000, large: 200, hot: 500,
 		slice: 20 * time.Millisecond, rounds: 2, openSlice: 50 * time.Millisecond, openRounds: 2, warm: 20 * time.Millisecond,
 		streamRounds: 1, streamed: 2_000, watchers: 100, watched: 3, slow: 10,
 		starts: 1, settled: 50 * time.Millisecond, storeSlice: time.Second, propagated: 20,
-		peakRows: 2_000, peakImports: 2,
+		peakRows: 2_000, peakImports: 2, profiled: 4 * time.Second,
 	}
 )
 
@@ -127,7 +128,12 @@ func (b *bench) run(ctx context.Context, scenarios []scenario) error {
 		fmt.Fprintf(b.log, "%s: %s %s\n", s.name, time.Since(began).Round(time.Second/10), section.Failed)
 	}
 	b.report.Machine = b.machine(ctx)
-	b.report.Goals = evaluate(b.report)
+	b.report.Goals, b.report.OtherGoals = evaluate(b.report), evaluateOther(b.report)
+	if len(b.report.OtherGoals) > 0 {
+		_, other, err := b.fleet.transports(ctx)
+		errs = append(errs, err)
+		b.report.OtherName = http2Flag + "=" + other
+	}
 	b.report.Took = time.Since(b.report.Began)
 	return errors.Join(errs...)
 }
@@ -174,9 +180,10 @@ type contestant struct {
 	offered   float64 // Calls a second; 0: as many as the server can carry.
 	mayRefuse bool    // The load is meant to be too much.
 
-	rate, p50, p99, p999, cpu, busy []float64
-	latency                         *hdrhistogram.Histogram
-	calls, unsent, refused          int64
+	rate, p50, p99, p999, cpu []float64
+	serverBusy, loadBusy      []float64
+	latency                   *hdrhistogram.Histogram
+	calls, unsent, refused    int64
 }
 
 // enter makes a contestant, connects to its server and warms it up. The first call
@@ -261,9 +268,11 @@ func (c *contestant) slice(duration time.Duration) error {
 	took := time.Since(began)
 	calls := r.Latency.TotalCount() + r.Refused
 	if serverAfter, err := c.server.CPU(); cpuErr == nil && err == nil && calls > 0 {
-		c.cpu = append(c.cpu, float64((serverAfter-serverBefore).Microseconds())/float64(calls))
+		used := serverAfter - serverBefore
+		c.cpu = append(c.cpu, float64(used.Microseconds())/float64(calls))
+		c.serverBusy = append(c.serverBusy, 100*float64(used)/float64(took))
 	}
-	c.busy = append(c.busy, 100*float64(lab.LoadCPU()-loadBefore)/float64(took.Nanoseconds()))
+	c.loadBusy = append(c.loadBusy, 100*float64(lab.LoadCPU()-loadBefore)/float64(took))
 	c.rate = append(c.rate, r.Rate)
 	c.p50 = append(c.p50, percentile(r.Latency, 50))
 	c.p99 = append(c.p99, percentile(r.Latency, 99))
@@ -284,7 +293,8 @@ func (c *contestant) record(b *bench) {
 	b.record(c.key+"/p99", "ms", c.p99...)
 	b.record(c.key+"/p99.9", "ms", c.p999...)
 	b.record(c.key+"/cpu", "µs", c.cpu...)
-	b.record(c.key+"/load", "%", c.busy...)
+	b.record(c.key+"/server busy", "%", c.serverBusy...)
+	b.record(c.key+"/load busy", "%", c.loadBusy...)
 }
 
 // line is the contestant's line in a chart of latencies.
@@ -304,7 +314,7 @@ func (c *contestant) bar() report.Bar {
 // standings are a table of contestants; the ratios are to the rate of one of them.
 func standings(contestants []*contestant, base *contestant) report.Table {
 	table := report.Table{Columns: []string{
-		"server", "calls/s", "ratio", "p50", "p99", "p99.9", "server CPU a call", "load generator busy",
+		"server", "calls/s", "ratio", "p50", "p99", "p99.9", "server CPU a call", "server busy", "load busy",
 	}}
 	one := report.NewFigure("/s", base.rate...)
 	for _, c := range contestants {
@@ -312,7 +322,7 @@ func standings(contestants []*contestant, base *contestant) report.Table {
 		table.Add(c.name, rate.WithSpread(), report.Number(rate.Median/one.Median),
 			report.NewFigure("ms", c.p50...).String(), report.NewFigure("ms", c.p99...).WithSpread(),
 			report.NewFigure("ms", c.p999...).String(), report.NewFigure("µs", c.cpu...).String(),
-			report.NewFigure("%", c.busy...).String())
+			report.NewFigure("%", c.serverBusy...).String(), report.NewFigure("%", c.loadBusy...).String())
 	}
 	return table
 }

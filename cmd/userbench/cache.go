@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
@@ -34,16 +35,28 @@ type setup struct {
 
 func runCache(ctx context.Context, b *bench, section *report.Section) error {
 	b.record("cache/best", "%", 100) // Redis holds every user.
-	for _, engine := range []struct {
+	_, other, err := b.fleet.transports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
 		key, name string
 		start     func(context.Context, *bench) ([]setup, error)
-	}{{"postgres", "PostgreSQL", postgresSetups}, {"sqlite", "SQLite", sqliteSetups}} {
-		setups, err := engine.start(ctx, b)
-		if err != nil {
-			return err
+		counted   bool
+	}{
+		{"cache/postgres", "PostgreSQL", postgresSetups, true},
+		{otherPrefix + "cache/postgres", "PostgreSQL, " + http2Flag + "=" + other, otherSetups, false},
+		{"cache/sqlite", "SQLite", sqliteSetups, true},
+	} {
+		setups, err := part.start(ctx, b)
+		if err == nil {
+			err = b.compareSetups(ctx, section, part.key, part.name, setups)
 		}
-		if err := b.compareSetups(ctx, section, "cache/"+engine.key, engine.name, setups); err != nil {
-			return fmt.Errorf("%s: %w", engine.name, err)
+		if err == nil && part.counted {
+			err = b.countCalls(ctx, section, part.key, part.name, setups)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		b.fleet.stop()
 	}
@@ -63,22 +76,43 @@ func postgresSetups(ctx context.Context, b *bench) ([]setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	near := fmt.Sprint(nearEntries)
 	setups := []setup{
 		{key: "none", name: "no cache", noCache: true, flags: noCacheFlags},
 		{key: "redis", name: "Redis only", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", "1"}},
-		{key: "near", name: "near cache + Redis", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", near}},
+		{key: "near", name: "near cache + Redis", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", fmt.Sprint(nearEntries)}},
 	}
+	return setups, b.startSetups(ctx, postgres, setups)
+}
+
+// otherSetups are servers without a cache and with all of it that serve HTTP/2 in
+// the other way.
+func otherSetups(ctx context.Context, b *bench) ([]setup, error) {
+	_, other, err := b.fleet.transports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	setups := []setup{
+		{key: "none", name: "no cache", noCache: true, flags: append(noCacheFlags, http2Flag, other)},
+		{key: "near", name: "near cache + Redis", redis: b.fleet.redis, flags: []string{
+			"--redis", b.fleet.redis.URL(), "--cache-max-entries", fmt.Sprint(nearEntries), http2Flag, other,
+		}},
+	}
+	return setups, b.startSetups(ctx, b.fleet.postgres, setups)
+}
+
+// startSetups starts a server for each setup, on a database of its own.
+func (b *bench) startSetups(ctx context.Context, postgres *lab.Postgres, setups []setup) error {
 	for i := range setups {
 		s := &setups[i]
+		var err error
 		if s.database, err = b.fleet.postgresDatabase(ctx, b.small, b.big); err != nil {
-			return nil, err
+			return err
 		}
 		if s.server, err = b.fleet.userd(ctx, postgres.URL(s.database), s.flags...); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return setups, nil
+	return nil
 }
 
 // sqliteSetups are servers on SQLite, each with a database of its own.
@@ -99,7 +133,7 @@ func sqliteSetups(ctx context.Context, b *bench) ([]setup, error) {
 	return setups, nil
 }
 
-// compareSetups measures latencies and counts calls.
+// compareSetups measures rates and latencies.
 func (b *bench) compareSetups(ctx context.Context, section *report.Section, key, engine string, setups []setup) error {
 	var contestants []*contestant
 	for _, s := range setups {
@@ -115,12 +149,11 @@ func (b *bench) compareSetups(ctx context.Context, section *report.Section, key,
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	b.show(section, "cache-rate-"+engine, "GetUser on "+engine+", Zipf(1.0), calls a second on one core", contestants, contestants[0])
-	if err := b.equalLoads(ctx, section, engine, contestants); err != nil {
-		return err
-	}
-	return b.countCalls(ctx, section, key, engine, setups)
+	b.show(section, chartName(key, "rate"), "GetUser on "+engine+", Zipf(1.0), calls a second on one core", contestants, contestants[0])
+	return b.equalLoads(ctx, section, key, engine, contestants)
 }
+
+func chartName(key, what string) string { return strings.ReplaceAll(key, "/", "-") + "-" + what }
 
 // reads is the load of latencies.
 func (b *bench) reads() load.Target {
@@ -151,17 +184,17 @@ func (b *bench) fill(s setup) error {
 }
 
 // equalLoads offers every setup the same loads and compares the latencies.
-func (b *bench) equalLoads(ctx context.Context, section *report.Section, engine string, contestants []*contestant) error {
+func (b *bench) equalLoads(ctx context.Context, section *report.Section, key, engine string, contestants []*contestant) error {
 	carried := report.NewFigure("/s", contestants[0].rate...).Median
 	loads := []struct {
 		key, name string
 		rate      float64
 	}{
-		{"50", "50 %", 0.5 * carried},
-		{"70", "70 %", 0.7 * carried},
-		{"90", "90 %", 0.9 * carried},
-		{"200", "200 %", 2 * carried},
-		{"12000", "12,000/s", 12_000},
+		{"50", "50 % = ", 0.5 * carried},
+		{"70", "70 % = ", 0.7 * carried},
+		{"90", "90 % = ", 0.9 * carried},
+		{"200", "200 % = ", 2 * carried},
+		{"12000", "", 12_000},
 	}
 	table := report.Table{Columns: []string{engine + ", offered", "setup", "answered", "p50", "p99", "p99.9", "p99 against no cache", "not sent in time", "refused"}}
 	for _, l := range loads {
@@ -174,9 +207,9 @@ func (b *bench) equalLoads(ctx context.Context, section *report.Section, engine 
 		if err := b.race(ctx, b.openSlice, b.openRounds, open...); err != nil {
 			return err
 		}
-		chart := &report.Chart{Name: "cache-" + engine + "-" + l.key, Title: "GetUser on " + engine + " at " + report.Number(l.rate) + " calls a second", Unit: "ms"}
+		chart := &report.Chart{Name: chartName(key, l.key), Title: "GetUser on " + engine + " at " + report.Number(l.rate) + " calls a second", Unit: "ms"}
 		for _, c := range open {
-			table.Add(latencyRow(l.name+" = "+report.Number(l.rate)+"/s", c, open[0])...)
+			table.Add(latencyRow(l.name+report.Number(l.rate)+"/s", c, open[0])...)
 			chart.Lines = append(chart.Lines, c.line())
 		}
 		section.Charts = append(section.Charts, chart)

@@ -22,8 +22,12 @@
 // The generator (package load) must cost less than the server, or it measures
 // itself. It speaks HTTP/2 in raw frames, many requests in one system call, and
 // checks every answer all the same: the status, the form of the message, and that
-// the user is the one that was asked for. The tables say how busy it was; where that
-// is near 100 % the server could have done more.
+// the user is the one that was asked for.
+//
+// The tables say how busy both are. In a closed loop the server is to be near 100 %
+// of its processor. Where it is not and the generator is, the server could have done
+// more; where neither is, other programs have had the processors: believe the CPU
+// time of a call then, not the rate.
 //
 // A closed loop, where each answer gives rise to the next request, finds what a
 // server carries. Its latencies mean little: a server that stalls gets fewer
@@ -38,6 +42,12 @@
 // Folder storeoff is the product's own server on a store that keeps nothing, for
 // comparing streams with peers that have no database. Databases are seeded once, by
 // an import, and copied.
+//
+// Where it matters userd takes part twice, once for each value of --http2, and the
+// table of goals comes twice. With -http2 the choice is made for all the rest, too.
+//
+// What the benchmarks of other packages measure better, the store beside PostgreSQL's
+// own tools and the work of a cached read, is taken from there, in the same run.
 //
 // Goals that need something that is not there are rows too, with the reason.
 package main

@@ -10,7 +10,7 @@ var encodeScenario = scenario{
 	name:  "encode",
 	title: "Encoding and allocations on a cached read",
 	text: "The micro-benchmark BenchmarkCachedGetUser of package server, once more: how often a user is encoded or decoded in a cached GetUser over gRPC, " +
-		"and what is allocated, in the cache alone and in everything between the transport and the cache.",
+		"and what is allocated: in the cache alone, in the chain of interceptors, handler and codec around it, and in the whole handler of the HTTP server.",
 	run: runEncode,
 }
 

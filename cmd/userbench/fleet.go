@@ -115,20 +115,19 @@ var http2Default = regexp.MustCompile(http2Flag + ` .*\(default "?(std|engine)"?
 
 // transports are how userd serves HTTP/2 when a scenario does not say, and how else
 // it can.
-func (f *fleet) transports(ctx context.Context) (usual string, others []string, err error) {
+func (f *fleet) transports(ctx context.Context) (usual, other string, err error) {
 	help, err := f.serveHelp(ctx)
 	if err != nil {
-		return "", nil, err
+		return "", "", err
 	}
 	shipped := http2Default.FindStringSubmatch(help)
 	if shipped == nil {
-		return "std", nil, nil // There is no choice.
+		return "", "", errors.New("the help of userd serve has no " + http2Flag)
 	}
-	usual = cmp.Or(f.http2, shipped[1])
-	if usual == "std" {
-		return usual, []string{"engine"}, nil
+	if usual = cmp.Or(f.http2, shipped[1]); usual == "std" {
+		return usual, "engine", nil
 	}
-	return usual, []string{"std"}, nil
+	return usual, "std", nil
 }
 
 // userd starts userd on its own processor.
@@ -164,8 +163,8 @@ func (f *fleet) peer(ctx context.Context, name string, users *population.Users) 
 }
 
 // storeoff starts the product's server without a store.
-func (f *fleet) storeoff(ctx context.Context, users *population.Users) (*lab.Server, error) {
-	return f.other(ctx, storeoffFolder, usersFlags(users)...)
+func (f *fleet) storeoff(ctx context.Context, users *population.Users, http2 string) (*lab.Server, error) {
+	return f.other(ctx, storeoffFolder, append(usersFlags(users), "-http2", http2)...)
 }
 
 func usersFlags(users *population.Users) []string {

@@ -63,6 +63,23 @@ var goals = []goal{
 // noneAtAll is a bound that only 0 keeps to.
 const noneAtAll = 1e-9
 
+// evaluateOther judges the same goals by the figures of userd with the other way to
+// serve HTTP/2, as far as it was measured in both.
+func evaluateOther(r *report.Report) []report.Goal {
+	var table []report.Goal
+	for _, g := range goals {
+		if !r.Figures[otherPrefix+g.ours].Known() {
+			continue
+		}
+		g.ours = otherPrefix + g.ours
+		if r.Figures[otherPrefix+g.peer].Known() {
+			g.peer = otherPrefix + g.peer
+		}
+		table = append(table, g.evaluate(r))
+	}
+	return table
+}
+
 // evaluate makes the table of goals from what has been measured. No row is left out.
 func evaluate(r *report.Report) []report.Goal {
 	var table []report.Goal

@@ -23,6 +23,11 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 	if revision, err := exec.CommandContext(ctx, "git", "-C", b.lab.Root(), "describe", "--always", "--dirty").Output(); err == nil {
 		facts = append(facts, report.Fact{Name: "revision", Value: strings.TrimSpace(string(revision))})
 	}
+	if b.fleet.help != "" {
+		if usual, _, err := b.fleet.transports(ctx); err == nil {
+			facts = append(facts, report.Fact{Name: "userd", Value: http2Flag + "=" + usual + " where a table does not say"})
+		}
+	}
 	if b.fleet.postgres != nil {
 		if version, err := b.fleet.postgres.SQL(ctx, "postgres", "show server_version"); err == nil {
 			facts = append(facts, report.Fact{Name: "PostgreSQL", Value: version + ", fsync on"})

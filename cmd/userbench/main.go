@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
 	http2 := flags.String("http2", "", "how userd serves HTTP/2 unless a table says otherwise: std or engine; default as it is shipped")
+	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
 	dir := flags.String("out", "bench-results", "folder for report.md, report.json and charts")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,6 +68,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.lab.Close()) }()
 	b.fleet.http2 = *http2
+	if *profile != "" {
+		return b.profile(ctx, *profile)
+	}
 	err = b.run(ctx, chosen)
 	fmt.Fprint(out, b.report.Markdown())
 	return errors.Join(err, b.results(*dir))

@@ -25,25 +25,17 @@ var memoryScenario = scenario{
 const defaultWindow = 65_535
 
 func runMemory(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx)
+	rivals, err := b.rivals(ctx, "userd", "grpc-go", "connect")
 	if err != nil {
 		return err
 	}
-	off, err := b.fleet.storeoff(ctx, b.small)
-	if err != nil {
-		return err
-	}
-	rivals = append(rivals, rival{key: "storeoff", name: "userd, store off", server: off})
 	table := report.Table{Columns: []string{"server", "memory a slow reader"}}
 	for _, r := range rivals {
-		if r.key == "net/http" {
-			continue // It has no streams.
-		}
 		grown, err := b.slowReaders(r.server)
 		if err != nil {
 			return err
 		}
-		table.Add(r.name, b.record("memory/"+r.key, "KiB", grown/1024).String())
+		table.Add(r.name, b.record(r.prefix+"memory/"+r.key, "KiB", grown/1024).String())
 	}
 	section.Tables = append(section.Tables, table)
 	return nil

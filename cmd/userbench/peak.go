@@ -70,7 +70,7 @@ func (b *bench) peakOfImports(ctx context.Context, table *report.Table, database
 		what, key := "", ""
 		switch n {
 		case 0:
-			what, key = fmt.Sprintf("%d rows imported through one stream", b.peakRows), "peak/import"
+			what, key = report.Number(float64(b.peakRows))+" rows imported through one stream", "peak/import"
 		case b.peakImports - 1:
 			what, key = fmt.Sprintf("%d such imports, one after the other", b.peakImports), "peak/imports"
 		default:
@@ -113,7 +113,7 @@ func (b *bench) peakOfList(ctx context.Context, table *report.Table, database st
 	if err := census.complete(); err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%d users listed in one stream", users.Len())
+	what := report.Number(float64(users.Len())) + " users listed in one stream"
 	return b.addPeak(table, server, idle, what, "peak/list", time.Since(began))
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/example/userd/cmd/userbench/lab"
@@ -19,7 +18,7 @@ var streamsScenario = scenario{
 	name:  "streams",
 	title: "Streams",
 	text: "Messages a second over gRPC, two streams at a time on connections of their own, every message checked. The server has one core. " +
-		"\"Store off\" is the product's server over users in memory that keeps no write, so that it can be compared with peers that have no database.",
+		"userd is on SQLite. \"Store off\" is the product's server over users in memory that keeps no write, so that it can be compared with peers that have no database.",
 	run: runStreams,
 }
 
@@ -42,27 +41,16 @@ var streamKinds = []streamKind{
 }
 
 func runStreams(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx)
+	rivals, err := b.rivals(ctx, "userd", "storeoff", "grpc-go", "connect")
 	if err != nil {
 		return err
 	}
-	off, err := b.fleet.storeoff(ctx, b.small)
-	if err != nil {
-		return err
-	}
-	for i := range rivals {
-		if rivals[i].stored {
-			rivals[i].name += ", SQLite"
-		}
-	}
-	rivals = append([]rival{{key: "storeoff", name: "userd, store off", server: off}}, rivals...)
-	rivals = slices.DeleteFunc(rivals, func(r rival) bool { return r.key == "net/http" }) // It has no streams.
 	for _, kind := range streamKinds {
 		if err := b.runStreamKind(ctx, section, kind, rivals); err != nil {
 			return fmt.Errorf("%s: %w", kind.title, err)
 		}
 	}
-	return b.fanOut(section, rivals[1].server)
+	return b.fanOut(section, rivals[0].server)
 }
 
 // runStreamKind lets the rivals stream in turn.
@@ -77,16 +65,18 @@ func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			rates[r.key] = append(rates[r.key], found.rate)
-			costs[r.key] = append(costs[r.key], found.cpu)
+			key := r.prefix + r.key
+			rates[key] = append(rates[key], found.rate)
+			costs[key] = append(costs[key], found.cpu)
 		}
 	}
 	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio", "server CPU a message"}}
 	chart := &report.Chart{Name: "streams-" + kind.key, Title: kind.title + ", messages a second on one core"}
 	base := report.NewFigure("", rates["connect"]...)
 	for _, r := range rivals {
-		figure := b.record("streams/"+kind.key+"/"+r.key, "/s", rates[r.key]...)
-		cost := b.record("streams/"+kind.key+"/"+r.key+"/cpu", "µs", costs[r.key]...)
+		key := r.prefix + "streams/" + kind.key + "/" + r.key
+		figure := b.record(key, "/s", rates[r.prefix+r.key]...)
+		cost := b.record(key+"/cpu", "µs", costs[r.prefix+r.key]...)
 		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median), cost.String())
 		chart.Bars = append(chart.Bars, report.Bar{Name: r.name, Figure: figure})
 	}
@@ -131,7 +121,7 @@ func together(server *lab.Server, messages int, call func(n int, session *load.S
 // list reads all users and checks that each comes once.
 func (b *bench) list(r rival, _ int) (pace, error) {
 	populations := []*population.Users{b.small}
-	if r.stored {
+	if r.key == "userd" {
 		populations = append(populations, b.big)
 	}
 	request, err := framed(&userv1.ListUsersRequest{All: true})

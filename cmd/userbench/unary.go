@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/report"
 )
@@ -17,73 +16,31 @@ var unaryScenario = scenario{
 	run: runUnary,
 }
 
-// rival is a server that answers the same calls.
-type rival struct {
-	key, name string
-	server    *lab.Server
-	stored    bool // It is userd on SQLite.
-}
-
-// rivals starts userd, as it is shipped and with each other way to serve HTTP/2, and
-// its peers.
-func (b *bench) rivals(ctx context.Context) ([]rival, error) {
-	_, others, err := b.fleet.transports(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := []rival{{key: "userd", name: "userd", stored: true}}
-	for _, transport := range others {
-		all = append(all, rival{key: transport, name: "userd " + http2Flag + "=" + transport, stored: true})
-	}
-	all = append(all,
-		rival{key: "grpc-go", name: "grpc-go, its own transport"},
-		rival{key: "net/http", name: "bare net/http handler, bytes made beforehand"},
-		rival{key: "connect", name: "Connect on net/http"})
-	for i := range all {
-		if all[i].server, err = b.startRival(ctx, all[i]); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
-func (b *bench) startRival(ctx context.Context, r rival) (*lab.Server, error) {
-	if !r.stored {
-		return b.fleet.peer(ctx, r.key, b.small)
-	}
-	database, err := b.fleet.sqlite(ctx, b.small, b.big)
-	if err != nil {
-		return nil, err
-	}
-	if r.key == "userd" {
-		return b.fleet.userd(ctx, database)
-	}
-	return b.fleet.userd(ctx, database, http2Flag, r.key)
-}
-
 func runUnary(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx)
+	rivals, err := b.rivals(ctx, "userd", "grpc-go", "net/http", "connect")
 	if err != nil {
 		return err
 	}
-	grpc := load.Target{
+	contestants, err := b.enterAll(rivals, "", load.Target{
 		Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto},
 		Read: load.GetUser(b.small, load.Proto), Keys: load.Uniform(b.hot),
-	}
-	contestants, err := b.enterAll(rivals, "", grpc)
+	})
 	if err != nil {
 		return err
 	}
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	usual, _, err := b.fleet.transports(ctx)
-	if err != nil {
+	usual, other, grpcgo := contestants[0], contestants[1], contestants[2]
+	for i, r := range rivals[:2] {
+		b.report.Figures["unary/"+r.http2+"/rate"] = b.report.Figures[contestants[i].key+"/rate"]
+	}
+	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants, contestants[len(contestants)-1])
+	if err := b.atHalf(ctx, section, "unary-latency", append([]*contestant{usual}, contestants[2:]...)); err != nil {
 		return err
 	}
-	b.report.Figures["unary/"+usual+"/rate"] = b.report.Figures["unary/userd/rate"]
-	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants, contestants[len(contestants)-1])
-	if err := b.atHalf(ctx, section, contestants); err != nil {
+	grpcgo = grpcgo.at(0, otherPrefix+grpcgo.key, grpcgo.name)
+	if err := b.atHalf(ctx, section, "unary-latency-"+rivals[1].http2, []*contestant{other, grpcgo}); err != nil {
 		return err
 	}
 	return b.overHTTP1(ctx, section, rivals)
@@ -93,7 +50,7 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 func (b *bench) enterAll(rivals []rival, suffix string, target load.Target) ([]*contestant, error) {
 	var contestants []*contestant
 	for _, r := range rivals {
-		c, err := b.enter("unary/"+r.key+suffix, r.name, r.server, target)
+		c, err := b.enter(r.prefix+"unary/"+r.key+suffix, r.name, r.server, target)
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +69,8 @@ func (b *bench) show(section *report.Section, name, title string, contestants []
 	section.Charts = append(section.Charts, chart)
 }
 
-// atHalf offers everybody half of what userd carries.
-func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants []*contestant) error {
+// atHalf offers everybody half of what the first one carries.
+func (b *bench) atHalf(ctx context.Context, section *report.Section, chartName string, contestants []*contestant) error {
 	half := report.NewFigure("/s", contestants[0].rate...).Median / 2
 	var open []*contestant
 	for _, c := range contestants {
@@ -123,7 +80,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants
 	if err := b.race(ctx, b.openSlice, b.openRounds, open...); err != nil {
 		return err
 	}
-	chart := &report.Chart{Name: "unary-latency", Title: "GetUser over gRPC at " + report.Number(half) + " calls a second", Unit: "ms"}
+	chart := &report.Chart{Name: chartName, Title: "GetUser over gRPC at " + report.Number(half) + " calls a second", Unit: "ms"}
 	for _, c := range open {
 		chart.Lines = append(chart.Lines, c.line())
 	}
@@ -135,7 +92,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, contestants
 func (b *bench) overHTTP1(ctx context.Context, section *report.Section, rivals []rival) error {
 	var able []rival
 	for _, r := range rivals {
-		if r.key == "userd" || r.key == "connect" { // The others are as these over HTTP/1.1.
+		if r.key == "userd" && r.prefix == "" || r.key == "connect" {
 			able = append(able, r)
 		}
 	}

@@ -77,7 +77,7 @@ func runWire(ctx context.Context, b *bench, section *report.Section) error {
 			}
 			contestants = append(contestants, c)
 		}
-		if err := b.race(ctx, b.slice/2, (b.rounds+1)/2, contestants...); err != nil {
+		if err := b.race(ctx, b.slice/2, (b.rounds+1)/3, contestants...); err != nil {
 			return err
 		}
 		table.Columns = append(table.Columns, size.name, "p99", "CPU a call")

@@ -17,7 +17,8 @@ var rooms = map[string]struct{ mayImport []string }{
 	"store/storetest": {mayImport: []string{"store"}},
 	"cache":           {mayImport: []string{"store"}},
 	"cache/cachetest": {mayImport: []string{"cache"}},
-	"server":          {mayImport: []string{"store", "cache", "gen/"}},
+	"server/h2":       {},
+	"server":          {mayImport: []string{"store", "cache", "gen/", "server/h2"}},
 }
 
 // owners are the packages that alone may import a module.

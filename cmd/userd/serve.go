@@ -46,6 +46,7 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 	logger := c.logger()
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
+	tuneGC()
 	database, err := parseDatabase("--database", c.database)
 	if err != nil {
 		return err
@@ -74,6 +75,8 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		Tracer:               tracer,
 		TLS:                  tlsConfig,
 		MaxMessageBytes:      c.maxMessageBytes,
+		HTTP2:                server.Transport(c.http2),
+		MaxConnections:       c.maxConnections,
 		MaxConcurrentStreams: c.maxConcurrentStreams,
 		CORSOrigins:          c.corsOrigins,
 		LoginResolution:      loginResolution(c.loginResolution),

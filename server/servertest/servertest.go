@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -22,6 +23,10 @@ import (
 
 // shutdownTimeout bounds the end of a test whose calls do not end.
 const shutdownTimeout = 10 * time.Second
+
+// HTTP2Transport is what serves HTTP/2 in tests that do not choose: what USERD_HTTP2
+// says, as it does for userd itself. All tests are to pass with either.
+func HTTP2Transport() server.Transport { return server.Transport(os.Getenv("USERD_HTTP2")) }
 
 // Server is a running server.
 type Server struct {
@@ -40,6 +45,9 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 	}
 	if config.Store == nil {
 		config.Store = NewStore(tb)
+	}
+	if config.HTTP2 == "" {
+		config.HTTP2 = HTTP2Transport()
 	}
 	srv, err := server.New(config)
 	if err != nil {

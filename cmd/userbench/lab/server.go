@@ -98,7 +98,22 @@ func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
 	if s.metrics == "" {
 		return nil, errors.New("the server has no metrics")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.metrics, nil)
+	text, err := fetch(ctx, s.metrics)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(string(text))
+}
+
+// Profile is the CPU profile of a server over some time.
+func (s *Server) Profile(ctx context.Context, duration time.Duration) ([]byte, error) {
+	address := strings.TrimSuffix(s.metrics, "/metrics") + fmt.Sprintf("/debug/pprof/profile?seconds=%.0f", duration.Seconds())
+	return fetch(ctx, address)
+}
+
+// fetch is what there is at a URL.
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +122,10 @@ func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}
-	return parseMetrics(string(text))
+	return io.ReadAll(resp.Body)
 }
 
 func parseMetrics(text string) (Metrics, error) {

@@ -35,10 +35,11 @@ var Percentiles = []float64{50, 75, 90, 95, 99, 99.5, 99.9, 99.95}
 const (
 	chartWidth = 760
 	plotLeft   = 70
+	plotRight  = 40
 	plotTop    = 40
 	plotHeight = 280
 	barHeight  = 26
-	barLeft    = 230
+	barLeft    = 280
 )
 
 var colours = []string{"#1b6ca8", "#d1495b", "#2a9d5b", "#e09f3e", "#7b4fa3", "#4a4e57", "#17a2a2", "#a0522d"}
@@ -79,10 +80,10 @@ func (c *Chart) drawLines(b *strings.Builder) {
 	x := func(percentile float64) float64 {
 		nines := func(p float64) float64 { return -math.Log10(1 - p/100) }
 		first, last := nines(Percentiles[0]), nines(Percentiles[len(Percentiles)-1])
-		return plotLeft + (chartWidth-plotLeft-30)*(nines(percentile)-first)/(last-first)
+		return plotLeft + (chartWidth-plotLeft-plotRight)*(nines(percentile)-first)/(last-first)
 	}
 	for tick := low; tick <= high*1.001; tick *= 10 {
-		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/>`+"\n", plotLeft, y(tick), chartWidth-30, y(tick))
+		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/>`+"\n", plotLeft, y(tick), chartWidth-plotRight, y(tick))
 		text(b, plotLeft-6, y(tick)+4, "end", "#555", Number(tick)+unit(c.Unit))
 	}
 	for _, percentile := range Percentiles {
@@ -117,7 +118,7 @@ func (c *Chart) drawBars(b *strings.Builder) {
 	for _, bar := range c.Bars {
 		longest = max(longest, bar.Figure.High)
 	}
-	scale := float64(chartWidth-barLeft-130) / max(longest, 1e-9)
+	scale := float64(chartWidth-barLeft-120) / max(longest, 1e-9)
 	for i, bar := range c.Bars {
 		y := float64(plotTop + barHeight*i)
 		colour := colours[i%len(colours)]

@@ -1,24 +1,62 @@
 package clienttest
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
+// In the clear, browsers speak HTTP/1.1 only.
 func TestBrowser(t *testing.T) {
 	for _, library := range []string{"connect-web over gRPC-Web", "connect-web over Connect", "grpc-web-text"} {
 		t.Run(library, func(t *testing.T) {
 			t.Parallel()
-			pages := newPages(t)
-			url := startUserd(t, "--cors-origin", pages.URL)
-			browser := startBrowser(t, pages, url, library)
-			check(t, client{open: browser.open}, url)
+			checkBrowser(t, library)
 		})
 	}
+}
+
+func TestBrowserOverTLS(t *testing.T) {
+	t.Parallel()
+	certificate, key := newCertificate(t)
+	checkBrowser(t, "connect-web over gRPC-Web", "--tls-cert", certificate, "--tls-key", key)
+}
+
+func checkBrowser(t *testing.T, library string, flags ...string) {
+	t.Helper()
+	pages := newPages(t)
+	url := startUserd(t, append(flags, "--cors-origin", pages.URL)...)
+	browser := startBrowser(t, pages, url, library)
+	check(t, client{open: browser.open}, url)
+}
+
+// newCertificate puts the certificate of package httptest into files.
+func newCertificate(t *testing.T) (certificate, key string) {
+	t.Helper()
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	pair := certified.TLS.Certificates[0]
+	encodedKey, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for path, block := range map[string]*pem.Block{
+		certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
+		key:         {Type: "PRIVATE KEY", Bytes: encodedKey},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
 }
 
 func TestBrowserRefusesOtherOrigins(t *testing.T) {

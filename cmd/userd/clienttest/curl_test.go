@@ -47,7 +47,7 @@ func (c curl) open(ctx context.Context, name protoreflect.Name) *rpc {
 
 // start runs curl for one RPC, with the HTTP status in its standard error.
 func (c curl) start(ctx context.Context, name protoreflect.Name, args ...string) *process {
-	args = append(args, "--silent", "--show-error", "--no-buffer", "--write-out", "%{stderr}%{http_code} %{http_version}")
+	args = append(args, "--insecure", "--silent", "--show-error", "--no-buffer", "--write-out", "%{stderr}%{http_code} %{http_version}")
 	args = append(args, c.args...)
 	return start(ctx, c.path, append(args, fmt.Sprintf("%s/%s/%s", c.url, service.FullName(), name))...)
 }

@@ -1463,7 +1463,8 @@ func (x *SearchUsersResponse) GetNextPageToken() string {
 type WatchUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to start: empty from now, "earliest" from the oldest change that is
-	// kept, else the last cursor received.
+	// kept, else the last cursor received. Its length depends on how many
+	// transactions of the database were under way.
 	Cursor        string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1804,9 +1805,9 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\"b\n" +
 	"\x13SearchUsersResponse\x12#\n" +
 	"\x05users\x18\x01 \x03(\v2\r.user.v1.UserR\x05users\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"5\n" +
-	"\x11WatchUsersRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06cursor\"X\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n" +
+	"\x11WatchUsersRequest\x12!\n" +
+	"\x06cursor\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x06cursor\"X\n" +
 	"\x12WatchUsersResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.user.v1.UserEventR\x06events\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"s\n" +

@@ -4,7 +4,8 @@ import { chromium } from "playwright-core";
 const [executablePath, url] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath,
-  args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+  args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--ignore-certificate-errors"],
 });
 const page = await browser.newPage();
 page.on("console", (message) => console.error(message.text()));

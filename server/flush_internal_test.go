@@ -1,0 +1,157 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/store"
+)
+
+// flushedWriter records what a response has sent with each flush.
+type flushedWriter struct {
+	http.ResponseWriter
+	mu      sync.Mutex
+	pending string
+	sent    []string
+	err     error // Of the next write.
+}
+
+func newFlushedWriter() *flushedWriter { return &flushedWriter{ResponseWriter: httptest.NewRecorder()} }
+
+func (w *flushedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.pending += string(p)
+	return len(p), nil
+}
+
+func (w *flushedWriter) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent = append(w.sent, w.pending)
+	w.pending = ""
+	return nil
+}
+
+// handleStream runs a handler of a stream, whose writer is its argument too.
+func handleStream(w http.ResponseWriter, handler func(ctx context.Context, send func(string) error)) {
+	const path = "/stream"
+	types := map[string]connect.StreamType{path: connect.StreamTypeServer}
+	withStreams(types, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler(r.Context(), func(message string) error { // As Connect does it.
+			_, err := w.Write([]byte(message[:1]))
+			if err == nil {
+				_, err = w.Write([]byte(message[1:]))
+			}
+			w.(http.Flusher).Flush()
+			return err
+		})
+	})).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+}
+
+func checkSent(tb testing.TB, w *flushedWriter, want ...string) {
+	tb.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(w.sent, want) {
+		tb.Errorf("sent %.40q, want %.40q", w.sent, want)
+	}
+}
+
+func TestStreamIsGathered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFlushedWriter()
+		half := strings.Repeat("h", flushBytes/2)
+		handleStream(w, func(ctx context.Context, sendOne func(string) error) {
+			send := func(messages ...string) {
+				for _, message := range messages {
+					if err := sendOne(message); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			send("first")
+			checkSent(t, w, "first")
+			send("a1", "a2")
+			checkSent(t, w, "first")
+			time.Sleep(flushDelay)
+			synctest.Wait()
+			checkSent(t, w, "first", "a1a2")
+			send("b1")
+			if err := flush(ctx); err != nil {
+				t.Error(err)
+			}
+			checkSent(t, w, "first", "a1a2", "b1")
+			send("c1", half, half)
+			checkSent(t, w, "first", "a1a2", "b1", "c1"+half+half[:1])
+			send(half + half + half)
+			checkSent(t, w, "first", "a1a2", "b1", "c1"+half+half[:1], half[1:]+half+half+half)
+			send("last")
+		})
+		if w.pending != "last" {
+			t.Errorf("%q is left for the end of the stream", w.pending)
+		}
+		sent := len(w.sent)
+		time.Sleep(time.Second)
+		if len(w.sent) != sent {
+			t.Error("the response is flushed after its end")
+		}
+	})
+}
+
+func TestStreamFailure(t *testing.T) {
+	t.Parallel()
+	w := newFlushedWriter()
+	handleStream(w, func(ctx context.Context, send func(string) error) {
+		if err := send("first"); err != nil {
+			t.Error(err)
+		}
+		w.err = fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
+		if err := send("second"); err != nil { // Its failure is not known yet.
+			t.Error(err)
+		}
+		if err := flush(ctx); !errors.Is(err, errSlowConsumer) {
+			t.Errorf("flush fails with %v, want %v", err, errSlowConsumer)
+		}
+		if err := send("third"); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the next message fails with %v", err)
+		}
+	})
+}
+
+// What is appended is what proto.Marshal makes of the same user.
+func FuzzEncodeUser(f *testing.F) {
+	for _, u := range testUsers() {
+		f.Add(u.ID, u.Email, u.DisplayName, strings.Join(u.Roles, "\n"), u.CreatedAt.Unix(), u.UpdatedAt.Unix(), u.LastLogin.Unix(), u.CreatedAt.Nanosecond(), u.Version)
+	}
+	f.Fuzz(func(t *testing.T, id, email, name, roles string, created, updated, login int64, nanos int, version int64) {
+		user := store.User{ID: id, Email: email, DisplayName: name, Version: version}
+		user.CreatedAt, user.UpdatedAt, user.LastLogin = time.Unix(created, int64(nanos)), time.Unix(updated, 0), time.Unix(login, 1)
+		if roles != "" {
+			user.Roles = strings.Split(roles, "\n")
+		}
+		want, err := proto.Marshal(toProto(user))
+		if err != nil {
+			return // It is not UTF-8.
+		}
+		if got := EncodeUser(user); !slices.Equal(got, want) {
+			t.Errorf("%+v is encoded as %x, want %x", user, got, want)
+		}
+	})
+}

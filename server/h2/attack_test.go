@@ -1,0 +1,594 @@
+package h2_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/example/userd/server/h2"
+)
+
+// endless is a handler whose goroutines do not end before the test, and counts them.
+type endless struct {
+	now, most atomic.Int64
+	test      context.Context
+}
+
+func newEndless(tb testing.TB) *endless { return &endless{test: tb.Context()} }
+
+func (e *endless) ServeHTTP(http.ResponseWriter, *http.Request) {
+	now := e.now.Add(1)
+	defer e.now.Add(-1)
+	for most := e.most.Load(); now > most && !e.most.CompareAndSwap(most, now); most = e.most.Load() {
+	}
+	<-e.test.Done()
+}
+
+// floods are frames that make work and bring nothing. Each is sent until the
+// connection ends, which must be with ENHANCE_YOUR_CALM.
+var floods = map[string]struct {
+	prepare func(p *peer) error
+	flood   func(p *peer, i uint32) error
+}{
+	"rapid reset": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, true, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+	}},
+	"made you reset by WINDOW_UPDATE of 0": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, false, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.WriteWindowUpdate(2*i+1, 0)
+	}},
+	"made you reset by window overflow": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, false, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.WriteWindowUpdate(2*i+1, 1<<31-1)
+	}},
+	"made you reset by DATA after the end": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, true, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.WriteData(2*i+1, true, nil)
+	}},
+	"made you reset by HEADERS after the end": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, true, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.open(2*i+1, true, p.request("GET", "/"))
+	}},
+	"made you reset by content-length": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, false, p.request("GET", "/", "content-length", "1")); err != nil {
+			return err
+		}
+		return p.WriteData(2*i+1, true, []byte("two"))
+	}},
+	"made you reset by priority": {nil, func(p *peer, i uint32) error {
+		if err := p.open(2*i+1, false, p.request("GET", "/")); err != nil {
+			return err
+		}
+		return p.WritePriority(2*i+1, http2.PriorityParam{StreamDep: 2*i + 1})
+	}},
+	"malformed requests": {nil, func(p *peer, i uint32) error {
+		return p.open(2*i+1, true, p.fields(":method", "GET"))
+	}},
+	"too many streams": {nil, func(p *peer, i uint32) error {
+		return p.open(2*i+1, true, p.request("GET", "/"))
+	}},
+	"SETTINGS": {nil, func(p *peer, _ uint32) error { return p.WriteSettings() }},
+	"SETTINGS that move windows": {nil, func(p *peer, i uint32) error {
+		return p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: i % 100})
+	}},
+	"SETTINGS acknowledgements": {nil, func(p *peer, _ uint32) error { return p.WriteSettingsAck() }},
+	"PING":                      {nil, func(p *peer, _ uint32) error { return p.WritePing(false, [8]byte{}) }},
+	"PING answers":              {nil, func(p *peer, _ uint32) error { return p.WritePing(true, [8]byte{}) }},
+	"empty DATA": {openOne, func(p *peer, _ uint32) error {
+		return p.WriteData(1, false, nil)
+	}},
+	"padding": {openOne, func(p *peer, _ uint32) error {
+		return p.WriteDataPadded(1, false, nil, make([]byte, 10))
+	}},
+	"WINDOW_UPDATE": {nil, func(p *peer, _ uint32) error { return p.WriteWindowUpdate(0, 1) }},
+	"WINDOW_UPDATE of a stream": {openOne, func(p *peer, _ uint32) error {
+		return p.WriteWindowUpdate(1, 1)
+	}},
+	"WINDOW_UPDATE of a closed stream": {func(p *peer) error {
+		if err := openOne(p); err != nil {
+			return err
+		}
+		return p.WriteRSTStream(1, http2.ErrCodeCancel)
+	}, func(p *peer, _ uint32) error { return p.WriteWindowUpdate(1, 1) }},
+	"RST_STREAM": {openOne, func(p *peer, _ uint32) error {
+		return p.WriteRSTStream(1, http2.ErrCodeCancel)
+	}},
+	"DATA on a closed stream": {func(p *peer) error {
+		if err := openOne(p); err != nil {
+			return err
+		}
+		return p.WriteRSTStream(1, http2.ErrCodeCancel)
+	}, func(p *peer, _ uint32) error { return p.WriteData(1, false, []byte("x")) }},
+	"PRIORITY": {nil, func(p *peer, _ uint32) error {
+		return p.WritePriority(3, http2.PriorityParam{StreamDep: 1})
+	}},
+	"unknown frames": {nil, func(p *peer, _ uint32) error { return p.WriteRawFrame(0xbe, 0, 0, nil) }},
+	"empty CONTINUATION": {openHalf, func(p *peer, _ uint32) error {
+		return p.WriteContinuation(1, false, nil)
+	}},
+	"CONTINUATION": {openHalf, func(p *peer, _ uint32) error {
+		return p.WriteContinuation(1, false, p.fields("x-more", strings.Repeat("x", 1000)))
+	}},
+}
+
+func openOne(p *peer) error { return p.open(1, false, p.request("POST", "/")) }
+
+func openHalf(p *peer) error {
+	return p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.request("GET", "/")})
+}
+
+// floodLimit is far more frames than the engine can let pass.
+const floodLimit = 200_000
+
+// TestFloods floods a server, and checks that it closes the connection, spends next
+// to nothing on it, and serves others meanwhile.
+func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
+	for name, attack := range floods {
+		t.Run(name, func(t *testing.T) {
+			handler := newEndless(t)
+			mux := http.NewServeMux()
+			mux.Handle("/", handler)
+			mux.HandleFunc("/well-behaved", func(http.ResponseWriter, *http.Request) {})
+			srv := startEngine(t, h2.Config{Handler: mux})
+			other := client(t)
+			behave(t, other, srv.url)
+			heap, cpu := usage(t)
+
+			p := greet(t, srv.addr)
+			if attack.prepare != nil {
+				p.must(attack.prepare(p))
+			}
+			code := make(chan http2.ErrCode, 1)
+			go func() { code <- p.goAway() }()
+			for i := uint32(0); i < floodLimit; i++ {
+				if attack.flood(p, i) != nil {
+					break
+				}
+			}
+			if got := <-code; got != http2.ErrCodeEnhanceYourCalm {
+				t.Errorf("GOAWAY with %v", got)
+			}
+			behave(t, other, srv.url)
+			heapAfter, cpuAfter := usage(t)
+			if grown := heapAfter - heap; grown > 16<<20 {
+				t.Errorf("grew by %d MiB", grown>>20)
+			}
+			if spent := cpuAfter - cpu; spent > time.Second { // The attacker and the race detector included.
+				t.Errorf("spent %v", spent)
+			}
+			if most := handler.most.Load(); most > 100 {
+				t.Errorf("%d handlers at a time", most)
+			}
+			if got := srv.Stats().Floods.Load(); got != 1 {
+				t.Errorf("%d floods counted", got)
+			}
+		})
+	}
+}
+
+// behave makes a request as it should be.
+func behave(t *testing.T, client *http.Client, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	resp, err := client.Do(newRequest(http.MethodGet, url+"/well-behaved", nil).WithContext(ctx))
+	if err != nil {
+		t.Fatalf("a well-behaved client notices: %v", err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("a well-behaved client gets %s", resp.Status)
+	}
+}
+
+// usage returns the heap in use and the processor time spent.
+func usage(tb testing.TB) (heap int64, cpu time.Duration) {
+	tb.Helper()
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	var spent syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &spent); err != nil {
+		tb.Fatal(err)
+	}
+	return int64(memory.HeapInuse + memory.StackInuse), time.Duration(spent.Utime.Nano() + spent.Stime.Nano())
+}
+
+func TestTooManyStreamsAreRefused(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: newEndless(t), MaxConcurrentStreams: 3})
+	p := greet(t, srv.addr)
+	for id := uint32(1); id <= 7; id += 2 {
+		p.must(p.open(id, true, p.request("GET", "/")))
+	}
+	if code := p.reset(7); code != http2.ErrCodeRefusedStream {
+		t.Errorf("fourth stream is reset with %v", code)
+	}
+	p.alive()
+	if got := srv.Stats().RefusedStreams.Load(); got != 1 {
+		t.Errorf("%d refused streams counted", got)
+	}
+}
+
+// TestCancelledHandlersKeepTheirPlace checks that streams opened in place of
+// cancelled ones wait until the handlers of those have returned.
+func TestCancelledHandlersKeepTheirPlace(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan string, 10), make(chan struct{})
+	srv := startEngine(t, h2.Config{MaxConcurrentStreams: 2, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		entered <- r.URL.Path
+		<-leave
+	})})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/1")))
+	p.must(p.open(3, true, p.request("GET", "/3")))
+	<-entered
+	<-entered
+	p.must(p.WriteRSTStream(1, http2.ErrCodeCancel))
+	p.must(p.open(5, true, p.request("GET", "/5")))
+	p.must(p.WriteRSTStream(3, http2.ErrCodeCancel))
+	p.must(p.open(7, true, p.request("GET", "/7")))
+	p.must(p.WriteRSTStream(5, http2.ErrCodeCancel)) // It has not begun and never will.
+	p.alive()
+	select {
+	case path := <-entered:
+		t.Fatalf("%s is served beside two others", path)
+	default:
+	}
+	leave <- struct{}{}
+	if path := <-entered; path != "/7" {
+		t.Errorf("%s is served next", path)
+	}
+	close(leave)
+}
+
+func TestLargeHeadersAreRefused(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: newEndless(t)})
+	t.Run("one field", func(t *testing.T) {
+		t.Parallel()
+		p := greet(t, srv.addr)
+		block := p.request("GET", "/", "x-large", strings.Repeat("\x7e", 70_000)) // Huffman makes it larger, so it stays.
+		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:16384], EndStream: true}))
+		for block = block[16384:]; len(block) > 16384; block = block[16384:] {
+			p.must(p.WriteContinuation(1, false, block[:16384]))
+		}
+		_ = p.WriteContinuation(1, true, block) // The server may have hung up.
+		if code := p.goAway(); code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("GOAWAY with %v", code)
+		}
+	})
+	t.Run("many references to one field", func(t *testing.T) {
+		t.Parallel()
+		p := greet(t, srv.addr)
+		block := p.request("GET", "/", "x-bomb", strings.Repeat("x", 3000))
+		block = append(block, bytes.Repeat([]byte{0x80 | 62}, 10_000)...) // The newest entry of the dynamic table.
+		p.must(p.open(1, true, block))
+		if status := p.status(1); status != "431" {
+			t.Errorf("status %s", status)
+		}
+		p.must(p.open(3, true, p.request("GET", "/"))) // The table is still the same on both sides.
+		p.alive()
+	})
+}
+
+// TestSilence checks that a connection is closed when its peer takes too long.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{
+		Handler:       http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
+		HeaderTimeout: 100 * time.Millisecond, IdleTimeout: 200 * time.Millisecond,
+		PingAfter: 300 * time.Millisecond, PingTimeout: 100 * time.Millisecond,
+	})
+	const none = http2.ErrCode(0xff)
+	for name, test := range map[string]struct {
+		send func(p *peer)
+		code http2.ErrCode
+	}{
+		"nothing at all":       {func(*peer) {}, none},
+		"part of a preface":    {func(p *peer) { _, _ = io.WriteString(p.conn, http2.ClientPreface[:10]) }, none},
+		"no SETTINGS":          {func(p *peer) { _, _ = io.WriteString(p.conn, http2.ClientPreface) }, http2.ErrCodeNo},
+		"no request":           {func(p *peer) { p.preface() }, http2.ErrCodeNo},
+		"part of HEADERS":      {func(p *peer) { p.preface(); _, _ = p.conn.Write([]byte{0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82}) }, http2.ErrCodeNo},
+		"part of a frame":      {func(p *peer) { p.preface(); _, _ = p.conn.Write([]byte{0, 0, 9}) }, http2.ErrCodeNo},
+		"no CONTINUATION":      {func(p *peer) { p.preface(); _ = openHalf(p) }, http2.ErrCodeNo},
+		"PING is not answered": {func(p *peer) { p.preface(); _ = openOne(p) }, http2.ErrCodeNo},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := connectTo(t, srv.addr)
+			test.send(p)
+			start := time.Now()
+			if code := p.goAway(); code != test.code {
+				t.Errorf("GOAWAY with %v", code)
+			}
+			if waited := time.Since(start); waited > 10*time.Second {
+				t.Errorf("closed after %v", waited)
+			}
+		})
+	}
+}
+
+// TestDrippingHeaders sends a header block byte by byte.
+func TestDrippingHeaders(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: newEndless(t), HeaderTimeout: 100 * time.Millisecond})
+	p := greet(t, srv.addr)
+	closed := make(chan http2.ErrCode, 1)
+	go func() { closed <- p.goAway() }()
+	header := append([]byte{0, 0x40, 0, 1, 5, 0, 0, 0, 1}, make([]byte, 0x4000)...)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, b := range header {
+		select {
+		case <-closed:
+			return
+		case <-tick.C:
+			_, _ = p.conn.Write([]byte{b})
+		}
+	}
+	t.Error("the connection stays open")
+}
+
+// TestAnsweredPings keeps a connection with an open stream that is silent otherwise.
+func TestAnsweredPings(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: newEndless(t), PingAfter: 20 * time.Millisecond, PingTimeout: 500 * time.Millisecond})
+	p := greet(t, srv.addr)
+	p.must(openOne(p))
+	for pings := 0; pings < 3; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.PingFrame); ok && !f.IsAck() {
+			p.must(p.WritePing(true, f.Data))
+			pings++
+		}
+	}
+	p.alive()
+}
+
+// flowing writes without an end, and tells how it ended.
+func flowing(ended chan error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		var err error
+		for err == nil {
+			_, err = w.Write(make([]byte, 8<<10))
+		}
+		ended <- err
+	})
+}
+
+// TestPatientReaders blocks a stream for a moment, and leaves it idle for longer than
+// a stream may be blocked.
+func TestPatientReaders(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	more := make(chan struct{})
+	srv := startEngine(t, h2.Config{WriteTimeout: timeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 20_000))
+		select {
+		case <-more:
+		case <-t.Context().Done():
+		}
+		_, _ = w.Write(make([]byte, 1))
+	})})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	for read := 0; read < 20_000; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.DataFrame); ok {
+			if read += len(f.Data()); read == 10_000 {
+				p.must(p.WriteWindowUpdate(1, 20_000))
+			}
+		}
+	}
+	<-time.After(4 * timeout)
+	p.alive()
+	close(more)
+	for {
+		f, err := p.ReadFrame()
+		p.must(err)
+		switch f := f.(type) {
+		case *http2.RSTStreamFrame:
+			t.Fatalf("reset with %v", f.ErrCode)
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				return
+			}
+		}
+	}
+}
+
+func TestZeroWindows(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	srv := startEngine(t, h2.Config{Handler: flowing(ended), WriteTimeout: 100 * time.Millisecond})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	if code := p.reset(1); code != http2.ErrCodeCancel {
+		t.Errorf("reset with %v", code)
+	}
+	<-ended
+	p.alive()
+	if got := srv.Stats().Timeouts.Load(); got != 1 {
+		t.Errorf("%d timeouts counted", got)
+	}
+}
+
+// TestTinyWindows lets a peer ask for one byte at a time.
+func TestTinyWindows(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	srv := startEngine(t, h2.Config{Handler: flowing(ended)})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	code := make(chan http2.ErrCode, 1)
+	go func() { code <- p.goAway() }()
+	for i := 0; i < floodLimit && p.WriteWindowUpdate(1, 1) == nil; i++ {
+	}
+	if got := <-code; got != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("GOAWAY with %v", got)
+	}
+	<-ended
+}
+
+// TestSocketIsNotRead opens all windows and reads nothing.
+func TestSocketIsNotRead(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	srv := startEngine(t, h2.Config{Handler: flowing(ended), WriteTimeout: 200 * time.Millisecond})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	p.must(p.WriteWindowUpdate(0, 1<<30))
+	p.must(p.open(1, true, p.request("GET", "/")))
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the handler still writes")
+	}
+}
+
+// TestAnswersAreNotRead asks for answers that no window bounds, and reads none.
+func TestAnswersAreNotRead(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Large", strings.Repeat("x", 10_000))
+	}), WriteTimeout: time.Second})
+	p := greet(t, srv.addr)
+	p.must(p.conn.SetWriteDeadline(time.Now().Add(15 * time.Second)))
+	heap, _ := usage(t)
+	var err error
+	for i := uint32(0); i < 100_000 && err == nil; i++ {
+		err = p.open(2*i+1, true, p.request("GET", "/"))
+	}
+	if err == nil {
+		t.Error("everything was taken")
+	}
+	if after, _ := usage(t); after-heap > 32<<20 {
+		t.Errorf("grew by %d MiB", (after-heap)>>20)
+	}
+}
+
+// TestSlowReaders checks what a stream costs whose peer does not read it.
+func TestSlowReaders(t *testing.T) { //nolint:paralleltest // It measures.
+	const streams = 100
+	var blocked atomic.Int64
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		blocked.Add(1)
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+		}
+	})})
+	heap, _ := usage(t)
+	p := greet(t, srv.addr)
+	for i := range uint32(streams) {
+		p.must(p.open(2*i+1, true, p.request("GET", "/")))
+	}
+	for blocked.Load() < streams {
+		p.alive()
+	}
+	after, _ := usage(t)
+	each := (after - heap) / streams
+	t.Logf("%d KiB a stream", each>>10)
+	if each > 64<<10 && !raceEnabled {
+		t.Errorf("%d KiB a stream", each>>10)
+	}
+}
+
+// TestWellBehavedPeersAreNotFloods does much of what a flood does, as a part of
+// legitimate work.
+func TestWellBehavedPeersAreNotFloods(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 5_000 {
+			_, _ = io.WriteString(w, "a short message")
+			_ = http.NewResponseController(w).Flush()
+		}
+	})})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	for {
+		f, err := p.ReadFrame()
+		p.must(err)
+		data, ok := f.(*http2.DataFrame)
+		if !ok {
+			continue
+		}
+		if data.StreamEnded() {
+			break
+		}
+		if len(data.Data()) > 0 { // Gives every frame back at once, and measures the delay with a PING.
+			p.must(p.WriteWindowUpdate(0, uint32(len(data.Data()))))
+			p.must(p.WriteWindowUpdate(1, uint32(len(data.Data()))))
+			p.must(p.WritePing(false, [8]byte{1}))
+		}
+	}
+	p.alive()
+}
+
+// TestSlowCalls sends half a message to the lane.
+func TestSlowCalls(t *testing.T) {
+	t.Parallel()
+	lane := testLane(testRPC())
+	lane.ReadTimeout = 50 * time.Millisecond
+	srv := startEngine(t, h2.Config{Handler: http.NotFoundHandler(), Lane: lane, HeaderTimeout: 100 * time.Millisecond})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")))
+	p.must(p.WriteData(1, false, binary.BigEndian.AppendUint32([]byte{0}, 10)))
+	p.must(p.open(3, false, p.request("POST", procedure, "content-type", "application/grpc")))
+	p.must(p.WriteData(3, false, append(binary.BigEndian.AppendUint32([]byte{0}, 40_000), make([]byte, 16_000)...)))
+	for range 2 {
+		if code := p.reset(0); code != http2.ErrCodeNo { // After the response, for the rest of the request.
+			t.Errorf("a stream is reset with %v", code)
+		}
+	}
+	p.alive()
+}
+
+// TestOneSlowCallDelaysNoOther leaves a body unread and a response unsent, and makes
+// other requests on the same connection.
+func TestOneSlowCallDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	slow := newEndless(t)
+	mux := http.NewServeMux()
+	mux.Handle("/slow", slow)
+	mux.Handle("/flowing", flowing(make(chan error, 1)))
+	mux.HandleFunc("/well-behaved", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	srv := startEngine(t, h2.Config{Handler: mux})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	p.must(p.WriteWindowUpdate(0, 1<<30))
+	p.must(p.open(1, false, p.request("POST", "/slow")))
+	p.must(p.open(3, true, p.request("GET", "/flowing")))
+	p.must(p.WriteData(1, false, make([]byte, 16_000)))
+	for id := uint32(5); id < 100; id += 2 {
+		p.must(p.open(id, false, p.request("POST", "/well-behaved")))
+		p.must(p.WriteData(id, true, []byte("hello")))
+		if status := p.status(id); status != "200" {
+			t.Fatalf("stream %d: %s", id, status)
+		}
+	}
+}

@@ -1,0 +1,377 @@
+package h2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// closeTimeout bounds what a connection still writes, and waits for its peer to
+	// read it, when it is being closed.
+	closeTimeout = time.Second
+	// lingerBytes is how much of the peer's is thrown away meanwhile.
+	lingerBytes = 1 << 20
+	// goAwayDelay is how long a peer that does not answer the PING of a drain can
+	// still open streams.
+	goAwayDelay = time.Second
+)
+
+// Read buffers of connections: for frames as most peers send them, and for those of
+// peers that were allowed longer ones, since they filled all they were allowed.
+const (
+	readBuffer = frameHeaderSize + maxFrameSize
+	longBuffer = frameHeaderSize + maxLongFrame
+)
+
+var longBuffers = sync.Pool{New: func() any { return new([longBuffer]byte) }}
+
+// drainPing comes back when the peer has read the first GOAWAY of a drain.
+var drainPing = [pingSize]byte{'d', 'r', 'a', 'i', 'n'}
+
+// conn is a connection. Its reader, the goroutine that runs serve, parses frames
+// and is the only one to open streams. Handlers and the watch of the server share
+// what is below mu with it.
+type conn struct {
+	srv    *Server
+	nc     net.Conn
+	try    *tryWriter
+	tls    *tls.ConnectionState
+	remote string
+	ctx    context.Context // Parent of the contexts of all requests.
+	cancel context.CancelFunc
+	opened time.Time
+
+	// The reader's own.
+	in       []byte // Read, and from parsed to filled not handled yet.
+	parsed   int
+	filled   int
+	long     bool // A frame is here, or was just now, that needs a larger buffer than most.
+	maxFrame int  // Of the peer, in bytes.
+	decoder  *decoder
+	block    headerBlock
+	profiles knownProfiles
+	budget   budget
+	prefaced bool // The preface has come.
+
+	mu      sync.Mutex
+	changed sync.Cond // Signals out, flushing, running and writeErr.
+
+	streams   map[uint32]*stream // Not ended by both sides.
+	lastID    uint32             // Highest stream that the peer has opened. Written by the reader.
+	running   int                // Handlers, those of closed streams included.
+	waiting   []*stream          // For a handler to end, at most as many as may be open.
+	resets    [32]uint32         // Streams reset of late, whose frames may still be on their way.
+	resetNext int
+
+	encoder    *encoder
+	out        []byte // Frames that nobody has begun to write.
+	spare      []byte // A buffer to reuse.
+	tail       tail
+	ready      []*stream // Wait for their turn to send, first come first served.
+	gathering  bool      // The reader handles a batch and flushes at its end.
+	flushing   bool      // Somebody writes, or is about to.
+	writing    time.Time // Since when, or zero.
+	writeErr   error
+	earned     int // Credit for the budget.
+	sendWindow int // Bytes that all streams may still send.
+	peerWindow int // What the send window of a new stream is.
+	recvWindow int // Bytes that the peer may still send on all streams.
+	recvOwed   int // Bytes read, but not yet given back to the window.
+
+	greeted     bool // The first SETTINGS have come. Written by the reader.
+	lastRead    time.Time
+	idleSince   time.Time
+	headerSince time.Time // Since when part of a header block is here, or zero.
+	pinged      time.Time // When the PING under way was sent, or zero.
+	draining    time.Time // When the first GOAWAY was sent, or zero.
+	closing     bool      // The last GOAWAY was sent: new streams are ignored.
+	fatal       error     // Why the connection must close, from another goroutine than the reader.
+}
+
+func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
+	now := time.Now()
+	c := &conn{
+		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
+		in: make([]byte, readBuffer), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
+		streams: make(map[uint32]*stream), encoder: newEncoder(),
+		budget:     budget{credit: budgetBurst, at: now},
+		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
+		lastRead: now, idleSince: now,
+	}
+	c.changed.L = &c.mu
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	return c
+}
+
+// serve serves the connection to its end, and returns when its handlers have.
+func (c *conn) serve() {
+	c.mu.Lock()
+	c.gathering = true
+	c.out = appendSettings(c.out, map[setting]uint32{
+		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
+		settingInitialWindowSize:    uint32(c.srv.config.StreamWindow),
+		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
+	})
+	c.out = appendWindowUpdate(c.out, 0, c.srv.config.ConnWindow-initialWindow)
+	c.mu.Unlock()
+	err := checkTLS(c.tls)
+	for err == nil {
+		if err = c.frames(); err == nil {
+			c.flushBatch()
+			err = c.fill()
+		}
+	}
+	c.close(err)
+}
+
+// fill reads from the peer, unless there is too much that it has not read itself.
+func (c *conn) fill() error {
+	c.compact()
+	n, err := c.nc.Read(c.in[c.filled:])
+	c.filled += n
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.out) > outPause && c.writeErr == nil && c.fatal == nil {
+		c.changed.Wait()
+	}
+	c.gathering = true
+	c.lastRead, c.pinged = now, time.Time{}
+	c.budget.refill(now, c.earned)
+	c.earned = 0
+	if c.fatal != nil {
+		return c.fatal
+	}
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// compact makes room for the frame that comes next. Most buffers are small, since most
+// frames are, and most connections idle.
+func (c *conn) compact() {
+	rest := c.in[c.parsed:c.filled]
+	switch {
+	case c.long && len(c.in) == readBuffer:
+		c.in = longBuffers.Get().(*[longBuffer]byte)[:]
+	case !c.long && len(c.in) != readBuffer && len(rest) == 0:
+		longBuffers.Put((*[longBuffer]byte)(c.in))
+		c.in = make([]byte, readBuffer)
+	}
+	c.filled = copy(c.in, rest)
+	c.parsed = 0
+}
+
+// frames handles all frames that are here whole.
+func (c *conn) frames() error {
+	if !c.prefaced {
+		if ok, err := c.readPreface(); !ok {
+			return err
+		}
+	}
+	handled := c.parsed
+	c.long = false
+	for c.filled-c.parsed >= frameHeaderSize {
+		h := parseFrameHeader(c.in[c.parsed:])
+		if h.length > c.maxFrame {
+			return connectionError(codeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
+		}
+		c.long = c.long || h.length > maxFrameSize
+		if c.filled-c.parsed < frameHeaderSize+h.length {
+			break
+		}
+		payload := c.in[c.parsed+frameHeaderSize:][:h.length]
+		c.parsed += frameHeaderSize + h.length
+		if err := c.survive(c.frame(h, payload)); err != nil {
+			return err
+		}
+	}
+	c.noteHeaders(c.parsed > handled)
+	return nil
+}
+
+// readPreface reports whether the preface of the peer is here, and takes it.
+func (c *conn) readPreface() (bool, error) {
+	n := min(c.filled, len(preface))
+	if string(c.in[:n]) != preface[:n] {
+		return false, connectionError(codeProtocol, "invalid preface")
+	}
+	if n < len(preface) {
+		return false, nil
+	}
+	c.parsed, c.prefaced = n, true
+	return true, nil
+}
+
+// noteHeaders lets the watch know of headers that come slowly.
+func (c *conn) noteHeaders(progress bool) {
+	rest := c.in[c.parsed:c.filled]
+	partial := c.block.stream != 0 || len(rest) > 0 && len(rest) < frameHeaderSize
+	if len(rest) >= frameHeaderSize {
+		kind := parseFrameHeader(rest).kind
+		partial = partial || kind == frameHeaders || kind == frameContinuation
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !partial:
+		c.headerSince = time.Time{}
+	case c.headerSince.IsZero() || progress && c.block.stream == 0:
+		c.headerSince = c.lastRead
+	}
+}
+
+// survive resets the stream that an error is about, and returns the errors that
+// are about the connection.
+func (c *conn) survive(err error) error {
+	if err == nil {
+		return nil
+	}
+	wrong := new(frameError)
+	if !errors.As(err, &wrong) || wrong.stream == 0 {
+		return err
+	}
+	c.srv.stats.StreamErrors.Add(1)
+	c.mu.Lock()
+	cost := costControl
+	if s := c.streams[wrong.stream]; s != nil {
+		cost = costError
+		s.reset(wrong.code, errStreamClosed)
+	} else if !c.wasReset(wrong.stream) {
+		c.out = appendReset(c.out, wrong.stream, wrong.code)
+		c.noteReset(wrong.stream)
+	}
+	c.mu.Unlock()
+	if wrong.code == codeRefusedStream {
+		cost = costRefused
+	}
+	return c.budget.spend(cost)
+}
+
+// noteReset remembers a stream that was reset. c.mu is held.
+func (c *conn) noteReset(id uint32) {
+	c.resets[c.resetNext%len(c.resets)] = id
+	c.resetNext++
+}
+
+// wasReset reports whether frames of a closed stream may be there because the peer
+// did not know. c.mu is held.
+func (c *conn) wasReset(id uint32) bool {
+	return slices.Contains(c.resets[:], id)
+}
+
+// isIdle reports whether a peer may send nothing but HEADERS and PRIORITY on a
+// stream. Those that it opens after the last GOAWAY are closed instead.
+func (c *conn) isIdle(id uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return id%2 == 0 || id > c.lastID && !c.closing
+}
+
+// startDrain asks the peer to open no more streams, in a way that loses none that it is
+// just opening: the last GOAWAY follows when the peer has read the first one.
+func (c *conn) startDrain() {
+	c.mu.Lock()
+	if c.draining.IsZero() && !c.closing {
+		c.draining = time.Now()
+		c.out = appendGoAway(c.out, maxStreamID, codeNone, "")
+		c.out = appendPing(c.out, 0, drainPing)
+	}
+	c.unlockAndFlush()
+}
+
+// lastGoAway tells the peer which streams will be served to their end, after which
+// the connection closes. c.mu is held.
+func (c *conn) lastGoAway() {
+	if c.closing {
+		return
+	}
+	c.closing = true
+	c.out = appendGoAway(c.out, c.lastID, codeNone, "")
+	c.closeWhenDone()
+}
+
+// closeWhenDone closes a connection that is going away and has nothing left to do.
+// c.mu is held.
+func (c *conn) closeWhenDone() {
+	if c.closing && len(c.streams) == 0 {
+		c.fail(connectionError(codeNone, ""))
+	}
+}
+
+// fail makes the reader close the connection. c.mu is held.
+func (c *conn) fail(err error) {
+	if c.fatal != nil {
+		return
+	}
+	c.fatal = err
+	c.changed.Broadcast()
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader. A connection without deadlines is gone.
+}
+
+// close ends the connection because of err. It says why to the peer, if the peer
+// is still there, and waits for the handlers.
+func (c *conn) close(err error) {
+	wrong := new(frameError)
+	answer := errors.As(err, &wrong)
+	c.mu.Lock()
+	if answer && (wrong.code != codeNone || !c.closing) {
+		c.out = appendGoAway(c.out, c.lastID, wrong.code, wrong.reason)
+	}
+	c.closing = true
+	for _, s := range c.streams {
+		s.close(errClientGone)
+	}
+	c.gathering = false
+	c.mu.Unlock()
+	if wrong.code != codeNone {
+		c.srv.stats.ConnectionErrors.Add(1)
+	}
+	if wrong.code == codeEnhanceYourCalm {
+		c.srv.stats.Floods.Add(1)
+	}
+	c.cancel()
+	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
+	c.finishWriting()
+	if answer {
+		c.linger()
+	}
+	_ = c.nc.Close() // There is nobody left to tell.
+	c.mu.Lock()
+	for c.running > 0 || c.flushing {
+		c.changed.Wait()
+	}
+	c.mu.Unlock()
+}
+
+// finishWriting writes what is left, or waits for whom does.
+func (c *conn) finishWriting() {
+	c.mu.Lock()
+	flush := c.mustFlush()
+	c.mu.Unlock()
+	if flush {
+		c.drain(nil)
+	}
+	c.mu.Lock()
+	for c.flushing {
+		c.changed.Wait()
+	}
+	c.mu.Unlock()
+}
+
+// linger lets the peer read the last frames: a socket that is closed with data
+// unread takes them away again.
+func (c *conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout)) // Else the copy below ends at once.
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.nc, lingerBytes))
+}

@@ -1,0 +1,60 @@
+// Package h2 serves HTTP/2 (RFC 9113) for any http.Handler, and unary gRPC calls
+// without one.
+//
+// net/http serves a connection with a loop that every frame and every handler
+// passes, and writes frame by frame. Here the work stays where it is:
+//
+//   - One goroutine reads a connection (conn.go). It handles all frames that one
+//     read has brought (receive.go), and opens streams (request.go).
+//   - Handlers run on goroutines that are kept for the next stream (workers.go).
+//     They append their frames to the buffer of the connection, under its lock.
+//   - Whoever appends something while nobody writes sees to it that it is written,
+//     with all that others append meanwhile (writer.go).
+//
+// There are two ways for a request. An exchange (request.go, response.go) is one
+// for the http.Handler, and means there what net/http means. A call (call.go,
+// envelope.go, status.go) is unary gRPC: its header becomes a profile, which calls with
+// the same header share (lane.go), and its message goes straight to
+// connect.Server.Call. A call that is sure not to block may run on the reader; its
+// answer leaves with those of the other requests of the same read.
+//
+// # Invariants
+//
+//   - conn.mu guards all that the reader shares with handlers. It is never held
+//     while a handler runs, or while a connection is read or written.
+//   - The reader never blocks on a write: it tries the socket once, and leaves the
+//     rest to a goroutine. It stops to read when a peer does not take what it has
+//     asked for (outPause).
+//   - While conn.out is not empty, the reader is in the middle of a batch
+//     (gathering), or somebody writes or is about to (flushing), or the connection
+//     is broken (writeErr).
+//   - Header blocks are encoded under the lock, in the order in which they are
+//     appended: the table of the peer is always the same as ours.
+//   - A stream that has DATA to send but no room waits in conn.ready for its turn,
+//     one frame at a time, unless its own window is shut; then WINDOW_UPDATE puts
+//     it there. A handler is blocked by its own data only.
+//   - All bytes that were received are in the body of a stream or given back to the
+//     connection's window, so that no stream can take it away from the others for
+//     ever.
+//   - A handler keeps its place among Config.MaxConcurrentStreams until it returns,
+//     whatever has become of its stream. ServeConn returns when all have.
+//   - The reader alone opens streams and closes the connection. Others make it do so
+//     (conn.fail).
+//
+// # Memory
+//
+// A connection has a read buffer of 16 KiB, or 64 KiB while its peer sends frames
+// of that size, two HPACK tables of 4 KiB, and at most about outPause bytes that
+// wait for the socket. A stream has what its peer has sent and its handler not read,
+// at most Config.StreamWindow and for all streams together Config.ConnWindow, and
+// 4 KiB of response; what does not fit, the handler waits with. Only the answer of
+// an inline call waits whole.
+//
+// # Attacks
+//
+// Frames that make work and bring nothing are paid for from a budget (flow.go) that
+// time and answers refill; when it is used up the connection ends with
+// ENHANCE_YOUR_CALM. Headers have a limit in size and in time. What takes too long
+// is ended by one goroutine that looks at all connections now and then (watch.go):
+// silence, slow headers, PING without an answer, and peers that do not read.
+package h2

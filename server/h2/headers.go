@@ -1,0 +1,329 @@
+package h2
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2/hpack"
+)
+
+// tableSize is the largest HPACK table in either direction, in bytes. It is what
+// RFC 7541 starts with.
+const tableSize = 4 << 10
+
+// head is a header block, decoded: the fields of a request or its trailers.
+type head struct {
+	method, scheme, authority, path string
+	seen                            []string            // Names of the pseudo fields.
+	fields                          []hpack.HeaderField // Without the pseudo fields.
+	size                            int                 // As RFC 9113 section 6.5.2 counts.
+	contentLength                   int64               // -1 where there is none.
+	tooLarge                        bool                // Fields beyond the limit are missing.
+	malformed                       string              // What is wrong, or "".
+}
+
+func (h *head) fail(reason string) {
+	if h.malformed == "" {
+		h.malformed = reason
+	}
+}
+
+// decoder turns header blocks into heads. One head at a time: the next block
+// overwrites it.
+type decoder struct {
+	hpack    *hpack.Decoder
+	head     head
+	limit    int
+	inserted uint64 // How often a block may have changed the table.
+}
+
+func newDecoder(limit int) *decoder {
+	d := &decoder{limit: limit}
+	d.hpack = hpack.NewDecoder(tableSize, d.field)
+	return d
+}
+
+// decode decodes a whole header block. An error ends the connection, since the
+// table of the peer is then another one; a malformed head does not.
+func (d *decoder) decode(block []byte) (*head, error) {
+	d.head = head{seen: d.head.seen[:0], fields: d.head.fields[:0], contentLength: -1}
+	d.hpack.SetEmitEnabled(true)
+	if !onlyIndexed(block) {
+		d.inserted++
+	}
+	if _, err := d.hpack.Write(block); err != nil {
+		return nil, connectionError(codeCompression, err.Error())
+	}
+	if err := d.hpack.Close(); err != nil {
+		return nil, connectionError(codeCompression, err.Error())
+	}
+	return &d.head, nil
+}
+
+// onlyIndexed reports whether a block consists of references to the table, so that
+// it leaves the table alone and means the same until the table changes.
+func onlyIndexed(block []byte) bool {
+	for i := 0; i < len(block); i++ {
+		if block[i]&0x80 == 0 {
+			return false
+		}
+		if block[i] == 0xff { // The index goes on in bytes whose last has no high bit.
+			for i++; i < len(block) && block[i]&0x80 != 0; i++ {
+			}
+		}
+	}
+	return true
+}
+
+// field takes one field from the HPACK decoder.
+func (d *decoder) field(f hpack.HeaderField) {
+	h := &d.head
+	h.size += int(f.Size())
+	if h.size > d.limit {
+		h.tooLarge = true
+		d.hpack.SetEmitEnabled(false)
+		return
+	}
+	if !httpguts.ValidHeaderFieldValue(f.Value) {
+		h.fail("invalid field value")
+	}
+	if f.IsPseudo() {
+		h.pseudo(f)
+		return
+	}
+	if !validName(f.Name) {
+		h.fail("invalid field name")
+	}
+	h.check(f)
+	h.fields = append(h.fields, f)
+}
+
+func (h *head) pseudo(f hpack.HeaderField) {
+	var value *string
+	switch f.Name {
+	case ":method":
+		value = &h.method
+	case ":scheme":
+		value = &h.scheme
+	case ":authority":
+		value = &h.authority
+	case ":path":
+		value = &h.path
+	default:
+		h.fail("unknown pseudo field")
+		return
+	}
+	switch {
+	case len(h.fields) > 0:
+		h.fail("pseudo field after a regular one")
+	case slices.Contains(h.seen, f.Name):
+		h.fail("pseudo field twice")
+	}
+	h.seen = append(h.seen, f.Name)
+	*value = f.Value
+}
+
+// check looks at the fields that HTTP/2 has rules about (RFC 9113 sections 8.1.1
+// and 8.2.2).
+func (h *head) check(f hpack.HeaderField) {
+	switch f.Name {
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
+		h.fail("field of HTTP/1.1 connections")
+	case "te":
+		if f.Value != "trailers" && f.Value != "" {
+			h.fail("te is not trailers")
+		}
+	case "content-length":
+		length, err := strconv.ParseUint(f.Value, 10, 63)
+		if err != nil || h.contentLength >= 0 && h.contentLength != int64(length) {
+			h.fail("invalid content-length")
+		}
+		h.contentLength = int64(length)
+	}
+}
+
+// checkRequest fails a head that no request can have.
+func (h *head) checkRequest() {
+	switch {
+	case h.method == http.MethodConnect:
+		if h.authority == "" || h.path != "" || h.scheme != "" {
+			h.fail("invalid CONNECT")
+		}
+	case h.method == "" || h.path == "" || h.scheme != "http" && h.scheme != "https":
+		h.fail("missing or invalid pseudo field")
+	case strings.Contains(h.authority, "@"):
+		h.fail("user information in the authority")
+	}
+}
+
+// get is the first value of a field, or "".
+func (h *head) get(name string) string {
+	for i := range h.fields {
+		if h.fields[i].Name == name {
+			return h.fields[i].Value
+		}
+	}
+	return ""
+}
+
+var nameBytes = func() (valid [256]bool) {
+	for b := range valid {
+		valid[b] = httpguts.IsTokenRune(rune(b)) && (b < 'A' || b > 'Z')
+	}
+	return valid
+}()
+
+// validName reports whether a field name is a token in lower case.
+func validName(name string) bool {
+	for i := range len(name) {
+		if !nameBytes[name[i]] {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// canonicalNames are the names of fields that requests and responses often have,
+// as http.Header writes them, by their form on the wire. lowerNames is the way back.
+var canonicalNames, lowerNames = func() (canonical, lower map[string]string) {
+	canonical, lower = make(map[string]string), make(map[string]string)
+	for name := range strings.FieldsSeq(`accept accept-encoding accept-language accept-ranges age
+		access-control-allow-credentials access-control-allow-headers access-control-allow-methods
+		access-control-allow-origin access-control-expose-headers access-control-max-age
+		access-control-request-headers access-control-request-method authorization cache-control
+		connect-accept-encoding connect-content-encoding connect-protocol-version connect-timeout-ms
+		content-disposition content-encoding content-language content-length content-location
+		content-range content-type cookie date etag expect expires from grpc-accept-encoding
+		grpc-encoding grpc-message grpc-status grpc-status-details-bin grpc-timeout host
+		if-match if-modified-since if-none-match if-range if-unmodified-since last-modified link
+		location max-forwards origin pragma priority range referer retry-after sec-fetch-dest
+		sec-fetch-mode sec-fetch-site server set-cookie strict-transport-security te traceparent
+		tracestate trailer user-agent vary via www-authenticate x-forwarded-for x-forwarded-proto
+		x-grpc-web x-request-id x-user-agent`) {
+		canonical[name] = http.CanonicalHeaderKey(name)
+		lower[canonical[name]] = name
+	}
+	return canonical, lower
+}()
+
+func canonicalName(name string) string {
+	if canonical, ok := canonicalNames[name]; ok {
+		return canonical
+	}
+	return http.CanonicalHeaderKey(name)
+}
+
+func lowerName(key string) string {
+	if lower, ok := lowerNames[key]; ok {
+		return lower
+	}
+	return strings.ToLower(key)
+}
+
+// passing are fields whose values do not come again. They stay out of the table,
+// where they would only drive out those that do.
+var passing = map[string]bool{
+	"content-length": true, "etag": true, "grpc-message": true, "grpc-status-details-bin": true,
+	"last-modified": true, "location": true, "set-cookie": true, "x-request-id": true,
+}
+
+// appendField appends a field of a response, unless it is one that HTTP/2 cannot
+// carry. key may be in any case.
+func appendField(fields []hpack.HeaderField, key, value string) []hpack.HeaderField {
+	name := lowerName(key)
+	switch name {
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
+		return fields
+	case "te":
+		if value != "trailers" {
+			return fields
+		}
+	}
+	if !validName(name) || !httpguts.ValidHeaderFieldValue(value) {
+		return fields
+	}
+	return append(fields, hpack.HeaderField{Name: name, Value: value, Sensitive: passing[name]})
+}
+
+// encoder turns fields into header blocks, in the order in which they go out.
+type encoder struct {
+	hpack    *hpack.Encoder
+	block    []byte
+	literal  bool   // The block has more than references to the table.
+	inserted uint64 // How often the table changed.
+	fixed    map[*fieldBlock]encoded
+}
+
+// fieldBlock is a list of fields that is sent again and again.
+type fieldBlock struct {
+	fields []hpack.HeaderField
+}
+
+// encoded is a block that holds until the table changes.
+type encoded struct {
+	block    []byte
+	inserted uint64
+}
+
+func newEncoder() *encoder {
+	e := &encoder{fixed: make(map[*fieldBlock]encoded)}
+	e.hpack = hpack.NewEncoder(e)
+	return e
+}
+
+// Write takes one field from the HPACK encoder, after table size updates if there
+// are any.
+func (e *encoder) Write(field []byte) (int, error) {
+	e.block = append(e.block, field...)
+	kind := field
+	for kind[0]&0xe0 == 0x20 {
+		e.literal = true
+		size := kind[0] & 0x1f
+		kind = kind[1:]
+		if size == 0x1f {
+			for kind[0]&0x80 != 0 {
+				kind = kind[1:]
+			}
+			kind = kind[1:]
+		}
+	}
+	if kind[0]&0x80 == 0 {
+		e.literal = true
+	}
+	if kind[0]&0xc0 == 0x40 {
+		e.inserted++
+	}
+	return len(field), nil
+}
+
+// encode returns the block of fields, which holds until the next call.
+func (e *encoder) encode(fields []hpack.HeaderField) []byte {
+	e.block, e.literal = e.block[:0], false
+	for _, f := range fields {
+		_ = e.hpack.WriteField(f) // Fails only where Write does.
+	}
+	return e.block
+}
+
+// encodeFixed is encode for fields that are sent again and again: as long as the
+// table stands still, their block is a copy.
+func (e *encoder) encodeFixed(fields *fieldBlock) []byte {
+	known, ok := e.fixed[fields]
+	if ok && known.inserted == e.inserted {
+		return known.block
+	}
+	block := e.encode(fields.fields)
+	if !e.literal {
+		e.fixed[fields] = encoded{append(known.block[:0], block...), e.inserted}
+	}
+	return block
+}
+
+// resize follows the peer's SETTINGS_HEADER_TABLE_SIZE.
+func (e *encoder) resize(size uint32) {
+	e.hpack.SetMaxDynamicTableSize(min(size, tableSize))
+	e.inserted++
+}

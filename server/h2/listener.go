@@ -1,0 +1,199 @@
+package h2
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// sniffBytes is how much of a connection is looked at, in bytes. The first line of
+// an HTTP/1.1 request that is longer is one all the same.
+const sniffBytes = 1 << 10
+
+// Listener returns a listener that keeps the connections of inner that start with
+// the preface of HTTP/2, and serves them. Its Accept returns the others, for a
+// net/http server without TLS. Closing it does not close the connections that it
+// serves; Shutdown does.
+func (s *Server) Listener(inner net.Listener) net.Listener {
+	return &listener{
+		Listener: inner, srv: s,
+		accepted: make(chan accepted), closed: make(chan struct{}), sniffing: make(map[net.Conn]struct{}),
+	}
+}
+
+type listener struct {
+	net.Listener
+	srv      *Server
+	start    sync.Once
+	accepted chan accepted
+	closed   chan struct{}
+	all      sync.WaitGroup // Of the goroutines that accept and sniff.
+
+	mu       sync.Mutex
+	stopped  bool
+	sniffing map[net.Conn]struct{}
+}
+
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	l.start.Do(l.begin)
+	select {
+	case next := <-l.accepted:
+		return next.conn, next.err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		l.all.Go(l.acceptAll)
+	}
+}
+
+func (l *listener) Close() error {
+	l.mu.Lock()
+	if l.stopped {
+		l.mu.Unlock()
+		return nil
+	}
+	l.stopped = true
+	close(l.closed)
+	for conn := range l.sniffing {
+		_ = conn.Close() // It has asked for nothing yet.
+	}
+	l.mu.Unlock()
+	err := l.Listener.Close()
+	l.all.Wait()
+	return err
+}
+
+func (l *listener) acceptAll() {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			if !l.pass(accepted{nil, err}) {
+				return
+			}
+			continue // What is not for ever, net/http waits for.
+		}
+		l.admit(conn)
+	}
+}
+
+// pass lets Accept return something, and reports whether the listener is still open.
+func (l *listener) pass(next accepted) bool {
+	select {
+	case l.accepted <- next:
+		return true
+	case <-l.closed:
+		return false
+	}
+}
+
+// admit has somebody look at the first bytes of a connection.
+func (l *listener) admit(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		_ = conn.Close() // It has asked for nothing yet.
+		return
+	}
+	l.sniffing[conn] = struct{}{}
+	l.all.Add(1)
+	go l.sniff(conn)
+}
+
+// sniff reads the first bytes of a connection and serves it, or passes it on.
+func (l *listener) sniff(conn net.Conn) {
+	start, kind := readStart(conn, l.srv.config.HeaderTimeout)
+	l.mu.Lock()
+	delete(l.sniffing, conn)
+	l.mu.Unlock()
+	passed := kind == startsHTTP1 && l.pass(accepted{&sniffed{Conn: conn, start: start}, nil})
+	l.all.Done()
+	switch {
+	case passed:
+		return
+	case kind == startsHTTP2:
+		l.srv.serve(conn, nil, l.srv.baseContext(conn, context.Background()), start)
+	}
+	_ = conn.Close() // Served, silent or too late.
+}
+
+type startKind int
+
+const (
+	startsNothing startKind = iota // Not enough bytes to tell, or none in time.
+	startsHTTP1
+	startsHTTP2
+)
+
+// readStart reads as much of a connection as it takes to tell what it speaks.
+func readStart(conn net.Conn, timeout time.Duration) ([]byte, startKind) {
+	if conn.SetReadDeadline(time.Now().Add(timeout)) != nil {
+		return nil, startsNothing
+	}
+	start := make([]byte, 0, sniffBytes)
+	for {
+		n, err := conn.Read(start[len(start):cap(start)])
+		start = start[:len(start)+n]
+		if kind := kindOf(start); kind != startsNothing {
+			_ = conn.SetReadDeadline(time.Time{}) // A connection that is gone fails at the next read.
+			return start, kind
+		}
+		if err != nil {
+			return nil, startsNothing
+		}
+	}
+}
+
+// kindOf tells what the first bytes of a connection are. A first line that is not of
+// HTTP/1 is a broken preface, which the engine refuses as RFC 9113 section 3.4 says.
+func kindOf(start []byte) startKind {
+	n := min(len(start), len(preface))
+	if string(start[:n]) == preface[:n] {
+		if n < len(preface) {
+			return startsNothing
+		}
+		return startsHTTP2
+	}
+	line, _, whole := bytes.Cut(start, []byte("\n"))
+	if whole && !bytes.Contains(line, []byte(" HTTP/1.")) {
+		return startsHTTP2
+	}
+	return startsHTTP1
+}
+
+// sniffed is a connection some of which was read already.
+type sniffed struct {
+	net.Conn
+	start []byte
+}
+
+func (s *sniffed) Read(p []byte) (int, error) {
+	if len(s.start) > 0 {
+		n := copy(p, s.start)
+		s.start = s.start[n:]
+		return n, nil
+	}
+	return s.Conn.Read(p)
+}
+
+// CloseWrite lets net/http end a connection whose peer still writes.
+func (s *sniffed) CloseWrite() error {
+	half, ok := s.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}

@@ -1,0 +1,388 @@
+package h2
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2/hpack"
+)
+
+// headerBlock is a header block whose last part has not come.
+type headerBlock struct {
+	stream    uint32 // 0 where there is none.
+	fragments []byte
+	end       bool   // END_STREAM
+	malformed string // What is wrong with its HEADERS frame, or "".
+}
+
+func (c *conn) headersFrame(h frameHeader, payload []byte) error {
+	if h.stream%2 == 0 {
+		return connectionError(codeProtocol, "HEADERS of a stream that no client can open")
+	}
+	fragment, err := unpad(h, payload)
+	if err != nil {
+		return err
+	}
+	block := headerBlock{stream: h.stream, end: h.has(flagEndStream)}
+	if h.has(flagPriority) {
+		if len(fragment) < priorityFieldSize {
+			return connectionError(codeFrameSize, "HEADERS is too short for its priority")
+		}
+		if dependency(fragment) == h.stream {
+			block.malformed = "stream depends on itself"
+		}
+		fragment = fragment[priorityFieldSize:]
+	}
+	block.fragments = fragment
+	if h.has(flagEndHeaders) {
+		return c.headers(block)
+	}
+	block.fragments = append([]byte(nil), fragment...)
+	c.block = block
+	return nil
+}
+
+func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
+	if c.block.stream == 0 {
+		return connectionError(codeProtocol, "CONTINUATION without HEADERS")
+	}
+	if err := c.budget.spend(costControl); err != nil {
+		return err
+	}
+	c.block.fragments = append(c.block.fragments, fragment...)
+	if len(c.block.fragments) > c.srv.config.MaxHeaderBytes {
+		return connectionError(codeEnhanceYourCalm, "header block is too large")
+	}
+	if !h.has(flagEndHeaders) {
+		return nil
+	}
+	block := c.block
+	c.block = headerBlock{}
+	return c.headers(block)
+}
+
+// headers handles a header block: it opens a stream, or ends the request of one.
+func (c *conn) headers(block headerBlock) error {
+	if block.malformed == "" && c.isIdle(block.stream) {
+		if p := c.profiles.find(block.fragments, c.decoder.inserted); p != nil {
+			return c.request(block.stream, nil, p, block.end)
+		}
+	}
+	h, err := c.decoder.decode(block.fragments)
+	if err != nil {
+		return err
+	}
+	if block.malformed != "" {
+		h.fail(block.malformed)
+	}
+	c.mu.Lock()
+	s := c.streams[block.stream]
+	late := s == nil && block.stream <= c.lastID && !c.wasReset(block.stream)
+	ignored := s == nil && (block.stream <= c.lastID || c.closing)
+	if ignored {
+		c.noteReset(block.stream)
+	}
+	c.mu.Unlock()
+	switch {
+	case s != nil:
+		return c.trailers(s, h, block.end)
+	case late:
+		return connectionError(codeStreamClosed, "HEADERS on a closed stream")
+	case ignored:
+		return c.budget.spend(costControl)
+	}
+	h.checkRequest()
+	p := c.profile(h, block.fragments)
+	return c.request(block.stream, h, p, block.end)
+}
+
+// profile returns the profile of a header if the lane takes it, and remembers it.
+func (c *conn) profile(h *head, block []byte) *profile {
+	if c.srv.lane == nil || h.malformed != "" {
+		return nil
+	}
+	p := c.srv.lane.profile(h)
+	if p != nil && h.size <= tableSize && onlyIndexed(block) {
+		c.profiles.add(block, c.decoder.inserted, p)
+	}
+	return p
+}
+
+// trailers ends a request.
+func (c *conn) trailers(s *stream, h *head, end bool) error {
+	if len(h.seen) > 0 {
+		h.fail("pseudo field in trailers")
+	}
+	if err := c.endRequest(s, h, end); err != nil {
+		return err
+	}
+	if l, ok := s.work.(*call); ok {
+		l.progress()
+	}
+	return nil
+}
+
+func (c *conn) endRequest(s *stream, h *head, end bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.remoteDone:
+		return streamError(s.id, codeStreamClosed, "HEADERS after END_STREAM")
+	case !end:
+		return streamError(s.id, codeProtocol, "trailers without END_STREAM")
+	case h.malformed != "":
+		return streamError(s.id, codeProtocol, h.malformed)
+	case h.tooLarge:
+		return streamError(s.id, codeEnhanceYourCalm, "trailers are too large")
+	}
+	if x, ok := s.work.(*exchange); ok {
+		x.setTrailers(h.fields)
+	}
+	return s.receive(nil, true)
+}
+
+// request opens a stream: for a call where there is a profile, for an exchange else.
+func (c *conn) request(id uint32, h *head, p *profile, end bool) error {
+	if p == nil {
+		if end && h.contentLength > 0 {
+			h.fail("content-length without content")
+		}
+		if h.malformed != "" {
+			c.setLastID(id)
+			return streamError(id, codeProtocol, h.malformed)
+		}
+	}
+	if c.setLastID(id) {
+		c.srv.stats.RefusedStreams.Add(1)
+		return streamError(id, codeRefusedStream, "too many streams")
+	}
+	c.srv.stats.Requests.Add(1)
+	if p != nil {
+		c.openCall(id, p, end)
+		return nil
+	}
+	x, err := newExchange(c, id, h, end)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open(&x.stream, end)
+	c.start(&x.stream)
+	return nil
+}
+
+// setLastID notes that a stream was opened, and reports whether it is one too many.
+func (c *conn) setLastID(id uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastID = id
+	return len(c.streams) >= c.srv.config.MaxConcurrentStreams
+}
+
+// start runs a stream's work, or lets it wait for a handler to end. c.mu is held.
+func (c *conn) start(s *stream) {
+	if limit := c.srv.config.MaxConcurrentStreams; c.running >= limit {
+		if len(c.waiting) >= limit {
+			c.waiting = slices.DeleteFunc(c.waiting, func(s *stream) bool { return s.err != nil })
+		}
+		c.waiting = append(c.waiting, s)
+		return
+	}
+	c.running++
+	c.srv.workers.run(s.work)
+}
+
+// done gives the place of a handler that has returned to the next stream, and
+// flushes what it has left.
+func (c *conn) done() {
+	c.mu.Lock()
+	c.running--
+	for len(c.waiting) > 0 {
+		next := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if next.err == nil {
+			c.running++
+			c.srv.workers.run(next.work)
+			break
+		}
+	}
+	flush := c.mustFlush()
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	if flush {
+		runtime.Gosched() // Handlers that are about to end have their answers written along.
+		c.drain(nil)
+	}
+}
+
+// exchange is a request for the server's http.Handler, and its response.
+type exchange struct {
+	stream
+	handler  http.Handler
+	request  *http.Request
+	expects  bool // A 100 response is due when the body is first read.
+	trailer  http.Header
+	response responseWriter
+}
+
+// newExchange makes the http.Request that net/http would make.
+func newExchange(c *conn, id uint32, h *head, end bool) (*exchange, error) {
+	header := make(http.Header, len(h.fields))
+	for _, f := range h.fields {
+		key := canonicalName(f.Name)
+		header[key] = append(header[key], f.Value)
+	}
+	x := &exchange{
+		stream:  stream{c: c, id: id, declared: h.contentLength},
+		handler: c.srv.config.Handler,
+		expects: httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue"),
+	}
+	x.work = x
+	switch {
+	case h.tooLarge:
+		x.handler = http.HandlerFunc(refuseHeaders)
+	case h.method == http.MethodOptions && h.path == "*":
+		x.handler = http.HandlerFunc(answerOptions)
+	}
+	location, err := requestURL(h)
+	if err != nil {
+		return nil, streamError(id, codeProtocol, "invalid :path")
+	}
+	x.trailer = declaredTrailers(header)
+	cleanHeader(header)
+	x.makeRequest(h, header, location, end)
+	x.response.init(x)
+	return x, nil
+}
+
+func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, end bool) {
+	ctx, cancel := context.WithCancel(x.c.ctx)
+	x.cancel = cancel
+	r := &http.Request{
+		Method: h.method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
+		Host: h.authority, RequestURI: h.path, RemoteAddr: x.c.remote, Trailer: x.trailer,
+		ContentLength: h.contentLength, Body: (*requestBody)(x),
+	}
+	if end {
+		r.ContentLength = 0
+	}
+	if h.scheme == "https" {
+		r.TLS = x.c.tls
+	}
+	if h.method == http.MethodConnect {
+		r.RequestURI = h.authority
+	}
+	if h.authority == "" {
+		r.Host = header.Get("Host")
+	}
+	x.request = r.WithContext(ctx)
+}
+
+func requestURL(h *head) (*url.URL, error) {
+	if h.method == http.MethodConnect {
+		return &url.URL{Host: h.authority}, nil
+	}
+	return url.ParseRequestURI(h.path)
+}
+
+// declaredTrailers are the keys of the trailers that a request announces, without
+// values, or nil.
+func declaredTrailers(header http.Header) http.Header {
+	var trailer http.Header
+	for _, field := range header["Trailer"] {
+		for name := range strings.SplitSeq(field, ",") {
+			switch key := http.CanonicalHeaderKey(textproto.TrimString(name)); key {
+			case "Transfer-Encoding", "Trailer", "Content-Length":
+			default:
+				if trailer == nil {
+					trailer = make(http.Header)
+				}
+				trailer[key] = nil
+			}
+		}
+	}
+	return trailer
+}
+
+// cleanHeader does to the fields of a request what net/http does.
+func cleanHeader(header http.Header) {
+	delete(header, "Trailer")
+	if httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue") {
+		delete(header, "Expect")
+	}
+	if cookies := header["Cookie"]; len(cookies) > 1 {
+		header["Cookie"] = []string{strings.Join(cookies, "; ")}
+	}
+}
+
+// setTrailers keeps the trailers that were announced until the body is read. conn.mu
+// is held.
+func (x *exchange) setTrailers(fields []hpack.HeaderField) {
+	received := make(http.Header)
+	for _, f := range fields {
+		key := canonicalName(f.Name)
+		if _, ok := x.trailer[key]; ok {
+			received[key] = append(received[key], f.Value)
+		}
+	}
+	x.trailer = received
+}
+
+// run serves the exchange.
+func (x *exchange) run() {
+	defer x.c.done()
+	defer x.cancel()
+	defer x.recover()
+	x.handler.ServeHTTP(&x.response, x.request)
+	x.response.finish()
+	if x.request.MultipartForm != nil {
+		_ = x.request.MultipartForm.RemoveAll() // As net/http: files that are left are the system's.
+	}
+}
+
+func refuseHeaders(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "request header fields are too large", http.StatusRequestHeaderFieldsTooLarge)
+}
+
+// answerOptions answers a question about the server as a whole, as net/http does.
+func answerOptions(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") }
+
+// requestBody is the Body of the request of an exchange.
+type requestBody exchange
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	x := (*exchange)(b)
+	if x.expects {
+		x.expects = false
+		x.response.sendInformational(http.StatusContinue, nil)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := x.stream.Read(p)
+	if err == io.EOF && x.trailer != nil {
+		x.c.mu.Lock()
+		for key, values := range x.trailer {
+			x.request.Trailer[key] = values
+		}
+		x.c.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close lets the peer send what is left to nowhere.
+func (b *requestBody) Close() error {
+	x := (*exchange)(b)
+	x.c.mu.Lock()
+	x.breakBody(errBodyClosed)
+	x.c.unlockAndFlush()
+	return nil
+}

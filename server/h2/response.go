@@ -1,0 +1,275 @@
+package h2
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2/hpack"
+)
+
+// responseBuffer is how much of a response is gathered before it goes out, in bytes.
+const responseBuffer = 4 << 10
+
+var errTooMuchWritten = errors.New("http2: handler wrote more than declared Content-Length")
+
+var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, responseBuffer) }}
+
+// responseWriter is the http.ResponseWriter of an exchange. It belongs to the
+// handler, and does what net/http's does.
+type responseWriter struct {
+	x        *exchange
+	buffer   *bufio.Writer // Before chunkWriter.
+	header   http.Header   // As the handler left it.
+	snapshot http.Header   // As it was at WriteHeader.
+	status   int           // 0 before WriteHeader.
+	sent     bool          // The header was sent.
+	finished bool          // The handler has returned.
+	written  int64
+	declared int64    // Content-Length that the handler set, or -1.
+	trailers []string // Keys, canonical.
+}
+
+func (w *responseWriter) init(x *exchange) {
+	w.x, w.declared = x, -1
+	w.header = make(http.Header)
+	w.buffer = buffers.Get().(*bufio.Writer)
+	w.buffer.Reset((*chunkWriter)(w))
+}
+
+func (w *responseWriter) Header() http.Header { return w.header }
+
+func (w *responseWriter) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
+	}
+	switch {
+	case w.status != 0:
+	case status < 200:
+		w.sendInformational(status, w.header)
+	default:
+		w.status = status
+		if len(w.header) > 0 {
+			w.snapshot = w.header.Clone()
+		}
+	}
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if !bodyAllowed(w.status) {
+		return 0, http.ErrBodyNotAllowed
+	}
+	w.written += int64(len(p))
+	if w.declared >= 0 && w.written > w.declared {
+		return 0, errTooMuchWritten
+	}
+	return w.buffer.Write(p)
+}
+
+// bodyAllowed reports whether a response of a status can have a body (RFC 9110
+// section 6.4.1).
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+func (w *responseWriter) Flush() { _ = w.FlushError() } // http.Flusher has no error.
+
+func (w *responseWriter) FlushError() error {
+	if w.buffer.Buffered() > 0 {
+		return w.buffer.Flush()
+	}
+	if _, err := (*chunkWriter)(w).Write(nil); err != nil {
+		return err
+	}
+	w.x.c.mu.Lock()
+	defer w.x.c.mu.Unlock()
+	return w.x.err
+}
+
+func (w *responseWriter) SetReadDeadline(deadline time.Time) error {
+	w.x.setDeadline(&w.x.readTimer, deadline, w.x.onReadDeadline)
+	return nil
+}
+
+func (w *responseWriter) SetWriteDeadline(deadline time.Time) error {
+	w.x.setDeadline(&w.x.writeTimer, deadline, w.x.onWriteDeadline)
+	return nil
+}
+
+// EnableFullDuplex does nothing: HTTP/2 always is.
+func (w *responseWriter) EnableFullDuplex() error { return nil }
+
+// finish sends what is left of the response, after the handler has returned.
+func (w *responseWriter) finish() {
+	w.finished = true
+	_ = w.FlushError() // The handler is not there any more to be told.
+	w.buffer.Reset(nil)
+	buffers.Put(w.buffer)
+	w.buffer = nil
+}
+
+// chunkWriter takes what leaves the buffer of a responseWriter.
+type chunkWriter responseWriter
+
+func (cw *chunkWriter) Write(p []byte) (int, error) {
+	w := (*responseWriter)(cw)
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.finished {
+		w.promoteTrailers()
+	}
+	isHead := w.x.request.Method == http.MethodHead
+	if !w.sent {
+		w.sent = true
+		w.declareTrailers(w.snapshot["Trailer"])
+		end := isHead || w.finished && len(p) == 0 && !w.hasTrailers()
+		if err := w.sendHeader(p, end); err != nil || end {
+			return len(p), err
+		}
+	}
+	if isHead {
+		return len(p), nil
+	}
+	return len(p), w.sendBody(p)
+}
+
+// sendHeader sends the header of the response, whose body starts with p.
+func (w *responseWriter) sendHeader(p []byte, end bool) error {
+	h := w.snapshot
+	fields := make([]hpack.HeaderField, 0, len(h)+4)
+	fields = append(fields, hpack.HeaderField{Name: ":status", Value: strconv.Itoa(w.status)})
+	for key, values := range h {
+		if key == "Content-Length" {
+			continue
+		}
+		for _, value := range values {
+			fields = appendField(fields, key, value)
+		}
+	}
+	if _, ok := h["Content-Type"]; !ok && len(p) > 0 && bodyAllowed(w.status) && h.Get("Content-Encoding") == "" {
+		fields = appendField(fields, "content-type", http.DetectContentType(p))
+	}
+	if length := w.contentLength(p); length != "" {
+		fields = appendField(fields, "content-length", length)
+	}
+	if _, ok := h["Date"]; !ok {
+		fields = appendField(fields, "date", time.Now().UTC().Format(http.TimeFormat))
+	}
+	if h.Get("Connection") == "close" {
+		w.x.c.startDrain()
+	}
+	return w.send(func() error { return w.x.sendHeaders(fields, end) }, end)
+}
+
+// contentLength is the length that the header declares, or "".
+func (w *responseWriter) contentLength(p []byte) string {
+	if value := w.snapshot.Get("Content-Length"); value != "" {
+		if length, err := strconv.ParseUint(value, 10, 63); err == nil {
+			w.declared = int64(length)
+			return value
+		}
+	}
+	isHead := w.x.request.Method == http.MethodHead
+	if w.finished && bodyAllowed(w.status) && (len(p) > 0 || !isHead) {
+		return strconv.Itoa(len(p))
+	}
+	return ""
+}
+
+// sendBody sends a part of the body and, at its end, the trailers.
+func (w *responseWriter) sendBody(p []byte) error {
+	end := w.finished && !w.hasTrailers()
+	if len(p) > 0 || end {
+		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil {
+			return err
+		}
+	}
+	if !w.finished || end {
+		return nil
+	}
+	var fields []hpack.HeaderField
+	for _, key := range w.trailers {
+		for _, value := range w.header[key] {
+			fields = appendField(fields, key, value)
+		}
+	}
+	return w.send(func() error { return w.x.sendHeaders(fields, true) }, true)
+}
+
+// sendInformational sends a 1xx response.
+func (w *responseWriter) sendInformational(status int, header http.Header) {
+	fields := []hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(status)}}
+	for key, values := range header {
+		if key == "Content-Length" {
+			continue
+		}
+		for _, value := range values {
+			fields = appendField(fields, key, value)
+		}
+	}
+	_ = w.send(func() error { return w.x.sendHeaders(fields, false) }, false) // The response itself will fail, too.
+}
+
+// send sends a frame, and flushes unless the handler has returned: then the worker
+// does, when it has let others append their answers.
+func (w *responseWriter) send(frame func() error, end bool) error {
+	c := w.x.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := frame()
+	if err == nil && end {
+		w.x.endLocal()
+	}
+	if !w.finished {
+		c.flush()
+	}
+	return err
+}
+
+// declareTrailers notes trailers that the handler announces.
+func (w *responseWriter) declareTrailers(fields []string) {
+	for _, field := range fields {
+		for name := range strings.SplitSeq(field, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				w.declareTrailer(name)
+			}
+		}
+	}
+}
+
+func (w *responseWriter) declareTrailer(name string) {
+	key := http.CanonicalHeaderKey(name)
+	if httpguts.ValidTrailerHeader(key) && !slices.Contains(w.trailers, key) {
+		w.trailers = append(w.trailers, key)
+	}
+}
+
+// promoteTrailers makes trailers of the fields with http.TrailerPrefix.
+func (w *responseWriter) promoteTrailers() {
+	for key, values := range w.header {
+		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
+			w.declareTrailer(name)
+			w.header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	slices.Sort(w.trailers)
+}
+
+// hasTrailers reports whether the handler has set any of the trailers.
+func (w *responseWriter) hasTrailers() bool {
+	return slices.ContainsFunc(w.trailers, func(key string) bool {
+		_, ok := w.header[key]
+		return ok
+	})
+}

@@ -1,0 +1,241 @@
+package h2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Config says how a server runs. Only Handler must be set.
+type Config struct {
+	// Handler serves the requests that the lane does not take.
+	Handler http.Handler
+	// Lane serves unary gRPC calls without net/http. Default: Handler serves all.
+	Lane *Lane
+	// Logger takes panics of handlers. Default: discarded.
+	Logger *slog.Logger
+	// BaseContext is the parent of the contexts of a connection's requests. Default:
+	// context.Background, or for TLS what the http.Server has.
+	BaseContext func(net.Conn) context.Context
+	// MaxConcurrentStreams is the most streams that a connection may have open, and
+	// the most handlers that may run for it. Default: 100.
+	MaxConcurrentStreams int
+	// MaxHeaderBytes is the largest header of a request, in bytes, before and after
+	// decompression. Default: 64 KiB.
+	MaxHeaderBytes int
+	// StreamWindow is how much of a request may wait for its handler to read it, in
+	// bytes. Default: 512 KiB.
+	StreamWindow int
+	// ConnWindow is how much of all requests of one connection may wait, in bytes.
+	// Default: 2 MiB.
+	ConnWindow int
+	// HeaderTimeout is how long the preface, and then each header block, may take
+	// from its first byte to its last. Default: 5 seconds.
+	HeaderTimeout time.Duration
+	// IdleTimeout is how long a connection may have no stream. Default: 120 seconds.
+	IdleTimeout time.Duration
+	// PingAfter is the silence after which a peer is sent a PING, and PingTimeout
+	// how long it may take to answer. Defaults: 30 and 15 seconds.
+	PingAfter, PingTimeout time.Duration
+	// WriteTimeout is how long a connection, or one stream of it, may have something
+	// to send without its peer taking any of it. Default: 30 seconds.
+	WriteTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&c.MaxConcurrentStreams, 100)
+	setDefault(&c.MaxHeaderBytes, 64<<10)
+	setDefault(&c.StreamWindow, 512<<10)
+	setDefault(&c.ConnWindow, 2<<20)
+	c.ConnWindow = max(c.ConnWindow, initialWindow+1) // It starts so and can only grow.
+	setDefault(&c.HeaderTimeout, 5*time.Second)
+	setDefault(&c.IdleTimeout, 120*time.Second)
+	setDefault(&c.PingAfter, 30*time.Second)
+	setDefault(&c.PingTimeout, 15*time.Second)
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Server serves HTTP/2 connections.
+type Server struct {
+	config  Config
+	lane    *lane // May be nil.
+	stats   Stats
+	workers workers
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	stopping bool
+	drained  chan struct{} // Closed when stopping and without connections.
+	watch    sync.WaitGroup
+	watching bool
+}
+
+// New returns a server.
+func New(config Config) *Server {
+	s := &Server{config: config.withDefaults(), conns: make(map[*conn]struct{}), drained: make(chan struct{})}
+	s.workers.next = make(chan work)
+	if config.Lane != nil {
+		s.lane = newLane(*config.Lane)
+	}
+	return s
+}
+
+// Stats returns the counters of the server, which go on counting.
+func (s *Server) Stats() *Stats { return &s.stats }
+
+// ServeConn serves a connection whose peer speaks HTTP/2 with prior knowledge, and
+// closes it. It returns when the handlers of the connection have.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.serve(nc, nil, s.baseContext(nc, context.Background()), nil)
+}
+
+// TLSNextProto serves a connection that has chosen HTTP/2 by ALPN. It is the value
+// for "h2" in http.Server.TLSNextProto; the handler is that of the Config.
+func (s *Server) TLSNextProto(_ *http.Server, nc *tls.Conn, handler http.Handler) {
+	ctx := context.Background()
+	if parent, ok := handler.(interface{ BaseContext() context.Context }); ok {
+		ctx = parent.BaseContext()
+	}
+	state := nc.ConnectionState()
+	s.serve(nc, &state, s.baseContext(nc, ctx), nil)
+}
+
+func (s *Server) baseContext(nc net.Conn, ctx context.Context) context.Context {
+	if s.config.BaseContext != nil {
+		return s.config.BaseContext(nc)
+	}
+	return ctx
+}
+
+// serve serves a connection. start is what was read of it already.
+func (s *Server) serve(nc net.Conn, state *tls.ConnectionState, ctx context.Context, start []byte) {
+	c := newConn(s, nc, context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
+	c.tls = state
+	c.filled = copy(c.in, start)
+	if !s.add(c) {
+		_ = nc.Close() // As if it had come a moment later.
+		return
+	}
+	defer s.remove(c)
+	c.serve()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.stats.Connections.Add(1)
+	s.stats.ConnectionsOpen.Add(1)
+	if !s.watching {
+		s.watching = true
+		s.watch.Go(s.watchConns)
+	}
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.stats.ConnectionsOpen.Add(-1)
+	s.checkDrained()
+}
+
+// checkDrained ends the server's own goroutines when there is nothing left to serve.
+// s.mu is held.
+func (s *Server) checkDrained() {
+	if !s.stopping || len(s.conns) > 0 {
+		return
+	}
+	select {
+	case <-s.drained:
+	default:
+		close(s.drained)
+		s.workers.stop()
+	}
+}
+
+// Shutdown takes no connections any more, tells the peers to open no more streams,
+// and returns when those that are open have ended. When ctx ends first, it closes
+// the connections, and returns the context's error without waiting for handlers.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.stop() {
+		c.startDrain()
+	}
+	select {
+	case <-s.drained:
+		s.watch.Wait()
+		s.workers.all.Wait()
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), s.Close())
+	}
+}
+
+// Close closes all connections.
+func (s *Server) Close() error {
+	var errs []error
+	for _, c := range s.stop() {
+		if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stop takes no connections any more, and returns those that are open.
+func (s *Server) stop() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+	s.checkDrained()
+	return slices.Collect(maps.Keys(s.conns))
+}
+
+func (s *Server) logPanic(remote string, cause any) {
+	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+		return
+	}
+	s.stats.Panics.Add(1)
+	s.config.Logger.Error("handler panicked", "peer", remote,
+		"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+}
+
+// checkTLS refuses what RFC 9113 section 9.2 forbids. The zero state is no TLS.
+func checkTLS(state *tls.ConnectionState) error {
+	if state == nil || state.Version >= tls.VersionTLS13 {
+		return nil
+	}
+	switch state.CipherSuite {
+	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
+		if state.Version == tls.VersionTLS12 {
+			return nil
+		}
+	}
+	return connectionError(codeInadequateSecurity, "HTTP/2 needs TLS 1.2 with an AEAD cipher, or TLS 1.3")
+}

@@ -1,0 +1,265 @@
+package h2_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+
+	"github.com/example/userd/server/h2"
+)
+
+// TestShutdownWaits stops a server while a request is under way, and while the peer
+// opens another one that it could not know it should not.
+func TestShutdownWaits(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}, 2), make(chan struct{})
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		entered <- struct{}{}
+		<-leave
+		_, _ = io.WriteString(w, "done")
+	})})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- srv.Shutdown(t.Context()) }()
+	ping := p.untilGoAway(1<<31 - 1)
+	p.must(p.open(3, true, p.request("GET", "/"))) // Sent before the PING is answered.
+	<-entered
+	p.must(p.WritePing(true, ping))
+	p.untilGoAway(3)
+	p.must(p.open(5, true, p.request("GET", "/"))) // Too late: nobody answers.
+	select {
+	case err := <-stopped:
+		t.Fatalf("did not wait: %v", err)
+	default:
+	}
+	close(leave)
+	ended := map[uint32]bool{}
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			break
+		}
+		if f, ok := f.(*http2.DataFrame); ok && f.StreamEnded() {
+			ended[f.StreamID] = true
+		}
+	}
+	if !ended[1] || !ended[3] || ended[5] {
+		t.Errorf("streams that ended: %v", ended)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Errorf("second shutdown: %v", err)
+	}
+}
+
+// untilGoAway reads until a GOAWAY for a stream, and returns the last PING before
+// or right after it.
+func (p *peer) untilGoAway(last uint32) (ping [8]byte) {
+	p.tb.Helper()
+	for seen := false; ; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		switch f := f.(type) {
+		case *http2.GoAwayFrame:
+			if f.LastStreamID != last || f.ErrCode != http2.ErrCodeNo {
+				p.tb.Fatalf("GOAWAY for %d with %v", f.LastStreamID, f.ErrCode)
+			}
+			if seen = true; last < 1<<31-1 {
+				return ping
+			}
+		case *http2.PingFrame:
+			if ping = f.Data; seen {
+				return ping
+			}
+		}
+	}
+}
+
+// TestShutdownDoesNotWaitForPings stops a server whose peer does not answer.
+func TestShutdownDoesNotWaitForPings(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: newEndless(t), PingTimeout: 100 * time.Millisecond})
+	p := greet(t, srv.addr)
+	p.alive()
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownGivesUp(t *testing.T) {
+	t.Parallel()
+	cancelled := make(chan struct{})
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(cancelled)
+	})})
+	p := greet(t, srv.addr)
+	p.must(openOne(p))
+	p.alive()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	<-cancelled
+	p.goAway()
+}
+
+// TestShutdownUnderLoad stops servers while clients make requests. Each that has
+// reached the handler must be answered.
+func TestShutdownUnderLoad(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		var taken, answered atomic.Int64
+		first := make(chan struct{}, 1)
+		srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			taken.Add(1)
+			_, _ = io.Copy(w, r.Body)
+		})})
+		client := client(t)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for {
+					resp, err := client.Post(srv.url, "", strings.NewReader("hello"))
+					if err != nil {
+						return
+					}
+					body, err := io.ReadAll(resp.Body)
+					if err != nil || string(body) != "hello" {
+						t.Errorf("got %q, %v", body, err)
+					}
+					answered.Add(1)
+					select {
+					case first <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		<-first
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if taken.Load() != answered.Load() {
+			t.Errorf("%d requests were taken and %d answered", taken.Load(), answered.Load())
+		}
+	}
+}
+
+func TestConnectionClose(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, "bye")
+	})})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	ping := p.untilGoAway(1<<31 - 1)
+	p.must(p.WritePing(true, ping))
+	if code := p.goAway(); code != http2.ErrCodeNo {
+		t.Errorf("GOAWAY with %v", code)
+	}
+}
+
+// TestPeerGoesAway checks that streams of a peer that goes away are served.
+func TestPeerGoesAway(t *testing.T) {
+	t.Parallel()
+	leave := make(chan struct{})
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-leave })})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	p.must(p.WriteGoAway(0, http2.ErrCodeNo, nil))
+	p.alive()
+	close(leave)
+	if status := p.status(1); status != "200" {
+		t.Errorf("status %s", status)
+	}
+	if code := p.goAway(); code != http2.ErrCode(0xff) && code != http2.ErrCodeNo {
+		t.Errorf("GOAWAY with %v", code)
+	}
+}
+
+// TestPanicIsLogged checks that a panic is told to the log and to nobody else.
+func TestPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	lane := testLane(testRPC())
+	lane.Inline = func(context.Context, *connect.CallInfo, []byte) (context.Context, bool) { panic("secret") }
+	for name, begin := range map[string]func(p *peer) error{
+		"handler": func(p *peer) error { return p.open(1, true, p.request("GET", "/")) },
+		"reader": func(p *peer) error {
+			if err := p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")); err != nil {
+				return err
+			}
+			return p.WriteData(1, true, envelope(0, textMessage("hello")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			srv := startEngine(t, h2.Config{
+				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret") }),
+				Lane:    lane,
+				Logger:  slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			p := greet(t, srv.addr)
+			p.must(begin(p))
+			if code := p.reset(1); code != http2.ErrCodeInternal {
+				t.Errorf("reset with %v", code)
+			}
+			p.alive()
+			if err := srv.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(log.String(), "secret") || srv.Stats().Panics.Load() != 1 {
+				t.Errorf("%d panics, log %q", srv.Stats().Panics.Load(), log.String())
+			}
+		})
+	}
+}
+
+// TestServeConn serves a connection that is no socket, and one too late.
+func TestServeConn(t *testing.T) {
+	t.Parallel()
+	srv := h2.New(h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "hello")
+	})})
+	ours, theirs := net.Pipe()
+	served := make(chan struct{})
+	go func() { srv.ServeConn(theirs); close(served) }()
+	p := newPeer(t, ours)
+	status := make(chan string, 1)
+	go func() { status <- p.status(1) }()
+	p.preface()
+	p.must(p.open(1, true, p.request("GET", "/")))
+	if got := <-status; got != "200" {
+		t.Errorf("status %s", got)
+	}
+	_ = ours.Close()
+	<-served
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	late, _ := net.Pipe()
+	srv.ServeConn(late)
+	if _, err := late.Read(nil); err == nil {
+		t.Error("a connection is served after the shutdown")
+	}
+}

@@ -1,0 +1,271 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// What handlers get from a stream that has ended under them. Connect knows the
+// texts, which are net/http's, and makes them CANCELED.
+var (
+	errClientGone   = errors.New("client disconnected")
+	errStreamClosed = errors.New("http2: stream closed")
+	errBodyClosed   = errors.New("body closed by handler")
+)
+
+// work is what a stream is opened for: an exchange with an http.Handler or a call.
+type work interface {
+	// run serves the stream to its end, on a goroutine of its own.
+	run()
+}
+
+// stream is one stream, from its HEADERS frame until both sides have ended it.
+// Everything below the lock line is guarded by conn.mu.
+type stream struct {
+	c        *conn
+	id       uint32
+	work     work
+	declared int64 // Content-Length of the request, or -1.
+
+	// conn.mu.
+
+	err        error              // Why nothing can be sent any more.
+	cancel     context.CancelFunc // Ends the context of the request. May be nil.
+	remoteDone bool               // The peer has sent END_STREAM.
+	localDone  bool               // We have.
+	started    bool               // A call's: it runs, or waits for its turn.
+	changed    *sync.Cond         // Signals body, pending and err. Made when first waited for.
+
+	// What the peer sends.
+	body       body
+	bodyErr    error // Follows the body: io.EOF when it is complete.
+	received   int64 // Bytes of the body so far.
+	recvWindow int   // Bytes that the peer may still send.
+	recvOwed   int   // Bytes read, but not yet given back to the window.
+
+	// What we send.
+	sendWindow int       // Bytes that we may still send. Negative after SETTINGS.
+	pending    []byte    // Waits for the windows and its turn. Owned by a blocked write.
+	queued     bool      // In conn.ready.
+	blocked    time.Time // Since when pending has made no progress.
+
+	readTimer, writeTimer *time.Timer // Deadlines of http.ResponseController.
+}
+
+// wait blocks until something about the stream changes.
+func (s *stream) wait() {
+	if s.changed == nil {
+		s.changed = sync.NewCond(&s.c.mu)
+	}
+	s.changed.Wait()
+}
+
+func (s *stream) wake() {
+	if s.changed != nil {
+		s.changed.Broadcast()
+	}
+}
+
+// open starts a stream. The peer's HEADERS are read, nothing else. c.mu is held.
+func (c *conn) open(s *stream, end bool) {
+	s.recvWindow = c.srv.config.StreamWindow
+	s.sendWindow = c.peerWindow
+	if end {
+		s.remoteDone, s.bodyErr = true, io.EOF
+	}
+	c.streams[s.id] = s
+	c.srv.stats.StreamsOpen.Add(1)
+}
+
+// close ends a stream on the wire. Its handler may still run; it gets err. c.mu is
+// held.
+func (s *stream) close(err error) {
+	c := s.c
+	if c.streams[s.id] != s {
+		return
+	}
+	s.localDone, s.remoteDone, s.err = true, true, err
+	s.breakBody(err)
+	s.pending = nil
+	if s.cancel != nil {
+		s.cancel()
+	}
+	stopTimer(s.readTimer)
+	stopTimer(s.writeTimer)
+	delete(c.streams, s.id)
+	c.srv.stats.StreamsOpen.Add(-1)
+	if len(c.streams) == 0 {
+		c.idleSince = time.Now()
+		c.closeWhenDone()
+	}
+}
+
+func stopTimer(timer *time.Timer) {
+	if timer != nil {
+		timer.Stop()
+	}
+}
+
+// reset closes a stream with RST_STREAM. c.mu is held.
+func (s *stream) reset(code errorCode, err error) {
+	if s.c.streams[s.id] != s {
+		return
+	}
+	s.c.out = appendReset(s.c.out, s.id, code)
+	s.c.noteReset(s.id)
+	s.close(err)
+}
+
+// endLocal notes that END_STREAM is on its way to the peer. A request that it has
+// not finished is of no use any more. c.mu is held.
+func (s *stream) endLocal() {
+	s.localDone = true
+	if s.remoteDone {
+		s.close(errStreamClosed)
+		return
+	}
+	s.reset(codeNone, errStreamClosed)
+}
+
+// receive takes the payload of a DATA frame. c.mu is held; the windows are
+// accounted for.
+func (s *stream) receive(data []byte, end bool) error {
+	s.received += int64(len(data))
+	if s.declared >= 0 && (s.received > s.declared || end && s.received < s.declared) {
+		s.c.giveBack(len(data))
+		return streamError(s.id, codeProtocol, "body is not as long as content-length says")
+	}
+	switch {
+	case s.bodyErr != nil: // Nobody reads it.
+		s.c.giveBack(len(data))
+	case len(data) > 0:
+		s.body.write(data)
+	}
+	if end {
+		s.endRemote()
+	}
+	s.wake()
+	return nil
+}
+
+// endRemote notes that the peer has sent all of its request. c.mu is held.
+func (s *stream) endRemote() {
+	s.remoteDone = true
+	if s.bodyErr == nil {
+		s.bodyErr = io.EOF
+	}
+	if s.localDone {
+		s.close(errStreamClosed)
+	}
+}
+
+// Read reads the body of a request. It gives what it reads back to the windows of the
+// peer.
+func (s *stream) Read(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	for s.body.size == 0 && s.bodyErr == nil {
+		s.wait()
+	}
+	if s.body.size == 0 {
+		err := s.bodyErr
+		c.mu.Unlock()
+		return 0, err
+	}
+	n := s.body.read(p)
+	c.giveBack(n)
+	s.giveBack(n)
+	c.unlockAndFlush()
+	return n, nil
+}
+
+// breakBody throws away what was not read of the body, and makes reads fail. A body
+// that was read to its end stays so. c.mu is held.
+func (s *stream) breakBody(err error) {
+	if s.body.size > 0 || s.bodyErr == nil {
+		s.bodyErr = err
+	}
+	s.c.giveBack(s.body.size)
+	s.body.discard()
+	s.wake()
+}
+
+// send appends data to what the connection writes. Where the windows or the
+// connection's buffer are full it waits, and takes turns with other streams. c.mu
+// is held, but not while it waits.
+func (s *stream) send(p []byte, end bool) error {
+	c := s.c
+	if s.err == nil && (len(p) == 0 || len(c.ready) == 0) {
+		p = p[c.appendData(s, p, end):]
+	}
+	if len(p) > 0 && s.err == nil {
+		s.pending = p
+		s.blocked = time.Now()
+		c.enqueue(s)
+		for len(s.pending) > 0 && s.err == nil {
+			c.flush()
+			s.wait()
+		}
+		if end && s.err == nil {
+			c.appendData(s, nil, true)
+		}
+	}
+	return s.err
+}
+
+// recover resets the stream of a handler that panics, so that the peer does not take
+// what it has for the whole response. It is deferred.
+func (s *stream) recover() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.c.srv.logPanic(s.c.remote, cause)
+	s.c.mu.Lock()
+	s.reset(codeInternal, errStreamClosed)
+	s.c.mu.Unlock()
+}
+
+// onReadDeadline fails the reads of the body.
+func (s *stream) onReadDeadline() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.bodyErr == nil {
+		s.bodyErr = fmt.Errorf("http2: read: %w", os.ErrDeadlineExceeded)
+		s.wake()
+	}
+}
+
+// onWriteDeadline ends the stream: what it has sent so far is not a whole response.
+func (s *stream) onWriteDeadline() {
+	c := s.c
+	c.mu.Lock()
+	s.reset(codeInternal, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+	c.unlockAndFlush()
+}
+
+// setDeadline moves one of the two timers of a stream.
+func (s *stream) setDeadline(timer **time.Timer, deadline time.Time, expire func()) {
+	if !deadline.IsZero() && !deadline.After(time.Now()) {
+		expire()
+		return
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if *timer != nil && !(*timer).Stop() || s.c.streams[s.id] != s {
+		return // Too late.
+	}
+	switch {
+	case deadline.IsZero():
+		*timer = nil
+	case *timer == nil:
+		*timer = time.AfterFunc(time.Until(deadline), expire)
+	default:
+		(*timer).Reset(time.Until(deadline))
+	}
+}

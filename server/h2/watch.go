@@ -1,0 +1,83 @@
+package h2
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+// Bounds of how often connections are looked at for what has taken too long.
+const (
+	minTick = 5 * time.Millisecond
+	maxTick = time.Second
+)
+
+// watchConns looks at all connections again and again. One goroutine for all is
+// cheaper than timers of each, which every frame would move.
+func (s *Server) watchConns() {
+	shortest := min(s.config.HeaderTimeout, s.config.IdleTimeout, s.config.PingAfter,
+		s.config.PingTimeout, s.config.WriteTimeout)
+	ticker := time.NewTicker(max(minTick, min(maxTick, shortest/4)))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.drained:
+			return
+		case <-ticker.C:
+		}
+		s.mu.Lock()
+		conns := make([]*conn, 0, len(s.conns))
+		for c := range s.conns {
+			conns = append(conns, c)
+		}
+		s.mu.Unlock()
+		for _, c := range conns {
+			c.check(time.Now())
+		}
+	}
+}
+
+// check ends what has taken too long.
+func (c *conn) check(now time.Time) {
+	overdue := func(since time.Time, limit time.Duration) bool {
+		return !since.IsZero() && now.Sub(since) > limit
+	}
+	config := &c.srv.config
+	c.mu.Lock()
+	defer c.unlockAndFlush()
+	switch {
+	case !c.greeted && overdue(c.opened, config.HeaderTimeout), overdue(c.headerSince, config.HeaderTimeout):
+		c.timeOut("headers took too long")
+	case overdue(c.pinged, config.PingTimeout):
+		c.timeOut("PING was not answered")
+	case overdue(c.writing, config.WriteTimeout):
+		c.timeOut("nothing was read")
+		_ = c.nc.Close() // Who writes must not wait any longer.
+	case len(c.streams) == 0 && c.running == 0 && overdue(c.idleSince, config.IdleTimeout),
+		overdue(c.draining, goAwayDelay):
+		c.lastGoAway()
+	case c.pinged.IsZero() && overdue(c.lastRead, config.PingAfter):
+		c.pinged = now
+		c.out = appendPing(c.out, 0, [pingSize]byte{})
+	}
+	for _, s := range c.streams {
+		if l, ok := s.work.(*call); ok && !s.remoteDone && overdue(l.opened, l.lane.ReadTimeout) {
+			l.expire()
+		}
+		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {
+			c.srv.stats.Timeouts.Add(1)
+			s.reset(codeCancel, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+		}
+	}
+	if len(c.streams) == 0 && !c.flushing && len(c.out) == 0 {
+		c.out, c.spare, c.tail = nil, nil, tail{}
+	}
+}
+
+// timeOut closes the connection. c.mu is held.
+func (c *conn) timeOut(reason string) {
+	if c.fatal == nil {
+		c.srv.stats.Timeouts.Add(1)
+	}
+	c.fail(connectionError(codeNone, reason))
+}

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"connectrpc.com/connect/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/example/userd/cache"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/h2"
+)
+
+// Transport is what serves HTTP/2. Callers cannot tell one from the other, but by
+// their speed.
+type Transport string
+
+const (
+	Std    Transport = "std"    // net/http.
+	Engine Transport = "engine" // Package h2.
+)
+
+// chooseHTTP2 sets up what serves HTTP/2.
+func (s *Server) chooseHTTP2(rpc *connect.Server, handler http.Handler) error {
+	switch s.config.HTTP2 {
+	case Std:
+		return nil
+	case Engine:
+	default:
+		return fmt.Errorf("HTTP/2 is served by %q or %q, not by %q", Std, Engine, s.config.HTTP2)
+	}
+	s.engine = h2.New(h2.Config{
+		Handler:              handler,
+		Lane:                 s.lane(rpc),
+		Logger:               s.config.Logger,
+		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
+		MaxHeaderBytes:       maxHeaderBytes,
+		HeaderTimeout:        headerTimeout,
+		IdleTimeout:          idleTimeout,
+		PingAfter:            pingAfter,
+		PingTimeout:          pingTimeout,
+		WriteTimeout:         sendTimeout,
+	})
+	s.http.Protocols.SetUnencryptedHTTP2(false)
+	s.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": s.engine.TLSNextProto}
+	s.config.Registry.MustRegister(http2Metrics{s.engine.Stats()})
+	return nil
+}
+
+// lane is the engine's short way for unary gRPC calls, with the options that the
+// handler of the same calls has.
+func (s *Server) lane(rpc *connect.Server) *h2.Lane {
+	lane := &h2.Lane{
+		Server:           rpc,
+		Codecs:           codecs(),
+		Compressors:      compressors(s.config.MaxMessageBytes),
+		CompressMinBytes: compressMinBytes,
+		ReadMaxBytes:     s.config.MaxMessageBytes,
+	}
+	if near, ok := s.config.Reader.(nearReader); ok {
+		lane.Inline = s.inlineRead(near)
+	}
+	return lane
+}
+
+// nearReader is a Reader that can tell whether it has an answer at hand. Cached is
+// Lookup, but waits for nothing: it returns false instead.
+type nearReader interface {
+	Cached(id string, read cache.Read) (cache.Entry, bool)
+}
+
+// nearUser is what a nearReader has answered before a call of GetUser began.
+type nearUser struct {
+	id         string
+	minVersion int64
+	entry      cache.Entry
+}
+
+type nearUserKey struct{}
+
+// inlineRead decides which calls are sure not to wait for anything: those of GetUser
+// whose user is at hand. Lines of a log may have to wait, so there must be none.
+func (s *Server) inlineRead(near nearReader) func(context.Context, *connect.CallInfo, []byte) (context.Context, bool) {
+	return func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, bool) {
+		if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || call.Codec != connect.CodecNameProto ||
+			call.RequestHeader().Get("Cache-Control") != "" || s.config.Logger.Enabled(ctx, slog.LevelDebug) {
+			return nil, false
+		}
+		user := new(nearUser)
+		if !user.parse(message) {
+			return nil, false
+		}
+		var ok bool
+		if user.entry, ok = near.Cached(user.id, cache.Read{MinVersion: user.minVersion}); !ok {
+			return nil, false
+		}
+		return context.WithValue(ctx, nearUserKey{}, user), true
+	}
+}
+
+// parse reads a GetUserRequest as most are: an id, and perhaps a version.
+func (u *nearUser) parse(message []byte) bool {
+	number, kind, n := protowire.ConsumeTag(message)
+	if n < 0 || number != 1 || kind != protowire.BytesType {
+		return false
+	}
+	id, m := protowire.ConsumeBytes(message[n:])
+	if m < 0 {
+		return false
+	}
+	u.id = canonicalID(string(id))
+	message = message[n+m:]
+	if len(message) == 0 {
+		return true
+	}
+	number, kind, n = protowire.ConsumeTag(message)
+	if n < 0 || number != 2 || kind != protowire.VarintType {
+		return false
+	}
+	version, m := protowire.ConsumeVarint(message[n:])
+	u.minVersion = int64(version)
+	return m == len(message)-n
+}
+
+// nearEntry is the entry that was found for a read before its call began, if it was.
+func nearEntry(ctx context.Context, id string, minVersion int64) (cache.Entry, bool) {
+	user, ok := ctx.Value(nearUserKey{}).(*nearUser)
+	if !ok || user.id != id || user.minVersion != minVersion {
+		return cache.Entry{}, false
+	}
+	return user.entry, true
+}
+
+// http2Metrics shows the counts of the engine as metrics.
+type http2Metrics struct {
+	stats *h2.Stats
+}
+
+var (
+	http2Connections = describe("userd_http2_connections", "HTTP/2 connections that are open.")
+	http2Streams     = describe("userd_http2_streams", "HTTP/2 streams that are open.")
+	http2Opened      = describe("userd_http2_connections_total", "HTTP/2 connections so far.")
+	http2Requests    = describe("userd_http2_requests_total", "HTTP/2 requests, by the way they took: inline, lane or handler.", "way")
+	http2Refused     = describe("userd_http2_refused_streams_total", "Streams refused because too many were open.")
+	http2Resets      = describe("userd_http2_resets_received_total", "Streams that their peer has reset.")
+	http2Errors      = describe("userd_http2_errors_total", "Rules of HTTP/2 that peers broke, by what it has ended.", "ended")
+	http2Floods      = describe("userd_http2_floods_total", "Connections ended for frames that bring nothing.")
+	http2Timeouts    = describe("userd_http2_timeouts_total", "Connections and streams ended because their peer was silent or did not read.")
+	http2Panics      = describe("userd_http2_panics_total", "Handlers that have panicked.")
+)
+
+// Describe implements prometheus.Collector.
+func (m http2Metrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect implements prometheus.Collector.
+func (m http2Metrics) Collect(out chan<- prometheus.Metric) {
+	count := func(desc *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(desc *prometheus.Desc, n int64) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
+	}
+	inline, calls := m.stats.InlineCalls.Load(), m.stats.Calls.Load() // In this order: each is part of the next.
+	requests := m.stats.Requests.Load()
+	gauge(http2Connections, m.stats.ConnectionsOpen.Load())
+	gauge(http2Streams, m.stats.StreamsOpen.Load())
+	count(http2Opened, m.stats.Connections.Load())
+	count(http2Requests, inline, "inline")
+	count(http2Requests, calls-inline, "lane")
+	count(http2Requests, requests-calls, "handler")
+	count(http2Refused, m.stats.RefusedStreams.Load())
+	count(http2Resets, m.stats.ResetsReceived.Load())
+	count(http2Errors, m.stats.StreamErrors.Load(), "stream")
+	count(http2Errors, m.stats.ConnectionErrors.Load(), "connection")
+	count(http2Floods, m.stats.Floods.Load())
+	count(http2Timeouts, m.stats.Timeouts.Load())
+	count(http2Panics, m.stats.Panics.Load())
+}

@@ -1,0 +1,147 @@
+package server_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store"
+)
+
+func TestUnknownTransport(t *testing.T) {
+	t.Parallel()
+	_, err := server.New(server.Config{Store: servertest.NewStore(t), HTTP2: "quick"})
+	if err == nil || !strings.Contains(err.Error(), `not by "quick"`) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// atHand is a reader that has one user.
+type atHand struct {
+	server.Reader
+	entry cache.Entry
+	near  bool // It is in the near cache.
+}
+
+func (r *atHand) Lookup(context.Context, string, cache.Read) (cache.Entry, error) {
+	return r.entry, nil
+}
+
+func (r *atHand) Cached(string, cache.Read) (cache.Entry, bool) { return r.entry, r.near }
+
+// The server counts which way a call has taken. The answer is always the same.
+func TestCallsTakeTheShortestWay(t *testing.T) {
+	t.Parallel()
+	user := store.User{ID: someID, Email: testEmail(1), DisplayName: testName(1), Version: 1}
+	entry := cache.Entry{Data: server.EncodeUser(user), Version: 1, Found: true}
+	for _, test := range []struct {
+		name     string
+		protocol protocol
+		level    slog.Level
+		far      bool
+		control  string // The header Cache-Control.
+		request  *userv1.GetUserRequest
+		want     string
+	}{
+		{name: "at hand", protocol: grpcBinary, want: "inline"},
+		{name: "at a version", protocol: grpcBinary, request: &userv1.GetUserRequest{UserId: someID, MinVersion: 1}, want: "inline"},
+		{name: "not at hand", protocol: grpcBinary, far: true, want: "lane"},
+		{name: "of the store", protocol: grpcBinary, control: "no-cache", want: "lane"},
+		{name: "logged", protocol: grpcBinary, level: slog.LevelDebug, want: "lane"},
+		{name: "JSON", protocol: grpcJSON, want: "lane"},
+		{name: "Connect", protocol: connectRPC, want: "handler"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			running := servertest.Start(t, func(config *server.Config) {
+				config.HTTP2, config.Reader = server.Engine, &atHand{entry: entry, near: !test.far}
+				config.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: test.level}))
+			})
+			request := test.request
+			if request == nil {
+				request = &userv1.GetUserRequest{UserId: someID}
+			}
+			ctx, call := connect.NewClientContext(t.Context())
+			if test.control != "" {
+				call.RequestHeader().Set("Cache-Control", test.control)
+			}
+			got, err := running.Client(t, test.protocol.options...).GetUser(ctx, request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.GetUser().GetDisplayName() != user.DisplayName {
+				t.Errorf("GetUser: %v", got)
+			}
+			if line := requests(t, running.Server, test.want); !strings.HasSuffix(line, " 1\n") {
+				t.Errorf("call did not go the way %q: %s", test.want, line)
+			}
+		})
+	}
+}
+
+// requests is the line of the metrics that counts the requests of one way.
+func requests(t *testing.T, running *server.Server, way string) string {
+	t.Helper()
+	scrape := httptest.NewRecorder()
+	running.Admin().ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(scrape.Body.String()) {
+		if strings.HasPrefix(line, `userd_http2_requests_total{way="`+way+`"}`) {
+			return line
+		}
+	}
+	t.Fatalf("metrics lack the way %q:\n%s", way, scrape.Body)
+	return ""
+}
+
+// A server that speaks TLS does not speak HTTP/2 in the clear.
+func TestTLSOnly(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, withTLS)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(running.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(conn) // The server may reset the connection.
+	if len(answer) > 0 {
+		t.Errorf("answer is %q, want none", answer)
+	}
+}
+
+func TestConnectionCap(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, func(config *server.Config) { config.MaxConnections = 1 })
+	first, _ := dialRaw(t, running)
+	address := strings.TrimPrefix(running.URL, "http://")
+	second, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if n, err := second.Read(make([]byte, 1)); err == nil {
+		t.Errorf("a second connection is answered with %d bytes", n)
+	}
+	if err := first.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for { // Until the server has noticed.
+		if resp, err := servertest.HTTP1(t).Get(running.URL + "/livez"); err == nil {
+			_ = resp.Body.Close()
+			return
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+
+	"connectrpc.com/connect/v2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+const (
+	// pageTokenTrailer is the trailer of ListUsers that carries the next token.
+	pageTokenTrailer = "Next-Page-Token"
+	// listUsers is the name that page tokens of ListUsers are bound to.
+	listUsers = "list"
+	// firstChunk is the number of users that ListUsers reads first when it streams
+	// them all, and maxChunk the most that it reads at a time.
+	firstChunk, maxChunk = 100, 500
+	// chunkBytes is how many bytes of users it reads at a time, about: what a caller
+	// that does not read makes the server hold.
+	chunkBytes = 32 << 10
+)
+
+func (u *users) listUsers(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.ListUsersRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	if req.GetAll() {
+		return u.listAll(ctx, req.GetPageToken(), stream)
+	}
+	found, next, err := u.page(ctx, store.Query{}, listUsers, req.GetPageToken(), req.GetPageSize())
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		call, _ := connect.CallInfoForServerContext(ctx)
+		call.ResponseTrailer().Set(pageTokenTrailer, next)
+	}
+	var encoded chunk
+	encoded.encode(found)
+	return encoded.send(stream)
+}
+
+// listAll reads chunk by chunk, so that neither memory nor a read transaction grows
+// with the number of users.
+func (u *users) listAll(ctx context.Context, token string, stream connect.ServerStream) error {
+	after, err := u.tokens.open(token, listUsers)
+	if err != nil {
+		return err
+	}
+	var encoded chunk
+	for limit := firstChunk; ; limit = encoded.nextLimit() {
+		found, err := u.store.List(ctx, store.Query{After: after, Limit: limit})
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			after = found[len(found)-1].Position()
+		}
+		encoded.encode(found)
+		last := len(found) < limit // And found is let go of: who does not read makes the server hold bytes only.
+		if err := encoded.send(stream); err != nil || last {
+			return err
+		}
+	}
+}
+
+// chunk is some users, encoded one after the other.
+type chunk struct {
+	data []byte
+	ends []int // Of each user, in data.
+}
+
+func (c *chunk) encode(users []store.User) {
+	c.data, c.ends = c.data[:0], c.ends[:0]
+	for _, user := range users {
+		c.data = appendUser(c.data, user)
+		c.ends = append(c.ends, len(c.data))
+	}
+}
+
+func (c *chunk) send(stream connect.ServerStream) error {
+	var user listedUser
+	start := 0
+	for _, end := range c.ends {
+		user.data = c.data[start:end]
+		if err := stream.Send(&user); err != nil {
+			return err
+		}
+		start = end
+	}
+	return nil
+}
+
+// nextLimit is how many users of the same size are chunkBytes.
+func (c *chunk) nextLimit() int {
+	return min(max(chunkBytes*len(c.ends)/max(len(c.data), 1), 1), maxChunk)
+}

@@ -16,7 +16,7 @@ const (
 	listUsers = "list"
 	// firstChunk is the number of users that ListUsers reads first when it streams
 	// them all.
-	firstChunk = 100
+	firstChunk = 50
 	// chunkBytes is about how many bytes of users it reads at a time. A chunk is what
 	// a caller that does not read makes the server hold, so those who have not taken
 	// provenBytes yet get smallChunkBytes.
@@ -51,7 +51,7 @@ func (u *users) listAll(ctx context.Context, token string, stream connect.Server
 	if err != nil {
 		return err
 	}
-	var encoded chunk
+	encoded := chunk{data: make([]byte, 0, smallChunkBytes)}
 	for limit := firstChunk; ; limit = encoded.nextLimit() {
 		found, err := u.store.List(ctx, store.Query{After: after, Limit: limit})
 		if err != nil {

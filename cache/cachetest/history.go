@@ -285,9 +285,7 @@ func Regained(ops []Op, stalls Stalls, server uint16, from, to int64) (time.Dura
 		if op.Server != server || op.Kind != Trusted && op.Kind != Untrusted || op.Start > to {
 			continue
 		}
-		if op.Start >= last.Start {
-			last = op
-		}
+		last = op // A server tells its changes in order.
 	}
 	switch {
 	case last.Kind != Trusted:

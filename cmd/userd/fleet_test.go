@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os/exec"
 	"strings"
@@ -36,6 +37,7 @@ type fleet struct {
 	changed  chan struct{} // Gets one when a server trusts its cache, or no longer.
 	reads    atomic.Int64
 	logged   transcript
+	epoch    int64 // What the clock of histories says beyond that of logs.
 
 	mu      sync.Mutex
 	ops     []cachetest.Op
@@ -68,7 +70,7 @@ const fleetSize = 3
 // startFleet makes the users, starts the servers, and lets clients loose on them.
 func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachetest.Proxy)) *fleet {
 	t.Helper()
-	f := &fleet{t: t, load: load, redis: redis, changed: make(chan struct{}, 1)}
+	f := &fleet{t: t, load: load, redis: redis, changed: make(chan struct{}, 1), epoch: epoch()}
 	f.database = storetest.Postgres(t, func(ctx context.Context, url string) error {
 		_, err := postgres.Migrate(ctx, postgres.Config{URL: url})
 		return err
@@ -92,6 +94,17 @@ func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachet
 	}
 	f.settle("the start")
 	return f
+}
+
+// epoch compares the clock of histories with that of logs.
+func epoch() int64 {
+	for {
+		before := cachetest.Now()
+		wall := time.Now().UnixNano()
+		if cachetest.Now()-before < int64(100*time.Microsecond) { // Nothing came between.
+			return before - wall
+		}
+	}
 }
 
 // add starts a server and its clients.
@@ -149,7 +162,7 @@ func (m *member) listen() io.Writer {
 			if json.Unmarshal(lines.Bytes(), &line) != nil || !strings.HasPrefix(line.Msg, "cache is ") {
 				continue
 			}
-			op := cachetest.Op{Kind: cachetest.Untrusted, Start: cachetest.Now() - int64(time.Since(line.Time))}
+			op := cachetest.Op{Kind: cachetest.Untrusted, Start: line.Time.UnixNano() + m.fleet.epoch}
 			if line.Msg == "cache is trusted" {
 				op.Kind = cachetest.Trusted
 			}
@@ -304,7 +317,7 @@ func (f *fleet) killOne() {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		_, _ = victim.Update(context.Background(), id, "last words")
+		_, _ = victim.Update(context.Background(), id, fmt.Sprint("last words of ", victim.number))
 	}()
 	f.awaitVersion(id, op.Version, answered)
 	op.End = cachetest.Now()

@@ -20,7 +20,7 @@ const (
 	// chunkBytes is about how many bytes of users it reads at a time. A chunk is what
 	// a caller that does not read makes the server hold, so those who have not taken
 	// provenBytes yet get smallChunkBytes.
-	smallChunkBytes, chunkBytes, provenBytes = 16 << 10, 64 << 10, 256 << 10
+	smallChunkBytes, chunkBytes, provenBytes = 8 << 10, 64 << 10, 256 << 10
 )
 
 func (u *users) listUsers(ctx context.Context, stream connect.ServerStream) error {

@@ -153,8 +153,11 @@ func (w *streamWriter) pass(p []byte, flush func() error) {
 		gathered = gathered[:0]
 		flushBuffers.Put(&gathered)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errSlowConsumer
+	case err != nil: // The caller is gone, which the context may say a little later only.
+		err = errors.Join(context.Canceled, err)
 	}
 	w.mu.Lock()
 	w.passing, w.err = false, err

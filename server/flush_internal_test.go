@@ -115,24 +115,30 @@ func TestStreamIsGathered(t *testing.T) {
 	})
 }
 
+// What a failed write means is told by a flush, and by the next message.
 func TestStreamFailure(t *testing.T) {
 	t.Parallel()
-	w := newFlushedWriter()
-	handleStream(w, func(ctx context.Context, send func(string) error) {
-		if err := send("first"); err != nil {
-			t.Error(err)
-		}
-		w.err = fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
-		if err := send("second"); err != nil { // Its failure is not known yet.
-			t.Error(err)
-		}
-		if err := flush(ctx); !errors.Is(err, errSlowConsumer) {
-			t.Errorf("flush fails with %v, want %v", err, errSlowConsumer)
-		}
-		if err := send("third"); !errors.Is(err, errSlowConsumer) {
-			t.Errorf("the next message fails with %v", err)
-		}
-	})
+	for name, test := range map[string]struct{ cause, want error }{
+		"slow": {fmt.Errorf("write: %w", os.ErrDeadlineExceeded), errSlowConsumer},
+		"gone": {errors.New("connection reset"), context.Canceled},
+	} {
+		w := newFlushedWriter()
+		handleStream(w, func(ctx context.Context, send func(string) error) {
+			if err := send("first"); err != nil {
+				t.Error(err)
+			}
+			w.err = test.cause
+			if err := send("second"); err != nil { // Its failure is not known yet.
+				t.Error(err)
+			}
+			if err := flush(ctx); !errors.Is(err, test.want) {
+				t.Errorf("%s: flush fails with %v, want %v", name, err, test.want)
+			}
+			if err := send("third"); !errors.Is(err, test.want) {
+				t.Errorf("%s: the next message fails with %v, want %v", name, err, test.want)
+			}
+		})
+	}
 }
 
 // What is appended is what proto.Marshal makes of the same user.

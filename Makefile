@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench bench-micro soak lint generate format
+.PHONY: run test bench bench-micro profile soak lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -9,6 +9,9 @@ test:
 
 bench:
 	go run ./cmd/userbench $(ARGS)
+
+profile: # what the compiler optimizes userd for; on a machine that does nothing else
+	go run ./cmd/userbench -profile cmd/userd/default.pgo
 
 bench-micro: # BASE=revision compares with that
 	.ci/bench-micro $(BASE)

@@ -64,10 +64,17 @@ func (c codec) marshalDecoded(ctx context.Context, dst io.Writer, response encod
 }
 
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
-	if body, ok := src.(*bytes.Buffer); ok && !c.IsBinary() && decodeJSON(body.Bytes(), msg) {
-		return nil
+	body, buffered := src.(*bytes.Buffer)
+	message, ok := msg.(proto.Message)
+	var err error
+	switch {
+	case buffered && ok && c.IsBinary(): // It need not be copied.
+		err = proto.Unmarshal(body.Bytes(), message)
+	case buffered && decodeJSON(body.Bytes(), msg):
+	default:
+		err = c.StableCodec.UnmarshalRead(ctx, src, msg)
 	}
-	if err := c.StableCodec.UnmarshalRead(ctx, src, msg); err != nil {
+	if err != nil {
 		return c.describe(err)
 	}
 	return nil

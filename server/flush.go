@@ -60,6 +60,7 @@ type streamWriter struct {
 	started  bool      // The first message was sent.
 	timer    *time.Timer
 	armed    bool
+	renewed  time.Time // When the deadline of the response was set; with passing.
 	finished bool
 	err      error // Of the first write that failed.
 }
@@ -140,6 +141,7 @@ func (w *streamWriter) pass(p []byte, flush func() error) {
 	w.started = w.started || len(gathered)+len(p) > 0
 	w.passing, w.gathered = true, nil
 	w.mu.Unlock()
+	w.renew()
 	err := write(w.ResponseWriter, gathered)
 	if err == nil {
 		err = write(w.ResponseWriter, p)
@@ -151,9 +153,21 @@ func (w *streamWriter) pass(p []byte, flush func() error) {
 		gathered = gathered[:0]
 		flushBuffers.Put(&gathered)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errSlowConsumer
+	}
 	w.mu.Lock()
 	w.passing, w.err = false, err
 	w.idle.Broadcast()
+}
+
+// renew moves the deadline of the response.
+func (w *streamWriter) renew() {
+	if now := time.Now(); now.Sub(w.renewed) >= sendTimeoutRenewal {
+		// A connection without deadlines is closed by its server instead.
+		_ = w.controller.SetWriteDeadline(now.Add(sendTimeout))
+		w.renewed = now
+	}
 }
 
 func write(w io.Writer, p []byte) error {
@@ -189,9 +203,6 @@ func flush(ctx context.Context) error {
 	defer w.mu.Unlock()
 	if len(w.gathered) > 0 {
 		w.send(nil)
-	}
-	if errors.Is(w.err, os.ErrDeadlineExceeded) {
-		return errSlowConsumer
 	}
 	return w.err
 }

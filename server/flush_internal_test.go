@@ -129,7 +129,7 @@ func TestStreamFailure(t *testing.T) {
 		if err := flush(ctx); !errors.Is(err, errSlowConsumer) {
 			t.Errorf("flush fails with %v, want %v", err, errSlowConsumer)
 		}
-		if err := send("third"); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := send("third"); !errors.Is(err, errSlowConsumer) {
 			t.Errorf("the next message fails with %v", err)
 		}
 	})

@@ -14,7 +14,7 @@ const (
 	// gatherBytes is how much may wait to be written to a connection.
 	gatherBytes = 32 << 10
 	// gatherReadBytes is how much is read from a connection at a time.
-	gatherReadBytes = 16 << 10
+	gatherReadBytes = 4 << 10
 	// closeTimeout is how long the last bytes may take when a connection is closed.
 	closeTimeout = time.Second
 	// http2Preface is the start of what a peer says who speaks HTTP/2 without asking.

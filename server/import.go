@@ -67,6 +67,9 @@ func (i *importer) reject(why status) bool { return i.take(row{rejected: &why}) 
 func (i *importer) take(r row) bool {
 	r.index = i.received
 	i.received++
+	if i.chunk == nil {
+		i.chunk = make([]row, 0, minImportChunk)
+	}
 	i.chunk = append(i.chunk, r)
 	switch {
 	case len(i.chunk) < minImportChunk:

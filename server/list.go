@@ -15,11 +15,12 @@ const (
 	// listUsers is the name that page tokens of ListUsers are bound to.
 	listUsers = "list"
 	// firstChunk is the number of users that ListUsers reads first when it streams
-	// them all, and maxChunk the most that it reads at a time.
-	firstChunk, maxChunk = 100, 500
-	// chunkBytes is how many bytes of users it reads at a time, about: what a caller
-	// that does not read makes the server hold.
-	chunkBytes = 32 << 10
+	// them all.
+	firstChunk = 50
+	// chunkBytes is about how many bytes of users it reads at a time. A chunk is what
+	// a caller that does not read makes the server hold, so those who have not taken
+	// provenBytes yet get smallChunkBytes.
+	smallChunkBytes, chunkBytes, provenBytes = 8 << 10, 64 << 10, 256 << 10
 )
 
 func (u *users) listUsers(ctx context.Context, stream connect.ServerStream) error {
@@ -50,7 +51,7 @@ func (u *users) listAll(ctx context.Context, token string, stream connect.Server
 	if err != nil {
 		return err
 	}
-	var encoded chunk
+	encoded := chunk{data: make([]byte, 0, smallChunkBytes)}
 	for limit := firstChunk; ; limit = encoded.nextLimit() {
 		found, err := u.store.List(ctx, store.Query{After: after, Limit: limit})
 		if err != nil {
@@ -71,6 +72,7 @@ func (u *users) listAll(ctx context.Context, token string, stream connect.Server
 type chunk struct {
 	data []byte
 	ends []int // Of each user, in data.
+	sent int   // Bytes, of all chunks.
 }
 
 func (c *chunk) encode(users []store.User) {
@@ -91,10 +93,20 @@ func (c *chunk) send(stream connect.ServerStream) error {
 		}
 		start = end
 	}
+	c.sent += len(c.data)
 	return nil
 }
 
-// nextLimit is how many users of the same size are chunkBytes.
+// nextLimit is how many users like those in the chunk make the next one, for which
+// it makes room.
 func (c *chunk) nextLimit() int {
-	return min(max(chunkBytes*len(c.ends)/max(len(c.data), 1), 1), maxChunk)
+	size := smallChunkBytes
+	if c.sent >= provenBytes {
+		size = chunkBytes
+	}
+	limit := max(size*len(c.ends)/max(len(c.data), 1), 1)
+	if cap(c.data) < size {
+		c.data = make([]byte, 0, size+size/8) // Not all are alike.
+	}
+	return limit
 }

@@ -155,10 +155,6 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 
 // interceptors are those that all calls pass, the outermost first.
 func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
-	rules, err := newValidator()
-	if err != nil {
-		return nil, err
-	}
 	interceptors := []connect.ServerInterceptor{
 		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
 	}
@@ -171,8 +167,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	}
 	return append(interceptors,
 		errorInterceptor(s.config.Logger),
-		slowReaderInterceptor,
-		validate.NewServerInterceptor(validate.WithValidator(rules), validate.WithoutErrorDetails())), nil
+		validate.NewServerInterceptor(validate.WithValidator(newValidator()), validate.WithoutErrorDetails())), nil
 }
 
 // Handler returns the handler of the service's listener.

@@ -52,6 +52,9 @@ func receiveRows(stream userv1connect.UserServiceBatchCreateUsersServerStream, i
 // invalidMessage is what validation has against a message that was received, or
 // nil. The stream can go on after it.
 func invalidMessage(err error) *protovalidate.ValidationError {
+	if err == nil {
+		return nil // Most are valid, and what follows allocates.
+	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
 		return invalid
 	}

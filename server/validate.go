@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"sync"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -15,20 +16,18 @@ const maxExplainedBytes = 64 << 10
 // it stops at the first rule that is broken, which bounds what it costs to refuse
 // one: a message has room for millions of roles.
 type validator struct {
-	complete protovalidate.Validator
-	first    protovalidate.Validator
+	complete, first func() (protovalidate.Validator, error)
 }
 
-func newValidator() (validator, error) {
-	complete, err := protovalidate.New()
-	if err != nil {
-		return validator{}, fmt.Errorf("set up validation: %w", err)
+// newValidator returns a validator that is made when it is needed: many a server
+// never gets a message that accepted does not know.
+func newValidator() validator {
+	return validator{
+		complete: sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() }),
+		first: sync.OnceValues(func() (protovalidate.Validator, error) {
+			return protovalidate.New(protovalidate.WithFailFast())
+		}),
 	}
-	first, err := protovalidate.New(protovalidate.WithFailFast())
-	if err != nil {
-		return validator{}, fmt.Errorf("set up validation: %w", err)
-	}
-	return validator{complete: complete, first: first}, nil
 }
 
 // Validate implements protovalidate.Validator.
@@ -36,8 +35,13 @@ func (v validator) Validate(message proto.Message, options ...protovalidate.Vali
 	if accepted(message) {
 		return nil
 	}
+	made := v.complete
 	if proto.Size(message) > maxExplainedBytes {
-		return v.first.Validate(message, options...)
+		made = v.first
 	}
-	return v.complete.Validate(message, options...)
+	rules, err := made()
+	if err != nil {
+		return fmt.Errorf("set up validation: %w", err)
+	}
+	return rules.Validate(message, options...)
 }

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -98,67 +97,49 @@ func (d *deadlines) SetWriteDeadline(deadline time.Time) error {
 	return nil
 }
 
-// stuckStream takes a time for each message, and fails at the deadline.
-type stuckStream struct {
-	connect.ServerStream
-	deadlines *deadlines
-	takes     time.Duration
+// stuckWriter takes a time for each write, and fails at the deadline.
+type stuckWriter struct {
+	*deadlines
+	takes time.Duration
 }
 
-func (s *stuckStream) Send(any) error {
-	deadline := s.deadlines.set[len(s.deadlines.set)-1]
+func (s *stuckWriter) Write(p []byte) (int, error) {
+	deadline := s.set[len(s.set)-1]
 	if left := time.Until(deadline); left < s.takes {
 		time.Sleep(left)
-		return fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
+		return 0, fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
 	}
 	time.Sleep(s.takes)
-	return nil
+	return len(p), nil
 }
+
+func (*stuckWriter) FlushError() error { return nil }
 
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		deadlines := &deadlines{ResponseWriter: httptest.NewRecorder()}
-		stuck := &stuckStream{deadlines: deadlines, takes: sendTimeoutRenewal - 1}
-		stream := &readStream{ServerStream: stuck, controller: http.NewResponseController(deadlines)}
+		stuck := &stuckWriter{deadlines: &deadlines{ResponseWriter: httptest.NewRecorder()}, takes: sendTimeoutRenewal - 1}
 		start := time.Now()
-		for range 20 { // A reader that is slow, but reads.
-			if err := stream.Send(nil); err != nil {
-				t.Fatal(err)
+		handleStream(stuck, func(ctx context.Context, send func(string) error) {
+			sendAndFlush := func() error { return errors.Join(send("message"), flush(ctx)) }
+			for range 20 { // A reader that is slow, but reads.
+				if err := sendAndFlush(); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		if renewals := len(deadlines.set); renewals != 10 {
-			t.Errorf("deadline is set %d times in %v", renewals, time.Since(start))
-		}
-		stuck.takes = time.Hour
-		start = time.Now()
-		if err := stream.Send(nil); !errors.Is(err, errSlowConsumer) {
-			t.Errorf("error is %v, want %v", err, errSlowConsumer)
-		}
-		if waited := time.Since(start); waited > sendTimeout || waited <= sendTimeout-sendTimeoutRenewal {
-			t.Errorf("stream ends after %v", waited)
-		}
+			if renewals := len(stuck.set); renewals != 10 {
+				t.Errorf("deadline is set %d times in %v", renewals, time.Since(start))
+			}
+			stuck.takes = time.Hour
+			start = time.Now()
+			if err := sendAndFlush(); !errors.Is(err, errSlowConsumer) {
+				t.Errorf("error is %v, want %v", err, errSlowConsumer)
+			}
+			if waited := time.Since(start); waited > sendTimeout || waited <= sendTimeout-sendTimeoutRenewal {
+				t.Errorf("stream ends after %v", waited)
+			}
+		})
 	})
 }
-
-// A stream that ends for another reason keeps it.
-func TestSendFailure(t *testing.T) {
-	t.Parallel()
-	gone := errors.New("connection reset")
-	stream := &readStream{
-		ServerStream: failingStream{err: gone},
-		controller:   http.NewResponseController(&deadlines{ResponseWriter: httptest.NewRecorder()}),
-	}
-	if err := stream.Send(nil); !errors.Is(err, gone) || errors.Is(err, errSlowConsumer) {
-		t.Errorf("error is %v, want %v", err, gone)
-	}
-}
-
-type failingStream struct {
-	connect.ServerStream
-	err error
-}
-
-func (s failingStream) Send(any) error { return s.err }
 
 // busyStore has a change for each of its versions, and counts what it is asked.
 type busyStore struct {

@@ -39,7 +39,7 @@ var goals = []goal{
 	{what: "p99 at 12,000 requests/s with the cache, PostgreSQL", goal: "< 22 ms", ours: "cache/postgres/near/12000/p99", max: 22},
 	{what: "requests/s answered of 12,000 offered", goal: "≥ 11,800", ours: "cache/postgres/near/12000/rate", min: 11_800},
 	{what: "calls to the store avoided, 95 % reads, Zipf(1.0); peer: the best that a cache of this size can do", goal: "≥ 94 %", ours: "cache/postgres/near/avoided", peer: "cache/best", min: 94},
-	{what: "Redis round trips avoided by the near cache", goal: "≥ 71 %", ours: "cache/postgres/redis avoided", min: 71},
+	{what: "reads without a Redis round trip, 95 % reads, Zipf(1.0)", goal: "≥ 71 %", ours: "cache/postgres/near/redis avoided", min: 71},
 	{what: "server memory of a slow reader; peer: grpc-go", goal: "≤ 64 KiB", ours: "memory/userd", peer: "memory/grpc-go", max: 64},
 	{what: "ListUsers(all), messages/s, store off", goal: "≥ 1.5 × grpc-go", ours: "streams/list/storeoff", peer: "streams/list/grpc-go", atLeast: 1.5},
 	{what: "ListUsers(all), messages/s, store off", goal: "≥ 0.8 × tonic", ours: "streams/list/storeoff", peer: tonic, atLeast: 0.8},

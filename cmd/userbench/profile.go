@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
@@ -24,7 +30,8 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	merge := []string{"tool", "pprof", "-proto", "-output", file}
+	merged := b.lab.Path("merged.pprof")
+	merge := []string{"tool", "pprof", "-proto", "-output", merged}
 	for _, transport := range []string{usual, other} {
 		part := b.lab.Path(transport + ".pprof")
 		if err := b.profileTransport(ctx, transport, part); err != nil {
@@ -32,8 +39,10 @@ func (b *bench) profile(ctx context.Context, file string) error {
 		}
 		merge = append(merge, part)
 	}
-	_, err = b.lab.Run(exec.CommandContext(ctx, "go", merge...))
-	return err
+	if _, err := b.lab.Run(exec.CommandContext(ctx, "go", merge...)); err != nil {
+		return err
+	}
+	return writeWithoutPaths(file, merged)
 }
 
 func (b *bench) profileTransport(ctx context.Context, transport, file string) error {
@@ -94,4 +103,57 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 		}
 	}
 	return nil
+}
+
+// writeWithoutPaths writes a profile without the paths of this machine. The compiler
+// needs the names of functions only.
+func writeWithoutPaths(to, from string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	unpacked, err := gzip.NewReader(source)
+	if err != nil {
+		return err
+	}
+	profile, err := io.ReadAll(unpacked)
+	if err != nil {
+		return err
+	}
+	if profile, err = withoutPaths(profile); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	var packed bytes.Buffer
+	writer := gzip.NewWriter(&packed)
+	_, err = writer.Write(profile)
+	if err = errors.Join(err, writer.Close()); err != nil {
+		return err
+	}
+	return os.WriteFile(to, packed.Bytes(), 0o644)
+}
+
+// profileStrings is the field of a profile that has all its texts.
+const profileStrings = 6
+
+func withoutPaths(profile []byte) (short []byte, err error) {
+	for len(profile) > 0 {
+		number, kind, n := protowire.ConsumeTag(profile)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		size := protowire.ConsumeFieldValue(number, kind, profile[n:])
+		if size < 0 {
+			return nil, protowire.ParseError(size)
+		}
+		field := profile[:n+size]
+		profile = profile[n+size:]
+		if text, _ := protowire.ConsumeBytes(field[n:]); number == profileStrings && bytes.HasPrefix(text, []byte("/")) {
+			short = protowire.AppendTag(short, number, kind)
+			short = protowire.AppendString(short, path.Base(string(text)))
+			continue
+		}
+		short = append(short, field...)
+	}
+	return short, nil
 }

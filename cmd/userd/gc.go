@@ -1,49 +1,74 @@
 package main
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
 const (
-	// defaultGCPercent is what Go has: the heap grows by what is alive.
-	defaultGCPercent = 100
-	// minGCGrowth is how much the heap grows between two collections at least, in
-	// bytes. A service with little alive would collect its garbage, of which a call
-	// makes some kilobytes, hundreds of times a second: a third of its time.
-	minGCGrowth = 32 << 20
+	// usualGCPercent is what Go has: the heap grows by what is alive.
+	usualGCPercent = 100
+	// busyGCGrowth is how much the heap of a busy server grows between two
+	// collections at least, in bytes.
+	busyGCGrowth = 32 << 20
+	// A server is busy when busyGCs collections have come within busyGCInterval of
+	// the one before, and quiet when one has not for quietGCInterval.
+	busyGCs         = 8
+	busyGCInterval  = 50 * time.Millisecond
+	quietGCInterval = time.Second
 )
 
-// tuneGC lets the heap grow by what is alive, but by at least minGCGrowth: a small
-// service then uses up to minGCGrowth more than it would, and a large one the same.
-// GOGC in the environment turns that off. The memory limit, where there is one, holds
-// in any case: near it the runtime collects more often, whatever the percentage.
+// gcTuner collects less often while the server is busy. A call makes some kilobytes
+// of garbage, and with 8 MB alive the runtime collects after 8 MB: a hundred times a
+// second under load, a good part of its time. A quiet server, or one with much
+// alive, is collected as usual, so that it uses no more memory than it must. The
+// memory limit, where there is one, holds in any case: near it the runtime collects
+// more often, whatever the percentage.
+type gcTuner struct {
+	last  time.Time
+	often int // Collections in a row that came soon.
+}
+
+// tuneGC tunes the collector of this process, unless GOGC in the environment does.
 func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	adjustGC()
-	afterGC(adjustGC)
+	tuner := gcTuner{last: time.Now()}
+	afterGC(func() {
+		alive := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(alive)
+		if percent := tuner.percent(time.Now(), alive[0].Value.Uint64()); percent != 0 {
+			debug.SetGCPercent(percent)
+		}
+	})
 }
 
-// adjustGC sets the percentage for what was alive at the last collection.
-func adjustGC() {
-	alive := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(alive)
-	debug.SetGCPercent(gcPercent(alive[0].Value.Uint64()))
-}
-
-func gcPercent(alive uint64) int {
-	const smallest = 4 << 20 // Bytes that are alive when the runtime has not counted yet.
-	return max(defaultGCPercent, int(minGCGrowth*100/max(alive, smallest)))
+// percent is what GOGC is to be after a collection that has left this much alive, or
+// 0 for as it is.
+func (t *gcTuner) percent(now time.Time, alive uint64) int {
+	interval := now.Sub(t.last)
+	t.last = now
+	switch {
+	case interval >= quietGCInterval:
+		t.often = 0
+		return usualGCPercent
+	case interval < busyGCInterval:
+		t.often++
+	}
+	if t.often < busyGCs {
+		return 0
+	}
+	return max(usualGCPercent, int(busyGCGrowth*100/max(alive, 1<<20)))
 }
 
 // afterGC calls f after each collection, on the goroutine of finalizers.
 func afterGC(f func()) {
-	// Not tiny: those share a block, which could live on.
-	type sentinel [16]uintptr
+	type sentinel [16]uintptr // Not so small that it shares a block.
 	var again func(*sentinel)
 	again = func(s *sentinel) {
 		f()
@@ -51,3 +76,61 @@ func afterGC(f func()) {
 	}
 	runtime.SetFinalizer(new(sentinel), again)
 }
+
+const (
+	// memoryInterval is the time between two looks at the memory.
+	memoryInterval = 500 * time.Millisecond
+	// quietAllocation is what a quiet server allocates in that time at most, and
+	// wastedMemory what is worth to be given back, in bytes.
+	quietAllocation = 1 << 20
+	wastedMemory    = 4 << 20
+)
+
+// returnMemory gives memory back to the system when the server becomes quiet, until
+// ctx ends. The runtime would keep the garbage of the last rush until there is more.
+func returnMemory(ctx context.Context) {
+	ticker := time.NewTicker(memoryInterval)
+	defer ticker.Stop()
+	var waste wasteMeter
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if waste.isWorthIt(heapUse()) {
+			debug.FreeOSMemory()
+			waste.freed(heapUse())
+		}
+	}
+}
+
+// heapUse is how much the process has ever allocated, and how much of the heap it
+// occupies, garbage and free spans included, in bytes.
+func heapUse() (allocated, occupied uint64) {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	for _, sample := range samples[1:] {
+		occupied += sample.Value.Uint64()
+	}
+	return samples[0].Value.Uint64(), occupied
+}
+
+// wasteMeter finds out whether a quiet server occupies more than it needs. What it
+// needs is what it occupied when memory was given back last.
+type wasteMeter struct {
+	allocated, needed uint64
+}
+
+func (m *wasteMeter) isWorthIt(allocated, occupied uint64) bool {
+	quiet := allocated-m.allocated < quietAllocation
+	m.allocated = allocated
+	return quiet && occupied > m.needed+wastedMemory
+}
+
+func (m *wasteMeter) freed(allocated, occupied uint64) { m.allocated, m.needed = allocated, occupied }

@@ -124,6 +124,10 @@ func run(ctx context.Context, c config, srv *server.Server, users store.Store, l
 		return err
 	}
 	group.Go(func() error { return srv.Serve(listener) })
+	group.Go(func() error {
+		returnMemory(ctx)
+		return nil
+	})
 	group.Go(func() error { return prune(ctx, users, c.changesRetention, logger) })
 	group.Go(func() error {
 		<-ctx.Done()

@@ -22,15 +22,6 @@ const (
 	goAwayDelay = time.Second
 )
 
-// Read buffers of connections: for frames as most peers send them, and for those of
-// peers that were allowed longer ones, since they filled all they were allowed.
-const (
-	readBuffer = frameHeaderSize + maxFrameSize
-	longBuffer = frameHeaderSize + maxLongFrame
-)
-
-var longBuffers = sync.Pool{New: func() any { return new([longBuffer]byte) }}
-
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
 var drainPing = [pingSize]byte{'d', 'r', 'a', 'i', 'n'}
 
@@ -51,8 +42,8 @@ type conn struct {
 	in       []byte // Read, and from parsed to filled not handled yet.
 	parsed   int
 	filled   int
-	long     bool // A frame is here, or was just now, that needs a larger buffer than most.
-	maxFrame int  // Of the peer, in bytes.
+	wanted   int // How large in should be for what has come of late, in bytes.
+	maxFrame int // Of the peer, in bytes.
 	decoder  *decoder
 	block    headerBlock
 	profiles knownProfiles
@@ -71,7 +62,6 @@ type conn struct {
 
 	encoder    *encoder
 	out        []byte // Frames that nobody has begun to write.
-	spare      []byte // A buffer to reuse.
 	tail       tail
 	ready      []*stream // Wait for their turn to send, first come first served.
 	gathering  bool      // The reader handles a batch and flushes at its end.
@@ -98,7 +88,7 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	now := time.Now()
 	c := &conn{
 		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
-		in: make([]byte, readBuffer), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
+		in: getIn(smallIn), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
@@ -128,6 +118,7 @@ func (c *conn) serve() {
 		}
 	}
 	c.close(err)
+	putIn(c.in)
 }
 
 // fill reads from the peer, unless there is too much that it has not read itself.
@@ -154,16 +145,12 @@ func (c *conn) fill() error {
 	return err
 }
 
-// compact makes room for the frame that comes next. Most buffers are small, since most
-// frames are, and most connections idle.
+// compact makes room for what comes next, in a buffer of the size that is wanted.
 func (c *conn) compact() {
-	rest := c.in[c.parsed:c.filled]
-	switch {
-	case c.long && len(c.in) == readBuffer:
-		c.in = longBuffers.Get().(*[longBuffer]byte)[:]
-	case !c.long && len(c.in) != readBuffer && len(rest) == 0:
-		longBuffers.Put((*[longBuffer]byte)(c.in))
-		c.in = make([]byte, readBuffer)
+	rest, old := c.in[c.parsed:c.filled], c.in
+	if size := sizeOfIn(c.wanted); size > len(old) || size < len(old) && len(rest) == 0 {
+		c.in = getIn(size)
+		defer putIn(old)
 	}
 	c.filled = copy(c.in, rest)
 	c.parsed = 0
@@ -177,13 +164,13 @@ func (c *conn) frames() error {
 		}
 	}
 	handled := c.parsed
-	c.long = false
+	c.wanted = min(c.filled+1, mediumIn) // Whoever fills a buffer may have more.
 	for c.filled-c.parsed >= frameHeaderSize {
 		h := parseFrameHeader(c.in[c.parsed:])
 		if h.length > c.maxFrame {
 			return connectionError(codeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
 		}
-		c.long = c.long || h.length > maxFrameSize
+		c.wanted = max(c.wanted, frameHeaderSize+h.length)
 		if c.filled-c.parsed < frameHeaderSize+h.length {
 			break
 		}

@@ -43,12 +43,12 @@
 //
 // # Memory
 //
-// A connection has a read buffer of 16 KiB, or 64 KiB while its peer sends frames
-// of that size, two HPACK tables of 4 KiB, and at most about outPause bytes that
-// wait for the socket. A stream has what its peer has sent and its handler not read,
-// at most Config.StreamWindow and for all streams together Config.ConnWindow, and
-// 4 KiB of response; what does not fit, the handler waits with. Only the answer of
-// an inline call waits whole.
+// A connection has a read buffer of 4 KiB, or 16 or 64 KiB while its peer sends more at
+// a time, two HPACK tables of 4 KiB, and at most about outPause bytes that wait for the
+// socket (buffers.go). A stream has what its peer has sent and its handler not read, at
+// most Config.StreamWindow and for all streams together Config.ConnWindow, and 4 KiB of
+// response; what does not fit, the handler waits with. Only the answer of an inline call
+// waits whole.
 //
 // # Attacks
 //

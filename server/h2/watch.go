@@ -69,9 +69,6 @@ func (c *conn) check(now time.Time) {
 			s.reset(codeCancel, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
 		}
 	}
-	if len(c.streams) == 0 && !c.flushing && len(c.out) == 0 {
-		c.out, c.spare, c.tail = nil, nil, tail{}
-	}
 }
 
 // timeOut closes the connection. c.mu is held.

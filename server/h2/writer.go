@@ -45,11 +45,9 @@ func (c *conn) unlockAndFlush() {
 }
 
 // next returns what is to be written next, and ends the flush where there is
-// nothing. written is what was written before, for reuse. c.mu is held.
+// nothing. written is what was written before, which is not used any more. c.mu is held.
 func (c *conn) next(written []byte) []byte {
-	if cap(written) > cap(c.spare) && cap(written) <= 2*outLimit {
-		c.spare = written[:0]
-	}
+	putOut(written)
 	c.schedule()
 	if len(c.out) == 0 || c.writeErr != nil {
 		c.flushing, c.writing = false, time.Time{}
@@ -57,11 +55,9 @@ func (c *conn) next(written []byte) []byte {
 		return nil
 	}
 	out := c.out
-	c.out, c.spare, c.tail = c.spare, nil, tail{}
+	c.out, c.tail = nil, tail{}
 	c.writing = time.Now()
-	if len(c.out) == 0 {
-		c.changed.Broadcast()
-	}
+	c.changed.Broadcast()
 	return out
 }
 
@@ -185,6 +181,7 @@ func (c *conn) appendDataFrame(s *stream, p []byte, end bool) {
 	if c.tail.stream == s.id && c.tail.end == len(c.out) && length <= maxFrameSize {
 		appendFrameHeader(c.out[:c.tail.start], length, frameData, flags, s.id)
 	} else {
+		c.startOut()
 		c.tail.stream, c.tail.start = s.id, len(c.out)
 		c.out = appendFrameHeader(c.out, len(p), frameData, flags, s.id)
 	}
@@ -216,6 +213,7 @@ func (s *stream) sendFixed(fields *fieldBlock, end bool) error {
 }
 
 func (s *stream) sendBlock(block []byte, end bool) {
+	s.c.startOut()
 	s.c.out = appendHeaderFrames(s.c.out, s.id, block, end)
 	s.c.earned += frameCredit
 }

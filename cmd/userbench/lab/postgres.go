@@ -131,9 +131,10 @@ func majorVersion(initdb string) int {
 // Path is a file that the server's account can write.
 func (p *Postgres) Path(name string) string { return filepath.Join(p.dir, name) }
 
-// URL is how userd names a database of the server. Settings are added to it.
+// URL is how userd names a database of the server. Settings are added to it. That a
+// machine is busy must not fail a connection.
 func (p *Postgres) URL(database string, settings ...string) string {
-	query := url.Values{"host": {p.dir}, "user": {"postgres"}}
+	query := url.Values{"host": {p.dir}, "user": {"postgres"}, "connect_timeout": {strconv.Itoa(int(startWait / time.Second))}}
 	for _, setting := range settings {
 		name, value, _ := strings.Cut(setting, "=")
 		query.Set(name, value)

@@ -276,16 +276,19 @@ func untold(ops []Op, told map[int64]bool, end int64) []porcupine.Operation {
 	return out
 }
 
-// Regained returns how long after a moment a server trusted its cache for good, less
+// Regained returns how long after a moment a server trusted its cache again, less
 // what stalls excuse: 0 where it never stopped, and false where it did not up to
-// another moment.
+// another moment. A server tells its changes in order.
 func Regained(ops []Op, stalls Stalls, server uint16, from, to int64) (time.Duration, bool) {
-	last := Op{Kind: Untrusted}
+	last := Op{} // When it began to trust its cache.
 	for _, op := range ops {
-		if op.Server != server || op.Kind != Trusted && op.Kind != Untrusted || op.Start > to {
-			continue
+		switch {
+		case op.Server != server || op.Start > to:
+		case op.Kind == Trusted:
+			last = op
+		case op.Kind == Untrusted && op.Start < from:
+			last = Op{}
 		}
-		last = op // A server tells its changes in order.
 	}
 	switch {
 	case last.Kind != Trusted:

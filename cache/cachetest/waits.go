@@ -18,13 +18,14 @@ func (s span) long() int64 { return s.to - s.from }
 
 const (
 	// usual is how soon after one another two control reads of a server return when
-	// nothing holds them up.
-	usual = 30 * time.Millisecond
+	// nothing holds them up: the pause between them, and some more.
+	usual = controlPause + 5*time.Millisecond
 
-	// steps is in how many steps, one after another, the cache does its work: a read
-	// waits for Redis, for another's lease and for the store. Each can be held up as
-	// long as the one step of a control read is.
-	steps = 3
+	// steps is how many waits, one after another, a read through the cache is made of
+	// at worst: for its server, for Redis, for another's lease, for the store, and for
+	// the store again where what others brought is too old. Each can be held up as long
+	// as a control read is.
+	steps = 5
 
 	// around is how long before and after a read a stall counts: no two processes are
 	// held up at the same time exactly.

@@ -132,19 +132,35 @@ func (f *fleet) judge(redis string) {
 // judgeWaits judges all calls that the cache takes part in, writes as well.
 func (f *fleet) judgeWaits(ops []cachetest.Op, stalls cachetest.Stalls) {
 	var waits []time.Duration
+	const told = 5 // Of those that took too long.
+	late := 0
 	for _, op := range ops {
 		if op.Kind == cachetest.NoCache || op.Server == 0 || op.End == 0 {
 			continue
 		}
 		wait := stalls.Wait(op)
 		waits = append(waits, wait)
-		if wait > longestWait {
-			f.t.Errorf("%+v took %v, less what stalls excuse %v, want %v at most", op, time.Duration(op.End-op.Start), wait, longestWait)
+		if wait <= longestWait {
+			continue
+		}
+		if late++; late <= told {
+			f.t.Errorf("%s: %+v took %v, less what stalls excuse %v, want %v at most",
+				f.faultAt(op.Start), op, time.Duration(op.End-op.Start), wait, longestWait)
 		}
 	}
 	slices.Sort(waits)
 	at := func(share float64) time.Duration { return waits[int(share*float64(len(waits)-1))] }
 	f.t.Logf("waits, less what stalls excuse: median %v, 99 %% %v, 99.9 %% %v, 99.99 %% %v, longest %v", at(0.5), at(0.99), at(0.999), at(0.9999), at(1))
+}
+
+// faultAt is the fault that was there, or the last, at a time.
+func (f *fleet) faultAt(t int64) string {
+	for _, h := range f.healed {
+		if t <= h.upTo {
+			return h.fault
+		}
+	}
+	return "after all faults"
 }
 
 func (f *fleet) judgeTrust(ops []cachetest.Op, stalls cachetest.Stalls) {

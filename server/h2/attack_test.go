@@ -174,7 +174,8 @@ func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
 			if grown := heapAfter - heap; grown > 16<<20 {
 				t.Errorf("grew by %d MiB", grown>>20)
 			}
-			if spent := cpuAfter - cpu; spent > time.Second { // The attacker and the race detector included.
+			// The attacker is included. With the race detector it costs most.
+			if spent := cpuAfter - cpu; spent > time.Second && !raceEnabled {
 				t.Errorf("spent %v", spent)
 			}
 			if most := handler.most.Load(); most > 100 {

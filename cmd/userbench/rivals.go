@@ -24,7 +24,7 @@ var rivalNames = map[string]string{
 	"userd":    "userd",
 	"storeoff": "userd, store off",
 	"grpc-go":  "grpc-go, its own transport",
-	"net/http": "bare net/http handler, bytes made beforehand",
+	"net/http": "bare net/http, encoded beforehand",
 	"connect":  "Connect on net/http",
 }
 

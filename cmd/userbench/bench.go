@@ -88,7 +88,7 @@ type bench struct {
 	big    *population.Users
 	zipf   *load.Zipf
 
-	busyBefore string
+	busyBefore, revision string // When the run began.
 }
 
 // unavailable is why something cannot be measured here, through no fault of what
@@ -109,7 +109,7 @@ func newBench(ctx context.Context, p plan, log io.Writer) (*bench, error) {
 		big:    population.New(largeKind, p.large, largeUser),
 		zipf:   load.NewZipf(p.users, 1),
 
-		busyBefore: loadAverage(),
+		busyBefore: loadAverage(), revision: revision(ctx, l.Root()),
 	}, nil
 }
 

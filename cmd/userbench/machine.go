@@ -19,9 +19,7 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 		{Name: "system", Value: runtime.GOOS + "/" + runtime.GOARCH},
 		{Name: "Go", Value: runtime.Version()},
 		{Name: "load average before the run", Value: b.busyBefore},
-	}
-	if revision, err := exec.CommandContext(ctx, "git", "-C", b.lab.Root(), "describe", "--always", "--dirty").Output(); err == nil {
-		facts = append(facts, report.Fact{Name: "revision", Value: strings.TrimSpace(string(revision))})
+		{Name: "revision", Value: b.revision},
 	}
 	if b.fleet.help != "" {
 		if usual, _, err := b.fleet.transports(ctx); err == nil {
@@ -39,6 +37,15 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 		}
 	}
 	return facts
+}
+
+// revision is what the folder of the project has.
+func revision(ctx context.Context, root string) string {
+	name, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(name))
 }
 
 // processor is the name that the system gives the processor.

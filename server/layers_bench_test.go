@@ -89,10 +89,10 @@ func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 	request.Header = http.Header{"Content-Type": {"application/grpc+proto"}, "Te": {"trailers"}}
 	request.ContentLength = int64(len(body))
 	reader := bytes.NewReader(nil)
-	request.Body = io.NopCloser(reader)
 	w := &reusedWriter{header: make(http.Header)}
 	return func() ([]byte, error) {
 		reader.Reset(body)
+		request.Body = io.NopCloser(reader) // The handler has wrapped the one before.
 		clear(w.header)
 		w.body = w.body[:0]
 		c.Handler().ServeHTTP(w, request)

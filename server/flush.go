@@ -62,6 +62,8 @@ type streamWriter struct {
 	timer    *time.Timer
 	armed    bool
 	renewed  time.Time // When the deadline of the response was set; with passing.
+	rest     *time.Timer
+	rested   bool // The deadline is to be lifted.
 	finished bool
 	err      error // Of the first write that failed.
 }
@@ -160,6 +162,9 @@ func (w *streamWriter) pass(flush func() error) {
 	w.mu.Lock()
 	w.passing, w.err = false, err
 	w.idle.Broadcast()
+	if w.rested {
+		w.lift()
+	}
 }
 
 // renew moves the deadline of the response.
@@ -168,6 +173,32 @@ func (w *streamWriter) renew() {
 		// A connection without deadlines is closed by its server instead.
 		_ = w.controller.SetWriteDeadline(now.Add(sendTimeout))
 		w.renewed = now
+		if w.rest == nil {
+			w.rest = time.AfterFunc(sendTimeout-sendTimeoutRenewal, w.tire)
+		} else {
+			w.rest.Reset(sendTimeout - sendTimeoutRenewal)
+		}
+	}
+}
+
+// tire sees to it that the deadline does not end a stream that has nothing to send:
+// HTTP/2 holds to it whether something waits or not.
+func (w *streamWriter) tire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.passing {
+		w.rested = true
+		return
+	}
+	w.lift()
+}
+
+// lift takes the deadline of the response away until something is sent. w.mu is held.
+func (w *streamWriter) lift() {
+	w.rested = false
+	if !w.finished {
+		_ = w.controller.SetWriteDeadline(time.Time{}) // See renew.
+		w.renewed = time.Time{}
 	}
 }
 
@@ -180,6 +211,9 @@ func (w *streamWriter) finish() {
 		w.timer.Stop()
 	}
 	w.pass(func() error { return nil }) // It is flushed with the end of the stream.
+	if w.rest != nil {
+		w.rest.Stop()
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -141,6 +141,41 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// A stream that has nothing to say for a while, as one of updates, goes on.
+func TestDeadlineIsLiftedWhileNothingIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quick := &stuckWriter{deadlines: &deadlines{ResponseWriter: httptest.NewRecorder()}}
+		expired := func() bool {
+			last := quick.set[len(quick.set)-1]
+			return !last.IsZero() && !last.After(time.Now())
+		}
+		handleStream(quick, func(ctx context.Context, send func(string) error) {
+			for _, pause := range []time.Duration{time.Second, sendTimeout, time.Second, 10 * sendTimeout} {
+				if err := errors.Join(send("message"), flush(ctx)); err != nil {
+					t.Fatal(err)
+				}
+				if last := quick.set[len(quick.set)-1]; last.IsZero() {
+					t.Error("a message is sent without a deadline")
+				}
+				time.Sleep(pause)
+				synctest.Wait()
+				if expired() {
+					t.Errorf("after %v without a message the deadline has passed", pause)
+				}
+			}
+			quick.takes = sendTimeout - time.Second // Sent shortly before the deadline.
+			if err := errors.Join(send("message"), flush(ctx)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(sendTimeout)
+			synctest.Wait()
+			if expired() {
+				t.Error("after a slow message the deadline has passed")
+			}
+		})
+	})
+}
+
 // busyStore has a change for each of its versions, and counts what it is asked.
 type busyStore struct {
 	store.Store

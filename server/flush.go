@@ -57,7 +57,8 @@ type streamWriter struct {
 	idle     sync.Cond // When passing ends.
 	passing  bool      // Somebody uses the ResponseWriter, without mu.
 	gathered []byte    // Of flushBuffers, or nil.
-	started  bool      // The first message was sent.
+	wrote    bool
+	started  bool // The first message was sent.
 	timer    *time.Timer
 	armed    bool
 	renewed  time.Time // When the deadline of the response was set; with passing.
@@ -76,24 +77,22 @@ var flushBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-func (w *streamWriter) Write(p []byte) (int, error) {
+func (w *streamWriter) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case len(p) > flushBytes:
-		w.send(p)
-		return len(p), w.err
-	case len(w.gathered)+len(p) > flushBytes:
-		w.send(nil)
+	w.wrote = true
+	for n < len(p) && w.err == nil {
+		if w.gathered == nil {
+			w.gathered = *flushBuffers.Get().(*[]byte)
+		}
+		more := min(len(p)-n, flushBytes-len(w.gathered))
+		w.gathered = append(w.gathered, p[n:n+more]...)
+		n += more
+		if len(w.gathered) == flushBytes {
+			w.send()
+		}
 	}
-	if w.err != nil {
-		return 0, w.err
-	}
-	if w.gathered == nil {
-		w.gathered = *flushBuffers.Get().(*[]byte)
-	}
-	w.gathered = append(w.gathered, p...)
-	return len(p), nil
+	return n, w.err
 }
 
 // Flush implements http.Flusher. It sends the first message, and sees to it that
@@ -103,7 +102,8 @@ func (w *streamWriter) Flush() {
 	defer w.mu.Unlock()
 	switch {
 	case !w.started:
-		w.send(nil)
+		w.started = w.wrote
+		w.send()
 	case len(w.gathered) == 0: // All is sent.
 	case w.timer == nil:
 		w.timer, w.armed = time.AfterFunc(flushDelay, w.expire), true
@@ -120,17 +120,16 @@ func (w *streamWriter) expire() {
 	defer w.mu.Unlock()
 	w.armed = false
 	if !w.finished && !w.passing && len(w.gathered) > 0 {
-		w.send(nil)
+		w.send()
 	}
 }
 
-// send sends what was gathered, then p, and the header before. w.mu is held, but not
-// while the response is blocked.
-func (w *streamWriter) send(p []byte) {
-	w.pass(p, w.controller.Flush)
-}
+// send sends what was gathered, and the header before. w.mu is held, but not while
+// the response is blocked.
+func (w *streamWriter) send() { w.pass(w.controller.Flush) }
 
-func (w *streamWriter) pass(p []byte, flush func() error) {
+// pass hands what was gathered to the ResponseWriter, and flushes it.
+func (w *streamWriter) pass(flush func() error) {
 	for w.passing {
 		w.idle.Wait()
 	}
@@ -138,18 +137,17 @@ func (w *streamWriter) pass(p []byte, flush func() error) {
 		return
 	}
 	gathered := w.gathered
-	w.started = w.started || len(gathered)+len(p) > 0
 	w.passing, w.gathered = true, nil
 	w.mu.Unlock()
 	w.renew()
-	err := write(w.ResponseWriter, gathered)
-	if err == nil {
-		err = write(w.ResponseWriter, p)
+	var err error
+	if gathered != nil {
+		_, err = w.ResponseWriter.Write(gathered)
 	}
 	if err == nil {
 		err = flush()
 	}
-	if gathered != nil {
+	if gathered != nil && err == nil { // After a failure net/http may still be reading it.
 		gathered = gathered[:0]
 		flushBuffers.Put(&gathered)
 	}
@@ -173,14 +171,6 @@ func (w *streamWriter) renew() {
 	}
 }
 
-func write(w io.Writer, p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
-	_, err := w.Write(p)
-	return err
-}
-
 // finish ends the response. The ResponseWriter is not used after it.
 func (w *streamWriter) finish() {
 	w.mu.Lock()
@@ -189,7 +179,7 @@ func (w *streamWriter) finish() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.pass(nil, func() error { return nil }) // It is flushed with the end of the stream.
+	w.pass(func() error { return nil }) // It is flushed with the end of the stream.
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -205,7 +195,7 @@ func flush(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.gathered) > 0 {
-		w.send(nil)
+		w.send()
 	}
 	return w.err
 }

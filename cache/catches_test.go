@@ -15,11 +15,13 @@ import (
 // change for itself.
 const manyUsers = 5000
 
+// rounds is how often a drill does the same at most; usually once or twice is enough.
+const rounds = 20
+
 // TestHistoryCatches switches off one part of the protocol at a time: the checks
-// of a history must notice. Not under the race detector: what must go wrong takes
-// many reads in little time.
+// of a history must notice. What goes wrong is a matter of chance and of time, so each
+// drill goes on until they do; and nothing else runs meanwhile, nor the race detector.
 func TestHistoryCatches(t *testing.T) {
-	t.Parallel()
 	for _, test := range []struct {
 		settings peerSettings
 		load     func(*cachetest.Load)
@@ -35,18 +37,19 @@ func TestHistoryCatches(t *testing.T) {
 		{peerSettings{Broken: "relay"}, func(l *cachetest.Load) { l.Updates = 0.0006 }, killSome, "staleness"},
 	} {
 		t.Run(test.settings.Broken, func(t *testing.T) {
-			t.Parallel()
 			test.settings.Load = cachetest.DefaultLoad
 			load := &test.settings.Load // What asks the store for a user raises the floor, and hides what is broken.
 			load.NoCache, load.ByEmail, load.Fleeting, load.Many = 0, 0, 0, 0
 			test.load(load)
 			d := newDrill(t, test.settings, 3)
 			cachetest.Run(t, 2*time.Second)
-			test.do(d)
-			checked := cachetest.Check(d.finish(), defaultStaleness+slack)
-			found := strings.Join(checked.Violations, "\n")
-			if !regexp.MustCompile(test.want).MatchString(found) {
-				t.Errorf("%d reads, violations %q, want %q", checked.Reads, found, test.want)
+			want, found := regexp.MustCompile(test.want), ""
+			for round := 0; round < rounds && !want.MatchString(found); round++ {
+				test.do(d)
+				found = strings.Join(cachetest.Check(d.history(), defaultStaleness+slack).Violations, "\n")
+			}
+			if d.finish(); !want.MatchString(found) {
+				t.Errorf("violations %q, want %q", found, test.want)
 			}
 		})
 	}
@@ -54,16 +57,14 @@ func TestHistoryCatches(t *testing.T) {
 
 // flushSome makes all users be read again while they change.
 func flushSome(d *drill) {
-	for range 2 {
-		d.site.Primary.Flush()
-		cachetest.Run(d.t, 3*time.Second)
-	}
+	d.site.Primary.Flush()
+	cachetest.Run(d.t, 3*time.Second)
 }
 
 // freezeOften makes a few applies late: Redis is frozen for less than a heartbeat,
 // and less often used than would end its use.
 func freezeOften(d *drill) {
-	for range 10 {
+	for range 5 {
 		d.site.Primary.Freeze()
 		cachetest.Run(d.t, 150*time.Millisecond)
 		d.site.Primary.Thaw()
@@ -71,11 +72,9 @@ func freezeOften(d *drill) {
 	}
 }
 
-// killSome leaves changes that nobody applied, and others alive for long enough to
+// killSome leaves a change that nobody applied, and others alive for long enough to
 // show what was before.
 func killSome(d *drill) {
-	for range 4 {
-		d.killBetween()
-		cachetest.Run(d.t, defaultStaleness+time.Second)
-	}
+	d.killBetween()
+	cachetest.Run(d.t, defaultStaleness+time.Second)
 }

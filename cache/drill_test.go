@@ -130,6 +130,12 @@ func (d *drill) finish() []cachetest.Op {
 			d.t.Errorf("server %d: %v", p.server, err)
 		}
 	}
+	return d.history()
+}
+
+// history returns what the peers have seen up to a moment ago.
+func (d *drill) history() []cachetest.Op {
+	d.t.Helper()
 	var ops []cachetest.Op
 	for i := range uint32(d.settings.Load.Users) {
 		ops = append(ops, cachetest.Op{Kind: cachetest.Create, User: i, Version: 1, Start: 1, End: 2})

@@ -89,12 +89,21 @@ func (s watchStream) Send(msg any) error {
 // deadlines records the write deadlines of a connection.
 type deadlines struct {
 	http.ResponseWriter
+	mu  sync.Mutex
 	set []time.Time
 }
 
 func (d *deadlines) SetWriteDeadline(deadline time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.set = append(d.set, deadline)
 	return nil
+}
+
+func (d *deadlines) last() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.set[len(d.set)-1]
 }
 
 // stuckWriter takes a time for each write, and fails at the deadline.
@@ -104,7 +113,7 @@ type stuckWriter struct {
 }
 
 func (s *stuckWriter) Write(p []byte) (int, error) {
-	deadline := s.set[len(s.set)-1]
+	deadline := s.last()
 	if left := time.Until(deadline); left < s.takes {
 		time.Sleep(left)
 		return 0, fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
@@ -146,7 +155,7 @@ func TestDeadlineIsLiftedWhileNothingIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		quick := &stuckWriter{deadlines: &deadlines{ResponseWriter: httptest.NewRecorder()}}
 		expired := func() bool {
-			last := quick.set[len(quick.set)-1]
+			last := quick.last()
 			return !last.IsZero() && !last.After(time.Now())
 		}
 		handleStream(quick, func(ctx context.Context, send func(string) error) {
@@ -154,7 +163,7 @@ func TestDeadlineIsLiftedWhileNothingIsSent(t *testing.T) {
 				if err := errors.Join(send("message"), flush(ctx)); err != nil {
 					t.Fatal(err)
 				}
-				if last := quick.set[len(quick.set)-1]; last.IsZero() {
+				if quick.last().IsZero() {
 					t.Error("a message is sent without a deadline")
 				}
 				time.Sleep(pause)

@@ -48,6 +48,7 @@ func TestHistoryCatches(t *testing.T) {
 				test.do(d)
 				found = strings.Join(cachetest.Check(d.history(), defaultStaleness+slack).Violations, "\n")
 			}
+			d.idle()
 			if d.finish(); !want.MatchString(found) {
 				t.Errorf("violations %q, want %q", found, test.want)
 			}

@@ -119,12 +119,19 @@ func (d *drill) killBetween() {
 	d.peers = append(d.peers[1:], d.startPeer())
 }
 
-// finish ends the peers and returns the history.
-func (d *drill) finish() []cachetest.Op {
+// idle ends the clients. The peers go on: a scan may have to wait for their relay.
+func (d *drill) idle() {
 	d.t.Helper()
 	for _, p := range d.peers {
 		p.tell(d.t, commandIdle)
 		p.expect(d.t, "idle")
+	}
+}
+
+// finish ends the peers and returns the history.
+func (d *drill) finish() []cachetest.Op {
+	d.t.Helper()
+	for _, p := range d.peers {
 		_ = p.close()
 		if err := p.command.Wait(); err != nil {
 			d.t.Errorf("server %d: %v", p.server, err)

@@ -356,14 +356,18 @@ func (f *fleet) awaitVersion(id string, version int64, answered <-chan struct{})
 	}
 }
 
-// finish ends clients and servers, and returns the history.
-func (f *fleet) finish() []cachetest.Op {
+// finish ends the clients, scans what is left in Redis while the servers still relay,
+// ends the servers, and returns the history.
+func (f *fleet) finish(redis string) []cachetest.Op {
 	f.t.Helper()
 	for _, m := range f.servers {
 		m.leave()
 	}
 	for _, m := range f.servers {
 		m.clients.Wait()
+	}
+	f.scan(redis)
+	for _, m := range f.servers {
 		if err := m.stop(f.t); err != nil {
 			f.t.Errorf("server %d: %v", m.number, err)
 		}

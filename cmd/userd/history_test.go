@@ -113,7 +113,7 @@ func TestSecuredHistories(t *testing.T) {
 func (f *fleet) judge(redis string) {
 	t := f.t
 	t.Helper()
-	ops := f.finish()
+	ops := f.finish(redis)
 	checked := cachetest.Check(ops, staleness)
 	t.Logf("%d faults, %d reads, %d of the store, %d writes", len(f.healed)-1, checked.Reads, checked.NoCacheReads, checked.Writes)
 	if len(checked.Violations) > 0 {
@@ -126,7 +126,6 @@ func (f *fleet) judge(redis string) {
 	f.judgeWaits(ops, stalls)
 	f.judgeTrust(ops, stalls)
 	t.Logf("the longest wait was %v, and of control reads %v", checked.Slowest, stalls.Longest())
-	f.scan(redis)
 }
 
 // judgeWaits judges all calls that the cache takes part in, writes as well.

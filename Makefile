@@ -1,11 +1,14 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test bench bench-micro profile soak lint generate format
+.PHONY: run test timed bench bench-micro profile soak lint generate format
 
 run:
 	go run ./cmd/userd serve
 
 test:
 	.ci/test
+
+timed: # On a quiet machine
+	.ci/timed
 
 bench:
 	go run ./cmd/userbench $(ARGS)

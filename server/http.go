@@ -58,7 +58,8 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
-	handler := refuseSlow(rpc, withStreams(streamTypes(rpc), mux))
+	types := streamTypes(rpc)
+	handler := refuseSlow(types, withStreams(types, mux))
 	return allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
 }
 
@@ -89,13 +90,11 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 	})
 }
 
-// streamTypes are the paths of the RPCs that send or take more than one message.
+// streamTypes are how many messages the RPCs send and take, by path.
 func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
 	types := make(map[string]connect.StreamType)
 	for spec := range rpc.Specs() {
-		if spec.StreamType != connect.StreamTypeUnary {
-			types[spec.Procedure] = spec.StreamType
-		}
+		types[spec.Procedure] = spec.StreamType
 	}
 	return types
 }

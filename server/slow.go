@@ -21,13 +21,10 @@ const (
 )
 
 // refuseSlow ends unary calls whose request does not come.
-func refuseSlow(rpc *connect.Server, next http.Handler) http.Handler {
-	unary := make(map[string]bool)
-	for spec := range rpc.Specs() {
-		unary[spec.Procedure] = spec.StreamType == connect.StreamTypeUnary
-	}
+func refuseSlow(types map[string]connect.StreamType, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if unary[r.URL.Path] && r.ContentLength != 0 {
+		kind, ours := types[r.URL.Path]
+		if ours && kind == connect.StreamTypeUnary && r.ContentLength != 0 {
 			body := hurry(r.Body, http.NewResponseController(w))
 			defer body.finish()
 			r.Body = body

@@ -9,9 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,15 +19,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/example/userd/store/storetest/pgbin"
 )
 
 // PostgresEnv is the environment variable with the URL of a PostgreSQL server to
 // test on. Its user must be allowed to create databases.
 const PostgresEnv = "USERD_TEST_POSTGRES"
-
-// PostgresBinEnv is the environment variable with the folder of the PostgreSQL
-// programs that private servers are started with.
-const PostgresBinEnv = "USERD_TEST_POSTGRES_BIN"
 
 // Postgres returns the URL of a new database with the schema that migrate makes.
 // The database is dropped when the test ends. It is on the server that PostgresEnv
@@ -163,16 +159,16 @@ func inMemory() string {
 // newServer makes the folder of a server, in parent or among the temporary files,
 // and its guard.
 func newServer(parent string, settings []string) (*Server, error) {
-	bin, err := binaries()
+	bin, err := pgbin.Dir()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w, or set %s to the URL of a server", err, PostgresEnv)
 	}
 	dir, err := os.MkdirTemp(parent, "userd-postgres-")
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir, settings: settings}
-	if account := s.account(); account != nil {
+	if account := pgbin.Account(); account != nil {
 		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
 			return nil, err
 		}
@@ -346,48 +342,9 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	command := exec.Command(name, args...)
 	command.Dir = s.dir
 	command.SysProcAttr = &syscall.SysProcAttr{}
-	if account := s.account(); account != nil {
+	if account := pgbin.Account(); account != nil {
 		command.SysProcAttr.Credential = account
 		command.Env = append(os.Environ(), "HOME="+s.dir)
 	}
 	return command
-}
-
-// account is the account that the server runs as, nil for this process's own.
-func (s *Server) account() *syscall.Credential {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		account, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, _ := strconv.ParseUint(account.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
-	}
-	return nil
-}
-
-// binaries finds the folder of the PostgreSQL programs.
-func binaries() (string, error) {
-	if dir := os.Getenv(PostgresBinEnv); dir != "" {
-		return dir, nil
-	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		path, err = filepath.EvalSymlinks(path)
-		return filepath.Dir(path), err
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if len(found) == 0 {
-		return "", fmt.Errorf("no initdb on PATH or in /usr/lib/postgresql: install package postgresql, or set %s to the URL of a server", PostgresEnv)
-	}
-	newest := slices.MaxFunc(found, func(a, b string) int { return majorVersion(a) - majorVersion(b) })
-	return filepath.Dir(newest), nil
-}
-
-func majorVersion(initdb string) int {
-	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb))))
-	return version
 }

@@ -2,22 +2,18 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-)
 
-// postgresBinEnv names the folder of the PostgreSQL programs, as for the tests.
-const postgresBinEnv = "USERD_TEST_POSTGRES_BIN"
+	"github.com/example/userd/store/storetest/pgbin"
+)
 
 // startWait is how long a database server may take to start.
 const startWait = 30 * time.Second
@@ -32,7 +28,7 @@ type Postgres struct {
 
 // Postgres starts a PostgreSQL server.
 func (l *Lab) Postgres(ctx context.Context) (*Postgres, error) {
-	bin, err := postgresPrograms()
+	bin, err := pgbin.Dir()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +60,7 @@ func (p *Postgres) makeCluster(ctx context.Context) error {
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return err
 	}
-	if account := account(); account != nil {
+	if account := pgbin.Account(); account != nil {
 		if err := os.Chown(p.dir, int(account.Uid), int(account.Gid)); err != nil {
 			return err
 		}
@@ -80,52 +76,11 @@ func (p *Postgres) command(ctx context.Context, program string, args ...string) 
 	command := exec.CommandContext(ctx, filepath.Join(p.bin, program), args...)
 	command.Dir = p.dir
 	command.SysProcAttr = new(syscall.SysProcAttr)
-	if account := account(); account != nil {
+	if account := pgbin.Account(); account != nil {
 		command.SysProcAttr.Credential = account
 		command.Env = append(os.Environ(), "HOME="+p.dir)
 	}
 	return command
-}
-
-// account is whom the server runs as, nil for this process's own account.
-func account() *syscall.Credential {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		found, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
-		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
-		if errors.Join(uidErr, gidErr) == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
-		}
-	}
-	return nil
-}
-
-// postgresPrograms finds the folder of the PostgreSQL programs.
-func postgresPrograms() (string, error) {
-	if dir := os.Getenv(postgresBinEnv); dir != "" {
-		return dir, nil
-	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		path, err = filepath.EvalSymlinks(path)
-		return filepath.Dir(path), err
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("no initdb on PATH or in /usr/lib/postgresql: install package postgresql, or set %s", postgresBinEnv)
-	}
-	newest := slices.MaxFunc(found, func(a, b string) int { return majorVersion(a) - majorVersion(b) })
-	return filepath.Dir(newest), nil
-}
-
-func majorVersion(initdb string) int {
-	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb)))) // 0 for an odd folder.
-	return version
 }
 
 // Path is a file that the server's account can write.

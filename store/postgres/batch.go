@@ -70,15 +70,33 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 		if err != nil {
 			return err
 		}
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.store(ctx, tx) })
 		results = rows.results
-		return err
+		return s.storeRows(ctx, rows)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
 	}
 	s.wake.committed()
 	return results, nil
+}
+
+// storeRows copies the rows straight into the tables, which is the fastest way and
+// works when none of them is taken. Else it decides on each. An import that met
+// taken rows is often followed by more of its kind; these are not copied in vain.
+func (s *Store) storeRows(ctx context.Context, rows *rows) error {
+	batch := rows.unrelated()
+	if len(batch) == len(rows.pending) && !s.importsCollide.Load() {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.copyInto(ctx, tx, batch) })
+		if err == nil {
+			rows.allStored()
+		}
+		if !duplicate(err) {
+			return err
+		}
+	}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.store(ctx, tx) })
+	s.importsCollide.Store(len(rows.owners) > 0)
+	return err
 }
 
 // rows are the rows of an import while it decides on them.
@@ -114,6 +132,29 @@ func newRows(users []store.NewUser, at time.Time) (*rows, error) {
 		r.pending[i] = i
 	}
 	return r, nil
+}
+
+// copyInto stores the rows of batch, or fails when one of them is taken.
+func (r *rows) copyInto(ctx context.Context, tx pgx.Tx, batch []int) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"changes"}, []string{"user_id", "version", "kind", "at"},
+		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
+			row := &r.rows[i]
+			return []any{row.key, 1, "upserted", row.createdAt}, nil
+		}))
+	if err != nil {
+		return err
+	}
+	r.sortByEmail(batch)
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"users"},
+		[]string{"id", "email", "display_name", "folded_name", "roles", "created_at", "updated_at", "version"},
+		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
+			row := &r.rows[batch[i]]
+			return []any{
+				row.key, row.Email, row.DisplayName, foldName(row.DisplayName), notNil(store.SortedRoles(row.Roles)),
+				row.createdAt, row.createdAt, 1,
+			}, nil
+		}))
+	return err
 }
 
 // store decides on every row as if they came one after the other. Rows that share
@@ -168,7 +209,7 @@ func (r *rows) unrelated() []int {
 
 // insert stores the rows of batch that hinder nobody, and returns the others.
 func (r *rows) insert(ctx context.Context, tx pgx.Tx, batch []int) (missing map[int]bool, err error) {
-	slices.SortFunc(batch, func(a, b int) int { return cmp.Compare(r.rows[a].email, r.rows[b].email) })
+	r.sortByEmail(batch)
 	var refused [][16]byte
 	err = tx.QueryRow(ctx, importSQL, r.columns(batch)...).Scan(&refused)
 	if err != nil || len(refused) == 0 {
@@ -183,6 +224,12 @@ func (r *rows) insert(ctx context.Context, tx pgx.Tx, batch []int) (missing map[
 		missing[byKey[key]] = true
 	}
 	return missing, nil
+}
+
+// sortByEmail makes two imports of the same emails wait for each other's rows in one
+// order.
+func (r *rows) sortByEmail(batch []int) {
+	slices.SortFunc(batch, func(a, b int) int { return cmp.Compare(r.rows[a].email, r.rows[b].email) })
 }
 
 // columns returns the arguments of importSQL for the rows of batch.

@@ -18,6 +18,9 @@ import (
 // is another now, so the store has to be opened again.
 var errRestored = fmt.Errorf("%w: the database was restored; restart userd", store.ErrUnavailable)
 
+// uniqueViolation is PostgreSQL's code for a row that a unique index refuses.
+const uniqueViolation = "23505"
+
 // errReadOnly: a session cannot write; its server has become a standby.
 var errReadOnly = fmt.Errorf("%w: the server is read-only", store.ErrUnavailable)
 
@@ -49,7 +52,7 @@ func classify(err error) error {
 		return nil
 	}
 	switch pgErr.Code {
-	case "23505": // unique_violation
+	case uniqueViolation:
 		return classifyDuplicate(pgErr.ConstraintName)
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return store.ErrConflict
@@ -72,6 +75,12 @@ func classifyDuplicate(constraint string) error {
 		return store.ErrIDTaken
 	}
 	return nil
+}
+
+// duplicate reports whether a row was refused because another has its id or email.
+func duplicate(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == uniqueViolation
 }
 
 // lostConnection reports whether err is trouble with a connection rather than an

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +46,8 @@ type Store struct {
 	now      func() time.Time
 	identity store.Identity
 	wake     *waker
+
+	importsCollide atomic.Bool // The last import had rows that were taken.
 
 	mu   sync.Mutex
 	last int64 // Latest tick, in microseconds.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -253,12 +254,14 @@ func scanResult(row pgx.CollectableRow) (result, error) {
 // scanUser scans a row of userColumns, after columns for before.
 func scanUser(row pgx.Row, before ...any) (store.User, error) {
 	var user store.User
+	var id [16]byte
 	var lastLogin pgtype.Timestamptz
-	err := row.Scan(append(before, &user.ID, &user.Email, &user.DisplayName, &user.Roles,
+	err := row.Scan(append(before, &id, &user.Email, &user.DisplayName, &user.Roles,
 		&user.CreatedAt, &user.UpdatedAt, &lastLogin, &user.Version)...)
 	if err != nil {
 		return store.User{}, err
 	}
+	user.ID = uuid.UUID(id).String() // pgx would format it with fmt.
 	user.CreatedAt, user.UpdatedAt = user.CreatedAt.UTC(), user.UpdatedAt.UTC()
 	if lastLogin.Valid {
 		user.LastLogin = lastLogin.Time.UTC()

@@ -69,7 +69,9 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 	var err error
 	switch {
 	case buffered && ok && c.IsBinary(): // It need not be copied.
-		err = proto.Unmarshal(body.Bytes(), message)
+		if !decodeProto(body.Bytes(), msg) {
+			err = proto.Unmarshal(body.Bytes(), message)
+		}
 	case buffered && decodeJSON(body.Bytes(), msg):
 	default:
 		err = c.StableCodec.UnmarshalRead(ctx, src, msg)

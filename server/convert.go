@@ -169,7 +169,17 @@ func loginTime(req *userv1.RecordLoginRequest, now time.Time) time.Time {
 }
 
 // canonicalID is a UUID as the store has it.
-func canonicalID(id string) string { return strings.ToLower(id) }
+func canonicalID(id string) string {
+	const lower = 'a' - 'A' // Digits and the hyphen have this bit, too.
+	common := byte(lower)
+	for i := range len(id) {
+		common &= id[i]
+	}
+	if common == lower {
+		return id
+	}
+	return strings.ToLower(id)
+}
 
 func canonicalIDs(ids []string) []string {
 	canonical := make([]string, len(ids))

@@ -29,26 +29,35 @@ const (
 // next one is being received, and holds no more than these two.
 type importer struct {
 	store    store.Store
-	chunk    []row
-	chunks   chan []row
-	ended    chan struct{} // Closed when no more chunks are taken.
+	chunk    *importChunk
+	chunks   chan *importChunk
+	spare    chan *importChunk // Was committed, and is used again.
+	ended    chan struct{}     // Closed when no more chunks are taken.
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
 	received int32
 }
 
-// row is one row of an import: a user, or why it cannot be one.
-type row struct {
-	index    int32
-	user     store.NewUser
-	rejected *status
+// importChunk is consecutive rows of an import: users, and those that cannot be one.
+type importChunk struct {
+	first    int32 // Index of its first row.
+	users    []store.NewUser
+	rejected []rejectedRow
 }
+
+type rejectedRow struct {
+	index int32
+	why   status
+}
+
+func (c *importChunk) rows() int { return len(c.users) + len(c.rejected) }
 
 // newImporter starts an importer. Whoever starts it must finish it.
 func newImporter(ctx context.Context, s store.Store) *importer {
 	i := &importer{
 		store:    s,
-		chunks:   make(chan []row),
+		chunks:   make(chan *importChunk),
+		spare:    make(chan *importChunk, 2),
 		ended:    make(chan struct{}),
 		finished: make(chan error, 1),
 		response: new(userv1.BatchCreateUsersResponse),
@@ -58,23 +67,40 @@ func newImporter(ctx context.Context, s store.Store) *importer {
 }
 
 // add takes a user. It returns false when the store has failed.
-func (i *importer) add(user store.NewUser) bool { return i.take(row{user: user}) }
+func (i *importer) add(user store.NewUser) bool {
+	chunk := i.current()
+	chunk.users = append(chunk.users, user)
+	return i.taken()
+}
 
 // reject takes a row that is not a valid user. It returns false when the store
 // has failed.
-func (i *importer) reject(why status) bool { return i.take(row{rejected: &why}) }
+func (i *importer) reject(why status) bool {
+	chunk := i.current()
+	chunk.rejected = append(chunk.rejected, rejectedRow{i.received, why})
+	return i.taken()
+}
 
-func (i *importer) take(r row) bool {
-	r.index = i.received
-	i.received++
+// current is the chunk that takes the next row.
+func (i *importer) current() *importChunk {
 	if i.chunk == nil {
-		i.chunk = make([]row, 0, minImportChunk)
+		select {
+		case i.chunk = <-i.spare:
+		default:
+			i.chunk = &importChunk{users: make([]store.NewUser, 0, minImportChunk)}
+		}
+		i.chunk.first = i.received
 	}
-	i.chunk = append(i.chunk, r)
-	switch {
-	case len(i.chunk) < minImportChunk:
+	return i.chunk
+}
+
+// taken counts a row, and hands over the chunk when it is time.
+func (i *importer) taken() bool {
+	i.received++
+	switch rows := i.chunk.rows(); {
+	case rows < minImportChunk:
 		return true
-	case len(i.chunk) < maxImportChunk:
+	case rows < maxImportChunk:
 		select {
 		case i.chunks <- i.chunk: // Nothing is being committed.
 			i.chunk = nil
@@ -99,7 +125,9 @@ func (i *importer) flush() bool {
 // finish stores what is left and returns the store's error. The response is then
 // complete.
 func (i *importer) finish() error {
-	i.flush()
+	if i.chunk != nil {
+		i.flush()
+	}
 	close(i.chunks)
 	return <-i.finished
 }
@@ -119,28 +147,27 @@ func (i *importer) run(ctx context.Context) (err error) {
 	return nil
 }
 
-func (i *importer) commit(ctx context.Context, chunk []row) error {
-	users := make([]store.NewUser, 0, len(chunk))
-	for _, r := range chunk {
-		if r.rejected == nil {
-			users = append(users, r.user)
-		}
-	}
+func (i *importer) commit(ctx context.Context, chunk *importChunk) error {
 	var outcomes []store.Created
-	if len(users) > 0 {
+	if len(chunk.users) > 0 {
 		var err error
-		if outcomes, err = i.store.Import(ctx, users); err != nil {
+		if outcomes, err = i.store.Import(ctx, chunk.users); err != nil {
 			return err
 		}
 	}
-	for _, r := range chunk {
-		if r.rejected != nil {
-			i.fail(r.index, *r.rejected)
+	rejected := chunk.rejected
+	for index := chunk.first; len(rejected)+len(outcomes) > 0; index++ {
+		if len(rejected) > 0 && rejected[0].index == index {
+			i.fail(index, rejected[0].why)
+			rejected = rejected[1:]
 			continue
 		}
-		i.count(r.index, outcomes[0])
+		i.count(index, outcomes[0])
 		outcomes = outcomes[1:]
 	}
+	clear(chunk.users) // Their texts are not kept.
+	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
+	i.spare <- chunk
 	return nil
 }
 

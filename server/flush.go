@@ -15,7 +15,9 @@ import (
 
 const (
 	// flushBytes is how much of a stream of responses is gathered before it is sent.
-	flushBytes = 16 << 10
+	// It is also what the server holds of a stream that its caller does not read. So a stream gathers openingFlushBytes only until openingBytes of it, which
+	// is the flow control window that most callers begin with, have been taken.
+	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 4 << 10, 64 << 10
 	// flushDelay is how long it may wait for more.
 	flushDelay = 2 * time.Millisecond
 	// bodyBytes is how much of a stream of requests is read at a time.
@@ -46,8 +48,8 @@ func withStreams(types map[string]connect.StreamType, next http.Handler) http.Ha
 	})
 }
 
-// streamWriter gathers what is written to a response until there are flushBytes of
-// it, flushDelay has passed, or the handler is about to wait. The first message is
+// streamWriter gathers what is written to a response until its buffer is full,
+// flushDelay has passed, or the handler is about to wait. The first message is
 // sent at once.
 type streamWriter struct {
 	http.ResponseWriter
@@ -57,6 +59,7 @@ type streamWriter struct {
 	idle     sync.Cond // When passing ends.
 	passing  bool      // Somebody uses the ResponseWriter, without mu.
 	gathered []byte    // Of flushBuffers, or nil.
+	taken    int       // Bytes that the ResponseWriter has taken.
 	wrote    bool
 	started  bool // The first message was sent.
 	timer    *time.Timer
@@ -74,23 +77,43 @@ func newStreamWriter(w http.ResponseWriter) *streamWriter {
 	return s
 }
 
-var flushBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, flushBytes)
-	return &b
-}}
+// flushBuffers are buffers by their capacity.
+var flushBuffers = map[int]*sync.Pool{
+	openingFlushBytes: newFlushBuffers(openingFlushBytes), flushBytes: newFlushBuffers(flushBytes),
+}
+
+func newFlushBuffers(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, 0, size)
+		return &b
+	}}
+}
+
+// buffer returns an empty buffer for what is gathered next.
+func (w *streamWriter) buffer() []byte {
+	size := flushBytes
+	if w.taken < openingBytes {
+		size = openingFlushBytes
+	}
+	return *flushBuffers[size].Get().(*[]byte)
+}
 
 func (w *streamWriter) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrote = true
 	for n < len(p) && w.err == nil {
-		if w.gathered == nil {
-			w.gathered = *flushBuffers.Get().(*[]byte)
+		if w.passing { // A second buffer is of no use to a caller that does not read.
+			w.idle.Wait()
+			continue
 		}
-		more := min(len(p)-n, flushBytes-len(w.gathered))
+		if w.gathered == nil {
+			w.gathered = w.buffer()
+		}
+		more := min(len(p)-n, cap(w.gathered)-len(w.gathered))
 		w.gathered = append(w.gathered, p[n:n+more]...)
 		n += more
-		if len(w.gathered) == flushBytes {
+		if len(w.gathered) == cap(w.gathered) {
 			w.send()
 		}
 	}
@@ -143,6 +166,7 @@ func (w *streamWriter) pass(flush func() error) {
 	w.mu.Unlock()
 	w.renew()
 	var err error
+	sent := 0
 	if gathered != nil {
 		_, err = w.ResponseWriter.Write(gathered)
 	}
@@ -150,8 +174,9 @@ func (w *streamWriter) pass(flush func() error) {
 		err = flush()
 	}
 	if gathered != nil && err == nil { // After a failure net/http may still be reading it.
+		sent = len(gathered)
 		gathered = gathered[:0]
-		flushBuffers.Put(&gathered)
+		flushBuffers[cap(gathered)].Put(&gathered)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -161,6 +186,7 @@ func (w *streamWriter) pass(flush func() error) {
 	}
 	w.mu.Lock()
 	w.passing, w.err = false, err
+	w.taken += sent
 	w.idle.Broadcast()
 	if w.rested {
 		w.lift()

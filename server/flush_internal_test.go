@@ -98,6 +98,12 @@ func TestStreamIsGathered(t *testing.T) {
 				t.Error(err)
 			}
 			checkSent(t, w, "first", "a1a2", "b1")
+			for range openingBytes / openingFlushBytes {
+				send(half[:openingFlushBytes])
+			}
+			opening := slices.Repeat([]string{half[:openingFlushBytes]}, openingBytes/openingFlushBytes)
+			checkSent(t, w, append([]string{"first", "a1a2", "b1"}, opening...)...)
+			w.sent = w.sent[:3]
 			send("c1", half, half)
 			checkSent(t, w, "first", "a1a2", "b1", "c1"+half+half[2:])
 			send(half + half + half)

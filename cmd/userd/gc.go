@@ -83,7 +83,7 @@ const (
 	// quietAllocation is what a quiet server allocates in that time at most, and
 	// wastedMemory what is worth to be given back, in bytes.
 	quietAllocation = 1 << 20
-	wastedMemory    = 4 << 20
+	wastedMemory    = 2 << 20
 )
 
 // returnMemory gives memory back to the system when the server becomes quiet, until

@@ -26,7 +26,7 @@ var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, respon
 // handler, and does what net/http's does.
 type responseWriter struct {
 	x        *exchange
-	buffer   *bufio.Writer // Before chunkWriter.
+	buffer   *bufio.Writer // Before chunkWriter, or nil while it is empty.
 	header   http.Header   // As the handler left it.
 	snapshot http.Header   // As it was at WriteHeader.
 	status   int           // 0 before WriteHeader.
@@ -40,8 +40,6 @@ type responseWriter struct {
 func (w *responseWriter) init(x *exchange) {
 	w.x, w.declared = x, -1
 	w.header = make(http.Header)
-	w.buffer = buffers.Get().(*bufio.Writer)
-	w.buffer.Reset((*chunkWriter)(w))
 }
 
 func (w *responseWriter) Header() http.Header { return w.header }
@@ -73,6 +71,13 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.declared >= 0 && w.written > w.declared {
 		return 0, errTooMuchWritten
 	}
+	if w.buffer == nil && len(p) >= responseBuffer {
+		return (*chunkWriter)(w).Write(p)
+	}
+	if w.buffer == nil {
+		w.buffer = buffers.Get().(*bufio.Writer)
+		w.buffer.Reset((*chunkWriter)(w))
+	}
 	return w.buffer.Write(p)
 }
 
@@ -85,8 +90,15 @@ func bodyAllowed(status int) bool {
 func (w *responseWriter) Flush() { _ = w.FlushError() } // http.Flusher has no error.
 
 func (w *responseWriter) FlushError() error {
-	if w.buffer.Buffered() > 0 {
-		return w.buffer.Flush()
+	if buffer := w.buffer; buffer != nil {
+		buffered := buffer.Buffered() > 0
+		err := buffer.Flush()
+		buffer.Reset(nil)
+		buffers.Put(buffer)
+		w.buffer = nil
+		if buffered {
+			return err
+		}
 	}
 	if _, err := (*chunkWriter)(w).Write(nil); err != nil {
 		return err
@@ -113,9 +125,6 @@ func (w *responseWriter) EnableFullDuplex() error { return nil }
 func (w *responseWriter) finish() {
 	w.finished = true
 	_ = w.FlushError() // The handler is not there any more to be told.
-	w.buffer.Reset(nil)
-	buffers.Put(w.buffer)
-	w.buffer = nil
 }
 
 // chunkWriter takes what leaves the buffer of a responseWriter.

@@ -77,9 +77,12 @@ func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error)
 	return users, nil
 }
 
+// maxListCapacity is the most users that a list has room for before there are any.
+const maxListCapacity = 512
+
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	var users []store.User
+	users := make([]store.User, 0, min(query.Limit, maxListCapacity)) // Few lists end sooner.
 	statement, args := listSQL(query)
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, statement, &sqlitex.ExecOptions{

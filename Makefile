@@ -10,8 +10,8 @@ test:
 timed: # On a quiet machine
 	.ci/timed
 
-bench:
-	go run ./cmd/userbench $(ARGS)
+bench: # without tonic where that cannot be built
+	.ci/tonic; go run ./cmd/userbench $(ARGS)
 
 profile: # what the compiler optimizes userd for; on a machine that does nothing else
 	go run ./cmd/userbench -profile cmd/userd/default.pgo

@@ -6,8 +6,8 @@
 //	go run ./cmd/userbench -quick       # shows in seconds that everything runs
 //
 // It needs Go, PostgreSQL's programs and redis-server, and finds them as the tests
-// do. It prints Markdown and writes report.md, report.json and charts to
-// bench-results. It fails when an answer was wrong.
+// do; for tonic run .ci/tonic before. It prints Markdown and writes report.md,
+// report.json and charts to bench-results. It fails when an answer was wrong.
 //
 // # How it measures
 //
@@ -39,6 +39,9 @@
 //
 // The peers (folder peers, a module of its own) serve the same users from memory:
 // grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
+// So does tonic in Rust (folder peers/tonic), on one thread, with the allocator
+// mimalloc, everything optimized as one unit for this processor. Script .ci/tonic
+// builds it from Debian's packages; where it has not, tonic does not take part.
 // Folder storeoff is the product's own server on a store that keeps nothing, for
 // comparing streams with peers that have no database. Databases are seeded once, by
 // an import, and copied.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -162,6 +166,29 @@ func (f *fleet) peer(ctx context.Context, name string, users *population.Users) 
 	return f.other(ctx, peersFolder, append(usersFlags(users), "-peer", name)...)
 }
 
+// tonic starts tonic with the users of a population, where it has been built.
+func (f *fleet) tonic(ctx context.Context, users *population.Users) (*lab.Server, error) {
+	program := filepath.Join(f.lab.Root(), ".tools", "tonic", "peer")
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		return nil, unavailable("tonic is not built, run .ci/tonic")
+	}
+	served := f.lab.Path("users")
+	if err := writeUsers(served, users); err != nil {
+		return nil, err
+	}
+	return f.serve(ctx, program, served)
+}
+
+// writeUsers writes a file that has all users.
+func writeUsers(path string, users *population.Users) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriter(file)
+	return errors.Join(users.Write(buffered), buffered.Flush(), file.Close())
+}
+
 // storeoff starts the product's server without a store.
 func (f *fleet) storeoff(ctx context.Context, users *population.Users, http2 string) (*lab.Server, error) {
 	return f.other(ctx, storeoffFolder, append(usersFlags(users), "-http2", http2)...)
@@ -176,6 +203,11 @@ func (f *fleet) other(ctx context.Context, folder string, args ...string) (*lab.
 	if err != nil {
 		return nil, err
 	}
+	return f.serve(ctx, program, args...)
+}
+
+// serve starts a program that is no userd on the server's processor.
+func (f *fleet) serve(ctx context.Context, program string, args ...string) (*lab.Server, error) {
 	server, err := f.lab.Serve(ctx, true, program, args...)
 	if err != nil {
 		return nil, err

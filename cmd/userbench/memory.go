@@ -25,7 +25,7 @@ var memoryScenario = scenario{
 const defaultWindow = 65_535
 
 func runMemory(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx, "userd", "grpc-go", "connect")
+	rivals, err := b.rivals(ctx, section, "userd", "grpc-go", "connect")
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/report"
 )
 
 // rival is a server that answers the same calls as others.
@@ -18,18 +20,22 @@ type rival struct {
 // and of peers under the load that it gets.
 const otherPrefix = "other/"
 
+// tonic is the key of the rival that is there only where .ci/tonic has built it.
+const tonic = "tonic"
+
 // rivalNames are all rivals. Those that are ours come once for each way to serve
 // HTTP/2.
 var rivalNames = map[string]string{
 	"userd":    "userd",
 	"storeoff": "userd, store off",
+	tonic:      "tonic",
 	"grpc-go":  "grpc-go, its own transport",
 	"net/http": "bare net/http, encoded beforehand",
 	"connect":  "Connect on net/http",
 }
 
-// rivals starts servers by their keys.
-func (b *bench) rivals(ctx context.Context, keys ...string) ([]rival, error) {
+// rivals starts servers by their keys. When tonic is not there, the section says so.
+func (b *bench) rivals(ctx context.Context, section *report.Section, keys ...string) ([]rival, error) {
 	usual, other, err := b.fleet.transports(ctx)
 	if err != nil {
 		return nil, err
@@ -43,12 +49,19 @@ func (b *bench) rivals(ctx context.Context, keys ...string) ([]rival, error) {
 			all = append(all, r)
 		}
 	}
-	for i := range all {
-		if all[i].server, err = b.startRival(ctx, all[i]); err != nil {
+	var started []rival
+	for _, r := range all {
+		r.server, err = b.startRival(ctx, r)
+		if why := unavailable(""); r.key == tonic && errors.As(err, &why) {
+			section.Absent = append(section.Absent, report.Fact{Name: r.key, Value: string(why)})
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		started = append(started, r)
 	}
-	return all, nil
+	return started, nil
 }
 
 func (b *bench) startRival(ctx context.Context, r rival) (*lab.Server, error) {
@@ -61,6 +74,8 @@ func (b *bench) startRival(ctx context.Context, r rival) (*lab.Server, error) {
 		return b.fleet.userd(ctx, database, http2Flag, r.http2)
 	case "storeoff":
 		return b.fleet.storeoff(ctx, b.small, r.http2)
+	case tonic:
+		return b.fleet.tonic(ctx, b.small)
 	}
 	return b.fleet.peer(ctx, r.key, b.small)
 }

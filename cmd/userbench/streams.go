@@ -41,7 +41,7 @@ var streamKinds = []streamKind{
 }
 
 func runStreams(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx, "userd", "storeoff", "grpc-go", "connect")
+	rivals, err := b.rivals(ctx, section, "userd", "storeoff", tonic, "grpc-go", "connect")
 	if err != nil {
 		return err
 	}

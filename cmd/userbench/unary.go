@@ -17,7 +17,7 @@ var unaryScenario = scenario{
 }
 
 func runUnary(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx, "userd", "grpc-go", "net/http", "connect")
+	rivals, err := b.rivals(ctx, section, "userd", tonic, "grpc-go", "net/http", "connect")
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	usual, other, grpcgo := contestants[0], contestants[1], contestants[2]
+	usual, other := contestants[0], contestants[1]
 	for i, r := range rivals[:2] {
 		b.report.Figures["unary/"+r.http2+"/rate"] = b.report.Figures[contestants[i].key+"/rate"]
 	}
@@ -39,8 +39,13 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.atHalf(ctx, section, "unary-latency", append([]*contestant{usual}, contestants[2:]...)); err != nil {
 		return err
 	}
-	grpcgo = grpcgo.at(0, otherPrefix+grpcgo.key, grpcgo.name)
-	if err := b.atHalf(ctx, section, "unary-latency-"+rivals[1].http2, []*contestant{other, grpcgo}); err != nil {
+	beside := []*contestant{other}
+	for i, c := range contestants {
+		if key := rivals[i].key; key == tonic || key == "grpc-go" {
+			beside = append(beside, c.at(0, otherPrefix+c.key, c.name))
+		}
+	}
+	if err := b.atHalf(ctx, section, "unary-latency-"+rivals[1].http2, beside); err != nil {
 		return err
 	}
 	return b.overHTTP1(ctx, section, rivals)

@@ -1,6 +1,7 @@
 // Peers are the servers that userd is measured beside, each in its best form:
 // grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
 // They answer from memory. With the argument sqlite it is SQLite's bare engine.
+// Folder tonic has one more, in Rust.
 //
 // It is a module of its own, so that userd does not depend on what it is compared
 // with.

@@ -6,9 +6,11 @@ package population
 import (
 	"crypto/md5"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -49,6 +51,16 @@ func (u *Users) ID(i int) string { return u.ids[i] }
 
 // Email is the email address of user i.
 func (u *Users) Email(i int) string { return fmt.Sprintf("u%d-%07d@bench.example", u.kind, i) }
+
+// Write writes all users, as a service answers them, each behind its length.
+func (u *Users) Write(w io.Writer) error {
+	for i := range u.ids {
+		if _, err := protodelim.MarshalTo(w, u.User(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Row is user i as an import sends it.
 func (u *Users) Row(i int) *userv1.CreateUserRequest {

@@ -1,12 +1,15 @@
 package population_test
 
 import (
+	"bytes"
 	"testing"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/example/userd/cmd/userbench/population"
+	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 func TestUsersAreValidAndOfTheirSize(t *testing.T) {
@@ -21,6 +24,24 @@ func TestUsersAreValidAndOfTheirSize(t *testing.T) {
 				t.Fatalf("a user of %d bytes has %d", size, got)
 			}
 		}
+	}
+}
+
+func TestUsersAreWrittenInOrder(t *testing.T) {
+	t.Parallel()
+	users := population.New(1, 3, 150)
+	var file bytes.Buffer
+	if err := users.Write(&file); err != nil {
+		t.Fatal(err)
+	}
+	for i := range users.Len() {
+		read := new(userv1.User)
+		if err := protodelim.UnmarshalFrom(&file, read); err != nil || !proto.Equal(read, users.User(i)) {
+			t.Fatalf("user %d: %v, %v", i, read, err)
+		}
+	}
+	if file.Len() > 0 {
+		t.Errorf("%d bytes behind the last user", file.Len())
 	}
 }
 

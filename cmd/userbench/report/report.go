@@ -46,6 +46,7 @@ type Section struct {
 	Text   string   `json:"text"` // How it was measured.
 	Tables []Table  `json:"tables"`
 	Charts []*Chart `json:"-"`
+	Absent []Fact   `json:"absent,omitempty"` // Who did not take part, and why.
 	Failed string   `json:"failed,omitempty"` // Why there is no more.
 }
 
@@ -116,6 +117,9 @@ func (s *Section) write(b *strings.Builder) {
 	}
 	for _, chart := range s.Charts {
 		fmt.Fprintf(b, "\n![%s](%s)\n", chart.Title, chart.File())
+	}
+	for _, absent := range s.Absent {
+		fmt.Fprintf(b, "\nWithout %s: %s\n", absent.Name, absent.Value)
 	}
 	if s.Failed != "" {
 		fmt.Fprintf(b, "\nNot measured: %s\n", s.Failed)

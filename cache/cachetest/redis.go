@@ -39,9 +39,9 @@ type Redis struct {
 	output  bytes.Buffer
 }
 
-// Binary returns the path of redis-server, or of another program that lies
-// beside it, and ends the test when there is none.
-func Binary(t testing.TB, name string) string {
+// Binary returns the path of redis-server, which is also a Sentinel's program, and ends
+// the test when there is none.
+func Binary(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv("USERD_TEST_REDIS")
 	if server == "" {
@@ -50,11 +50,10 @@ func Binary(t testing.TB, name string) string {
 	if server == "" {
 		server, _ = exec.LookPath("redis-server")
 	}
-	program := filepath.Join(filepath.Dir(server), name)
-	if _, err := os.Stat(program); server == "" || err != nil {
-		t.Fatalf("no %s: run .ci/redis8, install Debian's redis-server, or name the path of redis-server in USERD_TEST_REDIS", name)
+	if _, err := os.Stat(server); server == "" || err != nil {
+		t.Fatal("no redis-server: run .ci/redis8, install Debian's redis-server, or name its path in USERD_TEST_REDIS")
 	}
-	return program
+	return server
 }
 
 // fetched is the path of the server that .ci/redis8 fetched, or "".
@@ -78,7 +77,7 @@ func fetched() string {
 // its command line, "--maxmemory", "10mb".
 func Start(t testing.TB, settings ...string) *Redis {
 	t.Helper()
-	r := newRedis(t, Binary(t, "redis-server"))
+	r := newRedis(t, Binary(t))
 	r.network, r.address = "unix", filepath.Join(r.dir, "redis.sock")
 	r.args = append([]string{
 		"--port", "0", "--unixsocket", r.address, "--dir", r.dir, "--save", "", "--appendonly", "no",
@@ -98,7 +97,7 @@ func StartTCP(t testing.TB, settings ...string) *Redis {
 // is a security.
 func StartSecure(t testing.TB, secure *Security, settings ...string) *Redis {
 	t.Helper()
-	r := newRedis(t, Binary(t, "redis-server"))
+	r := newRedis(t, Binary(t))
 	r.network, r.address, r.secure = "tcp", freeAddress(t), secure
 	r.args = []string{
 		"--port", r.Port(), "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "no",

@@ -24,7 +24,7 @@ func StartSentinel(t testing.TB, secure *Security) *Sentinel {
 	t.Helper()
 	primary := StartSecure(t, secure)
 	replica := StartReplica(t, primary)
-	sentinel := newRedis(t, Binary(t, "redis-sentinel"))
+	sentinel := newRedis(t, Binary(t))
 	sentinel.network, sentinel.address, sentinel.secure = "tcp", freeAddress(t), secure
 	file := filepath.Join(sentinel.dir, "sentinel.conf")
 	settings := fmt.Sprintf(`port %s
@@ -41,7 +41,7 @@ sentinel failover-timeout users 3000
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sentinel.args = []string{file}
+	sentinel.args = []string{file, "--sentinel"}
 	sentinel.Up()
 	s := &Sentinel{Primary: primary, Replica: replica, sentinel: sentinel}
 	await(t, "the Sentinel knows the replica", func() bool {

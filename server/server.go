@@ -43,7 +43,7 @@ type Config struct {
 	TLS *tls.Config
 	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
 	MaxMessageBytes int
-	// HTTP2 says what serves HTTP/2. Default: Std.
+	// HTTP2 says what serves HTTP/2. Default: Engine.
 	HTTP2 Transport
 	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
 	// Default: 100.
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 		c.MaxMessageBytes = 16 << 20
 	}
 	if c.HTTP2 == "" {
-		c.HTTP2 = Std
+		c.HTTP2 = Engine
 	}
 	if c.MaxConcurrentStreams == 0 {
 		c.MaxConcurrentStreams = 100

@@ -57,7 +57,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.cacheTTL, "cache-ttl", 5*time.Minute, "how long a user stays in the cache")
 	flags.IntVar(&c.cacheMaxEntries, "cache-max-entries", 10_000, "most users that this process keeps in memory; 0 for no cache at all")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
-	flags.StringVar(&c.http2, "http2", string(server.Std), "what serves HTTP/2: std, the standard library, or engine, which is faster")
+	flags.StringVar(&c.http2, "http2", string(server.Engine), "what serves HTTP/2: engine, our own, which is faster, or std, the standard library")
 	flags.IntVar(&c.maxConnections, "max-connections", 10_000, "most connections at a time")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
@@ -94,7 +94,7 @@ func (c *config) check() error {
 	case (c.tlsCert == "") != (c.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together: one of them is missing")
 	case c.http2 != string(server.Std) && c.http2 != string(server.Engine):
-		return fmt.Errorf("--http2 must be std or engine, not %q", c.http2)
+		return fmt.Errorf("--http2 must be engine or std, not %q", c.http2)
 	case c.maxConnections < 1:
 		return fmt.Errorf("--max-connections must be at least 1, not %d", c.maxConnections)
 	case c.maxConcurrentStreams < 1:

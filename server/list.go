@@ -16,11 +16,11 @@ const (
 	listUsers = "list"
 	// firstChunk is the number of users that ListUsers reads first when it streams
 	// them all.
-	firstChunk = 25
+	firstChunk = 12
 	// chunkBytes is about how many bytes of users it reads at a time. A chunk is what
 	// a caller that does not read makes the server hold, so those who have not taken
 	// provenBytes yet get smallChunkBytes.
-	smallChunkBytes, chunkBytes, provenBytes = 4 << 10, 64 << 10, 256 << 10
+	smallChunkBytes, chunkBytes, provenBytes = 2 << 10, 64 << 10, 128 << 10
 )
 
 func (u *users) listUsers(ctx context.Context, stream connect.ServerStream) error {

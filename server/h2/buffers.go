@@ -2,10 +2,11 @@ package h2
 
 import "sync"
 
-// Sizes of read buffers, in bytes: for connections that say little, as most do, for
-// frames as most peers send them, and for those of peers that were allowed longer
-// ones, since they filled all they were allowed.
+// Sizes of read buffers, in bytes: for connections that say next to nothing, for those
+// that say little, as most do, for frames as most peers send them, and for those of peers
+// that were allowed longer ones, since they filled all they were allowed.
 const (
+	tinyIn   = 1 << 10
 	smallIn  = 4 << 10
 	mediumIn = frameHeaderSize + maxFrameSize
 	longIn   = frameHeaderSize + maxLongFrame
@@ -14,6 +15,8 @@ const (
 // sizeOfIn is the smallest of them that holds n bytes.
 func sizeOfIn(n int) int {
 	switch {
+	case n <= tinyIn:
+		return tinyIn
 	case n <= smallIn:
 		return smallIn
 	case n <= mediumIn:
@@ -23,7 +26,7 @@ func sizeOfIn(n int) int {
 }
 
 var inBuffers = map[int]*sync.Pool{
-	smallIn: newPool(smallIn), mediumIn: newPool(mediumIn), longIn: newPool(longIn),
+	tinyIn: newPool(tinyIn), smallIn: newPool(smallIn), mediumIn: newPool(mediumIn), longIn: newPool(longIn),
 }
 
 func newPool(size int) *sync.Pool {

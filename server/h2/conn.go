@@ -88,7 +88,7 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	now := time.Now()
 	c := &conn{
 		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
-		in: getIn(smallIn), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
+		in: getIn(tinyIn), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,

@@ -43,7 +43,7 @@
 //
 // # Memory
 //
-// A connection has a read buffer of 4 KiB, or 16 or 64 KiB while its peer sends more at
+// A connection has a read buffer of 1 KiB, or 4, 16 or 64 KiB while its peer sends more at
 // a time, two HPACK tables of 4 KiB, and at most about outPause bytes that wait for the
 // socket (buffers.go). A stream has what its peer has sent and its handler not read, at
 // most Config.StreamWindow and for all streams together Config.ConnWindow, and 4 KiB of

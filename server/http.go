@@ -60,12 +60,11 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	types := streamTypes(rpc)
-	handler := withStreams(types, mux)
+	handler := translateWebText(newPreflight(rpc, compressors, withStreams(types, mux)))
 	if near, ok := s.config.Reader.(nearReader); ok {
 		handler = newShortcut(rpc, near, compressors, handler)
 	}
-	handler = refuseSlow(types, handler)
-	handler = allowOrigins(s.config.CORSOrigins, translateWebText(newPreflight(rpc, compressors, handler)))
+	handler = allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler))
 	if s.config.HTTP2 == Std {
 		handler = growStack(handler)
 	}

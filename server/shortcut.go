@@ -50,7 +50,6 @@ type shortcutFormat struct {
 	field    []string // The content type, as a field of a response.
 }
 
-// newShortcut returns a handler for requests that preflight has let pass.
 func newShortcut(rpc *connect.Server, near nearReader, compressors []connect.Compressor, next http.Handler) *shortcut {
 	s := &shortcut{rpc: rpc, near: near, refusal: connecthttp.NewErrorWriter(), next: next}
 	for spec := range rpc.Specs() {
@@ -127,12 +126,22 @@ func (s *shortcut) open(r *http.Request) *shortCall {
 	if format == nil || len(r.Header["Cache-Control"]) > 0 {
 		return nil
 	}
-	encoding, accepts := "Content-Encoding", "Accept-Encoding"
-	if format.grpc {
-		encoding, accepts = "Grpc-Encoding", "Grpc-Accept-Encoding"
+	for _, header := range compressionHeaders {
+		if len(r.Header[header]) > 0 {
+			return nil
+		}
 	}
-	if format.grpc && r.ProtoMajor < 2 || !format.grpc && r.ContentLength < 0 || len(r.Header[encoding]) > 0 {
-		return nil
+	accepts := "Accept-Encoding"
+	if format.grpc {
+		accepts = "Grpc-Accept-Encoding"
+		if r.ProtoMajor < 2 || !validGRPCTimeout(only(r.Header, "Grpc-Timeout")) {
+			return nil
+		}
+	} else {
+		version := only(r.Header, protocolVersionHeader)
+		if r.ContentLength < 0 || version != "" && version != "1" || connectTimeoutFault(r) != nil {
+			return nil
+		}
 	}
 	return &shortCall{shortcut: s, format: format, sent: s.compression(only(r.Header, accepts))}
 }

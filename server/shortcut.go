@@ -93,9 +93,10 @@ func (s *shortcut) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.describe(r)
 	c.out = shortcutBuffers.Get().(*bytes.Buffer)
 	err := s.rpc.Call(context.WithValue(r.Context(), nearUserKey{}, &c.user), s.spec.Procedure, &c.info, c)
-	c.respond(w, r, err)
-	c.out.Reset()
-	shortcutBuffers.Put(c.out)
+	if c.respond(w, r, err) == nil { // After a failure net/http may still be reading it.
+		c.out.Reset()
+		shortcutBuffers.Put(c.out)
+	}
 }
 
 var shortcutBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -273,38 +274,42 @@ func (c *shortCall) Send(msg any) error {
 	return nil
 }
 
-// respond sends the answer, or the error. That the caller is gone is not one.
-func (c *shortCall) respond(w http.ResponseWriter, r *http.Request, err error) {
+// respond sends the answer, or the failure of the call.
+func (c *shortCall) respond(w http.ResponseWriter, r *http.Request, failure error) error {
 	header := w.Header()
 	if !c.format.grpc {
 		header["Accept-Encoding"] = c.accepts
-		if err != nil {
-			_ = c.refusal.Write(w, r, err)
-			return
+		if failure != nil {
+			return c.refusal.Write(w, r, failure)
 		}
 		header["Content-Type"] = c.format.field
-		_, _ = w.Write(c.out.Bytes())
-		return
+		_, err := w.Write(c.out.Bytes())
+		return err
 	}
 	header["Content-Type"], header["Grpc-Accept-Encoding"] = c.format.field, c.accepts
 	if c.sent != connect.CompressionNameIdentity {
 		header["Grpc-Encoding"] = field(c.sent)
 	}
 	if c.out.Len() > 0 {
-		_, _ = w.Write(c.out.Bytes())
+		if _, err := w.Write(c.out.Bytes()); err != nil {
+			return err
+		}
 	}
-	_ = http.NewResponseController(w).Flush()
-	if err == nil {
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return err
+	}
+	if failure == nil {
 		header[http.TrailerPrefix+"Grpc-Status"] = grpcOK
-		return
+		return nil
 	}
 	refusal := headerWriter{make(http.Header)}
-	_ = c.refusal.Write(refusal, r, err)
+	err := c.refusal.Write(refusal, r, failure)
 	for name, values := range refusal.header {
 		if strings.HasPrefix(name, grpcPrefix) {
 			header[http.TrailerPrefix+name] = values
 		}
 	}
+	return err
 }
 
 var grpcOK = field("0")

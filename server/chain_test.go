@@ -175,6 +175,21 @@ func TestChainBudget(t *testing.T) {
 	}
 }
 
+// TestHandlerBudget checks what a call allocates above the connection.
+func TestHandlerBudget(t *testing.T) {
+	c := newChain(t)
+	call := handlerCall(t, c)
+	const most = 14
+	allocs := testing.AllocsPerRun(500, func() {
+		if answer, err := call(); err != nil || len(answer) <= 100 {
+			t.Fatalf("%q, error %v", answer, err)
+		}
+	})
+	if allocs > most*raceAllocs {
+		t.Errorf("a call allocates %v times, want at most %v", allocs, most)
+	}
+}
+
 // BenchmarkChain is what a call costs above its transport.
 func BenchmarkChain(b *testing.B) {
 	for _, hot := range hotCalls {

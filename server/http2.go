@@ -9,9 +9,9 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/h2"
 )
@@ -91,40 +91,17 @@ func (s *Server) inlineRead(near nearReader) func(context.Context, *connect.Call
 			call.RequestHeader().Get("Cache-Control") != "" || s.config.Logger.Enabled(ctx, slog.LevelDebug) {
 			return nil, false
 		}
-		user := new(nearUser)
-		if !user.parse(message) {
+		var request userv1.GetUserRequest
+		if !decodeProto(message, &request) {
 			return nil, false
 		}
+		user := &nearUser{id: canonicalID(request.GetUserId()), minVersion: request.GetMinVersion()}
 		var ok bool
 		if user.entry, ok = near.Cached(user.id, cache.Read{MinVersion: user.minVersion}); !ok {
 			return nil, false
 		}
 		return context.WithValue(ctx, nearUserKey{}, user), true
 	}
-}
-
-// parse reads a GetUserRequest as most are: an id, and perhaps a version.
-func (u *nearUser) parse(message []byte) bool {
-	number, kind, n := protowire.ConsumeTag(message)
-	if n < 0 || number != 1 || kind != protowire.BytesType {
-		return false
-	}
-	id, m := protowire.ConsumeBytes(message[n:])
-	if m < 0 {
-		return false
-	}
-	u.id = canonicalID(string(id))
-	message = message[n+m:]
-	if len(message) == 0 {
-		return true
-	}
-	number, kind, n = protowire.ConsumeTag(message)
-	if n < 0 || number != 2 || kind != protowire.VarintType {
-		return false
-	}
-	version, m := protowire.ConsumeVarint(message[n:])
-	u.minVersion = int64(version)
-	return m == len(message)-n
 }
 
 // nearEntry is the entry that was found for a read before its call began, if it was.

@@ -22,10 +22,12 @@ const (
 
 // refuseSlow ends unary calls whose request does not come.
 func refuseSlow(types map[string]connect.StreamType, next http.Handler) http.Handler {
+	var arrivals arrivals
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind, ours := types[r.URL.Path]
 		if ours && kind == connect.StreamTypeUnary && r.ContentLength != 0 {
-			body := hurry(r.Body, http.NewResponseController(w))
+			body := &hurriedBody{ReadCloser: r.Body, controller: http.NewResponseController(w), arrivals: &arrivals}
+			arrivals.expect(body)
 			defer body.finish()
 			r.Body = body
 		}
@@ -33,36 +35,15 @@ func refuseSlow(types map[string]connect.StreamType, next http.Handler) http.Han
 	})
 }
 
-// hurriedBody is the body of a request that must come in time. A timer is cheaper
-// than a deadline of the connection, which most requests would set for nothing.
+// hurriedBody is the body of a request that must come in time.
 type hurriedBody struct {
 	io.ReadCloser
-	controller *http.ResponseController
-	timer      *time.Timer
+	controller *http.ResponseController // Not to be used any more when it is not expected.
+	arrivals   *arrivals
 
-	mu   sync.Mutex
-	done bool // The controller is not to be used any more.
-}
-
-func hurry(body io.ReadCloser, controller *http.ResponseController) *hurriedBody {
-	b := &hurriedBody{ReadCloser: body, controller: controller}
-	b.timer = time.AfterFunc(receiveTimeout, b.expire)
-	return b
-}
-
-func (b *hurriedBody) expire() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.done {
-		_ = b.controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
-	}
-}
-
-func (b *hurriedBody) finish() {
-	b.timer.Stop()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done = true
+	expected       bool
+	due            time.Time
+	previous, next *hurriedBody
 }
 
 func (b *hurriedBody) Read(p []byte) (int, error) {
@@ -71,4 +52,71 @@ func (b *hurriedBody) Read(p []byte) (int, error) {
 		b.finish()
 	}
 	return n, err
+}
+
+func (b *hurriedBody) finish() {
+	b.arrivals.mu.Lock()
+	defer b.arrivals.mu.Unlock()
+	b.arrivals.remove(b)
+}
+
+// arrivals are the bodies that are expected, those that are due first before. One
+// timer for all is cheaper than one for each, and both than a deadline of the
+// connection, which most requests would set for nothing.
+type arrivals struct {
+	mu          sync.Mutex
+	first, last *hurriedBody
+	timer       *time.Timer
+	armed       bool // The timer runs, until the first body is due or sooner.
+}
+
+func (a *arrivals) expect(b *hurriedBody) {
+	b.expected, b.due = true, time.Now().Add(receiveTimeout)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b.previous = a.last; a.last != nil {
+		a.last.next = b
+	} else {
+		a.first = b
+	}
+	a.last = b
+	switch {
+	case a.timer == nil:
+		a.timer = time.AfterFunc(receiveTimeout, a.expire)
+	case !a.armed:
+		a.timer.Reset(receiveTimeout)
+	}
+	a.armed = true
+}
+
+// remove forgets a body. a.mu is held.
+func (a *arrivals) remove(b *hurriedBody) {
+	if !b.expected {
+		return
+	}
+	b.expected = false
+	if b.previous != nil {
+		b.previous.next = b.next
+	} else {
+		a.first = b.next
+	}
+	if b.next != nil {
+		b.next.previous = b.previous
+	} else {
+		a.last = b.previous
+	}
+}
+
+// expire ends the bodies that are due.
+func (a *arrivals) expire() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	for a.first != nil && !a.first.due.After(now) {
+		_ = a.first.controller.SetReadDeadline(now) // A connection without deadlines is closed by its server instead.
+		a.remove(a.first)
+	}
+	if a.armed = a.first != nil; a.armed {
+		a.timer.Reset(a.first.due.Sub(now))
+	}
 }

@@ -95,7 +95,7 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 			kinds = kinds[1:] // The list is known until users are imported.
 		}
 		for _, kind := range kinds {
-			found, err := kind.run(b, rival{key: transport, name: transport, server: server}, round)
+			found, err := kind.run(b, rival{key: "userd", name: transport, server: server}, round)
 			if err != nil {
 				return err
 			}

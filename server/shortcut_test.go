@@ -1,0 +1,222 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store"
+)
+
+// askedReader has users that differ in their roles, and counts the calls that look for
+// one themselves.
+type askedReader struct {
+	server.Reader
+	users map[string]cache.Entry
+	asked atomic.Int64
+}
+
+// shortcutRoles are how many roles the users have.
+var shortcutRoles = []int{0, 3, 20, 64}
+
+// shortcutID is the id of the user with this many roles.
+func shortcutID(roles int) string { return fmt.Sprintf("aaaaaaaa-1111-4111-8111-%012d", roles) }
+
+func newAskedReader() *askedReader {
+	r := &askedReader{users: make(map[string]cache.Entry)}
+	for _, roles := range shortcutRoles {
+		user := store.User{ID: shortcutID(roles), Email: testEmail(1), DisplayName: "\"Ada\" \\ \u2028 Ω", Version: 3}
+		for i := range roles {
+			user.Roles = append(user.Roles, "role"+strings.Repeat("x", i))
+		}
+		r.users[user.ID] = cache.Entry{Data: server.EncodeUser(user), Version: user.Version, Found: true}
+	}
+	return r
+}
+
+func (r *askedReader) Lookup(_ context.Context, id string, _ cache.Read) (cache.Entry, error) {
+	r.asked.Add(1)
+	return r.users[id], nil
+}
+
+// nearbyReader is an askedReader with all its users at hand.
+type nearbyReader struct{ *askedReader }
+
+func (r nearbyReader) Cached(id string, read cache.Read) (cache.Entry, bool) {
+	entry, ok := r.users[id]
+	return entry, ok && read.MinVersion <= entry.Version && !read.NoCache
+}
+
+// shortcutRequest is a request of GetUser.
+type shortcutRequest struct {
+	name    string
+	grpc    bool
+	format  string // The content type, after the protocol.
+	message string
+	stream  string // What is sent instead of the message in its envelope.
+	header  []string
+	chunked bool // No length is told.
+	long    bool // It is not for the shortcut.
+}
+
+func shortcutRequests(t *testing.T) []shortcutRequest {
+	id := shortcutID(3)
+	plain := string(marshal(t, &userv1.GetUserRequest{UserId: id}))
+	asJSON := `{"userId": "` + id + `"}`
+	envelope := func(flags byte, size int, message string) string {
+		return string(binary.BigEndian.AppendUint32([]byte{flags}, uint32(size))) + message
+	}
+	requests := []shortcutRequest{
+		{name: "upper case", message: string(marshal(t, &userv1.GetUserRequest{UserId: strings.ToUpper(id)}))},
+		{name: "version", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: 3}))},
+		{name: "version to come", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: 4})), long: true},
+		{name: "version that is none", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: -1}))},
+		{name: "version that is none over gRPC", grpc: true, message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: -1}))},
+		{name: "id that is none", message: string(marshal(t, &userv1.GetUserRequest{UserId: "me"})), long: true},
+		{name: "nothing", long: true},
+		{name: "nothing over gRPC", grpc: true, long: true},
+		{name: "garbage", message: "\xff" + plain, long: true},
+		{name: "more than one", message: plain + "\x18\x01", long: true},
+		{name: "large", message: plain + strings.Repeat("\x1a\x02ab", 200), long: true},
+		{name: "JSON with more", format: "json", message: `{"userId": "` + id + `", "minVersion": "3"}`, long: true},
+		{name: "JSON with what is not known", format: "json", message: `{"userId": "` + id + `", "hush": 1}`, long: true},
+		{name: "JSON that is none", format: "json", message: asJSON + "}", long: true},
+		{name: "JSON with a character set", format: "json; charset=utf-8", message: asJSON, long: true},
+		{name: "unknown format", format: "xml", message: asJSON, long: true},
+		{name: "of the store", message: plain, header: []string{"Cache-Control", "no-cache"}, long: true},
+		{name: "no length", message: plain, chunked: true, long: true},
+		{name: "length over gRPC", grpc: true, message: plain},
+		{name: "no length over gRPC", grpc: true, message: plain, chunked: true},
+		{name: "half an envelope", grpc: true, stream: "\x00\x00", long: true},
+		{name: "half a message", grpc: true, stream: envelope(0, len(plain), plain[:5]), long: true},
+		{name: "more than a message", grpc: true, stream: envelope(0, 5, plain), long: true},
+		{name: "two messages", grpc: true, stream: envelope(0, len(plain), plain) + envelope(0, 0, ""), long: true},
+		{name: "compressed", grpc: true, stream: envelope(1, len(plain), plain), long: true},
+		{name: "compression", message: string(gzipped(t, []byte(plain))), header: []string{"Content-Encoding", "gzip"}, long: true},
+		{name: "no compression", message: plain, header: []string{"Content-Encoding", "identity"}, long: true},
+		{name: "unknown compression", grpc: true, message: plain, header: []string{"Grpc-Encoding", "br"}, long: true},
+		{name: "timeout", message: plain, header: []string{"Connect-Timeout-Ms", "60000"}},
+		{name: "timeout over gRPC", grpc: true, message: plain, header: []string{"Grpc-Timeout", "1M"}},
+		{name: "malformed timeout", message: plain, header: []string{"Connect-Timeout-Ms", "soon"}, long: true},
+		{name: "version of the protocol", message: plain, header: []string{"Connect-Protocol-Version", "1"}},
+	}
+	for _, format := range []string{"proto", "json"} {
+		for _, accepts := range []string{"", "gzip", "zstd, gzip", "br,gzip;q=0.5", "identity"} {
+			for _, roles := range shortcutRoles {
+				message := string(marshal(t, &userv1.GetUserRequest{UserId: shortcutID(roles)}))
+				if format == "json" {
+					message = `{"userId": "` + shortcutID(roles) + `"}`
+				}
+				request := shortcutRequest{
+					name: fmt.Sprintf("%s, accepts %s, %d roles", format, accepts, roles), format: format, message: message,
+					header: []string{"Accept-Encoding", accepts, "Grpc-Accept-Encoding", accepts},
+					long:   roles > 3 && strings.HasSuffix(accepts, "gzip"), // The answer may be worth it.
+				}
+				requests = append(requests, request)
+				request.name, request.grpc = request.name+", over gRPC", true
+				requests = append(requests, request)
+			}
+		}
+	}
+	return requests
+}
+
+func marshal(t *testing.T, message proto.Message) []byte {
+	t.Helper()
+	data, err := proto.Marshal(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// What takes the shortcut is answered as if there were none.
+func TestShortcutAnswersAlike(t *testing.T) {
+	t.Parallel()
+	reader := newAskedReader()
+	start := func(r server.Reader) *servertest.Server {
+		return servertest.Start(t, func(config *server.Config) { config.HTTP2, config.Reader = server.Std, r })
+	}
+	without, with := start(reader), start(nearbyReader{reader})
+	for name, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		for _, request := range shortcutRequests(t) {
+			t.Run(name+" "+request.name, func(t *testing.T) {
+				want := request.send(t, client, without)
+				asked := reader.asked.Load()
+				if diff := cmp.Diff(want, request.send(t, client, with)); diff != "" {
+					t.Errorf("answer without the shortcut, and with it:\n%s", diff)
+				}
+				took := reader.asked.Load() == asked
+				long := request.long || name == "HTTP/1.1" && request.grpc
+				if took && strings.Contains(want, shortcutID(3)) && long {
+					t.Error("it takes the shortcut")
+				} else if !took && !long {
+					t.Error("it does not take the shortcut")
+				}
+			})
+		}
+	}
+}
+
+// send sends the request to a server and returns all of the answer.
+func (s shortcutRequest) send(t *testing.T, client *http.Client, running *servertest.Server) string {
+	t.Helper()
+	contentType, body := "application/", s.message
+	if s.grpc {
+		contentType = "application/grpc+"
+		body = string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(s.message)))) + s.message
+	}
+	if s.stream != "" {
+		body = s.stream
+	}
+	if s.format == "" {
+		s.format = "proto"
+	}
+	var sent io.Reader = strings.NewReader(body)
+	if s.chunked {
+		sent = io.MultiReader(sent)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, running.URL+userv1connect.UserServiceGetUserProcedure, sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept-Encoding", "identity") // Or the client asks for gzip.
+	req.Header.Set("Content-Type", contentType+s.format)
+	for pair := range slices.Chunk(s.header, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer bytes.Buffer
+	answer.WriteString(res.Status + "\n")
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Header.Del("Date")
+	for _, err := range []error{res.Header.Write(&answer), res.Trailer.Write(&answer)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer.Write(data)
+	return answer.String()
+}

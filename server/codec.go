@@ -8,7 +8,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -71,9 +70,7 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 	switch {
 	case buffered && c.IsBinary() && decodeProto(body.Bytes(), msg):
 	case buffered && ok && c.IsBinary(): // It need not be copied.
-		if !decodeProto(body.Bytes(), msg) {
-			err = proto.Unmarshal(body.Bytes(), message)
-		}
+		err = proto.Unmarshal(body.Bytes(), message)
 	case buffered && decodeJSON(body.Bytes(), msg):
 	default:
 		err = c.StableCodec.UnmarshalRead(ctx, src, msg)
@@ -82,41 +79,6 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 		return c.describe(err)
 	}
 	return nil
-}
-
-// decodeProto decodes the request for one user as most are: an id, and perhaps a
-// version. It returns false for all else. The runtime does it too, but deep in the
-// stack, which the goroutine of a call would have to make room for.
-func decodeProto(data []byte, msg any) bool {
-	request, ok := msg.(*userv1.GetUserRequest)
-	if !ok {
-		return false
-	}
-	number, kind, n := protowire.ConsumeTag(data)
-	if n < 0 || number != 1 || kind != protowire.BytesType {
-		return false
-	}
-	id, m := protowire.ConsumeBytes(data[n:])
-	if m < 0 {
-		return false
-	}
-	version := uint64(0)
-	if data = data[n+m:]; len(data) > 0 {
-		number, kind, n = protowire.ConsumeTag(data)
-		if n < 0 || number != 2 || kind != protowire.VarintType {
-			return false
-		}
-		if version, m = protowire.ConsumeVarint(data[n:]); m != len(data)-n {
-			return false
-		}
-	}
-	userID := string(id)
-	if !isUUID(userID) {
-		return false
-	}
-	request.Reset()
-	request.UserId, request.MinVersion = userID, int64(version)
-	return true
 }
 
 // What the protobuf runtime says of a field that it cannot decode. Its texts hold

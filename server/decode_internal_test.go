@@ -9,17 +9,17 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
-// requestsOfTexts are messages that decodeProto knows.
-var requestsOfTexts = []proto.Message{
-	&userv1.GetUserRequest{},
+// plainRequests are messages that decodeProto knows.
+var plainRequests = []proto.Message{
 	&userv1.GetUserRequest{UserId: testUUID},
+	&userv1.GetUserRequest{UserId: strings.ToUpper(testUUID), MinVersion: 1},
 	&userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Åsa", Roles: []string{"admin", "", "reader"}, UserId: testUUID},
 	&userv1.CreateUserRequest{DisplayName: strings.Repeat("å", 200), Roles: make([]string, 10)},
 }
 
 func TestDecodeProtoKnowsWhatCallersSend(t *testing.T) {
 	t.Parallel()
-	for _, message := range requestsOfTexts {
+	for _, message := range plainRequests {
 		data, err := proto.Marshal(message)
 		if err != nil {
 			t.Fatal(err)
@@ -33,7 +33,7 @@ func TestDecodeProtoKnowsWhatCallersSend(t *testing.T) {
 
 // A message that is decoded here is decoded the same by package proto.
 func FuzzDecodeProto(f *testing.F) {
-	for _, message := range append(requestsOfTexts, &userv1.GetUserRequest{UserId: testUUID, MinVersion: 1}) {
+	for _, message := range append(plainRequests, &userv1.GetUserRequest{UserId: "x"}, &userv1.GetUserRequest{}) {
 		data, err := proto.Marshal(message)
 		if err != nil {
 			f.Fatal(err)

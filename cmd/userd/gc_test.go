@@ -59,8 +59,8 @@ func TestWasteMeter(t *testing.T) {
 	}{
 		{50 << 20, 8 << 20, false}, // It is busy.
 		{51<<20 - 1, 8 << 20, true},
-		{51 << 20, 12 << 20, false}, // 8 MB is what it needed.
-		{51 << 20, 12<<20 + 1, true},
+		{51 << 20, 10 << 20, false}, // 8 MB is what it needed.
+		{51 << 20, 10<<20 + 1, true},
 		{60 << 20, 30 << 20, false},
 	} {
 		if got := meter.isWorthIt(step.allocated, step.occupied); got != step.want {

@@ -82,18 +82,21 @@ const maxListCapacity = 512
 
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	users := make([]store.User, 0, min(query.Limit, maxListCapacity)) // Few lists end sooner.
+	rows := newUserRows(min(query.Limit, maxListCapacity)) // Few lists end sooner.
 	statement, args := listSQL(query)
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, statement, &sqlitex.ExecOptions{
 			Named: args,
 			ResultFunc: func(stmt *sqlite.Stmt) error {
-				user, err := scanUser(stmt)
-				users = append(users, user)
-				return err
+				rows.add(stmt)
+				return nil
 			},
 		})
 	})
+	var users []store.User
+	if err == nil {
+		users, err = rows.decode()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}

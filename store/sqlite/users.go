@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -317,20 +318,61 @@ func exec(conn *sqlite.Conn, query string, args ...any) error {
 
 // scanUser reads userColumns.
 func scanUser(stmt *sqlite.Stmt) (store.User, error) {
+	user := scanNumbers(stmt)
+	user.ID, user.Email, user.DisplayName = stmt.ColumnText(0), stmt.ColumnText(1), stmt.ColumnText(2)
+	var err error
+	user.Roles, err = decodeRoles(stmt.ColumnText(6))
+	return user, err
+}
+
+// scanNumbers reads the columns of userColumns that are no texts.
+func scanNumbers(stmt *sqlite.Stmt) store.User {
 	user := store.User{
-		ID:          stmt.ColumnText(0),
-		Email:       stmt.ColumnText(1),
-		DisplayName: stmt.ColumnText(2),
-		CreatedAt:   timeOf(stmt.ColumnInt64(3)),
-		UpdatedAt:   timeOf(stmt.ColumnInt64(4)),
-		Version:     stmt.ColumnInt64(7),
+		CreatedAt: timeOf(stmt.ColumnInt64(3)),
+		UpdatedAt: timeOf(stmt.ColumnInt64(4)),
+		Version:   stmt.ColumnInt64(7),
 	}
 	if !stmt.ColumnIsNull(5) {
 		user.LastLogin = timeOf(stmt.ColumnInt64(5))
 	}
-	var err error
-	user.Roles, err = decodeRoles(stmt.ColumnText(6))
-	return user, err
+	return user
+}
+
+// userRows collects rows of userColumns. Their texts share one allocation: a list of
+// many small ones leaves a heap in which hardly a page is free.
+type userRows struct {
+	users []store.User
+	texts []byte
+	ends  []int // Of each user's id, email, name and roles in texts.
+}
+
+func newUserRows(capacity int) *userRows {
+	return &userRows{users: make([]store.User, 0, capacity), ends: make([]int, 0, 4*capacity)}
+}
+
+func (r *userRows) add(stmt *sqlite.Stmt) {
+	r.users = append(r.users, scanNumbers(stmt))
+	for _, column := range [...]int{0, 1, 2, 6} {
+		start, size := len(r.texts), stmt.ColumnLen(column)
+		r.texts = slices.Grow(r.texts, size)[:start+size]
+		stmt.ColumnBytes(column, r.texts[start:])
+		r.ends = append(r.ends, len(r.texts))
+	}
+}
+
+func (r *userRows) decode() (users []store.User, err error) {
+	texts, start := string(r.texts), 0
+	for i := range r.users {
+		user, roles := &r.users[i], ""
+		for column, text := range [...]*string{&user.ID, &user.Email, &user.DisplayName, &roles} {
+			end := r.ends[4*i+column]
+			*text, start = texts[start:end], end
+		}
+		if user.Roles, err = decodeRoles(roles); err != nil {
+			return nil, err
+		}
+	}
+	return r.users, nil
 }
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

@@ -15,8 +15,9 @@ import (
 
 const (
 	// flushBytes is how much of a stream of responses is gathered before it is sent.
-	// It is also what the server holds of a stream that its caller does not read. So a stream gathers openingFlushBytes only until openingBytes of it, which
-	// is the flow control window that most callers begin with, have been taken.
+	// It is also what the server holds of a stream that its caller does not read. So a
+	// stream gathers openingFlushBytes only until openingBytes of it, which is the flow
+	// control window that most callers begin with, have been taken.
 	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 2 << 10, 64 << 10
 	// flushDelay is how long it may wait for more.
 	flushDelay = 2 * time.Millisecond

@@ -81,8 +81,8 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 }
 
 // storeRows copies the rows straight into the tables, which is the fastest way and
-// works when none of them is taken. Else it decides on each. An import that met
-// taken rows is often followed by more of its kind; these are not copied in vain.
+// works when none of them is taken. Else it decides on each. After an import that met
+// taken rows the next one is likely to, and is not copied in vain.
 func (s *Store) storeRows(ctx context.Context, rows *rows) error {
 	batch := rows.unrelated()
 	if len(batch) == len(rows.pending) && !s.importsCollide.Load() {

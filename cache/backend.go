@@ -51,6 +51,9 @@ type backend interface {
 	// where it still is at from.
 	relay(ctx context.Context, m move) error
 
+	// batch is the most changes that relay takes.
+	batch() int
+
 	// bucket says whose watermark vouches for the key.
 	bucket(k key) int
 

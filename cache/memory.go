@@ -193,6 +193,8 @@ func (m *memory) relay(ctx context.Context, v move) error {
 	return nil
 }
 
+func (m *memory) batch() int { return memoryBatch }
+
 func (m *memory) beat(context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -243,7 +243,7 @@ func (c *Cache) replayFrom(ctx context.Context) (store.Cursor, error) {
 
 // advance takes the watermarks of some buckets from mark over the next batch.
 func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (store.Cursor, bool, error) {
-	changes, to, err := c.Store.Changes(ctx, mark, relayBatch)
+	changes, to, err := c.Store.Changes(ctx, mark, c.backend.batch())
 	if errors.Is(err, store.ErrCursorExpired) || errors.Is(err, store.ErrInvalidCursor) {
 		changes = nil
 		to, err = c.replayFrom(ctx)
@@ -270,5 +270,5 @@ func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (
 		c.counts.relayed.Add(int64(n))
 		c.counts.relayLag.Store(int64(time.Since(changes[n-1].At)))
 	}
-	return to, len(changes) == relayBatch, nil
+	return to, len(changes) == c.backend.batch(), nil
 }

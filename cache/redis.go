@@ -318,7 +318,7 @@ func (r *redis) apply(ctx context.Context, changes []change) error {
 	for bucket, changes := range perBucket {
 		var calls []invocation
 		for len(changes) > 0 {
-			n := min(len(changes), relayBatch)
+			n := min(len(changes), scriptBatch)
 			call := invocation{script: applyScript}
 			r.add(&call, changes[:n])
 			calls, changes = append(calls, call), changes[n:]
@@ -351,6 +351,8 @@ func (r *redis) relay(ctx context.Context, m move) error {
 	_, err := r.invoke(ctx, "", []invocation{call})
 	return err
 }
+
+func (r *redis) batch() int { return scriptBatch }
 
 func (r *redis) begin(ctx context.Context, bucket int, head, old store.Cursor) error {
 	call := invocation{beginScript, []string{r.keys.mark(bucket)}, []string{string(head), string(old)}}

@@ -184,7 +184,10 @@ func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
 	if err != nil {
 		return err
 	}
-	const empty = "truncate users, changes"
+	const (
+		inOrder = "(select * from users order by created_at, id)" // In which they came, as for the import.
+		empty   = "truncate users, changes"
+	)
 	file := b.fleet.postgres.Path("users.copy")
 	var ours, copied []float64
 	for round := range b.streamRounds {
@@ -193,7 +196,7 @@ func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		ours = append(ours, rate)
-		for _, statement := range []string{`\copy users to '` + file + `'`, empty} {
+		for _, statement := range []string{`\copy ` + inOrder + ` to '` + file + `'`, empty} {
 			if _, err := postgres.SQL(ctx, name, statement); err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ const (
 	leaseTTL      = 2 * time.Second
 	replayMargin  = 10 * time.Minute       // A lost watermark replays the log of TTL and this.
 	scriptBatch   = 200                    // Changes in one script: Redis answers nobody else meanwhile.
-	memoryBatch   = 2000                   // Changes that the memory of this process takes at a time.
+	memoryBatch   = 8000                   // Changes that the memory of this process takes at a time.
 	backendBudget = 100 * time.Millisecond // For all that a read asks of the backend.
 	busyWait      = 25 * time.Millisecond  // For another's lease.
 	applyBudget   = 50 * time.Millisecond

@@ -84,9 +84,8 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 // works when none of them is taken. Else it decides on each. After an import that met
 // taken rows the next one is likely to, and is not copied in vain.
 func (s *Store) storeRows(ctx context.Context, rows *rows) error {
-	batch := rows.unrelated()
-	if len(batch) == len(rows.pending) && !s.importsCollide.Load() {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.copyInto(ctx, tx, batch) })
+	if !s.importsCollide.Load() {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.copyAll(ctx, tx) })
 		if err == nil {
 			rows.allStored()
 		}
@@ -134,8 +133,9 @@ func newRows(users []store.NewUser, at time.Time) (*rows, error) {
 	return r, nil
 }
 
-// copyInto stores the rows of batch, or fails when one of them is taken.
-func (r *rows) copyInto(ctx context.Context, tx pgx.Tx, batch []int) error {
+// copyAll stores all rows, or fails when one of them is taken, by another one too.
+func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
+	batch := slices.Clone(r.pending)
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"changes"}, []string{"user_id", "version", "kind", "at"},
 		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
 			row := &r.rows[i]

@@ -29,8 +29,8 @@ const (
 			(select min(xid::text::bigint) from changes where at >= $1)
 		from meta`
 
-	pageColumns = `array_agg(seq order by seq), array_agg(user_id order by seq), array_agg(version order by seq),
-		array_agg(kind = 'deleted' order by seq), array_agg(at order by seq)`
+	// The rows come from a subquery in the order of seq, which aggregates keep.
+	pageColumns = `array_agg(seq), array_agg(user_id), array_agg(version), array_agg(kind = 'deleted'), array_agg(at)`
 
 	pruneSQL = `
 		with gone as (

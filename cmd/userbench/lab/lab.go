@@ -50,9 +50,9 @@ func (l *Lab) Root() string { return l.root }
 // Path is a path in the lab's folder.
 func (l *Lab) Path(name string) string { return filepath.Join(l.dir, name) }
 
-// Build builds the command in a folder of the project.
+// Build builds the command in a folder of the project, optimized as userd is.
 func (l *Lab) Build(ctx context.Context, folder string) (program string, err error) {
-	return l.build(ctx, folder)
+	return l.build(ctx, folder, "-pgo="+filepath.Join(l.root, "cmd", "userd", "default.pgo"))
 }
 
 // BuildModule builds the command in a folder that is a module of its own. Its go.mod

@@ -107,9 +107,10 @@ func (m *memory) watch(k key) <-chan struct{} {
 // put changes a slot; change returns the slot to hold, or one of kind nothing.
 // Same means that the slot stays as it is.
 func (m *memory) put(k key, change func(slot) (next slot, same bool)) {
+	var same bool
 	m.slots.update(k, func(h *held) *held {
-		next, same := change(m.live(h).slot)
-		if same {
+		var next slot
+		if next, same = change(m.live(h).slot); same {
 			return h
 		}
 		if next.kind == nothing {
@@ -117,6 +118,9 @@ func (m *memory) put(k key, change func(slot) (next slot, same bool)) {
 		}
 		return &held{slot: next, expires: m.clock() + int64(m.ttl.of(next.kind))}
 	})
+	if same {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if changed := m.waiting[k]; changed != nil {
@@ -152,6 +156,9 @@ func (m *memory) fill(_ context.Context, fills []fill) (int, error) {
 
 func (m *memory) apply(_ context.Context, changes []change) error {
 	for _, c := range changes {
+		if m.slots.peek(c.key) == nil { // As for nearly all rows of an import.
+			continue
+		}
 		m.put(c.key, func(s slot) (slot, bool) {
 			if s.kind == nothing || !c.outdates(s) {
 				return s, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
@@ -31,7 +32,6 @@ type importer struct {
 	store    store.Store
 	chunk    *importChunk
 	chunks   chan *importChunk
-	spare    chan *importChunk // Was committed, and is used again.
 	ended    chan struct{}     // Closed when no more chunks are taken.
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
@@ -52,12 +52,14 @@ type rejectedRow struct {
 
 func (c *importChunk) rows() int { return len(c.users) + len(c.rejected) }
 
+// importChunks are chunks that were committed, and are used again.
+var importChunks = sync.Pool{New: func() any { return &importChunk{users: make([]store.NewUser, 0, minImportChunk)} }}
+
 // newImporter starts an importer. Whoever starts it must finish it.
 func newImporter(ctx context.Context, s store.Store) *importer {
 	i := &importer{
 		store:    s,
 		chunks:   make(chan *importChunk),
-		spare:    make(chan *importChunk, 2),
 		ended:    make(chan struct{}),
 		finished: make(chan error, 1),
 		response: new(userv1.BatchCreateUsersResponse),
@@ -84,11 +86,7 @@ func (i *importer) reject(why status) bool {
 // current is the chunk that takes the next row.
 func (i *importer) current() *importChunk {
 	if i.chunk == nil {
-		select {
-		case i.chunk = <-i.spare:
-		default:
-			i.chunk = &importChunk{users: make([]store.NewUser, 0, minImportChunk)}
-		}
+		i.chunk = importChunks.Get().(*importChunk)
 		i.chunk.first = i.received
 	}
 	return i.chunk
@@ -166,8 +164,9 @@ func (i *importer) commit(ctx context.Context, chunk *importChunk) error {
 		outcomes = outcomes[1:]
 	}
 	clear(chunk.users) // Their texts are not kept.
+	clear(chunk.rejected)
 	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
-	i.spare <- chunk
+	importChunks.Put(chunk)
 	return nil
 }
 

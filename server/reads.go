@@ -60,9 +60,10 @@ func entryOf(user store.User, err error) (cache.Entry, error) {
 	return cache.Entry{Data: EncodeUser(user), Version: user.Version, Found: true}, nil
 }
 
-// readInterceptor serves the reads that send users as they are encoded, in the cache
-// or from the store, which the handlers that are generated cannot.
-func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
+// bareInterceptor serves what the handlers that are generated cannot: reads send users
+// as they are encoded, in the cache or from the store, and imports receive all rows
+// into one message.
+func (u *users) bareInterceptor(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		switch spec.Procedure {
 		case userv1connect.UserServiceGetUserProcedure:
@@ -75,6 +76,8 @@ func (u *users) readInterceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.listUsers(ctx, stream)
 		case userv1connect.UserServiceWatchUsersProcedure:
 			return u.watchUsers(ctx, stream)
+		case userv1connect.UserServiceBatchCreateUsersProcedure:
+			return u.batchCreateUsers(ctx, stream)
 		}
 		return next(ctx, spec, stream)
 	}

@@ -141,7 +141,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	rpc := connect.NewServer(append(interceptors, service.readInterceptor)...)
+	rpc := connect.NewServer(append(interceptors, service.bareInterceptor)...)
 	userv1connect.RegisterUserServiceHandler(rpc, service)
 	if s.config.Register != nil {
 		s.config.Register(rpc)

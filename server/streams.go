@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -15,23 +16,25 @@ import (
 // updateGroup is the most updates of a stream that are applied in one commit.
 const updateGroup = 256
 
-func (u *users) BatchCreateUsers(ctx context.Context, stream userv1connect.UserServiceBatchCreateUsersServerStream) (*userv1.BatchCreateUsersResponse, error) {
+func (u *users) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
 	imported := newImporter(ctx, u.store)
 	err := receiveRows(stream, imported)
 	if storeErr := imported.finish(); storeErr != nil {
 		err = storeErr
 	}
 	if err != nil {
-		return nil, withDetail(wireError(err), imported.summary())
+		return withDetail(wireError(err), imported.summary())
 	}
-	return imported.response, nil
+	return stream.Send(imported.response)
 }
 
 // receiveRows hands the rows of a stream to an importer, until the stream ends or
 // the importer has failed, which it says when it finishes.
-func receiveRows(stream userv1connect.UserServiceBatchCreateUsersServerStream, imported *importer) error {
+func receiveRows(stream connect.ServerStream, imported *importer) error {
+	var req userv1.CreateUserRequest
 	for rows, running := 0, true; running; rows++ {
-		req, err := stream.Receive()
+		req = userv1.CreateUserRequest{} // What was in it has been handed on.
+		err := stream.Receive(&req)
 		invalid := invalidMessage(err)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -43,7 +46,7 @@ func receiveRows(stream userv1connect.UserServiceBatchCreateUsersServerStream, i
 		case invalid != nil:
 			running = imported.reject(invalidStatus(invalid))
 		default:
-			running = imported.add(newUser(req))
+			running = imported.add(newUser(&req))
 		}
 	}
 	return nil

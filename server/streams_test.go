@@ -216,6 +216,25 @@ func TestImportListsThousandFailures(t *testing.T) {
 	}
 }
 
+// A row has nothing of the row before it.
+func TestImportRowsAreApart(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []protocol{grpcBinary, connectRPC, connectJSON} {
+		running := servertest.Start(t, nil)
+		full, bare := newUserRequest(0), newUserRequest(1)
+		full.UserId, full.Roles = uuid.NewString(), []string{"admin"}
+		bare.UserId, bare.Roles = "", nil
+		got, err := importRows(t.Context(), running.Client(t, protocol.options...), []*userv1.CreateUserRequest{full, bare})
+		if err != nil || got.GetSuccessCount() != 2 {
+			t.Fatalf("%s: response %v, error %v", protocol.name, got, err)
+		}
+		user, err := running.Store.Get(t.Context(), got.GetCreatedUserIds()[1])
+		if err != nil || user.ID == full.GetUserId() || len(user.Roles) != 0 || user.Email != bare.GetEmail() {
+			t.Errorf("%s: the second row became %v, error %v", protocol.name, user, err)
+		}
+	}
+}
+
 func TestImportNothing(t *testing.T) {
 	t.Parallel()
 	got, err := importRows(t.Context(), servertest.Start(t, nil).Client(t, grpcBinary.options...), nil)

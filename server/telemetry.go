@@ -86,7 +86,7 @@ func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.Ser
 				rpc.Store(measured)
 			}
 			measured.active.Inc()
-			observed := &observedStream{ServerStream: stream}
+			observed := &observedStream{ServerStream: stream, many: spec.StreamType&connect.StreamTypeClient != 0}
 			err := next(ctx, spec, observed)
 			measured.active.Dec()
 			duration := time.Since(start)
@@ -113,22 +113,23 @@ func procedureName(spec connect.Spec) string {
 	return spec.Procedure
 }
 
-// observedStream keeps the first message received, for the log.
+// observedStream keeps the request, for the log, where it is a single message.
 type observedStream struct {
 	connect.ServerStream
-	first any
+	many    bool
+	request any
 }
 
 func (s *observedStream) Receive(msg any) error {
-	if s.first == nil {
-		s.first = msg
+	if !s.many {
+		s.request = msg
 	}
 	return s.ServerStream.Receive(msg)
 }
 
-// userID is the id that the first message is about, or "".
+// userID is the id of the user that the request is about, or "".
 func (s *observedStream) userID() string {
-	if about, ok := s.first.(interface{ GetUserId() string }); ok && uuid.Validate(about.GetUserId()) == nil {
+	if about, ok := s.request.(interface{ GetUserId() string }); ok && uuid.Validate(about.GetUserId()) == nil {
 		return canonicalID(about.GetUserId())
 	}
 	return ""

@@ -13,8 +13,8 @@ import (
 // defaultPageSize is the number of users in a page when the request names none.
 const defaultPageSize = 10
 
-// users serves the RPCs of user.v1.UserService from a store. Reads that
-// send encoded users are in readInterceptor; their methods here are not called.
+// users serves the RPCs of user.v1.UserService from a store. Those that are in
+// bareInterceptor have no methods with their names.
 type users struct {
 	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store

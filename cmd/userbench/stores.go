@@ -74,7 +74,7 @@ func (b *bench) compare(table *report.Table, what, unit, oursKey string, ours []
 // timedImport imports the users of a kind through one stream and returns rows a
 // second.
 func (b *bench) timedImport(server *lab.Server, kind uint64) (float64, error) {
-	users := population.New(kind, b.streamed, smallUser)
+	users := population.New(kind, b.stored, smallUser)
 	r, err := importRows(users, 0, users.Len())
 	if err != nil {
 		return 0, err
@@ -119,7 +119,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		ours = append(ours, rate)
-		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.streamed); err != nil {
+		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.stored); err != nil {
 			return err
 		}
 		bare = append(bare, rate)
@@ -205,7 +205,7 @@ func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
 		if _, err := postgres.SQL(ctx, name, `\copy users from '`+file+`'`); err != nil {
 			return err
 		}
-		copied = append(copied, float64(b.streamed)/time.Since(began).Seconds())
+		copied = append(copied, float64(b.stored)/time.Since(began).Seconds())
 		if _, err := postgres.SQL(ctx, name, empty); err != nil {
 			return err
 		}

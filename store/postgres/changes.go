@@ -25,8 +25,19 @@ const (
 
 	headSQL = `select ` + stateColumns + ` from meta`
 
-	atSQL = `select ` + stateColumns + `,
-			(select min(xid::text::bigint) from changes where at >= $1)
+	// The first transaction that has written to the log since $1. The log is nearly
+	// in the order of time, so the place is found by halving: all rows up to low are
+	// older than $1.
+	atSQL = `
+		with recursive place (low, high) as (
+			select (select seq - 1 from changes order by seq limit 1), (select seq from changes order by seq desc limit 1)
+			union all
+			select case when older then middle else low end, case when older then high else middle - 1 end
+			from (select low, high, low + (high - low + 1) / 2 as middle from place where low < high) as halves,
+				lateral (select at < $1 as older from changes where seq <= middle order by seq desc limit 1) as found
+		)
+		select ` + stateColumns + `,
+			(select min(xid::text::bigint) from changes where seq > (select low from place where low >= high))
 		from meta`
 
 	// The rows come from a subquery in the order of seq, which aggregates keep.
@@ -34,7 +45,7 @@ const (
 
 	pruneSQL = `
 		with gone as (
-			delete from changes where seq in (select seq from changes where at < $1 order by at limit $2)
+			delete from changes where seq in (select seq from (select seq, at from changes order by seq limit $2) as oldest where at < $1)
 			returning seq, xid
 		), xids as (
 			select xid from gone union select unnest(pruned_recent) from meta
@@ -56,7 +67,7 @@ var (
 		with fresh as (
 			select * from changes where xid >= pg_snapshot_xmax($1)
 			union all
-			select changes.* from pg_snapshot_xip($1) as running (xid) join changes using (xid)
+			select * from changes where xid = any (array(select pg_snapshot_xip($1)))
 		), page as (
 			select * from fresh order by seq + 0 limit $2
 		)
@@ -201,10 +212,14 @@ func scanPage(l *log) (targets []any, done func()) {
 	}
 }
 
+// disorder is how far the times of changes may be from the order of seq: servers
+// have clocks of their own, and a statement that waits for another one is late.
+const disorder = 5 * time.Minute
+
 // At implements store.Store.
 func (s *Store) At(ctx context.Context, t time.Time) (store.Cursor, error) {
 	var first *uint64
-	l, err := s.readLog(ctx, atSQL, func(*log) ([]any, func()) { return []any{&first}, func() {} }, t)
+	l, err := s.readLog(ctx, atSQL, func(*log) ([]any, func()) { return []any{&first}, func() {} }, t.Add(-disorder))
 	if err != nil {
 		return "", fmt.Errorf("find changes since %s: %w", t, err)
 	}

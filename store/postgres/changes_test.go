@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
 )
 
@@ -130,6 +131,83 @@ func TestABacklogIsReadInBatchesWithoutLossOrRepetition(t *testing.T) {
 	rest, _ := readAll(t, s, cursor, 4)
 	if got := names(append(first, rest...), ids...); got != "0:1 1:1 2:1 3:1 4:1 5:1 0:2 6:1" {
 		t.Fatalf("the changes are %s", got)
+	}
+}
+
+// The log of a busy week has many millions of rows, of which a page needs a few.
+func TestAPageOfALongLogIsReadByIndexAlone(t *testing.T) {
+	t.Parallel()
+	_, url := openNew(t)
+	conn := connect(t, url)
+	run(t, conn, `insert into changes (user_id, version, kind, at)
+		select gen_random_uuid(), 1, 'upserted', now() from generate_series(1, 200000)`)
+	running := begin(t, connect(t, url))
+	run(t, running, `select pg_current_xact_id()`)
+	run(t, conn, `set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_index_scan_size = 0; set jit_above_cost = 0`)
+	if err := postgres.PlanPlainly(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	run(t, conn, `prepare page (pg_snapshot, int) as `+postgres.FirstPageSQL)
+	explain := func() string {
+		t.Helper()
+		var snapshot string
+		if err := conn.QueryRow(t.Context(), `select pg_current_snapshot()`).Scan(&snapshot); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := conn.Query(t.Context(), `explain execute page ('`+snapshot+`', 1000)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(lines, "\n")
+	}
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		run(t, conn, `set plan_cache_mode = `+mode)
+		for _, when := range []string{"at first", "after analyze"} {
+			plan := explain()
+			for _, costly := range []string{"Seq Scan on changes", "Gather", "JIT"} {
+				if strings.Contains(plan, costly) {
+					t.Errorf("%s, %s: the plan has %q:\n%s", mode, when, costly, plan)
+				}
+			}
+			run(t, conn, `analyze changes`)
+		}
+	}
+}
+
+// Servers have clocks of their own.
+func TestAtFindsAllSinceATimeThoughTheLogIsNotInItsOrder(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	log, user := connect(t, url), mustCreate(t, s)
+	noon := user.CreatedAt.Add(-24 * time.Hour)
+	at := func(minute int) time.Time { return noon.Add(time.Duration(minute) * time.Minute) }
+	const last = 240
+	for minute := range last + 1 {
+		late := minute * 7 % 5
+		run(t, log, `insert into changes (user_id, version, kind, at) values ($1, $2, 'upserted', $3)`, user.ID, minute, at(minute-late))
+	}
+	for minute := -20; minute < last+20; minute += 13 {
+		cursor, err := s.At(t.Context(), at(minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, _ := readAll(t, s, cursor, 100)
+		found := make(map[int64]bool)
+		for _, change := range changes {
+			found[change.Version] = true
+			if change.At.Before(at(minute - 15)) {
+				t.Fatalf("changes since minute %d have one of %s", minute, change.At)
+			}
+		}
+		for version := range last + 1 {
+			if made := version - version*7%5; made >= minute && !found[int64(version)] {
+				t.Fatalf("changes since minute %d have none of minute %d", minute, made)
+			}
+		}
 	}
 }
 

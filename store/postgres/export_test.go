@@ -5,3 +5,9 @@ const (
 	CreateSQL = createSQL
 	GetSQL    = getSQL
 )
+
+// For looking at the plan that a connection of a store makes.
+var (
+	FirstPageSQL = firstPageSQL
+	PlanPlainly  = planPlainly
+)

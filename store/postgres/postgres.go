@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -123,7 +124,18 @@ func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
+	config.AfterConnect = planPlainly
 	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// planPlainly makes a new connection plan our statements for what they are, a few
+// rows found by an index. A cautious estimate about a large table would add parallel
+// workers or compiled code, which take longer to make than such a statement to run.
+// It is a statement because poolers refuse settings that they do not know at the
+// start of a connection.
+func planPlainly(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `set max_parallel_workers_per_gather = 0; set jit = off`, pgx.QueryExecModeSimpleProtocol)
+	return err
 }
 
 // Identity implements store.Store.

@@ -38,7 +38,6 @@ create table changes (
 );
 
 create index changes_xid on changes (xid);
-create index changes_at on changes (at);
 
 -- One row. The pruned columns say which transactions have lost rows of the change
 -- log: perhaps all up to pruned_through, and those in pruned_recent.

@@ -49,7 +49,9 @@ func (f *floors) raise(k key, version int64) {
 	}
 	hash, s := f.shard(k)
 	s.mu.Lock()
-	s.now[hash] = max(s.now[hash], s.last[hash], version)
+	if s.now[hash] < version {
+		s.now[hash] = version
+	}
 	s.mu.Unlock()
 }
 

@@ -136,13 +136,11 @@ func TestFloorsLastForTwoTurns(t *testing.T) {
 		t.Errorf("after one turn: %d, want 3", got)
 	}
 	f.raise(k, 1)
-	f.turn()
-	if got := f.of(k); got != 3 {
-		t.Errorf("raised again: %d, want 3", got)
-	}
-	f.turn()
-	if got := f.of(k); got != 0 {
-		t.Errorf("two turns later: %d, want 0", got)
+	for turns, want := range []int64{3, 1, 0} {
+		if got := f.of(k); got != want {
+			t.Errorf("%d turns after a lower floor: %d, want %d", turns, got, want)
+		}
+		f.turn()
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -27,12 +28,13 @@ const (
 )
 
 // importer stores the rows of one stream in order. It commits a chunk while the
-// next one is being received, and holds no more than these two.
+// store prepares the next one and another is being received, and holds no more than
+// these three.
 type importer struct {
 	store    store.Store
 	chunk    *importChunk
 	chunks   chan *importChunk
-	ended    chan struct{}     // Closed when no more chunks are taken.
+	ended    chan struct{} // Closed when no more chunks are taken.
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
 	received int32
@@ -130,29 +132,84 @@ func (i *importer) finish() error {
 	return <-i.finished
 }
 
-func (i *importer) run(ctx context.Context) (err error) {
+func (i *importer) run(ctx context.Context) error {
 	defer close(i.ended)
+	last := &importTurn{ended: make(chan struct{})}
+	close(last.ended)
+	for chunk := range i.chunks {
+		last = i.begin(ctx, chunk, last)
+		<-last.come
+		select {
+		case <-last.ended:
+			if last.err != nil {
+				return last.err
+			}
+		default:
+		}
+	}
+	<-last.ended
+	return last.err
+}
+
+// importTurn is where a chunk stands among the others of its stream.
+type importTurn struct {
+	come  chan struct{} // Closed when all chunks before are stored, or it has ended.
+	ended chan struct{} // Closed when it is stored too, or err says why not.
+	err   error
+}
+
+// errNotItsTurn is never seen by callers, who get the error of the earlier rows.
+var errNotItsTurn = errors.New("earlier rows were not stored")
+
+// begin begins to store a chunk. It is committed after the one before.
+func (i *importer) begin(ctx context.Context, chunk *importChunk, before *importTurn) *importTurn {
+	now := &importTurn{come: make(chan struct{}), ended: make(chan struct{})}
+	come := sync.OnceFunc(func() { close(now.come) })
+	go func() {
+		defer come()
+		defer close(now.ended)
+		err := i.storeChunk(ctx, chunk, func() error {
+			<-before.ended
+			if before.err != nil {
+				return errNotItsTurn
+			}
+			come()
+			return nil
+		})
+		<-before.ended
+		if now.err = before.err; now.err == nil {
+			now.err = err
+		}
+	}()
+	return now
+}
+
+// storeChunk stores a chunk, committing it when turn returns nil, and counts its rows.
+func (i *importer) storeChunk(ctx context.Context, chunk *importChunk, turn func() error) (err error) {
 	defer func() { // The interceptor recovers panics of the call's own goroutine only.
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("import panicked: %v\n%s", cause, debug.Stack())
 		}
 	}()
-	for chunk := range i.chunks {
-		if err := i.commit(ctx, chunk); err != nil {
+	var outcomes []store.Created
+	if len(chunk.users) > 0 {
+		if outcomes, err = i.store.Import(ctx, chunk.users, turn); err != nil {
 			return err
 		}
 	}
+	if err := turn(); err != nil { // A store that takes one import at a time has not called it.
+		return err
+	}
+	i.countAll(chunk, outcomes)
+	clear(chunk.users) // Their texts are not kept.
+	clear(chunk.rejected)
+	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
+	importChunks.Put(chunk)
 	return nil
 }
 
-func (i *importer) commit(ctx context.Context, chunk *importChunk) error {
-	var outcomes []store.Created
-	if len(chunk.users) > 0 {
-		var err error
-		if outcomes, err = i.store.Import(ctx, chunk.users); err != nil {
-			return err
-		}
-	}
+// countAll counts the rows of a chunk in their order.
+func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
 	rejected := chunk.rejected
 	for index := chunk.first; len(rejected)+len(outcomes) > 0; index++ {
 		if len(rejected) > 0 && rejected[0].index == index {
@@ -163,11 +220,6 @@ func (i *importer) commit(ctx context.Context, chunk *importChunk) error {
 		i.count(index, outcomes[0])
 		outcomes = outcomes[1:]
 	}
-	clear(chunk.users) // Their texts are not kept.
-	clear(chunk.rejected)
-	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
-	importChunks.Put(chunk)
-	return nil
 }
 
 func (i *importer) count(index int32, outcome store.Created) {

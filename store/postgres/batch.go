@@ -63,29 +63,39 @@ const (
 )
 
 // Import implements store.Store.
-func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
-	var results []store.Created
+func (s *Store) Import(ctx context.Context, users []store.NewUser, turn func() error) ([]store.Created, error) {
+	i := &importCall{store: s, turn: turn}
+	var rows *rows
 	err := s.writeTx(ctx, func() error {
-		rows, err := newRows(users, s.ticks(len(users)))
-		if err != nil {
-			return err
+		if i.committing {
+			return i.err // Another import has relied on that attempt.
 		}
-		results = rows.results
-		return s.storeRows(ctx, rows)
+		if rows, i.err = newRows(users, s.ticks(len(users))); i.err == nil {
+			i.err = i.run(ctx, rows)
+		}
+		return i.err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
 	}
 	s.wake.committed()
-	return results, nil
+	return rows.results, nil
 }
 
-// storeRows copies the rows straight into the tables, which is the fastest way and
-// works when none of them is taken. Else it decides on each. After an import that met
+// importCall is one call of Import.
+type importCall struct {
+	store      *Store
+	turn       func() error
+	committing bool  // Turn has said yes.
+	err        error // Of the last attempt.
+}
+
+// run copies the rows straight into the tables, which is the fastest way and works
+// when none of them is taken. Else it decides on each. After an import that met
 // taken rows the next one is likely to, and is not copied in vain.
-func (s *Store) storeRows(ctx context.Context, rows *rows) error {
-	if !s.importsCollide.Load() {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.copyAll(ctx, tx) })
+func (i *importCall) run(ctx context.Context, rows *rows) error {
+	if !i.store.importsCollide.Load() {
+		err := i.transact(ctx, rows.copyAll)
 		if err == nil {
 			rows.allStored()
 		}
@@ -93,9 +103,22 @@ func (s *Store) storeRows(ctx context.Context, rows *rows) error {
 			return err
 		}
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return rows.store(ctx, tx) })
-	s.importsCollide.Store(len(rows.owners) > 0)
+	err := i.transact(ctx, rows.store)
+	i.store.importsCollide.Store(len(rows.owners) > 0)
 	return err
+}
+
+func (i *importCall) transact(ctx context.Context, store func(context.Context, pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, i.store.pool, func(tx pgx.Tx) error {
+		if err := store(ctx, tx); err != nil || i.turn == nil {
+			return err
+		}
+		if err := i.turn(); err != nil {
+			return err
+		}
+		i.committing = true
+		return nil
+	})
 }
 
 // rows are the rows of an import while it decides on them.
@@ -136,16 +159,8 @@ func newRows(users []store.NewUser, at time.Time) (*rows, error) {
 // copyAll stores all rows, or fails when one of them is taken, by another one too.
 func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 	batch := slices.Clone(r.pending)
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"changes"}, []string{"user_id", "version", "kind", "at"},
-		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
-			row := &r.rows[i]
-			return []any{row.key, 1, "upserted", row.createdAt}, nil
-		}))
-	if err != nil {
-		return err
-	}
 	r.sortByEmail(batch)
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"users"},
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"users"},
 		[]string{"id", "email", "display_name", "folded_name", "roles", "created_at", "updated_at", "version"},
 		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
 			row := &r.rows[batch[i]]
@@ -153,6 +168,14 @@ func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 				row.key, row.Email, row.DisplayName, foldName(row.DisplayName), notNil(store.SortedRoles(row.Roles)),
 				row.createdAt, row.createdAt, 1,
 			}, nil
+		}))
+	if err != nil {
+		return err
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"changes"}, []string{"user_id", "version", "kind", "at"},
+		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
+			row := &r.rows[r.pending[i]]
+			return []any{row.key, 1, "upserted", row.createdAt}, nil
 		}))
 	return err
 }

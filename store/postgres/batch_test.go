@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +29,7 @@ func TestImportsOfTheSameEmailsAtOnce(t *testing.T) {
 				slices.Reverse(users)
 			}
 			group.Go(func() error {
-				created, err := s.Import(t.Context(), users)
+				created, err := s.Import(t.Context(), users, nil)
 				for _, row := range created {
 					if row.Err == nil {
 						stored[importer]++
@@ -63,13 +65,127 @@ func TestImportRunsAgainAfterADeadlock(t *testing.T) {
 		var group errgroup.Group
 		for _, rows := range [][]store.NewUser{users, others} {
 			group.Go(func() error {
-				_, err := s.Import(t.Context(), rows)
+				_, err := s.Import(t.Context(), rows, nil)
 				return err
 			})
 		}
 		if err := group.Wait(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// imported is the outcome of an import, row by row.
+func imported(t *testing.T, users []store.NewUser, created []store.Created, err error) string {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []string
+	for i, row := range created {
+		switch {
+		case errors.Is(row.Err, store.ErrEmailTaken):
+			text = append(text, "email taken")
+		case row.Err == nil && row.ID == users[i].ID:
+			text = append(text, "stored")
+		default:
+			t.Fatalf("row %d is %+v", i, row)
+		}
+	}
+	return strings.Join(text, ", ")
+}
+
+func TestAnImportIsPreparedWhileAnotherIsCommitted(t *testing.T) {
+	t.Parallel()
+	s, _ := openNew(t)
+	first, second := []store.NewUser{newUser()}, []store.NewUser{newUser(), newUser()}
+	prepared, committed := make(chan struct{}), make(chan struct{})
+	var later []store.Created
+	var group errgroup.Group
+	created, err := s.Import(t.Context(), first, func() error {
+		group.Go(func() (err error) {
+			later, err = s.Import(t.Context(), second, func() error {
+				close(prepared)
+				<-committed
+				return nil
+			})
+			return err
+		})
+		<-prepared
+		return nil
+	})
+	if got := imported(t, first, created, err); got != "stored" {
+		t.Errorf("the first import: %s", got)
+	}
+	if _, err := s.Get(t.Context(), second[0].ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a user whose turn has not come: %v", err)
+	}
+	close(committed)
+	err = group.Wait()
+	if got := imported(t, second, later, err); got != "stored, stored" {
+		t.Errorf("the second import: %s", got)
+	}
+}
+
+func TestAnImportMeetsTheRowsOfTheOneBefore(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	first, second := []store.NewUser{newUser()}, []store.NewUser{newUser(), newUser()}
+	second[0].Email = first[0].Email
+	committed := make(chan struct{})
+	var later []store.Created
+	var group errgroup.Group
+	created, err := s.Import(t.Context(), first, func() error {
+		group.Go(func() (err error) {
+			later, err = s.Import(t.Context(), second, func() error { <-committed; return nil })
+			return err
+		})
+		awaitBlocked(t, url)
+		return nil
+	})
+	close(committed)
+	if got := imported(t, first, created, err); got != "stored" {
+		t.Errorf("the first import: %s", got)
+	}
+	err = group.Wait()
+	if got := imported(t, second, later, err); got != "email taken, stored" {
+		t.Errorf("the second import: %s", got)
+	}
+}
+
+// Whoever comes next relies on the answer, so an import asks for its turn once.
+func TestAnImportThatDoesNotGetThroughAfterItsTurn(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("not yet")
+	for name, test := range map[string]struct {
+		turn func(t *testing.T, url string) error
+		want error
+	}{
+		"it is refused": {func(*testing.T, string) error { return refused }, refused},
+		"its connection breaks": {func(t *testing.T, url string) error {
+			run(t, connect(t, url), terminateOthersSQL)
+			return nil
+		}, store.ErrUnavailable},
+		"its commit conflicts": {func(*testing.T, string) error { return nil }, store.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, url := openNew(t)
+			if test.want == store.ErrConflict {
+				run(t, connect(t, url), conflictAtCommitSQL)
+			}
+			user, turns := newUser(), 0
+			_, err := s.Import(t.Context(), []store.NewUser{user}, func() error {
+				turns++
+				return test.turn(t, url)
+			})
+			if !errors.Is(err, test.want) || turns != 1 {
+				t.Errorf("import: %v after %d turns, want %v after one", err, turns, test.want)
+			}
+			if _, err := s.Get(t.Context(), user.ID); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("get: %v, want none", err)
+			}
+		})
 	}
 }
 
@@ -80,7 +196,7 @@ func TestUpdatesOfTheSameUsersAtOnce(t *testing.T) {
 	for i := range users {
 		users[i] = newUser()
 	}
-	if _, err := s.Import(t.Context(), users); err != nil {
+	if _, err := s.Import(t.Context(), users, nil); err != nil {
 		t.Fatal(err)
 	}
 	const writers = 4

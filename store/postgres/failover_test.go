@@ -44,7 +44,7 @@ func TestFailover(t *testing.T) {
 	primary.Kill(t)
 	for _, write := range []func() error{
 		func() error { _, err := s.Create(t.Context(), newUser()); return err },
-		func() error { _, err := s.Import(t.Context(), []store.NewUser{newUser()}); return err },
+		func() error { _, err := s.Import(t.Context(), []store.NewUser{newUser()}, nil); return err },
 		func() error { return s.Ping(t.Context()) },
 	} {
 		if err := write(); !errors.Is(err, store.ErrUnavailable) {
@@ -91,7 +91,7 @@ func TestADemotedPrimaryIsLeft(t *testing.T) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(databaseURL, "postgres:///"), "?")
 	conn := connect(t, databaseURL)
 	run(t, conn, fmt.Sprintf(`alter database %s set default_transaction_read_only = on`, name))
-	run(t, conn, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+	run(t, conn, terminateOthersSQL)
 	if _, err := s.Create(t.Context(), newUser()); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("create on a read-only database: %v", err)
 	}
@@ -112,7 +112,7 @@ func TestReadsSurviveTheLossOfTheirConnections(t *testing.T) {
 	user := mustCreate(t, s)
 	conn := connect(t, databaseURL)
 	for range 20 {
-		run(t, conn, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+		run(t, conn, terminateOthersSQL)
 		if _, err := s.Get(t.Context(), user.ID); err != nil {
 			t.Fatal(err)
 		}

@@ -53,6 +53,15 @@ const (
 			update users set version = version + 1, updated_at = now() where id = $1 returning id, version
 		)
 		insert into changes (user_id, version, kind, at) select id, version, 'upserted', now() from changed`
+
+	conflictAtCommitSQL = `
+		create function conflict() returns trigger language plpgsql as $$
+		begin raise exception using errcode = 'serialization_failure'; end $$;
+		create constraint trigger conflict after insert on users deferrable initially deferred
+			for each row execute function conflict()`
+
+	terminateOthersSQL = `select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid()`
 )
 
 func insertUser(t testing.TB, on execer, id, email string) {

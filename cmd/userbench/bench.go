@@ -46,6 +46,7 @@ type plan struct {
 	streamRounds int
 	streamed     int // Messages on a stream to the server.
 	stored       int // The same where a database keeps them.
+	imported     int // Rows of an import beside a database's own tool.
 	watchers     int
 	watched      int // Updates that they see.
 	slow         int // Slow readers.
@@ -65,14 +66,14 @@ var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
 		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
-		streamRounds: 5, streamed: 100_000, stored: 25_000, watchers: 1_000, watched: 100, slow: 100,
+		streamRounds: 5, streamed: 100_000, stored: 25_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
 		starts: 5, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 		peakRows: 100_000, peakImports: 10, storeRuns: 1, profiled: 30 * time.Second,
 	}
 	quickPlan = plan{
 		connections: 2, streams: 4, users: 2_000, large: 200, hot: 500,
 		slice: 20 * time.Millisecond, rounds: 2, openSlice: 50 * time.Millisecond, openRounds: 2, warm: 20 * time.Millisecond,
-		streamRounds: 1, streamed: 2_000, stored: 2_000, watchers: 100, watched: 3, slow: 10,
+		streamRounds: 1, streamed: 2_000, stored: 2_000, imported: 2_000, watchers: 100, watched: 3, slow: 10,
 		starts: 1, settled: 50 * time.Millisecond, storeSlice: time.Second, propagated: 20,
 		peakRows: 2_000, peakImports: 2, profiled: 4 * time.Second,
 	}

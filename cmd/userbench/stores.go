@@ -18,7 +18,7 @@ import (
 var storesScenario = scenario{
 	name:  "stores",
 	title: "Stores beside their own tools",
-	text: "Nothing is pinned here. PostgreSQL: an import through one stream beside psql's \\copy of the same rows into the same table, emptied in between; " +
+	text: "Nothing is pinned here. PostgreSQL: an import through one stream beside psql's \\copy of the same rows into the same table, emptied in between, as userd is and without its cache; " +
 		"CreateUser and GetUser, without a cache, at 16 connections with one call at a time beside pgbench with the statement that userd sends, its parameters made by pgbench. " +
 		"\"Store alone\" are the benchmarks of package store/postgres, which call the store without a server: imports in chunks, and 16 callers beside pgbench. " +
 		"SQLite: an import through one stream beside the bare engine inserting the same rows of all tables, in as many transactions.",
@@ -74,7 +74,7 @@ func (b *bench) compare(table *report.Table, what, unit, oursKey string, ours []
 // timedImport imports the users of a kind through one stream and returns rows a
 // second.
 func (b *bench) timedImport(server *lab.Server, kind uint64) (float64, error) {
-	users := population.New(kind, b.stored, smallUser)
+	users := population.New(kind, b.imported, smallUser)
 	r, err := importRows(users, 0, users.Len())
 	if err != nil {
 		return 0, err
@@ -119,7 +119,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		ours = append(ours, rate)
-		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.stored); err != nil {
+		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.imported); err != nil {
 			return err
 		}
 		bare = append(bare, rate)
@@ -172,46 +172,61 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 	return nil
 }
 
-// postgresImport imports rows, takes them out with \copy, empties the table and
-// takes them in again.
+// postgresImport compares imports, as userd is and without a cache, with \copy.
 func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
-	name := b.fleet.newName()
-	if err := b.fleet.emptyPostgres(ctx, name); err != nil {
-		return err
+	what := []string{`PostgreSQL, import through one stream beside psql \copy`, "the same without a cache"}
+	keys := []string{"postgres/import", "postgres/bare import"}
+	tools := []string{"postgres/copy", "postgres/bare copy"}
+	names, servers := make([]string, len(what)), make([]*lab.Server, len(what))
+	for i, flags := range [][]string{nil, noCacheFlags} {
+		names[i] = b.fleet.newName()
+		if err := b.fleet.emptyPostgres(ctx, names[i]); err != nil {
+			return err
+		}
+		var err error
+		if servers[i], err = b.fleet.unpinned(ctx, b.fleet.postgres.URL(names[i]), flags...); err != nil {
+			return err
+		}
 	}
-	postgres := b.fleet.postgres
-	server, err := b.fleet.unpinned(ctx, postgres.URL(name))
-	if err != nil {
-		return err
+	ours, copied := make([][]float64, len(what)), make([][]float64, len(what))
+	for round := range b.streamRounds {
+		for i, server := range servers {
+			rate, copyRate, err := b.besideCopy(ctx, server, names[i], round)
+			if err != nil {
+				return err
+			}
+			ours[i], copied[i] = append(ours[i], rate), append(copied[i], copyRate)
+		}
 	}
+	for i := range what {
+		b.compare(table, what[i], "/s", keys[i], ours[i], tools[i], copied[i])
+	}
+	return nil
+}
+
+// besideCopy imports rows, takes them out with \copy, empties the table and takes
+// them in again. It returns rows a second.
+func (b *bench) besideCopy(ctx context.Context, server *lab.Server, database string, round int) (ours, copied float64, err error) {
 	const (
 		inOrder = "(select * from users order by created_at, id)" // In which they came, as for the import.
 		empty   = "truncate users, changes"
 	)
 	file := b.fleet.postgres.Path("users.copy")
-	var ours, copied []float64
-	for round := range b.streamRounds {
-		rate, err := b.timedImport(server, importedKind+uint64(round))
-		if err != nil {
-			return err
-		}
-		ours = append(ours, rate)
-		for _, statement := range []string{`\copy ` + inOrder + ` to '` + file + `'`, empty} {
-			if _, err := postgres.SQL(ctx, name, statement); err != nil {
-				return err
-			}
-		}
-		began := time.Now()
-		if _, err := postgres.SQL(ctx, name, `\copy users from '`+file+`'`); err != nil {
-			return err
-		}
-		copied = append(copied, float64(b.stored)/time.Since(began).Seconds())
-		if _, err := postgres.SQL(ctx, name, empty); err != nil {
-			return err
+	if ours, err = b.timedImport(server, importedKind+uint64(round)); err != nil {
+		return 0, 0, err
+	}
+	for _, statement := range []string{`\copy ` + inOrder + ` to '` + file + `'`, empty} {
+		if _, err := b.fleet.postgres.SQL(ctx, database, statement); err != nil {
+			return 0, 0, err
 		}
 	}
-	b.compare(table, `PostgreSQL, import through one stream beside psql \copy`, "/s", "postgres/import", ours, "postgres/copy", copied)
-	return nil
+	began := time.Now()
+	if _, err := b.fleet.postgres.SQL(ctx, database, `\copy users from '`+file+`'`); err != nil {
+		return 0, 0, err
+	}
+	copied = float64(b.imported) / time.Since(began).Seconds()
+	_, err = b.fleet.postgres.SQL(ctx, database, empty)
+	return ours, copied, err
 }
 
 // pgScript makes a pgbench script of a statement that userd has sent.

@@ -22,6 +22,9 @@
 // A cursor ends at a transaction that is known to be on disk, see snapshot.upTo. That
 // needs synchronous_commit to be on (the default) or stronger.
 //
+// The log has no index of times. At and Prune take it to be in the order of time but
+// for some minutes, by which the clocks of servers may differ.
+//
 // # Copies and restores
 //
 // Transaction ids mean nothing in another cluster. The store notes which database it

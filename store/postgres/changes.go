@@ -25,34 +25,44 @@ const (
 
 	headSQL = `select ` + stateColumns + ` from meta`
 
-	// The first transaction that has written to the log since $1. The log is nearly
-	// in the order of time, so the place is found by halving: all rows up to low are
-	// older than $1.
-	atSQL = `
-		with recursive place (low, high) as (
+	// The log is nearly in the order of time, so the place of a time is found by
+	// halving: the rows up to low are older than $1. Each look is at the next row
+	// there is, lest a few old ones that pruning has left stand for all it removed.
+	placeSQL = `
+		place (low, high) as (
 			select (select seq - 1 from changes order by seq limit 1), (select seq from changes order by seq desc limit 1)
 			union all
-			select case when older then middle else low end, case when older then high else middle - 1 end
+			select case when older then seq else low end, case when older then high else middle - 1 end
 			from (select low, high, low + (high - low + 1) / 2 as middle from place where low < high) as halves,
-				lateral (select at < $1 as older from changes where seq <= middle order by seq desc limit 1) as found
-		)
+				lateral (select seq, at < $1 as older from changes where seq >= middle order by seq limit 1) as next
+		), found (low) as (
+			select low from place where low >= high
+		)`
+
+	// The first transaction that has written to the log since $1.
+	atSQL = `
+		with recursive ` + placeSQL + `
 		select ` + stateColumns + `,
-			(select min(xid::text::bigint) from changes where seq > (select low from place where low >= high))
+			(select min(xid::text::bigint) from changes where seq > (select low from found))
 		from meta`
 
 	// The rows come from a subquery in the order of seq, which aggregates keep.
 	pageColumns = `array_agg(seq), array_agg(user_id), array_agg(version), array_agg(kind = 'deleted'), array_agg(at)`
 
+	// Removes $3 of the rows older than $2, which are among those up to the place
+	// of $1.
 	pruneSQL = `
-		with gone as (
-			delete from changes where seq in (select seq from (select seq, at from changes order by seq limit $2) as oldest where at < $1)
+		with recursive ` + placeSQL + `, gone as (
+			delete from changes where seq in (
+				select seq from changes where seq <= (select low from found) and at < $2 order by seq limit $3
+			)
 			returning seq, xid
 		), xids as (
 			select xid from gone union select unnest(pruned_recent) from meta
 		)
 		update meta set
-			pruned_recent = array(select xid from (select xid from xids order by xid desc limit $3) recent order by xid),
-			pruned_through = greatest(pruned_through, (select xid from xids order by xid desc offset $3 limit 1)),
+			pruned_recent = array(select xid from (select xid from xids order by xid desc limit $4) recent order by xid),
+			pruned_through = greatest(pruned_through, (select xid from xids order by xid desc offset $4 limit 1)),
 			pruned_seq = greatest(pruned_seq, (select max(seq) from gone)),
 			pruned_rows = pruned_rows + (select count(*) from gone)
 		where exists (select from gone)
@@ -271,7 +281,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 				if _, err := tx.Exec(ctx, `select from meta for update`); err != nil {
 					return err
 				}
-				err := tx.QueryRow(ctx, pruneSQL, before, step, recent).Scan(&pruned)
+				err := tx.QueryRow(ctx, pruneSQL, before.Add(disorder), before, step, recent).Scan(&pruned)
 				if errors.Is(err, pgx.ErrNoRows) {
 					return nil
 				}

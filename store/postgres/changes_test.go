@@ -211,6 +211,22 @@ func TestAtFindsAllSinceATimeThoughTheLogIsNotInItsOrder(t *testing.T) {
 	}
 }
 
+// A server whose clock was wrong has written the oldest rows.
+func TestPruningGoesPastRowsThatAreNotOld(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	log, user := connect(t, url), mustCreate(t, s)
+	insert := `insert into changes (user_id, version, kind, at)
+		select $1, 1, 'upserted', now() + $2 * interval '1 day' from generate_series(1, $3)`
+	const fast, old = 1_500, 2_500
+	run(t, log, insert, user.ID, 365, fast)
+	run(t, log, insert, user.ID, -10, old)
+	run(t, log, insert, user.ID, -1, 10_000)
+	if n, err := s.Prune(t.Context(), time.Now().Add(-7*24*time.Hour)); n != old || err != nil {
+		t.Errorf("pruned %d, %v; %d are old", n, err, old)
+	}
+}
+
 func TestPruningInsideABacklogExpiresTheCursor(t *testing.T) {
 	t.Parallel()
 	s, _ := openNew(t)
@@ -262,13 +278,13 @@ func TestWhatWasPrunedBeforeIsNotMissedInABacklog(t *testing.T) {
 	head := mustHead(t, s)
 	prune := func() {
 		t.Helper()
-		if n, err := s.Prune(t.Context(), user.CreatedAt.Add(time.Hour)); n != 2 || err != nil {
+		if n, err := s.Prune(t.Context(), user.CreatedAt.Add(time.Minute)); n != 2 || err != nil {
 			t.Fatalf("pruned %d, %v", n, err)
 		}
 	}
 	log := connect(t, url)
 	insert := `insert into changes (user_id, version, kind, at)
-		select $1, version, 'upserted', now() + at * interval '1 day' from unnest($2::int[], $3::int[]) as rows (version, at)`
+		select $1, version, 'upserted', now() + at * interval '3 minutes' from unnest($2::int[], $3::int[]) as rows (version, at)`
 
 	run(t, log, insert, user.ID, []int{2, 3, 4}, []int{1, 0, 1})
 	prune() // 1 and 3

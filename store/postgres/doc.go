@@ -23,7 +23,8 @@
 // needs synchronous_commit to be on (the default) or stronger.
 //
 // The log has no index of times. At and Prune take it to be in the order of time but
-// for some minutes, by which the clocks of servers may differ.
+// for some minutes, by which the clocks of servers may differ and a write may wait for
+// another one.
 //
 // # Copies and restores
 //

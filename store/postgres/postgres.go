@@ -124,7 +124,11 @@ func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
-	config.AfterConnect = planPlainly
+	config.AfterConnect = func(ctx context.Context, made *pgx.Conn) error {
+		ctx, cancel := context.WithTimeout(ctx, conn.ConnectTimeout)
+		defer cancel()
+		return planPlainly(ctx, made)
+	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
 

@@ -142,7 +142,7 @@ func (p *peer) collect(asked chan []string, letGo func()) map[string]string {
 	for handled := false; !handled || len(missing) > 0; {
 		f, err := p.ReadFrame()
 		if _, ok := f.(*http2.GoAwayFrame); ok || err != nil {
-			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+			_ = p.conn.Close() // The script waits for nothing any more.
 			return map[string]string{"connection": "closed"}
 		}
 		name := fmt.Sprint(f.Header().StreamID)
@@ -169,8 +169,9 @@ func (p *peer) collect(asked chan []string, letGo func()) map[string]string {
 // player turns bytes into frames, and knows in what state they leave the streams.
 type player struct {
 	*peer
-	state map[uint32]string
-	last  uint32
+	state      map[uint32]string
+	last       uint32
+	overflowed bool
 }
 
 // step sends one frame. What the RFC lets a server choose is left out.
@@ -206,19 +207,40 @@ func (p *player) step(kind byte, arg uint32) error {
 		return p.open(id, arg < 128, p.fields("x-trailer", "1"))
 	case 7: // A window.
 		return p.WriteWindowUpdate(id, arg*1000)
-	case 8: // A window that overflows.
+	case 8: // A window that overflows, at the second time if it was empty.
+		p.refused(id)
+		p.overflowed = true
+		if err := p.WriteWindowUpdate(id, 1<<31-1); err != nil {
+			return err
+		}
 		return p.WriteWindowUpdate(id, 1<<31-1)
-	case 9: // SETTINGS.
+	case 9: // SETTINGS. To net/http the windows of a stream that it has just reset count.
+		if p.overflowed {
+			return nil
+		}
 		return p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: arg << (arg % 24)})
 	case 10: // SETTINGS that are no good.
 		return p.WriteSettings(http2.Setting{ID: http2.SettingID(arg % 8), Val: arg})
 	case 11:
 		return p.WritePing(false, [8]byte{byte(arg)})
 	case 12: // A frame of odd size, or of no known type.
-		if kind := http2.FrameType(arg % 12); kind != http2.FramePriority && kind != http2.FrameGoAway && kind != http2.FrameHeaders {
-			return p.WriteRawFrame(kind, 0, id, make([]byte, arg%11))
+		kind, size := http2.FrameType(arg%12), arg%11
+		switch kind {
+		case http2.FramePriority, http2.FrameGoAway, http2.FrameHeaders:
+			return nil
+		case http2.FrameRSTStream:
+			if size == 4 {
+				p.state[id] = "closed"
+			}
+		case http2.FrameWindowUpdate:
+			// No window on a stream that was never opened: net/http resets it, which
+			// RFC 9113, 5.1 does not allow, and the engine ends the connection.
+			if size == 4 && id > 0 && (id%2 == 0 || id > p.last) {
+				return nil
+			}
+			p.refused(id)
 		}
-		return nil
+		return p.WriteRawFrame(kind, 0, id, make([]byte, size))
 	default: // A header block in parts.
 		if id%2 == 0 || id <= p.last {
 			return nil
@@ -229,6 +251,14 @@ func (p *player) step(kind byte, arg uint32) error {
 			return err
 		}
 		return p.WriteContinuation(id, true, block[2:])
+	}
+}
+
+// refused notes that the server resets a stream. What follows on it may be ignored or
+// not, as it comes before the reset has been sent or after.
+func (p *player) refused(id uint32) {
+	if state := p.state[id]; state == "open" || state == "half" {
+		p.state[id] = "reset"
 	}
 }
 

@@ -15,7 +15,11 @@ import (
 	"github.com/example/userd/server/h2"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A connection of net/http, to which the engine is compared, lives on for a second
+// after its GOAWAY.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"))
+}
 
 // transport is one way to serve a handler: net/http, or the engine, which must do
 // what net/http does.

@@ -214,13 +214,10 @@ func (p *player) step(kind byte, arg uint32) error {
 			return err
 		}
 		return p.WriteWindowUpdate(id, 1<<31-1)
-	case 9: // SETTINGS. To net/http the windows of a stream that it has just reset count.
-		if p.overflowed {
-			return nil
-		}
-		return p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: arg << (arg % 24)})
+	case 9: // SETTINGS.
+		return p.settings(http2.SettingInitialWindowSize, arg<<(arg%24))
 	case 10: // SETTINGS that are no good.
-		return p.WriteSettings(http2.Setting{ID: http2.SettingID(arg % 8), Val: arg})
+		return p.settings(http2.SettingID(arg%8), arg)
 	case 11:
 		return p.WritePing(false, [8]byte{byte(arg)})
 	case 12: // A frame of odd size, or of no known type.
@@ -252,6 +249,15 @@ func (p *player) step(kind byte, arg uint32) error {
 		}
 		return p.WriteContinuation(id, true, block[2:])
 	}
+}
+
+// settings sends a setting, but for windows that make those of other streams overflow
+// again: to net/http a stream counts that it has just reset.
+func (p *player) settings(id http2.SettingID, value uint32) error {
+	if id == http2.SettingInitialWindowSize && p.overflowed {
+		return nil
+	}
+	return p.WriteSettings(http2.Setting{ID: id, Val: value})
 }
 
 // refused notes that the server resets a stream. What follows on it may be ignored or

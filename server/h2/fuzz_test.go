@@ -252,7 +252,7 @@ func (p *player) step(kind byte, arg uint32) error {
 }
 
 // settings sends a setting, but for windows that make those of other streams overflow
-// again: to net/http a stream counts that it has just reset.
+// again: a stream that it has just reset counts to net/http.
 func (p *player) settings(id http2.SettingID, value uint32) error {
 	if id == http2.SettingInitialWindowSize && p.overflowed {
 		return nil

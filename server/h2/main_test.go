@@ -16,9 +16,11 @@ import (
 )
 
 // A connection of net/http, to which the engine is compared, lives on for a second
-// after its GOAWAY.
+// after its GOAWAY, and with it the handlers that read from it.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"),
+		goleak.IgnoreAnyFunction("net/http.(*http2serverConn).runHandler"))
 }
 
 // transport is one way to serve a handler: net/http, or the engine, which must do

@@ -20,7 +20,7 @@ var storesScenario = scenario{
 	title: "Stores beside their own tools",
 	text: "Nothing is pinned here. PostgreSQL: an import through one stream beside psql's \\copy of the same rows into the same table, emptied in between, as userd is and without its cache; " +
 		"CreateUser and GetUser, without a cache, at 16 connections with one call at a time beside pgbench with the statement that userd sends, its parameters made by pgbench. " +
-		"\"Store alone\" are the benchmarks of package store/postgres, which call the store without a server: imports in chunks, and 16 callers beside pgbench. " +
+		"\"Store alone\" are the benchmarks of package store/postgres, which call the store without a server: 16 callers beside pgbench. " +
 		"SQLite: an import through one stream beside the bare engine inserting the same rows of all tables, in as many transactions.",
 	run: runStores,
 }
@@ -50,17 +50,13 @@ func (b *bench) postgresPackage(ctx context.Context, table *report.Table) error 
 	if b.storeRuns == 0 {
 		return nil
 	}
-	lines, err := b.goBenchmarks(ctx, "store/postgres", "^Benchmark(Import|Create|Get)Beside", b.storeRuns)
+	lines, err := b.goBenchmarks(ctx, "store/postgres", "^Benchmark(Create|Get)Beside", b.storeRuns)
 	if err != nil {
 		return err
 	}
 	for _, line := range lines {
-		for _, unit := range []string{"rows/s", "calls/s"} {
-			if ours, ok := line.metrics[unit]; ok {
-				b.compare(table, "PostgreSQL, store alone: "+line.name, "/s",
-					"store/"+line.name, []float64{ours}, "tool/"+line.name, []float64{line.metrics["tool-"+unit]})
-			}
-		}
+		b.compare(table, "PostgreSQL, store alone: "+line.name, "/s",
+			"store/"+line.name, []float64{line.metrics["calls/s"]}, "tool/"+line.name, []float64{line.metrics["tool-calls/s"]})
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
 		slice: 250 * time.Millisecond, rounds: 11, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
-		streamRounds: 5, streamed: 100_000, stored: 25_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
+		streamRounds: 5, streamed: 100_000, stored: 10_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
 		starts: 5, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 		peakRows: 100_000, peakImports: 10, storeRuns: 2, profiled: 30 * time.Second,
 	}
@@ -90,6 +90,8 @@ type bench struct {
 	big    *population.Users
 	zipf   *load.Zipf
 
+	prepared map[preparedKey]rows // Of the present round.
+
 	busyBefore, revision string // When the run began.
 }
 
@@ -110,6 +112,8 @@ func newBench(ctx context.Context, p plan, log io.Writer) (*bench, error) {
 		small:  population.New(smallKind, p.users, smallUser),
 		big:    population.New(largeKind, p.large, largeUser),
 		zipf:   load.NewZipf(p.users, 1),
+
+		prepared: make(map[preparedKey]rows),
 
 		busyBefore: loadAverage(), revision: revision(ctx, l.Root()),
 	}, nil

@@ -65,8 +65,8 @@ type plan struct {
 var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, large: 2_000, hot: 5_000,
-		slice: 250 * time.Millisecond, rounds: 11, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
-		streamRounds: 5, streamed: 100_000, stored: 10_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
+		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
+		streamRounds: 4, streamed: 100_000, stored: 10_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
 		starts: 5, settled: time.Second, settleStatistics: 11 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 		peakRows: 100_000, peakImports: 10, storeRuns: 2, profiled: 30 * time.Second,
 	}

@@ -106,7 +106,7 @@ func (b *bench) stall(server *lab.Server, readers int) (opened sessions, err err
 
 // settle gives a server the time to return what it does not need: there is no event to
 // wait for.
-func (b *bench) settle() { time.Sleep(3 * b.settled) }
+func (b *bench) settle() { time.Sleep(2 * b.settled) }
 
 // awaitStall returns when no reader takes anything any more.
 func (b *bench) awaitStall(taken *atomic.Int64) {

@@ -158,7 +158,8 @@ type importTurn struct {
 	err   error
 }
 
-// errNotItsTurn is never seen by callers, who get the error of the earlier rows.
+// errNotItsTurn is never seen by callers, who get the error of the earlier rows. The
+// store does not get that one: it could take it for its own, and try again.
 var errNotItsTurn = errors.New("earlier rows were not stored")
 
 // begin begins to store a chunk. It is committed after the one before.

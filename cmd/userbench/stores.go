@@ -70,8 +70,7 @@ func (b *bench) compare(table *report.Table, what, unit, oursKey string, ours []
 // timedImport imports the users of a kind through one stream and returns rows a
 // second.
 func (b *bench) timedImport(server *lab.Server, kind uint64) (float64, error) {
-	users := population.New(kind, b.imported, smallUser)
-	r, err := importRows(users, 0, users.Len())
+	r, err := b.prepare(kind, b.imported)
 	if err != nil {
 		return 0, err
 	}
@@ -92,6 +91,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 	}
 	var ours, bare []float64
 	for round := range b.streamRounds {
+		clear(b.prepared)
 		database := b.fleet.emptySQLite()
 		server, err := b.fleet.unpinned(ctx, database)
 		if err != nil {
@@ -170,32 +170,39 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 
 // postgresImport compares imports, as userd is and without a cache, with \copy.
 func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
-	what := []string{`PostgreSQL, import through one stream beside psql \copy`, "the same without a cache"}
-	keys := []string{"postgres/import", "postgres/bare import"}
-	tools := []string{"postgres/copy", "postgres/bare copy"}
-	names, servers := make([]string, len(what)), make([]*lab.Server, len(what))
-	for i, flags := range [][]string{nil, noCacheFlags} {
-		names[i] = b.fleet.newName()
-		if err := b.fleet.emptyPostgres(ctx, names[i]); err != nil {
+	type setup struct {
+		what, key, toolKey string
+		flags              []string
+		database           string
+		server             *lab.Server
+		ours, copied       []float64
+	}
+	setups := []*setup{
+		{what: `PostgreSQL, import through one stream beside psql \copy`, key: "postgres/import", toolKey: "postgres/copy"},
+		{what: "the same without a cache", key: "postgres/bare import", toolKey: "postgres/bare copy", flags: noCacheFlags},
+	}
+	for _, s := range setups {
+		s.database = b.fleet.newName()
+		if err := b.fleet.emptyPostgres(ctx, s.database); err != nil {
 			return err
 		}
 		var err error
-		if servers[i], err = b.fleet.unpinned(ctx, b.fleet.postgres.URL(names[i]), flags...); err != nil {
+		if s.server, err = b.fleet.unpinned(ctx, b.fleet.postgres.URL(s.database), s.flags...); err != nil {
 			return err
 		}
 	}
-	ours, copied := make([][]float64, len(what)), make([][]float64, len(what))
 	for round := range b.streamRounds {
-		for i, server := range servers {
-			rate, copyRate, err := b.besideCopy(ctx, server, names[i], round)
+		clear(b.prepared)
+		for _, s := range setups {
+			ours, copied, err := b.besideCopy(ctx, s.server, s.database, round)
 			if err != nil {
 				return err
 			}
-			ours[i], copied[i] = append(ours[i], rate), append(copied[i], copyRate)
+			s.ours, s.copied = append(s.ours, ours), append(s.copied, copied)
 		}
 	}
-	for i := range what {
-		b.compare(table, what[i], "/s", keys[i], ours[i], tools[i], copied[i])
+	for _, s := range setups {
+		b.compare(table, s.what, "/s", s.key, s.ours, s.toolKey, s.copied)
 	}
 	return nil
 }

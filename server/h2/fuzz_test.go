@@ -251,8 +251,8 @@ func (p *player) step(kind byte, arg uint32) error {
 	}
 }
 
-// settings sends a setting, but for windows that make those of other streams overflow
-// again: a stream that it has just reset counts to net/http.
+// settings sends a setting, but for windows once one has overflowed: to net/http the
+// window of a stream that it has just reset can overflow again.
 func (p *player) settings(id http2.SettingID, value uint32) error {
 	if id == http2.SettingInitialWindowSize && p.overflowed {
 		return nil

@@ -156,7 +156,8 @@ func newRows(users []store.NewUser, at time.Time) (*rows, error) {
 	return r, nil
 }
 
-// copyAll stores all rows, or fails when one of them is taken, by another one too.
+// copyAll stores all rows, or fails when one of them is taken, by another one too. The
+// log comes last: who reads it meanwhile has to pass over rows that are not committed.
 func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 	batch := slices.Clone(r.pending)
 	r.sortByEmail(batch)
@@ -173,8 +174,8 @@ func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"changes"}, []string{"user_id", "version", "kind", "at"},
-		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
-			row := &r.rows[r.pending[i]]
+		pgx.CopyFromSlice(len(r.rows), func(i int) ([]any, error) {
+			row := &r.rows[i]
 			return []any{row.key, 1, "upserted", row.createdAt}, nil
 		}))
 	return err

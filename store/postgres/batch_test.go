@@ -158,22 +158,28 @@ func TestAnImportThatDoesNotGetThroughAfterItsTurn(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("not yet")
 	for name, test := range map[string]struct {
-		turn func(t *testing.T, url string) error
-		want error
+		before string // SQL
+		turn   func(t *testing.T, url string) error
+		want   error
 	}{
-		"it is refused": {func(*testing.T, string) error { return refused }, refused},
-		"its connection breaks": {func(t *testing.T, url string) error {
-			run(t, connect(t, url), terminateOthersSQL)
-			return nil
-		}, store.ErrUnavailable},
-		"its commit conflicts": {func(*testing.T, string) error { return nil }, store.ErrConflict},
+		"it is refused": {turn: func(*testing.T, string) error { return refused }, want: refused},
+		"its connection breaks": {
+			turn: func(t *testing.T, url string) error {
+				run(t, connect(t, url), terminateOthersSQL)
+				return nil
+			},
+			want: store.ErrUnavailable,
+		},
+		"its commit conflicts": {
+			before: conflictAtCommitSQL,
+			turn:   func(*testing.T, string) error { return nil },
+			want:   store.ErrConflict,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, url := openNew(t)
-			if test.want == store.ErrConflict {
-				run(t, connect(t, url), conflictAtCommitSQL)
-			}
+			run(t, connect(t, url), test.before)
 			user, turns := newUser(), 0
 			_, err := s.Import(t.Context(), []store.NewUser{user}, func() error {
 				turns++

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/otelconnect"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -145,9 +146,10 @@ func requestID(call *connect.CallInfo) string {
 	return id
 }
 
-// codeOf is the code of a call that has ended with err, 0 for success.
+// codeOf is the code of a call that has ended with err, 0 for success. That the
+// caller has the answer already (304) is one.
 func codeOf(err error) connect.Code {
-	if err == nil {
+	if err == nil || connecthttp.IsNotModifiedError(err) {
 		return 0
 	}
 	return connect.CodeOf(err)

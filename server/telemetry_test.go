@@ -88,3 +88,29 @@ func TestLogHoldsNothingPrivate(t *testing.T) {
 		}
 	}
 }
+
+// That the caller has the answer already is an answer that went well.
+func TestNotModifiedIsNoError(t *testing.T) {
+	t.Parallel()
+	logged := new(logBuffer)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	client := servertest.HTTP1(t)
+	url := getURL(running, "GetUser", `{"userId": "`+someID+`"}`)
+	first, _ := get(t, client, url)
+	again, _ := get(t, client, url, "If-None-Match", first.Header.Get("Etag"))
+	if again.StatusCode != http.StatusNotModified {
+		t.Errorf("answer is %s", again.Status)
+	}
+	if err := running.Shutdown(t.Context()); err != nil { // All calls are counted then.
+		t.Fatal(err)
+	}
+	if text := logged.String(); strings.Contains(text, "level=ERROR") || strings.Count(text, "code=ok") != 2 {
+		t.Errorf("log is:\n%s", text)
+	}
+	const want = `rpc_server_call_duration_seconds_count{rpc_method="/user.v1.UserService/GetUser",rpc_response_status_code="ok",rpc_system_name="connect"} 2`
+	scrape := httptest.NewRecorder()
+	running.Admin().ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(scrape.Body.String(), want) {
+		t.Errorf("metrics lack %s", want)
+	}
+}

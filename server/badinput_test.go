@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -176,6 +177,30 @@ func brokenRules() []badInput {
 	}
 }
 
+// impossibleTimes are times that the binary form of a Timestamp has room for.
+func impossibleTimes() []badInput {
+	now := time.Now().Unix()
+	var inputs []badInput
+	for name, at := range map[string]*timestamppb.Timestamp{
+		"negative nanos":       {Seconds: now, Nanos: -1},
+		"nanos of a second":    {Seconds: now, Nanos: 1_000_000_000},
+		"least nanos":          {Seconds: now, Nanos: math.MinInt32},
+		"before year 1":        {Seconds: -62_135_596_801},
+		"after year 9999":      {Seconds: 253_402_300_800},
+		"least seconds":        {Seconds: math.MinInt64},
+		"most seconds":         {Seconds: math.MaxInt64, Nanos: math.MaxInt32},
+		"before 1970 by nanos": {Nanos: -1},
+	} {
+		message := &userv1.RecordLoginRequest{UserId: someID, At: at}
+		body, err := proto.Marshal(message)
+		if err != nil {
+			panic(err) // It has no text.
+		}
+		inputs = append(inputs, badInput{name: "time/" + name, message: message, body: string(body), want: invalid("at", "timestamp.valid")})
+	}
+	return inputs
+}
+
 // undecodable are requests that are not messages.
 func undecodable() []badInput {
 	user := newUserRequest(1)
@@ -323,7 +348,7 @@ func searchToken(tb testing.TB, running *servertest.Server, req *userv1.SearchUs
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
-	inputs := slices.Concat(brokenRules(), undecodable(), unacceptable(t), refusals(t, running))
+	inputs := slices.Concat(brokenRules(), impossibleTimes(), undecodable(), unacceptable(t), refusals(t, running))
 	for _, input := range inputs {
 		t.Run(input.name, func(t *testing.T) {
 			t.Parallel()

@@ -35,6 +35,9 @@ func (v validator) Validate(message proto.Message, options ...protovalidate.Vali
 	if accepted(message) {
 		return nil
 	}
+	if err := checkTimestamps(message); err != nil {
+		return err
+	}
 	made := v.complete
 	if proto.Size(message) > maxExplainedBytes {
 		made = v.first

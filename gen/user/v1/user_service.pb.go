@@ -1041,6 +1041,8 @@ type RecordLoginRequest struct {
 	// UUID of the user.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// When the user logged in; absent means now. At most one minute in the future.
+	// A time that JSON cannot say, such as one with negative nanoseconds, is refused
+	// in binary form too.
 	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3,oneof" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

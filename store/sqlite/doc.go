@@ -6,6 +6,6 @@
 // a savepoint of its own, and are answered when it is on disk (synchronous=FULL).
 //
 // One server at a time should own a file. Other processes may read it, and may
-// write to it, as sqlite3 or a copy does: SQLite's locks keep both right, and
-// watchers see such writes by polling.
+// write to table users, as sqlite3 does: SQLite's locks keep both right, triggers
+// write the change log for them, and watchers see such writes by polling.
 package sqlite

@@ -55,7 +55,7 @@ func TestAFileOfANewerProgramIsRefused(t *testing.T) {
 	if err != nil || schema.Current != 99 || schema.Check() == nil {
 		t.Errorf("status is %+v, error %v", schema, err)
 	}
-	script(t, path, `PRAGMA user_version = 1`)
+	script(t, path, `PRAGMA user_version = 2`)
 	if _, err := openPath(t, path).Get(t.Context(), user.ID); err != nil {
 		t.Error(err)
 	}

@@ -161,7 +161,7 @@ func heap() int64 {
 func inTime(t *testing.T, test func(t *testing.T, conn net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport()})
+		running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}})
 		must(err)
 		listener := newPipes()
 		served := make(chan error, 1)

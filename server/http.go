@@ -64,7 +64,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	if near, ok := s.config.Reader.(nearReader); ok {
 		handler = newShortcut(rpc, near, compressors, handler)
 	}
-	handler = allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler))
+	handler = s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler)))
 	if s.config.HTTP2 == Std {
 		handler = growStack(handler)
 	}
@@ -92,14 +92,17 @@ func useStack() {
 	runtime.KeepAlive(&room[0])
 }
 
-// Admin returns the handler of the admin listener: metrics, profiles and probes.
+// Admin returns the handler of the admin listener: metrics, probes and, where they
+// are asked for, profiles.
 // It is not for callers of the service.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{}))
-	mountProfiles(mux)
+	if s.config.Profiles {
+		mountProfiles(mux)
+	}
 	s.mountProbes(mux)
-	return mux
+	return s.hosts.handler(mux)
 }
 
 // mountProbes serves /livez, which answers as long as the process does, and

@@ -57,6 +57,7 @@ func (s *Server) chooseHTTP2(rpc *connect.Server, handler http.Handler) error {
 func (s *Server) lane(rpc *connect.Server) *h2.Lane {
 	lane := &h2.Lane{
 		Server:           rpc,
+		TakesHost:        s.hosts.allows,
 		Codecs:           codecs(),
 		Compressors:      compressors(s.config.MaxMessageBytes),
 		CompressMinBytes: compressMinBytes,

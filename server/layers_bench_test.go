@@ -84,7 +84,7 @@ func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 		tb.Fatal(err)
 	}
 	body := append([]byte{0, 0, 0, 0, byte(len(message))}, message...)
-	request := httptest.NewRequestWithContext(context.Background(), http.MethodPost, userv1connect.UserServiceGetUserProcedure, nil)
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "http://localhost"+userv1connect.UserServiceGetUserProcedure, nil)
 	request.ProtoMajor, request.ProtoMinor = 2, 0
 	request.Header = http.Header{"Content-Type": {"application/grpc+proto"}, "Te": {"trailers"}}
 	request.ContentLength = int64(len(body))

@@ -52,6 +52,12 @@ type Config struct {
 	MaxConnections int
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
 	CORSOrigins []string
+	// AllowedHosts are the names, besides localhost, by which requests may ask for
+	// this server, on both listeners: userd.example.com, *.example.com for all below,
+	// "*" for any. Default: none.
+	AllowedHosts []string
+	// Profiles turns /debug/pprof on, on the admin listener. Default: off.
+	Profiles bool
 	// LoginResolution is the shortest time between two writes for logins of one
 	// user. Default: 1 minute. Negative: every login is written.
 	LoginResolution time.Duration
@@ -96,7 +102,8 @@ type Server struct {
 	feed    *feed
 	rpc     *connect.Server
 	http    *http.Server
-	engine  *h2.Server      // Serves HTTP/2, if it is not nil.
+	engine  *h2.Server // Serves HTTP/2, if it is not nil.
+	hosts   *allowedHosts
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
@@ -109,6 +116,7 @@ func New(config Config) (*Server, error) {
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections.most = int64(s.config.MaxConnections)
 	s.config.Registry.MustRegister(&s.connections)
+	s.hosts = newAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	s.feed = newFeed(s.config.Store)
 	var err error
 	if s.rpc, err = s.rpcServer(); err != nil {

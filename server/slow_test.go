@@ -86,7 +86,7 @@ func TestUnreadStreamEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport()})
+				running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}})
 				if err != nil {
 					t.Fatal(err)
 				}

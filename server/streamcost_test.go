@@ -48,7 +48,7 @@ func streamCall(tb testing.TB, procedure string, messages ...proto.Message) func
 	for i := range benchmarkUsers {
 		idle.users = append(idle.users, listedUser(i))
 	}
-	running, err := server.New(server.Config{Store: idle})
+	running, err := server.New(server.Config{Store: idle, AllowedHosts: []string{"*"}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func (b *bench) profileTransport(ctx context.Context, transport, file string) er
 	if err != nil {
 		return err
 	}
-	server, err := b.fleet.userd(ctx, database, http2Flag, transport)
+	server, err := b.fleet.userd(ctx, database, http2Flag, transport, "--pprof")
 	if err != nil {
 		return err
 	}

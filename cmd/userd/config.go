@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ type config struct {
 	maxMessageBytes      int
 	tlsCert, tlsKey      string
 	corsOrigins          []string
+	allowedHosts         []string
+	pprof                bool
 	loginResolution      time.Duration
 	changesRetention     time.Duration
 	shutdownTimeout      time.Duration
@@ -51,7 +54,8 @@ const (
 
 func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address to serve on, host:port")
-	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics, profiles and probes, host:port; "" for none`)
+	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics and probes, host:port; "" for none`)
+	flags.BoolVar(&c.pprof, "pprof", false, "serve profiles of the process at /debug/pprof/ of the admin listener")
 	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: "+databaseUsage)
 	flags.StringVar(&c.redis, "redis", "", `cache that all servers share: redis:// or rediss://USER:PASSWORD@HOST, with ?master_set=NAME for Sentinels or ?addr=HOST:PORT for each further node of a Cluster; "" for a cache in this process`)
 	flags.DurationVar(&c.cacheTTL, "cache-ttl", 5*time.Minute, "how long a user stays in the cache")
@@ -64,6 +68,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "file with the certificate chain, PEM; turns TLS on")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "file with the key of the certificate, PEM")
 	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
+	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
 	flags.DurationVar(&c.changesRetention, "changes-retention", 168*time.Hour, "how long changes are kept for watchers")
 	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM")
@@ -111,6 +116,8 @@ func (c *config) check() error {
 		return errors.New("--cache-max-entries 0 turns the cache off, and --redis asks for one")
 	case c.changesRetention <= c.cacheTTL+relayMargin:
 		return fmt.Errorf("--changes-retention must be more than --cache-ttl and %s, not %s", relayMargin, c.changesRetention)
+	case c.pprof && c.adminListen == "":
+		return errors.New("--pprof needs --admin-listen, where profiles are served")
 	case c.shutdownTimeout < 0:
 		return fmt.Errorf("--shutdown-timeout must not be negative, not %s", c.shutdownTimeout)
 	case c.logFormat != "auto" && c.logFormat != "text" && c.logFormat != "json":
@@ -119,7 +126,13 @@ func (c *config) check() error {
 	if err := c.checkOrigins(); err != nil {
 		return err
 	}
-	return c.checkListen()
+	if err := c.checkHosts(); err != nil {
+		return err
+	}
+	if err := c.checkListen("--listen", c.listen, "read and write all users"); err != nil || c.adminListen == "" {
+		return err
+	}
+	return c.checkListen("--admin-listen", c.adminListen, "read what the server does")
 }
 
 func (c *config) checkOrigins() error {
@@ -132,17 +145,29 @@ func (c *config) checkOrigins() error {
 	return nil
 }
 
+// hostName is what --allowed-host takes, but for "*".
+var hostName = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$|^\[[0-9A-Fa-f:.]+\]$`)
+
+func (c *config) checkHosts() error {
+	for _, host := range c.allowedHosts {
+		if host != "*" && !hostName.MatchString(host) {
+			return fmt.Errorf("--allowed-host must be a host without scheme and port, such as userd.example.com or *.example.com, or *, not %q", host)
+		}
+	}
+	return nil
+}
+
 // checkListen refuses to serve everybody by accident: without authentication, the
 // loopback interface is the only place where callers can be trusted.
-func (c *config) checkListen() error {
-	host, _, err := net.SplitHostPort(c.listen)
+func (c *config) checkListen(flag, address, could string) error {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("--listen must be host:port, not %q", c.listen)
+		return fmt.Errorf("%s must be host:port, not %q", flag, address)
 	}
 	if c.insecure || isLoopback(host) {
 		return nil
 	}
-	return fmt.Errorf("--listen %s would serve other machines, and anybody there could read and write all users; say --insecure to do it all the same", c.listen)
+	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; say --insecure to do it all the same", flag, address, could)
 }
 
 func isLoopback(host string) bool {

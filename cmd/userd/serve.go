@@ -79,6 +79,8 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		MaxConnections:       c.maxConnections,
 		MaxConcurrentStreams: c.maxConcurrentStreams,
 		CORSOrigins:          c.corsOrigins,
+		AllowedHosts:         c.allowedHosts,
+		Profiles:             c.pprof,
 		LoginResolution:      loginResolution(c.loginResolution),
 	})
 	if err != nil {

@@ -21,6 +21,9 @@ type Lane struct {
 	Server *connect.Server
 	// Takes reports whether the lane takes a unary procedure. Default: it takes all.
 	Takes func(connect.Spec) bool
+	// TakesHost reports whether the lane takes calls whose :authority this is. The
+	// context is that of the connection. Default: it takes all.
+	TakesHost func(ctx context.Context, authority string) bool
 	// Codecs, Compressors, CompressMinBytes, ReadMaxBytes and SendMaxBytes are the
 	// options of connecthttp.Mount, with the same defaults but for Compressors: none.
 	Codecs           []connect.Codec
@@ -122,9 +125,12 @@ type metadata struct {
 
 // profile returns what a header says if it is of a call that the lane takes, and
 // nil otherwise.
-func (l *lane) profile(h *head) *profile {
+func (l *lane) profile(ctx context.Context, h *head) *profile {
 	spec, ok := l.specs[h.path]
 	if !ok || h.method != "POST" || h.authority == "" || h.tooLarge {
+		return nil
+	}
+	if l.TakesHost != nil && !l.TakesHost(ctx, h.authority) {
 		return nil
 	}
 	p := &profile{spec: spec, declared: h.contentLength}

@@ -108,7 +108,7 @@ func (c *conn) profile(h *head, block []byte) *profile {
 	if c.srv.lane == nil || h.malformed != "" {
 		return nil
 	}
-	p := c.srv.lane.profile(h)
+	p := c.srv.lane.profile(c.ctx, h)
 	if p != nil && h.size <= tableSize && onlyIndexed(block) {
 		c.profiles.add(block, c.decoder.inserted, p)
 	}

@@ -24,6 +24,9 @@ import (
 // shutdownTimeout bounds the end of a test whose calls do not end.
 const shutdownTimeout = 10 * time.Second
 
+// testHosts are what requests ask for that tests write themselves, and httptest.
+var testHosts = []string{"test", "example.com"}
+
 // HTTP2Transport is what serves HTTP/2 in tests that do not choose: what USERD_HTTP2
 // says, as it does for userd itself. All tests are to pass with either.
 func HTTP2Transport() server.Transport { return server.Transport(os.Getenv("USERD_HTTP2")) }
@@ -48,6 +51,9 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 	}
 	if config.HTTP2 == "" {
 		config.HTTP2 = HTTP2Transport()
+	}
+	if config.AllowedHosts == nil {
+		config.AllowedHosts = testHosts
 	}
 	srv, err := server.New(config)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -45,14 +46,22 @@ var serviceURL = regexp.MustCompile(`https?://\S+`)
 // its URL. At the end userd has to drain and exit with 0.
 func startUserd(t *testing.T, flags ...string) string {
 	t.Helper()
+	service, _ := startBoth(t, flags...)
+	return service
+}
+
+// startBoth is startUserd that returns the URLs of both listeners.
+func startBoth(t *testing.T, flags ...string) (service, admin string) {
+	t.Helper()
 	flags = append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 		"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db"),
 	}, flags...)
 	p := start(context.WithoutCancel(t.Context()), userd, flags...)
 	output := bufio.NewReader(p.stdout)
-	url, err := readURL(output)
-	if err != nil {
+	service, serviceErr := readURL(output)
+	metrics, metricsErr := readURL(output)
+	if err := errors.Join(serviceErr, metricsErr); err != nil {
 		t.Fatal(errors.Join(err, p.wait()))
 	}
 	drained := make(chan struct{})
@@ -67,10 +76,10 @@ func startUserd(t *testing.T, flags ...string) string {
 			t.Error(err)
 		}
 	})
-	return url
+	return service, strings.TrimSuffix(metrics, "/metrics")
 }
 
-// readURL reads what userd says when it starts up to its first URL.
+// readURL reads what userd says when it starts up to its next URL.
 func readURL(output *bufio.Reader) (string, error) {
 	for {
 		line, err := output.ReadString('\n')

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+// allowedHosts are the hosts whose requests are answered. A web page may read what
+// its own host answers, and whoever owns the name of that host can point it at this
+// server (DNS rebinding). The requests of the page still carry the name, so a name
+// must be known. What cannot be pointed elsewhere needs no permission: localhost, and
+// IP addresses.
+type allowedHosts struct {
+	all     bool
+	names   map[string]bool
+	domains []string // With a dot in front: all names below are allowed.
+	refused prometheus.Counter
+	refusal *connecthttp.ErrorWriter
+}
+
+func newAllowedHosts(names []string, registry *prometheus.Registry) *allowedHosts {
+	a := &allowedHosts{
+		names:   map[string]bool{"": true, "localhost": true}, // Browsers never leave it out, old health checks do.
+		domains: []string{".localhost"},
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "userd_hosts_refused_total", Help: "Requests refused because their host is not one of --allowed-host.",
+		}),
+		refusal: connecthttp.NewErrorWriter(),
+	}
+	registry.MustRegister(a.refused)
+	for _, name := range names {
+		name = normalHost(name)
+		switch {
+		case name == "*":
+			a.all = true
+		case strings.HasPrefix(name, "*."):
+			a.domains = append(a.domains, name[1:])
+		default:
+			a.names[name] = true
+		}
+	}
+	return a
+}
+
+// normalHost is a host as names are compared.
+func normalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+
+// allows reports whether a request for this authority, host or host:port, is
+// answered. The context is that of the request.
+func (a *allowedHosts) allows(ctx context.Context, authority string) bool {
+	if a.all {
+		return true
+	}
+	host := normalHost(withoutPort(authority))
+	if a.names[host] {
+		return true
+	}
+	for _, domain := range a.domains {
+		if strings.HasSuffix(host, domain) && len(host) > len(domain) {
+			return true
+		}
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && (ip.Unmap().IsLoopback() || !isLocal(ctx))
+}
+
+// isLocal reports whether a request came over the loopback interface. Who asks there
+// for another address than a loopback one was sent by somebody else.
+func isLocal(ctx context.Context) bool {
+	address, ok := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return !ok || address.IP.IsLoopback()
+}
+
+func withoutPort(authority string) string {
+	if colon := strings.LastIndexByte(authority, ':'); colon > strings.LastIndexByte(authority, ']') {
+		return authority[:colon]
+	}
+	return authority
+}
+
+// handler answers requests for other hosts with 421 Misdirected Request, or, where
+// the protocol has no HTTP status, with PERMISSION_DENIED.
+func (a *allowedHosts) handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.allows(r.Context(), r.Host) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		a.refused.Inc()
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
+		}
+		a.refuse(w, r)
+	})
+}
+
+func (a *allowedHosts) refuse(w http.ResponseWriter, r *http.Request) {
+	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", withoutPort(r.Host))
+	if r.Method != http.MethodPost || !a.refusal.IsSupported(r) {
+		http.Error(w, message, http.StatusMisdirectedRequest)
+		return
+	}
+	denied := newError(status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message})
+	// An error here is a connection that is gone.
+	_ = a.refusal.Write(misdirected{w}, r, denied)
+}
+
+// misdirected is a response whose status, where it says what went wrong, is 421.
+type misdirected struct{ http.ResponseWriter }
+
+func (m misdirected) WriteHeader(status int) {
+	if status != http.StatusOK {
+		status = http.StatusMisdirectedRequest
+	}
+	m.ResponseWriter.WriteHeader(status)
+}

@@ -184,7 +184,9 @@ type Store interface {
 
 	// RecordLogin sets the last login of a user, or returns ErrNotFound. It changes
 	// nothing and returns the user as it is when at is before the recorded login or
-	// less than resolution after it.
+	// less than resolution after it. A recorded login that lies in the future by the
+	// database's clock was told by a clock that was ahead: one that is as much before
+	// it replaces it.
 	RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (User, error)
 
 	// Head returns the cursor after the last committed change.
@@ -212,8 +214,12 @@ type Store interface {
 	// commits ends it at once, one of another process within about 100 ms.
 	Wait(ctx context.Context, after Cursor) error
 
+	// Span returns the times between which the changes in the log were made, and the
+	// time now by the database's clock.
+	Span(ctx context.Context) (Span, error)
+
 	// Prune removes changes older than before from the change log, in small steps,
-	// and returns how many.
+	// and returns how many. Pruner says what before should be.
 	Prune(ctx context.Context, before time.Time) (int64, error)
 
 	// Identity returns the names of the store. They never change while it is open.
@@ -251,9 +257,13 @@ func (u User) Apply(update Update) (User, bool, error) {
 }
 
 // LoginDue reports whether a login at this time is to be recorded, by the rule
-// of [Store.RecordLogin].
-func (u User) LoginDue(at time.Time, resolution time.Duration) bool {
-	return u.LastLogin.IsZero() || at.After(u.LastLogin) && at.Sub(u.LastLogin) >= resolution
+// of [Store.RecordLogin], when it is now by the database's clock.
+func (u User) LoginDue(at, now time.Time, resolution time.Duration) bool {
+	since := at.Sub(u.LastLogin)
+	if u.LastLogin.After(now) {
+		since = since.Abs()
+	}
+	return u.LastLogin.IsZero() || since > 0 && since >= resolution
 }
 
 // SortedRoles returns roles as a User has them: sorted, without duplicates, nil

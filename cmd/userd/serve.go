@@ -188,10 +188,11 @@ func shutdown(ctx context.Context, srv *server.Server, timeout time.Duration, lo
 
 // prune removes old changes from the log from time to time, until ctx ends.
 func prune(ctx context.Context, users store.Store, retention time.Duration, logger *slog.Logger) error {
+	pruner := store.Pruner{Store: users, Retention: retention}
 	ticker := time.NewTicker(pruneInterval)
 	defer ticker.Stop()
 	for {
-		removed, err := users.Prune(ctx, time.Now().Add(-retention))
+		removed, err := pruner.Prune(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}

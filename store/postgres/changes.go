@@ -49,6 +49,12 @@ const (
 	// The rows come from a subquery in the order of seq, which aggregates keep.
 	pageColumns = `array_agg(seq), array_agg(user_id), array_agg(version), array_agg(kind = 'deleted'), array_agg(at)`
 
+	// The changes at the ends of the log: a clock that was ahead or behind for a moment
+	// may have made one of them, not a thousand.
+	spanSQL = `
+		select (select min(at) from (select at from changes order by seq limit 1000) as first),
+			(select max(at) from (select at from changes order by seq desc limit 1000) as last), now()`
+
 	// Removes $3 of the rows older than $2, which are among those up to the place
 	// of $1.
 	pruneSQL = `
@@ -267,6 +273,21 @@ func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Span implements store.Store.
+func (s *Store) Span(ctx context.Context) (store.Span, error) {
+	var oldest, newest *time.Time
+	var now time.Time
+	err := s.read(ctx, func() error { return s.pool.QueryRow(ctx, spanSQL).Scan(&oldest, &newest, &now) })
+	if err != nil {
+		return store.Span{}, fmt.Errorf("read span of changes: %w", err)
+	}
+	span := store.Span{Now: now.UTC()}
+	if oldest != nil {
+		span.Oldest, span.Newest = oldest.UTC(), newest.UTC()
+	}
+	return span, nil
 }
 
 // Prune implements store.Store.

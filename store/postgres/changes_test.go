@@ -369,3 +369,29 @@ func TestWaitEndsAtACommitOfAnotherProcess(t *testing.T) {
 		}
 	}
 }
+
+func TestAServerThatStartsTenDaysAheadKeepsTheLog(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	head := mustHead(t, s)
+	first := mustCreate(t, s)
+	for range 2 { // The second one finds changes of the first in the log.
+		ahead, err := postgres.Open(t.Context(), postgres.Config{
+			URL: url, Now: func() time.Time { return time.Now().AddDate(0, 0, 10) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ahead.Close()
+		pruner := store.Pruner{Store: ahead, Retention: 7 * 24 * time.Hour}
+		for range 2 {
+			if removed, err := pruner.Prune(t.Context()); removed != 0 || err != nil {
+				t.Fatalf("removed %d, %v", removed, err)
+			}
+			mustCreate(t, ahead)
+		}
+	}
+	if changes, _ := readAll(t, s, head, 10); len(changes) != 5 || changes[0].UserID != first.ID {
+		t.Fatalf("changes are %v", changes)
+	}
+}

@@ -90,14 +90,19 @@ const (
 		)
 		select case when matches then version + 1 else 0 end from decided`
 
+	// User.LoginDue, with the database's clock.
+	loginDue = `(
+		last_login is null or $2 > last_login and $2 - last_login >= $3
+		or last_login > now() and $2 < last_login and last_login - $2 >= $3
+	)`
+
 	// $1 id, $2 time of the login, $3 resolution, $4 now
 	loginSQL = `
 		with current as (
-			select *, last_login is null or $2 > last_login and $2 - last_login >= $3 as due from users where id = $1
+			select *, ` + loginDue + ` as due from users where id = $1
 		), locked as (
 			select id from users
-			where id = $1 and (select due from current)
-				and (last_login is null or $2 > last_login and $2 - last_login >= $3)
+			where id = $1 and (select due from current) and ` + loginDue + `
 			for update
 		), changed as (
 			update users set last_login = $2, updated_at = $4, version = version + 1

@@ -12,9 +12,14 @@ import (
 )
 
 const (
-	headSQL     = `SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)`
-	prunedSQL   = `SELECT pruned FROM meta`
-	changesSQL  = `SELECT seq, user_id, version, kind, at FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2`
+	headSQL    = `SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)`
+	prunedSQL  = `SELECT pruned FROM meta`
+	changesSQL = `SELECT seq, user_id, version, kind, at FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2`
+	// The changes at the ends of the log: a clock that was ahead or behind for a moment
+	// may have made one of them, not a thousand.
+	spanSQL = `
+		SELECT ifnull((SELECT min(at) FROM (SELECT at FROM changes ORDER BY seq LIMIT 1000)), 0),
+			ifnull((SELECT max(at) FROM (SELECT at FROM changes ORDER BY seq DESC LIMIT 1000)), 0)`
 	pruneSQL    = `DELETE FROM changes WHERE seq <= ?1`
 	prunedToSQL = `UPDATE meta SET pruned = ?1`
 
@@ -159,6 +164,23 @@ func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Span implements store.Store. The database's clock is this process's.
+func (s *Store) Span(ctx context.Context) (store.Span, error) {
+	span := store.Span{Now: s.now().UTC()}
+	err := s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, spanSQL, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+			if oldest := stmt.ColumnInt64(0); oldest != 0 {
+				span.Oldest, span.Newest = timeOf(oldest), timeOf(stmt.ColumnInt64(1))
+			}
+			return nil
+		}})
+	})
+	if err != nil {
+		return store.Span{}, fmt.Errorf("read span of changes: %w", err)
+	}
+	return span, nil
 }
 
 // Prune implements store.Store.

@@ -208,3 +208,23 @@ func writeTo(t testing.TB, s store.Store, id string) error {
 	}
 	return nil
 }
+
+func TestAServerThatStartsTenDaysAheadKeepsTheLog(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	head := mustHead(t, s)
+	made := change(t, s)
+	mustClose(t, s)
+	s = open(t, sqlite.Config{Path: path, Now: func() time.Time { return time.Now().AddDate(0, 0, 10) }})
+	pruner := store.Pruner{Store: s, Retention: 7 * 24 * time.Hour}
+	for range 2 {
+		if removed, err := pruner.Prune(t.Context()); removed != 0 || err != nil {
+			t.Fatalf("removed %d, %v", removed, err)
+		}
+		made += change(t, s)
+	}
+	if changes, _, err := s.Changes(t.Context(), head, 1000); err != nil || len(changes) != made {
+		t.Fatalf("%d changes, want %d; error %v", len(changes), made, err)
+	}
+}

@@ -226,7 +226,7 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 		if err != nil {
 			return err
 		}
-		if !before.LoginDue(at, resolution) {
+		if !before.LoginDue(at, s.now(), resolution) {
 			user = before
 			return nil
 		}

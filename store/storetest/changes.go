@@ -474,6 +474,45 @@ func follow(ctx context.Context, s store.Store, after store.Cursor, n int) error
 	return nil
 }
 
+var spanSentences = []sentence{
+	{"returns the times between which the changes in the log were made", func(b *bundle) {
+		first, last := b.create(newUser()), b.create(newUser())
+		b.create(newUser())
+		last = b.update(store.Update{ID: last.ID, DisplayName: new("x")})
+		span := b.span()
+		b.same([]time.Time{span.Oldest, span.Newest}, []time.Time{first.CreatedAt, last.UpdatedAt})
+		b.prune(last.UpdatedAt)
+		b.same(b.span().Oldest, last.UpdatedAt)
+	}},
+	{"of an empty log", func(b *bundle) {
+		if span := b.span(); !span.Oldest.IsZero() || !span.Newest.IsZero() {
+			b.Errorf("span is %+v", span)
+		}
+	}},
+	{"and the time now by the database's clock", func(b *bundle) {
+		before := time.Now()
+		if now := b.span().Now; now.Before(before.Add(-time.Minute)) || now.After(time.Now().Add(time.Minute)) {
+			b.Errorf("now is %s at %s", now, before)
+		}
+	}},
+	{"which a Pruner goes by", func(b *bundle) {
+		b.create(newUser())
+		last := b.create(newUser())
+		pruner := store.Pruner{Store: b}
+		removed, err := pruner.Prune(b.Context())
+		b.must(err)
+		b.same(removed, int64(1))
+		b.same(b.logged(store.Earliest), []string{upserted(last.ID, 1)})
+	}},
+}
+
+func (b *bundle) span() store.Span {
+	b.Helper()
+	span, err := b.Span(b.Context())
+	b.must(err)
+	return span
+}
+
 var pruneSentences = []sentence{
 	{"removes changes older than before and returns how many", func(b *bundle) {
 		var users []store.User

@@ -185,6 +185,7 @@ func errorsOfCalls(ctx context.Context, s store.Store, id string, head store.Cur
 	_, _, errs["Changes"] = s.Changes(ctx, store.Earliest, 1)
 	_, errs["At"] = s.At(ctx, time.Now())
 	errs["Wait"] = s.Wait(ctx, head)
+	_, errs["Span"] = s.Span(ctx)
 	_, errs["Prune"] = s.Prune(ctx, farFuture)
 	errs["Ping"] = s.Ping(ctx)
 	return errs

@@ -496,7 +496,7 @@ func (m *machine) remove(t *rapid.T) {
 
 func (m *machine) login(t *rapid.T) {
 	id := m.drawID(t)
-	at := time.Unix(1_800_000_000, 0).Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "second")) * time.Second).UTC()
+	at := time.Unix(1_700_000_000, 0).Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "second")) * time.Second).UTC()
 	resolution := rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "resolution")
 	want, wantErr := m.model.login(id, at, resolution)
 	got, err := m.store.RecordLogin(m.ctx, id, at, resolution)

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"At":          atSentences,
 		"Covers":      coversSentences,
 		"Wait":        waitSentences,
+		"Span":        spanSentences,
 		"Prune":       pruneSentences,
 		"Identity":    identitySentences,
 	} {

@@ -314,6 +314,18 @@ var recordLoginSentences = []sentence{
 		}
 		b.wantUnchanged(user, head)
 	}},
+	{"a recorded login that lies in the future is replaced by one as much before it", func(b *bundle) {
+		user := b.create(newUser())
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		ahead := now.Add(10 * 24 * time.Hour)
+		user = b.login(user.ID, ahead, time.Minute)
+		b.same(user.LastLogin, ahead)
+		b.same(b.login(user.ID, ahead.Add(time.Second), time.Minute), user)
+		b.same(b.login(user.ID, ahead.Add(-time.Second), time.Minute), user)
+		user = b.login(user.ID, now.Add(-time.Second), time.Minute)
+		b.same(user.LastLogin, now.Add(-time.Second))
+		b.same(b.login(user.ID, now.Add(-time.Hour), time.Minute), user)
+	}},
 	{"or the same login, in microseconds", func(b *bundle) {
 		user := b.create(newUser())
 		at := time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)

@@ -105,6 +105,8 @@ func (d *discard) Wait(ctx context.Context, _ store.Cursor) error {
 	return ctx.Err()
 }
 
+func (d *discard) Span(context.Context) (store.Span, error) { return store.Span{}, nil }
+
 func (d *discard) Prune(context.Context, time.Time) (int64, error) { return 0, nil }
 
 func (d *discard) Identity() store.Identity {

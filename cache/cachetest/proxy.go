@@ -45,11 +45,15 @@ func (p *Proxy) LoseRequests(lose bool) { p.loseUp.Store(lose) }
 func (p *Proxy) LoseAnswers(lose bool) { p.loseDown.Store(lose) }
 
 // Turn leads new connections to another server, and cuts the old ones off: as an
-// address does that moves to a promoted replica.
+// address does whose server died.
 func (p *Proxy) Turn(to *Redis) {
-	p.target.Store(to)
+	p.Move(to)
 	p.Cut()
 }
+
+// Move leads new connections to another server, and lets the old ones be: as a name
+// or a virtual address does that moves to a promoted replica.
+func (p *Proxy) Move(to *Redis) { p.target.Store(to) }
 
 // Cut closes all connections; new ones are accepted.
 func (p *Proxy) Cut() {

@@ -79,6 +79,14 @@ func StartReplica(t testing.TB, primary *Redis) *Redis {
 	return replica
 }
 
+// Succeed makes a replica the primary, and the primary its replica, which all clients
+// keep.
+func (r *Redis) Succeed(primary *Redis) {
+	r.t.Helper()
+	r.Do("REPLICAOF", "NO", "ONE")
+	primary.Do("REPLICAOF", "127.0.0.1", r.Port())
+}
+
 // URL is how a client names the set.
 func (s *Sentinel) URL() string {
 	if secure := s.Primary.secure; secure != nil {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,20 +13,24 @@ import (
 func onBoth(t *testing.T, f func(*testing.T, backend)) {
 	t.Helper()
 	onBackends(t, func(t *testing.T, b *bundle) {
-		f(t, b.open(t, func(c *Config) { c.broken.noRelay = true; c.broken.committed = nil }).ready(t))
+		f(t, b.bare(t))
 	})
 }
 
-// ready returns the backend when it answers.
-func (c *Cache) ready(t testing.TB) backend {
+// bare returns a backend that answers, with which no relay meddles.
+func (b *bundle) bare(t testing.TB) (bare backend) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); c.trustedNow() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the backend does not answer")
-		}
-		_ = c.beat()
+	b.lines = make(lines, 1000)
+	c, err := openWeak(b.store, Config{Redis: b.url, Logger: slog.New(b.lines)}, func(c *Cache) backend {
+		bare = c.backend
+		return relayless{trusting{bare, c.clock}}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return c.backend
+	t.Cleanup(func() { c.Close() })
+	b.lines.await(t, "cache is trusted")
+	return bare
 }
 
 // holds ends the test unless the slot is of this kind and version.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/example/userd/store"
@@ -76,17 +77,6 @@ type Config struct {
 
 	// Rand is the source of lease tokens. Default: crypto/rand.Reader.
 	Rand io.Reader
-
-	broken broken
-}
-
-// broken switches parts of the protocol off, to show that the tests notice.
-type broken struct {
-	anyLease  bool // A fill takes every slot.
-	noFloor   bool
-	noTrust   bool           // What was heard once is trusted for ever.
-	noRelay   bool           // Trust is a connection.
-	committed func([]change) // Called between a commit and its apply.
 }
 
 func (c Config) withDefaults() Config {
@@ -141,6 +131,7 @@ type Cache struct {
 	room    chan struct{} // Holds one for each read of the store.
 	start   time.Time
 	counts  counts
+	errors  tally // Of Redis.
 
 	ctx      context.Context // Ends with Close.
 	cancel   context.CancelFunc
@@ -149,8 +140,8 @@ type Cache struct {
 	closed   error
 	beatNow  chan struct{}
 	relayNow chan struct{}
-	stating  sync.Mutex // Of state.
-	state    state
+	status   status
+	relayed  atomic.Pointer[error] // What the last turn of the relay returned.
 }
 
 var _ store.Store = (*Cache)(nil)
@@ -159,6 +150,16 @@ var _ store.Store = (*Cache)(nil)
 // ErrRedisURL, and does not wait for Redis: until that is there, reads come from
 // the store.
 func New(s store.Store, config Config) (*Cache, error) {
+	c, err := build(s, config)
+	if err != nil {
+		return nil, err
+	}
+	c.run()
+	return c, nil
+}
+
+// build returns a cache that does nothing by itself yet.
+func build(s store.Store, config Config) (*Cache, error) {
 	config = config.withDefaults()
 	c := &Cache{
 		Store: s, config: config, floors: newFloors(),
@@ -167,30 +168,27 @@ func New(s store.Store, config Config) (*Cache, error) {
 		start:   config.Now().Add(-1), // So that no time is 0.
 		beatNow: make(chan struct{}, 1), relayNow: make(chan struct{}, 1),
 	}
-	c.floors.off = config.broken.noFloor
-	if config.broken.noRelay {
-		c.samples.covers = func(_, _ store.Cursor) bool { return true }
-	}
 	c.flights.byKey = make(map[key]*flight)
 	ttl := lifetimes{value: config.TTL, tombstone: min(tombstoneTTL, config.TTL), lease: leaseTTL}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if config.Redis == "" {
 		c.backend = newMemory(c.clock, c.samples, config.MaxEntries, ttl)
-	} else {
-		r, err := newRedis(config.Redis, s.Identity().Incarnation, c.clock, c.samples, config.MaxEntries, ttl)
-		if err != nil {
-			return nil, err
-		}
-		r.onLost = c.lost
-		r.broken = config.broken
-		c.backend = r
+		return c, nil
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	r, err := newRedis(config.Redis, s.Identity().Incarnation, c.clock, c.samples, config.MaxEntries, ttl)
+	if err != nil {
+		return nil, err
+	}
+	r.tally, r.onLost, r.onWarning = &c.errors, c.lost, c.warn
+	c.backend = r
+	return c, nil
+}
+
+// run starts what a cache does by itself, until Close.
+func (c *Cache) run() {
 	c.wait.Go(c.sampleLoop)
 	c.wait.Go(c.pulseLoop)
-	if !config.broken.noRelay {
-		c.wait.Go(c.relayLoop)
-	}
-	return c, nil
+	c.wait.Go(c.relayLoop)
 }
 
 // Close ends the cache and closes the store. Closing twice is fine.

@@ -45,12 +45,13 @@ func Check(ctx context.Context, s store.Store, config Config, perSecond int) (Re
 		return Report{}, err
 	}
 	option.DisableCache = true
+	dialing(&option)
 	client, err := rueidis.NewClient(option)
 	if client != nil {
 		defer client.Close()
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("connect to %s: %w", addresses(option), err)
+		return Report{}, fmt.Errorf("connect to %s: %w", addresses(option), causeOf(err))
 	}
 	checker := checker{
 		client: client, store: s, decode: config.Decode,
@@ -86,7 +87,7 @@ func (c *checker) node(ctx context.Context, node rueidis.Client, pace <-chan tim
 		scan := node.B().Scan().Cursor(cursor).Match(c.keys.prefix + "*").Count(checkBatch).Build()
 		page, err := node.Do(ctx, scan).AsScanEntry()
 		if err != nil {
-			return fmt.Errorf("scan: %w", err)
+			return fmt.Errorf("scan: %w", causeOf(err))
 		}
 		for _, name := range page.Elements {
 			k, ok := c.keys.parse(name)
@@ -176,7 +177,7 @@ func (c *checker) awaitMark(ctx context.Context, bucket int, head store.Cursor) 
 	for {
 		mark, err := c.client.Do(ctx, c.client.B().Get().Key(c.keys.mark(bucket)).Build()).ToString()
 		if err != nil && !rueidis.IsRedisNil(err) {
-			return fmt.Errorf("read the watermark: %w", err)
+			return fmt.Errorf("read the watermark: %w", causeOf(err))
 		}
 		if c.store.Covers(store.Cursor(mark), head) {
 			return nil

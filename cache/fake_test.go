@@ -177,29 +177,45 @@ func (f *fakeStore) Wait(ctx context.Context, after store.Cursor) error {
 	}
 }
 
-// lines is a slog.Handler that hands the messages to the test.
-type lines chan string
+// line is what was logged.
+type line struct {
+	message, cause, command string
+	level                   slog.Level
+}
+
+// lines is a slog.Handler that hands lines to the test.
+type lines chan line
 
 func (l lines) Enabled(context.Context, slog.Level) bool { return true }
 func (l lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l lines) WithGroup(string) slog.Handler            { return l }
 func (l lines) Handle(_ context.Context, r slog.Record) error {
+	logged := line{message: r.Message, level: r.Level}
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "cause":
+			logged.cause = a.Value.String()
+		case "command":
+			logged.command = a.Value.String()
+		}
+		return true
+	})
 	select {
-	case l <- r.Message:
+	case l <- logged:
 	default:
 	}
 	return nil
 }
 
-// await returns when the message was logged.
-func (l lines) await(t testing.TB, message string) {
+// await returns the next line with the message.
+func (l lines) await(t testing.TB, message string) line {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
 		select {
-		case line := <-l:
-			if line == message {
-				return
+		case logged := <-l:
+			if logged.message == message {
+				return logged
 			}
 		case <-deadline:
 			t.Fatalf("not logged: %q", message)
@@ -228,9 +244,7 @@ func (b *bundle) open(t testing.TB, change ...func(*Config)) *Cache {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if !config.broken.noRelay {
-		b.lines.await(t, "cache is trusted")
-	}
+	b.lines.await(t, "cache is trusted")
 	return c
 }
 

@@ -100,7 +100,7 @@ func (c *Cache) fromBackend(ctx context.Context, flights []*flight,
 	var keys []key
 	var trusted []*flight
 	for _, f := range flights {
-		if _, fresh := c.backend.near(f.key); fresh == 0 && !c.config.broken.noTrust {
+		if _, fresh := c.backend.near(f.key); fresh == 0 {
 			rest = append(rest, f)
 			continue
 		}

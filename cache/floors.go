@@ -19,7 +19,6 @@ const floorShards = 16
 type floors struct {
 	seed   maphash.Seed
 	shards [floorShards]floorShard
-	off    bool // Only tests switch floors off.
 }
 
 type floorShard struct {
@@ -44,7 +43,7 @@ func (f *floors) shard(k key) (uint64, *floorShard) {
 
 // raise lifts the floor of k to version, where it is lower.
 func (f *floors) raise(k key, version int64) {
-	if f.off || version == 0 {
+	if version == 0 {
 		return
 	}
 	hash, s := f.shard(k)

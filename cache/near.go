@@ -93,7 +93,7 @@ func (c *connection) Close(error) {
 	c.waiting = nil
 	c.mu.Unlock()
 	if used {
-		c.redis.lost("the connection was lost")
+		c.redis.lost(lostLink)
 	}
 }
 

@@ -132,21 +132,27 @@ func runPeer(text string) error {
 	p := &process{settings: settings, recorder: &recorder{
 		server: settings.Load.Server, file: file, buffer: bufio.NewWriterSize(file, 1<<20),
 	}}
-	config := Config{Redis: settings.Redis, Logger: slog.New(p.recorder), broken: broken{committed: p.committed}}
-	switch settings.Broken {
-	case "lease check":
-		config.broken.anyLease = true
-	case "floor":
-		config.broken.noFloor = true
-	case "trust":
-		config.broken.noTrust = true
-	case "relay":
-		config.broken.noRelay = true
-	}
-	if p.cache, err = New(slowStore{s, settings}, config); err != nil {
+	config := Config{Redis: settings.Redis, Logger: slog.New(p.recorder)}
+	if p.cache, err = openWeak(slowStore{s, settings}, config, p.weaken); err != nil {
 		return err
 	}
 	return p.serve()
+}
+
+// weaken returns the backend of a cache without what the test wants broken.
+func (p *process) weaken(c *Cache) backend {
+	weak := c.backend
+	switch p.settings.Broken {
+	case "lease check":
+		weak = anyLease{c.backend.(*redis)}
+	case "floor":
+		weak = floorless{c.backend, c.floors}
+	case "trust":
+		weak = trusting{c.backend, c.clock}
+	case "relay":
+		weak = relayless{trusting{c.backend, c.clock}}
+	}
+	return dying{weak, p.committed}
 }
 
 // serve does what the test says.

@@ -104,37 +104,9 @@ func (c *Cache) beat() error {
 	return c.backend.beat(ctx)
 }
 
-// state is what was logged last.
-type state int
-
-const (
-	starting state = iota
-	trusted
-	distrusted // It answers, but is behind.
-	bypassed   // It does not answer.
-)
-
-// turn writes a line where the state is another than before.
-func (c *Cache) turn(next state, reason string) {
-	c.stating.Lock()
-	defer c.stating.Unlock()
-	if c.ctx.Err() != nil || c.state == next || next == distrusted && c.state != trusted {
-		return
-	}
-	c.state = next
-	switch next {
-	case trusted:
-		c.config.Logger.Info("cache is trusted")
-	case distrusted:
-		c.config.Logger.Warn("cache is not trusted", "reason", reason)
-	case bypassed:
-		c.config.Logger.Warn("cache is bypassed", "reason", reason)
-	}
-}
-
 // lost is called by the backend when it is not used any more.
-func (c *Cache) lost(reason string) {
-	c.turn(bypassed, reason)
+func (c *Cache) lost(why error) {
+	c.turn(bypassed, why)
 	signal(c.beatNow)
 }
 
@@ -152,12 +124,23 @@ func (c *Cache) trustedNow() int64 {
 func (c *Cache) note(err error) {
 	switch {
 	case c.trustedNow() != 0:
-		c.turn(trusted, "")
+		c.turn(trusted, nil)
 	case err != nil:
-		c.turn(bypassed, "redis does not answer")
+		c.turn(bypassed, err)
 	default:
-		c.turn(distrusted, "its watermark is behind the store")
+		c.turn(distrusted, c.whyBehind())
 	}
+}
+
+// whyBehind is why a backend that answers is not trusted.
+func (c *Cache) whyBehind() error {
+	if err := c.relayed.Load(); err != nil && *err != nil {
+		return *err
+	}
+	if c.clock()-c.samples.newest().at > int64(c.config.Staleness) {
+		return storeSilent
+	}
+	return behind
 }
 
 // relayLoop pays what writers owe: it takes the watermark over the change log.
@@ -165,6 +148,7 @@ func (c *Cache) note(err error) {
 func (c *Cache) relayLoop() {
 	for {
 		position, more, err := c.relay()
+		c.relayed.Store(&err)
 		switch {
 		case err != nil || !c.backend.ready():
 			if !c.pause(beatEvery, c.relayNow) {
@@ -223,11 +207,11 @@ func (c *Cache) relay() (position store.Cursor, more bool, err error) {
 func (c *Cache) beginAll(ctx context.Context, buckets []int) error {
 	head, err := c.Store.Head(ctx)
 	if err != nil {
-		return err
+		return blame(storeSilent, err)
 	}
 	old, err := c.replayFrom(ctx)
 	if err != nil {
-		return err
+		return blame(storeSilent, err)
 	}
 	for _, bucket := range buckets {
 		if err := c.backend.begin(ctx, bucket, head, old); err != nil {
@@ -248,8 +232,11 @@ func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (
 		changes = nil
 		to, err = c.replayFrom(ctx)
 	}
-	if err != nil || to == mark {
-		return mark, false, err
+	if err != nil {
+		return mark, false, blame(storeSilent, err)
+	}
+	if to == mark {
+		return mark, false, nil
 	}
 	moves := make(map[int]*move, len(buckets))
 	for _, bucket := range buckets {

@@ -103,7 +103,7 @@ func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
 		return Entry{}, false
 	}
 	now := c.clock()
-	if !c.config.broken.noTrust && (fresh == 0 || now-fresh > int64(c.config.Staleness)) || now >= h.expires {
+	if fresh == 0 || now-fresh > int64(c.config.Staleness) || now >= h.expires {
 		return Entry{}, false
 	}
 	if !h.checked.Load() && !c.check(k, h) {

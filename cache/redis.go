@@ -37,8 +37,11 @@ type redis struct {
 	keys    keyspace
 	entries int
 	ttl     lifetimes
-	onLost  func(reason string) // Called when Redis is not used any more.
-	broken  broken
+	dialer  *dialer
+	tally   *tally
+
+	onLost    func(error)  // Called when Redis is not used any more.
+	onWarning func(*cause) // Called when it is used, but not as well as it could be.
 
 	client atomic.Pointer[rueidis.Client]
 	up     atomic.Bool
@@ -63,8 +66,9 @@ func newRedis(url, incarnation string, clock func() int64, s *samples, entries i
 	}
 	r := &redis{
 		clock: clock, samples: s, keys: newKeyspace(incarnation, buckets), entries: entries, ttl: ttl,
-		calls: make(chan struct{}, inFlight), onLost: func(string) {},
+		tally: &tally{}, calls: make(chan struct{}, inFlight), onLost: func(error) {}, onWarning: func(*cause) {},
 	}
+	r.dialer = dialing(&option)
 	option.ClientName = "userd"
 	option.OnInvalidations = func([]rueidis.RedisMessage) {} // Set, so that an idle connection is read.
 	option.NewCacheStoreFn = func(rueidis.CacheStoreOption) rueidis.CacheStore {
@@ -110,8 +114,8 @@ func (r *redis) heard(bucket int, c *connection, mark store.Cursor) {
 }
 
 // lost ends the use of Redis.
-func (r *redis) lost(reason string) {
-	if r.broken.noTrust || !r.up.CompareAndSwap(true, false) {
+func (r *redis) lost(why error) {
+	if !r.up.CompareAndSwap(true, false) {
 		return
 	}
 	for i := range r.views {
@@ -119,17 +123,27 @@ func (r *redis) lost(reason string) {
 			v.connection.distrust()
 		}
 	}
-	r.onLost(reason)
+	r.onLost(why)
 }
 
-// failed counts an error of a call.
+// failed takes an error of a call.
 func (r *redis) failed(err error) {
-	if failure, ok := rueidis.IsRedisErr(err); ok && !failure.IsLoading() && !failure.IsClusterDown() {
-		return // It answers.
+	c := causeOf(err)
+	r.tally.add(c)
+	cluster := r.keys.buckets > 1 // There rueidis finds the right node.
+	switch {
+	case c.elsewhere && !cluster:
+		r.lost(err)
+		r.dialer.drop()
+	case c.elsewhere && c != notCluster, c == scriptRuns, code(err) == "":
+		r.count(err)
+	case c.refusal:
+		r.onWarning(c)
 	}
-	if errors.Is(err, errAway) {
-		return
-	}
+}
+
+// count ends the use of Redis where errors come together.
+func (r *redis) count(err error) {
 	now := r.clock()
 	r.mu.Lock()
 	oldest := r.errors[0]
@@ -137,14 +151,23 @@ func (r *redis) failed(err error) {
 	r.errors[errorsBound-1] = now
 	r.mu.Unlock()
 	if oldest != 0 && now-oldest <= int64(errorsWindow) {
-		r.lost(fmt.Sprintf("%d errors in a second", errorsBound))
+		r.lost(err)
 	}
 }
 
-// within runs a call in rueidis and returns when it does or when the context
+// within is attempt, and takes the error.
+func within[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T, error)) (T, error) {
+	value, err := attempt(ctx, r, call)
+	if err != nil && !errors.Is(err, errAway) {
+		r.failed(err)
+	}
+	return value, err
+}
+
+// attempt runs a call in rueidis and returns when it does or when the context
 // ends: some of what rueidis does, like waiting for another's dial, knows no
 // context.
-func within[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T, error)) (T, error) {
+func attempt[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T, error)) (T, error) {
 	var none T
 	client := r.client.Load()
 	if client == nil || !r.begins() {
@@ -162,12 +185,8 @@ func within[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T, 
 	}()
 	select {
 	case a := <-answers:
-		if a.err != nil {
-			r.failed(a.err)
-		}
 		return a.value, a.err
 	case <-ctx.Done():
-		r.failed(ctx.Err())
 		return none, ctx.Err()
 	}
 }
@@ -286,12 +305,8 @@ func (r *redis) acquire(ctx context.Context, claims []claim) ([]bool, error) {
 
 func (r *redis) fill(ctx context.Context, fills []fill) (int, error) {
 	calls := make([]invocation, len(fills))
-	script := fillScript
-	if r.broken.anyLease {
-		script = fillAnyScript
-	}
 	for i, f := range fills {
-		calls[i] = invocation{script, []string{r.keys.name(f.key)}, []string{
+		calls[i] = invocation{fillScript, []string{r.keys.name(f.key)}, []string{
 			newSlot(lease, 0, []byte(f.token)).raw, f.slot.raw, milliseconds(int64(r.ttl.of(f.slot.kind))),
 		}}
 	}
@@ -348,7 +363,15 @@ func (r *redis) add(call *invocation, changes []change) {
 func (r *redis) relay(ctx context.Context, m move) error {
 	call := invocation{relayScript, []string{r.keys.mark(m.bucket)}, []string{string(m.from), string(m.to)}}
 	r.add(&call, m.changes)
-	_, err := r.invoke(ctx, "", []invocation{call})
+	return r.mark(ctx, call)
+}
+
+// mark changes a watermark, on which all depends: an error says why.
+func (r *redis) mark(ctx context.Context, call invocation) error {
+	_, err := within(ctx, r, func(client rueidis.Client) (struct{}, error) {
+		_, err := invoke(ctx, client, "", call)
+		return struct{}{}, r.diagnosed(ctx, client, err)
+	})
 	return err
 }
 
@@ -356,8 +379,7 @@ func (r *redis) batch() int { return scriptBatch }
 
 func (r *redis) begin(ctx context.Context, bucket int, head, old store.Cursor) error {
 	call := invocation{beginScript, []string{r.keys.mark(bucket)}, []string{string(head), string(old)}}
-	_, err := r.invoke(ctx, "", []invocation{call})
-	return err
+	return r.mark(ctx, call)
 }
 
 func (r *redis) marks(ctx context.Context) ([]store.Cursor, error) {
@@ -376,34 +398,6 @@ func (r *redis) marks(ctx context.Context) ([]store.Cursor, error) {
 		}
 		return marks, nil
 	})
-}
-
-func (r *redis) beat(ctx context.Context) error {
-	if r.client.Load() == nil {
-		client, err := rueidis.NewClient(r.option)
-		if client == nil {
-			return err
-		}
-		r.client.Store(&client)
-	}
-	_, err := within(ctx, r, func(client rueidis.Client) (struct{}, error) {
-		commands := make([]rueidis.CacheableTTL, r.keys.buckets)
-		for i := range commands {
-			commands[i] = rueidis.CT(client.B().Get().Key(r.keys.mark(i)).Cache(), r.ttl.value)
-		}
-		for _, answer := range client.DoMultiCache(ctx, commands...) {
-			if err := answer.Error(); err != nil && !rueidis.IsRedisNil(err) {
-				return struct{}{}, err
-			}
-		}
-		return struct{}{}, nil
-	})
-	if err != nil {
-		r.lost("a heartbeat was lost")
-		return err
-	}
-	r.up.Store(true)
-	return nil
 }
 
 func (r *redis) fresh() int64 {

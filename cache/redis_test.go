@@ -183,6 +183,63 @@ func TestSentinelFailover(t *testing.T) {
 	warm(t, c, u.ID, 2)
 }
 
+// One address stands for the primary, as with a managed Redis: when a replica takes
+// over, old connections stay on the node that was demoted.
+func TestDemotedNode(t *testing.T) {
+	t.Parallel()
+	for name, demote := range map[string]func(t *testing.T, old, replica *cachetest.Redis, address *cachetest.Proxy){
+		"the address moves at once": func(_ *testing.T, old, replica *cachetest.Redis, address *cachetest.Proxy) {
+			address.Move(replica)
+			replica.Succeed(old)
+		},
+		"the address moves late": func(t *testing.T, old, replica *cachetest.Redis, address *cachetest.Proxy) {
+			replica.Succeed(old)
+			cachetest.Run(t, time.Second)
+			address.Move(replica)
+		},
+		"the new primary dies later": func(t *testing.T, old, replica *cachetest.Redis, address *cachetest.Proxy) {
+			replica.Succeed(old)
+			replica.Kill()
+			old.Set("replica-serve-stale-data", "no")
+			cachetest.Run(t, time.Second)
+			replica.RestartEmpty()
+			address.Move(replica)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old := cachetest.StartTCP(t)
+			replica, address := cachetest.StartReplica(t, old), cachetest.StartProxy(t, old)
+			b := &bundle{store: newFakeStore(), url: address.URL()}
+			here := b.open(t)
+			hereLines := b.lines
+			there := b.open(t)
+			thereLines := b.lines
+			u := b.user(t)
+			warm(t, here, u.ID, 1)
+			warm(t, there, u.ID, 1)
+			demote(t, old, replica, address)
+			for _, logged := range []lines{hereLines, thereLines} { // Without any write.
+				if got := logged.await(t, "cache is bypassed"); got.cause != "demoted" && got.cause != "replica_without_primary" {
+					t.Errorf("bypassed for %q, want the node's new role", got.cause)
+				}
+				logged.await(t, "cache is trusted")
+			}
+			rename(t, here, u.ID, "two")
+			warm(t, here, u.ID, 2)
+			for e := (Entry{}); e.Version != 2; {
+				var err error
+				if e, err = there.Lookup(t.Context(), u.ID, Read{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if text := replica.Do("GET", b.name(u.ID)); text.IsNil() {
+				t.Error("the new primary does not hold the user")
+			}
+		})
+	}
+}
+
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	cluster := cachetest.StartCluster(t, nil)

@@ -16,7 +16,8 @@ var ErrRedisURL = errors.New("not a Redis URL: want redis:// or rediss://[user:p
 // Limits of a connection to Redis. With rueidis's defaults a dead Redis blocks
 // callers for seconds.
 const (
-	dialTimeout     = 250 * time.Millisecond
+	dialTimeout     = 200 * time.Millisecond // Less than a heartbeat: what it says about a dial is known then.
+	keepAlive       = 250 * time.Millisecond
 	writeTimeout    = 500 * time.Millisecond
 	topologyRefresh = 5 * time.Second
 	bufferSize      = 64 << 10
@@ -42,7 +43,7 @@ func redisOption(address string) (rueidis.ClientOption, int, error) {
 	option.ClientTrackingOptions = nil // OPTIN: BCAST would break the fence of apply.
 	option.DisableCache, option.AlwaysRESP2 = false, false
 	option.DisableRetry = true
-	option.Dialer.Timeout, option.Dialer.KeepAlive = dialTimeout, dialTimeout
+	option.Dialer.Timeout, option.Dialer.KeepAlive = dialTimeout, keepAlive
 	option.ConnWriteTimeout = writeTimeout
 	option.ReadBufferEachConn, option.WriteBufferEachConn = bufferSize, bufferSize
 	if option.TLSConfig != nil {

@@ -50,9 +50,6 @@ if get(KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1`)
 
-	// fillAnyScript is fillScript without its check, for tests.
-	fillAnyScript = newScript(`return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) and 1`)
-
 	// applyScript: keys; for each a version, a raw form and its life in ms.
 	applyScript = newScript(library + `
 for i, k in ipairs(KEYS) do apply(k, ARGV[3*i-2], ARGV[3*i-1], ARGV[3*i]) end

@@ -23,6 +23,10 @@ type Stats struct {
 	Corrupt     int64 // Values that were damaged or foreign, and replaced.
 	Relayed     int64 // Changes read from the change log.
 
+	// Errors counts what went wrong with Redis, by its cause: "timeout",
+	// "wrong_password", "demoted" and so on. Causes that never were are not there.
+	Errors map[string]int64
+
 	RelayLag  time.Duration // Between the last change relayed and its relay.
 	Trusted   bool          // Whether reads may come from the cache.
 	Staleness time.Duration // How old cached reads can be now; 0 where not trusted.
@@ -35,6 +39,7 @@ func (c *Cache) Stats() Stats {
 		NearHits: n.near.Load(), SharedHits: n.shared.Load(), Misses: n.misses.Load(), StoreReads: n.store.Load(),
 		Overloaded: n.overloaded.Load(), LeasesLost: n.leasesLost.Load(), AppliesLost: n.appliesLost.Load(),
 		Corrupt: n.corrupt.Load(), Relayed: n.relayed.Load(), RelayLag: time.Duration(n.relayLag.Load()),
+		Errors: c.errors.all(),
 	}
 	if fresh := c.trustedNow(); fresh != 0 {
 		s.Trusted, s.Staleness = true, time.Duration(c.clock()-fresh)

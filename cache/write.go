@@ -84,9 +84,6 @@ func (c *Cache) wrote(changes ...change) {
 	if len(changes) == 0 {
 		return
 	}
-	if c.config.broken.committed != nil {
-		c.config.broken.committed(changes)
-	}
 	for _, change := range changes {
 		c.floors.raise(change.key, change.version)
 	}

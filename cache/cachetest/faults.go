@@ -72,6 +72,7 @@ func (s *Site) Faults() []Fault {
 		{Name: "very little memory", Long: true, Do: func() { s.set("maxmemory", "1500kb", "256mb") }},
 		{Name: "a small tracking table", Long: true, Do: func() { s.set("tracking-table-max-keys", "100", "1000000") }},
 		{Name: "the promotion of a replica that is behind", Long: true, Do: func() { s.promote(3 * time.Second) }},
+		{Name: "a demotion that leaves connections open", Long: true, Do: s.demote},
 		{Name: "answers of Redis lost", Long: true, Do: func() { s.lose((*Proxy).LoseAnswers) }},
 		{Name: "requests to Redis lost", Long: true, Do: func() { s.lose((*Proxy).LoseRequests) }},
 	}
@@ -121,6 +122,20 @@ func (s *Site) promote(behind time.Duration) {
 	s.mu.Unlock()
 	for _, p := range s.all() {
 		p.Turn(replica)
+	}
+}
+
+// demote puts a replica in the place of the primary, which becomes a replica and
+// keeps its clients; only new connections lead to the new primary.
+func (s *Site) demote() {
+	replica := StartReplica(s.t, s.Primary)
+	replica.Succeed(s.Primary)
+	Run(s.t, time.Second)
+	s.mu.Lock()
+	s.Primary = replica
+	s.mu.Unlock()
+	for _, p := range s.all() {
+		p.Move(replica)
 	}
 }
 

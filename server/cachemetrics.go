@@ -24,6 +24,7 @@ var (
 	leasesLost     = describe("userd_cache_leases_lost_total", "Users read from the store that came too late for the cache.")
 	appliesLost    = describe("userd_cache_applies_lost_total", "Writes that the cache did not learn of at once; the relay tells it.")
 	cacheCorrupt   = describe("userd_cache_corrupt_total", "Cached values that were damaged or foreign, and replaced.")
+	cacheErrors    = describe("userd_cache_errors_total", "What went wrong with Redis, by cause, as the log names it.", "cause")
 	changesRelayed = describe("userd_cache_relayed_total", "Changes that were relayed from the change log.")
 	relayLag       = describe("userd_cache_relay_lag_seconds", "Time between the last change relayed and its relay.")
 	cacheTrusted   = describe("userd_cache_trusted", "1 when reads may come from the cache.")
@@ -54,6 +55,9 @@ func (m cacheMetrics) Collect(out chan<- prometheus.Metric) {
 	count(leasesLost, stats.LeasesLost)
 	count(appliesLost, stats.AppliesLost)
 	count(cacheCorrupt, stats.Corrupt)
+	for cause, n := range stats.Errors {
+		count(cacheErrors, n, cause)
+	}
 	count(changesRelayed, stats.Relayed)
 	gauge(relayLag, stats.RelayLag.Seconds())
 	gauge(cacheStaleness, stats.Staleness.Seconds())

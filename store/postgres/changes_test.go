@@ -144,7 +144,7 @@ func TestAPageOfALongLogIsReadByIndexAlone(t *testing.T) {
 	running := begin(t, connect(t, url))
 	run(t, running, `select pg_current_xact_id()`)
 	run(t, conn, `set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_index_scan_size = 0; set jit_above_cost = 0`)
-	if err := postgres.PlanPlainly(t.Context(), conn); err != nil {
+	if err := postgres.PrepareConn(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
 	run(t, conn, `prepare page (pg_snapshot, int) as `+postgres.FirstPageSQL)

@@ -20,7 +20,7 @@
 // and so orders the versions of a user.
 //
 // A cursor ends at a transaction that is known to be on disk, see snapshot.upTo. That
-// needs synchronous_commit to be on (the default) or stronger.
+// needs synchronous_commit not to be off, which sessions see to.
 //
 // The log has no index of times. At and Prune take it to be in the order of time but
 // for some minutes, by which the clocks of servers may differ and a write may wait for

@@ -21,6 +21,10 @@ var errRestored = fmt.Errorf("%w: the database was restored; restart userd", sto
 // uniqueViolation is PostgreSQL's code for a row that a unique index refuses.
 const uniqueViolation = "23505"
 
+// protocolViolation is PostgreSQL's code for a message that has no place where it is.
+// PgBouncer uses it for what it does not allow.
+const protocolViolation = "08P01"
+
 // errReadOnly: a session cannot write; its server has become a standby.
 var errReadOnly = fmt.Errorf("%w: the server is read-only", store.ErrUnavailable)
 
@@ -36,15 +40,19 @@ func translate(ctx context.Context, err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return store.ErrNotFound
 	}
-	if sentinel := classify(err); sentinel != nil {
+	switch sentinel := classify(err); {
+	case sentinel == nil:
+		return err
+	case sentinel == store.ErrUnavailable && advice(err) != "":
+		return fmt.Errorf("%w: %s: %w", sentinel, advice(err), err)
+	default:
 		return fmt.Errorf("%w: %w", sentinel, err)
 	}
-	return err
 }
 
 // classify returns the sentinel that err is a case of, or nil.
 func classify(err error) error {
-	if lostConnection(err) {
+	if refused := refusal(""); lostConnection(err) || errors.As(err, &refused) {
 		return store.ErrUnavailable
 	}
 	var pgErr *pgconn.PgError
@@ -57,6 +65,7 @@ func classify(err error) error {
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return store.ErrConflict
 	case "25006", // read_only_sql_transaction: a primary that has become a standby
+		"28000", "28P01", "3D000", "42501", // What an operator changes.
 		"25P03", "57014", "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
 		return store.ErrUnavailable
 	}

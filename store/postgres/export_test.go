@@ -9,5 +9,5 @@ const (
 // For looking at the plan that a connection of a store makes.
 var (
 	FirstPageSQL = firstPageSQL
-	PlanPlainly  = planPlainly
+	PrepareConn  = new(sessions).afterConnect
 )

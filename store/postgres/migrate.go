@@ -27,7 +27,7 @@ const schemaVersion = 1
 // Status reads which schema the database of config has. It changes nothing. It
 // returns store.ErrUnavailable when the database cannot be reached.
 func Status(ctx context.Context, config Config) (store.Schema, error) {
-	pool, err := config.pool(ctx)
+	pool, _, err := config.pool(ctx)
 	if err != nil {
 		return store.Schema{}, err
 	}
@@ -40,7 +40,7 @@ func Status(ctx context.Context, config Config) (store.Schema, error) {
 // wait, for five minutes at most. It returns store.ErrUnavailable when the
 // database cannot be reached.
 func Migrate(ctx context.Context, config Config) (store.Schema, error) {
-	pool, err := config.pool(ctx)
+	pool, _, err := config.pool(ctx)
 	if err != nil {
 		return store.Schema{}, err
 	}

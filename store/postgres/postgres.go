@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -43,10 +43,12 @@ const (
 // Store is a store of users in PostgreSQL.
 type Store struct {
 	pool     *pgxpool.Pool
+	sessions *sessions
 	log      *slog.Logger
 	now      func() time.Time
 	identity store.Identity
 	wake     *waker
+	outage   outage
 
 	importsCollide atomic.Bool // The last import had rows that were taken.
 
@@ -60,14 +62,15 @@ var _ store.Store = (*Store)(nil)
 // program: Open returns the error of Schema.Check when it does not, and
 // store.ErrUnavailable when the database cannot be reached.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	pool, err := config.pool(ctx)
+	pool, sessions, err := config.pool(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{pool: pool, log: config.Logger, now: config.Now}
+	s := &Store{pool: pool, sessions: sessions, log: config.Logger, now: config.Now}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.outage.log = s.log
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -102,11 +105,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// pool makes a pool with our defaults. It connects when it is used.
-func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
+// pool makes a pool with our defaults and its first connection.
+func (c Config) pool(ctx context.Context) (*pgxpool.Pool, *sessions, error) {
 	config, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, nil, fmt.Errorf("database URL: %w", err)
 	}
 	conn := &config.ConnConfig.Config
 	if conn.ConnectTimeout == 0 {
@@ -118,28 +121,36 @@ func (c Config) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	if conn.RuntimeParams["application_name"] == "" {
 		conn.RuntimeParams["application_name"] = "userd"
 	}
+	conn.RuntimeParams["client_encoding"] = "UTF8" // Whatever the role or the database would have.
 	if !strings.Contains(c.URL, "pool_max_conns") {
 		config.MaxConns = max(maxConns, config.MaxConns)
 	}
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
-	config.AfterConnect = func(ctx context.Context, made *pgx.Conn) error {
-		ctx, cancel := context.WithTimeout(ctx, conn.ConnectTimeout)
-		defer cancel()
-		return planPlainly(ctx, made)
+	sessions := new(sessions)
+	config.BeforeConnect, config.AfterConnect = sessions.beforeConnect, sessions.afterConnect
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, nil, err
 	}
-	return pgxpool.NewWithConfig(ctx, config)
+	if err := reach(ctx, pool); err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return pool, sessions, nil
 }
 
-// planPlainly makes a new connection plan our statements for what they are, a few
-// rows found by an index. A cautious estimate about a large table would add parallel
-// workers or compiled code, which take longer to make than such a statement to run.
-// It is a statement because poolers refuse settings that they do not know at the
-// start of a connection.
-func planPlainly(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `set max_parallel_workers_per_gather = 0; set jit = off`, pgx.QueryExecModeSimpleProtocol)
-	return err
+// reach makes a first connection, which learns whether there is a pooler.
+func reach(ctx context.Context, pool *pgxpool.Pool) error {
+	err := pool.Ping(ctx)
+	if errors.Is(err, poolerError{}) {
+		err = pool.Ping(ctx)
+	}
+	if refused := refusal(""); errors.As(err, &refused) {
+		return refused
+	}
+	return translate(ctx, err)
 }
 
 // Identity implements store.Store.
@@ -192,6 +203,7 @@ func (s *Store) writeTx(ctx context.Context, f func() error) error {
 func (s *Store) run(ctx context.Context, f func() error, retry func(error) bool) error {
 	err := f()
 	if err == nil {
+		s.outage.see(ctx, nil)
 		return nil
 	}
 	if brokenPool(err) && ctx.Err() == nil {
@@ -200,7 +212,9 @@ func (s *Store) run(ctx context.Context, f func() error, retry func(error) bool)
 			err = f()
 		}
 	}
-	return translate(ctx, err)
+	err = translate(ctx, err)
+	s.outage.see(ctx, err)
+	return err
 }
 
 // tick returns the time now as it is stored, but later than any tick of this store

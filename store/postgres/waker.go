@@ -106,9 +106,14 @@ func (w *waker) poll(ctx context.Context) {
 	}
 }
 
-// listen ends the waits on notifications of other processes.
+// listen ends the waits on notifications of other processes. They do not arrive
+// through a connection pooler.
 func (w *waker) listen(ctx context.Context) {
 	for {
+		if w.store.sessions.pooled.Load() {
+			w.store.log.InfoContext(ctx, "connected through a connection pooler: looking for the changes of other servers instead of being notified", "interval", w.interval)
+			return
+		}
 		err := w.listenOnce(ctx)
 		if ctx.Err() != nil {
 			return

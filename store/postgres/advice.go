@@ -1,0 +1,55 @@
+package postgres
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// advices say what to do about an error of PostgreSQL, by its code.
+var advices = map[string]string{
+	"28P01":           badLogin,
+	"28000":           badLogin,
+	"3D000":           "there is no such database: create it, or correct --database",
+	"42501":           "the role lacks a right: make it the owner of userd's tables, or grant it select, insert, update, delete and truncate",
+	"25006":           readOnly,
+	"53100":           "the disk of the database is full: free space there",
+	"53200":           "the database server is out of memory",
+	"53300":           "the database server has too many connections: raise max_connections, or set a lower pool_max_conns in --database",
+	"57014":           "a statement took too long or was cancelled: look for locks and load in pg_stat_activity, and at statement_timeout of the role",
+	"25P03":           "a transaction took too long: look at idle_in_transaction_session_timeout of the role",
+	"57P01":           "the database server was told to stop",
+	"57P02":           "the database server has crashed",
+	"57P03":           "the database server is starting or stopping",
+	"58030":           "the database server cannot read or write its files: look at its disk and its log",
+	protocolViolation: "the database or its pooler does not take the connection: leave settings that it does not know out of --database",
+}
+
+const (
+	badLogin = "the database does not take the role or its password: correct them in --database or the PG* variables, and start userd again"
+	readOnly = "the database takes no writes: it is a standby, or default_transaction_read_only is on"
+)
+
+// advice says in one line what to do about an error that makes the store unavailable,
+// or nothing where the error says it all.
+func advice(err error) string {
+	var pgErr *pgconn.PgError
+	var certificate *tls.CertificateVerificationError
+	var resolve *net.DNSError
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &pgErr):
+		return advices[pgErr.Code]
+	case errors.As(err, &certificate):
+		return "the certificate of the database is not trusted: correct sslrootcert or the host in --database"
+	case errors.As(err, &resolve):
+		return "the host of the database cannot be found: correct it in --database, or look at DNS"
+	case errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, errReadOnly):
+		return readOnly
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return "nothing answers at the address of the database: is it running, and is --database right?"
+	}
+	return ""
+}

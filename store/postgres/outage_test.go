@@ -1,0 +1,102 @@
+package postgres_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
+	"github.com/example/userd/store/storetest"
+)
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
+}
+
+// asRole returns the URL of a database as another role than the superuser of it.
+func asRole(t *testing.T, database, role, password string) string {
+	t.Helper()
+	parsed, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := parsed.Query()
+	query.Set("user", role)
+	query.Set("password", password)
+	parsed.RawQuery = query.Encode()
+	return parsed.String()
+}
+
+func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
+	t.Parallel()
+	server := storetest.NewServer(t, "fsync=off")
+	admin := connect(t, server.URL("postgres"))
+	run(t, admin, `create role userd login superuser password 'first-secret'`)
+	// The role has to give its password from now on.
+	hba := filepath.Join(server.Host(), "data", "pg_hba.conf")
+	if err := os.WriteFile(hba, []byte("local all postgres trust\nlocal all userd scram-sha-256\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, admin, `select pg_reload_conf()`)
+	address := asRole(t, server.URL("postgres"), "userd", "first-secret")
+	if err := migrate(t.Context(), address); err != nil {
+		t.Fatal(err)
+	}
+	log := new(lines)
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	outage := func(begin, end, advice string) {
+		t.Helper()
+		run(t, admin, begin)
+		run(t, admin, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`)
+		for range 20 {
+			if _, err := s.Create(t.Context(), newUser()); !errors.Is(err, store.ErrUnavailable) {
+				t.Fatalf("create after %s: %v", begin, err)
+			}
+		}
+		if n := log.count(advice); n != 1 {
+			t.Errorf("%s: the log says %d times %q:\n%s", begin, n, advice, log.text.String())
+		}
+		before := log.count("answers again")
+		run(t, admin, end)
+		await(t, func() bool { return s.Ping(t.Context()) == nil })
+		mustCreate(t, s)
+		if n := log.count("answers again"); n != before+1 {
+			t.Errorf("%s: the log says %d times that it answers again:\n%s", end, n-before, log.text.String())
+		}
+	}
+	outage(`alter role userd password 'second-secret'`, `alter role userd password 'first-secret'`, "does not take the role or its password")
+	outage(`alter role userd nosuperuser; alter table users owner to postgres`, `alter role userd superuser`, "the role lacks a right")
+	outage(`alter role userd connection limit 0; alter role userd nosuperuser`, `alter role userd connection limit -1 superuser`, "raise max_connections")
+	outage(`alter role userd set default_transaction_read_only = on`, `alter role userd reset default_transaction_read_only`, "takes no writes")
+	outage(`alter role userd set statement_timeout = 1; create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return new; end'; create trigger slow before insert on users for each row execute function slow()`,
+		`alter role userd reset statement_timeout; drop trigger slow on users; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`, "a statement took too long")
+	if log.count("secret") > 0 {
+		t.Errorf("the log has a password:\n%s", log.text.String())
+	}
+}

@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// setting is a setting of a session that a role, a database or a server may have set
+// to something with which our statements do not do what they should.
+type setting struct {
+	name, want string
+	bad        string // The only value that does harm; all but want do where it is empty.
+	fixed      bool   // Only a superuser may set it, so we do not.
+	relied     bool   // Statements rely on it. Others only wish for it.
+}
+
+// settings are those that we set in every session. The rest does no harm, which
+// TestSettingsOfARole shows: our statements move values in binary form, name what
+// they order by a collation of their own, and are complete in themselves.
+var settings = []setting{
+	{name: "default_transaction_isolation", want: "read committed", relied: true},
+	{name: "synchronous_commit", want: "on", bad: "off", relied: true},            // Else what is acknowledged may be lost.
+	{name: "gin_fuzzy_search_limit", want: "0", relied: true},                     // Else some users with a role are not found.
+	{name: "exit_on_error", want: "off", relied: true},                            // Else an email that is taken ends the session.
+	{name: "session_replication_role", want: "origin", relied: true, fixed: true}, // Else deleted ids can be used again.
+	{name: "idle_session_timeout", want: "0"},
+	// Our statements find a few rows by an index. A cautious estimate about a large table
+	// would add parallel workers or compiled code, which take longer to make than such
+	// a statement to run.
+	{name: "max_parallel_workers_per_gather", want: "0"},
+	{name: "jit", want: "off"},
+}
+
+// sessionSQL sets the settings if the session is one with the server process $1, and
+// says with which process it is and which settings that we rely on are wrong.
+var sessionSQL = func() string {
+	rows := make([]string, len(settings))
+	for i, s := range settings {
+		rows[i] = fmt.Sprintf("('%s', '%s', '%s', %t, %t)", s.name, s.want, s.bad, s.relied, s.fixed)
+	}
+	return `
+		select pg_backend_pid(), coalesce(string_agg(name || ' = ' || setting, ', ') filter (where relied and made is null), '')
+		from (
+			select name, setting, relied, case when pg_backend_pid() = $1::bigint and not fixed then set_config(name, want, false) end as made
+			from (values ` + strings.Join(rows, ", ") + `) as wanted (name, want, bad, relied, fixed)
+				join pg_catalog.pg_settings using (name)
+			where setting <> want and bad in ('', setting)
+		) as wrong`
+}()
+
+// refusal is why a database cannot be used as it is set up, in words that say what to
+// do.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// poolerError: there is a connection pooler between us and the database, and the
+// connection would prepare statements, which the next transaction, on another
+// connection of the pooler's, would not find.
+type poolerError struct{}
+
+func (poolerError) Error() string { return "a connection pooler was not expected" }
+
+// SafeToRetry is for pgconn: nothing was sent.
+func (poolerError) SafeToRetry() bool { return true }
+
+// sessions makes new connections fit for our statements.
+//
+// A pooler such as PgBouncer gives every transaction another connection to the
+// server. It gives itself away by the number of the server's process, which it
+// makes up. What a session keeps is no use with one: statements are not prepared,
+// nothing is set, notifications do not arrive.
+type sessions struct {
+	pooled atomic.Bool // There has been a pooler.
+}
+
+// beforeConnect gives a connection a way of executing statements.
+func (s *sessions) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
+	if s.pooled.Load() && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	return nil
+}
+
+// afterConnect checks a new connection and makes its settings.
+func (s *sessions) afterConnect(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(conn.Config().ConnectTimeout, connectTimeout))
+	defer cancel()
+	if encoding := conn.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
+		return refusal(fmt.Sprintf("the database has encoding %s, in which not every name can be kept: "+
+			"userd needs one made with `create database NAME encoding 'UTF8' template template0`", encoding))
+	}
+	var process uint32
+	var wrong string
+	err := conn.QueryRow(ctx, sessionSQL, pgx.QueryExecModeExec, int64(conn.PgConn().PID())).Scan(&process, &wrong)
+	if err != nil {
+		return err
+	}
+	pooled := process != conn.PgConn().PID()
+	if pooled {
+		s.pooled.Store(true)
+	}
+	switch {
+	case pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement:
+		return poolerError{}
+	case wrong != "":
+		return refusal(fmt.Sprintf("the session has %s, which userd cannot work with and cannot change itself, "+
+			"for lack of rights or for a connection pooler: change it with `alter role` or `alter database`", wrong))
+	case pooled:
+		return allowsTransactions(ctx, conn)
+	}
+	return nil
+}
+
+// allowsTransactions checks that a pooler gives a transaction one connection.
+func allowsTransactions(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := conn.Begin(ctx)
+	if err == nil {
+		return tx.Rollback(ctx)
+	}
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == protocolViolation {
+		return refusal("the connection pooler takes no transactions: set pool_mode = transaction (or session)")
+	}
+	return err
+}

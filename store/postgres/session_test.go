@@ -1,0 +1,189 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/postgres"
+	"github.com/example/userd/store/storetest"
+)
+
+// harmless are settings of a role or database under which everything is as without
+// them, through a pooler too.
+var harmless = []string{
+	`client_encoding = 'LATIN1'`, `timezone = 'Pacific/Chatham'`, `datestyle = 'German, DMY'`, `intervalstyle = 'sql_standard'`,
+	`standard_conforming_strings = off`, `backslash_quote = on`, `bytea_output = 'escape'`, `extra_float_digits = -15`,
+	`array_nulls = off`, `transform_null_equals = on`, `quote_all_identifiers = on`, `xmloption = 'document'`,
+	`default_transaction_deferrable = on`, `statement_timeout = '30s'`, `lock_timeout = '10s'`,
+	`idle_in_transaction_session_timeout = '10s'`, `lc_messages = 'C'`, `client_min_messages = 'error'`, `check_function_bodies = off`,
+	`enable_indexscan = off`, `plan_cache_mode = 'force_generic_plan'`, `work_mem = '64kB'`, `default_toast_compression = 'pglz'`,
+}
+
+// harmful are those that we set, and refuse to go without where we cannot.
+var harmful = []string{
+	`default_transaction_isolation = 'serializable'`, `synchronous_commit = off`, `gin_fuzzy_search_limit = 1`, `exit_on_error = on`,
+}
+
+func TestSettingsOfARole(t *testing.T) {
+	t.Parallel()
+	t.Run("harmless", func(t *testing.T) {
+		t.Parallel()
+		url := withSettings(t, harmless)
+		checkUsers(t, open(t, url))
+		checkUsers(t, open(t, storetest.PgBouncer(t, url, "pool_mode = transaction")))
+	})
+	t.Run("harmful", func(t *testing.T) {
+		t.Parallel()
+		url := withSettings(t, slices.Concat(harmful, []string{`idle_session_timeout = '10s'`}))
+		checkUsers(t, open(t, url))
+		_, err := postgres.Open(t.Context(), postgres.Config{URL: storetest.PgBouncer(t, url, "pool_mode = transaction")})
+		for _, setting := range harmful {
+			name, _, _ := strings.Cut(setting, " ")
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("opened through a pooler with %s: %v", setting, err)
+			}
+		}
+	})
+	t.Run("read-only", func(t *testing.T) {
+		t.Parallel()
+		_, err := postgres.Open(t.Context(), postgres.Config{URL: withSettings(t, []string{`default_transaction_read_only = on`})})
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "default_transaction_read_only") {
+			t.Errorf("open: %v", err)
+		}
+	})
+	t.Run("without triggers", func(t *testing.T) {
+		t.Parallel()
+		_, err := postgres.Open(t.Context(), postgres.Config{URL: withSettings(t, []string{`session_replication_role = 'replica'`})})
+		if err == nil || !strings.Contains(err.Error(), "session_replication_role") {
+			t.Errorf("open: %v", err)
+		}
+	})
+}
+
+// withSettings returns the URL of a database with the schema and settings.
+func withSettings(t *testing.T, settings []string) string {
+	t.Helper()
+	url := storetest.Postgres(t, migrate)
+	conn := connect(t, url)
+	for _, setting := range settings {
+		run(t, conn, `alter database `+conn.Config().Database+` set `+setting)
+	}
+	return url
+}
+
+// checkUsers writes users and finds them again in every way.
+func checkUsers(t *testing.T, s *postgres.Store) {
+	t.Helper()
+	ctx := t.Context()
+	var failed []error
+	check := func(err error) { failed = append(failed, err) }
+	first, err := s.Create(ctx, store.NewUser{ID: newUser().ID, Email: newUser().ID + "@İstanbul.example", DisplayName: `Zoë \'日本'`, Roles: []string{"null", "admin"}})
+	check(err)
+	imported := newUser()
+	imported.DisplayName, imported.Roles = "ÉCLAIR İ", []string{"null"}
+	for range 2 { // The second time it is there.
+		results, err := s.Import(ctx, []store.NewUser{imported, newUser()}, nil)
+		check(err)
+		for _, result := range results {
+			check(result.Err)
+		}
+	}
+	logged, err := s.RecordLogin(ctx, first.ID, first.CreatedAt, 0)
+	check(err)
+	if !logged.LastLogin.Equal(first.CreatedAt) {
+		t.Errorf("last login is %s, want %s", logged.LastLogin, first.CreatedAt)
+	}
+	taken := newUser()
+	taken.Email = strings.ToUpper(imported.Email)
+	if _, err := s.Create(ctx, taken); !errors.Is(err, store.ErrEmailTaken) {
+		t.Errorf("create of a taken email: %v", err)
+	}
+	for name, query := range map[string]store.Query{
+		first.ID:    {EmailPrefix: strings.ToUpper(first.Email[:36]) + "@İ", NameContains: `ZOË \'日`, Role: "null"},
+		imported.ID: {EmailPrefix: imported.Email[:36], NameContains: "éclair", Role: "null"},
+	} {
+		query.Limit = 10
+		found, err := s.List(ctx, query)
+		check(err)
+		if len(found) != 1 || found[0].ID != name {
+			t.Errorf("%+v finds %+v", query, found)
+		}
+	}
+	changed, err := s.UpdateMany(ctx, []store.Update{{ID: first.ID, DisplayName: new("Ÿ"), AddRoles: []string{"b", "a"}}})
+	check(err)
+	got, err := s.Get(ctx, first.ID)
+	check(err)
+	if got.DisplayName != "Ÿ" || !slices.Equal(got.Roles, []string{"a", "admin", "b", "null"}) || !got.UpdatedAt.Equal(changed[0].User.UpdatedAt) {
+		t.Errorf("user is %+v, was updated to %+v", got, changed[0])
+	}
+	_, err = s.Delete(ctx, first.ID, 0)
+	check(err)
+	if _, err := s.Create(ctx, store.NewUser{ID: first.ID, Email: first.Email, DisplayName: "x"}); !errors.Is(err, store.ErrIDTaken) {
+		t.Errorf("create of a deleted id: %v", err)
+	}
+	changes, _ := readAll(t, s, store.Earliest, 3)
+	changes = slices.DeleteFunc(changes, func(change store.Change) bool { return change.UserID != first.ID })
+	if read := names(changes, first.ID); read != "0:1 0:2 0:3 0:4" {
+		t.Errorf("changes are %s", read)
+	}
+	_, err = s.Contents(ctx)
+	check(err)
+	if err := errors.Join(failed...); err != nil {
+		t.Error(err)
+	}
+}
+
+// newDatabase makes a database beside the one at an URL, with options of create
+// database.
+func newDatabase(t *testing.T, beside, options string) string {
+	t.Helper()
+	conn := connect(t, beside)
+	name := conn.Config().Database + "_other"
+	run(t, conn, `create database `+name+` template template0 `+options)
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), `drop database `+name+` with (force)`); err != nil {
+			t.Error(err)
+		}
+	})
+	parsed, err := url.Parse(beside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.Path = "/" + name
+	return parsed.String()
+}
+
+func TestOtherEncodingsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []string{"LATIN1", "EUC_JP", "SQL_ASCII"} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t, storetest.Postgres(t, migrate), `locale 'C' encoding '`+encoding+`'`)
+			config := postgres.Config{URL: url}
+			_, openErr := postgres.Open(t.Context(), config)
+			_, migrateErr := postgres.Migrate(t.Context(), config)
+			_, statusErr := postgres.Status(t.Context(), config)
+			for call, err := range map[string]error{"open": openErr, "migrate": migrateErr, "status": statusErr} {
+				if err == nil || !strings.Contains(err.Error(), encoding) || !strings.Contains(err.Error(), "encoding 'UTF8'") {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+		})
+	}
+}
+
+// Letters are folded and ordered by rules of our own, whatever the language of the
+// database.
+func TestOtherLocales(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t, storetest.Postgres(t, migrate), `encoding 'UTF8' locale_provider icu icu_locale 'tr-TR' locale 'C.UTF-8'`)
+	if err := migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	checkUsers(t, open(t, url))
+}

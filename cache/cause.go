@@ -136,6 +136,8 @@ func causeOf(err error) *cause {
 		return untracked(err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return timedOut
+	case errors.Is(err, errAway): // As many calls as may be wait for answers.
+		return timedOut
 	default:
 		return lostLink
 	}

@@ -178,7 +178,7 @@ func (l *link) Close() error {
 }
 
 // askTimeout is for asking a port what it speaks.
-const askTimeout = 100 * time.Millisecond
+const askTimeout = 250 * time.Millisecond
 
 // speaksTLS reports whether a port begins a TLS handshake.
 func speaksTLS(address string) bool {

@@ -44,12 +44,16 @@
 // the store while the cache may be behind what this server has shown.
 //
 // What was heard is worth nothing once a connection is lost, Redis is flushed, or
-// another node answers: the watermark must then cover a sample that is newer.
+// another node answers: the watermark must then cover a sample that is newer. A reply
+// that shows that the node is not the primary, or has no data yet, is a lost
+// connection, not an answer: all connections are dropped, and the address is dialled
+// anew. A demoted node answers reads, so each heartbeat also runs a script that Redis
+// refuses where it would refuse a write.
 //
 // model_test.go checks this protocol in all its states, and that each weaker one
 // breaks. Histories check what a model leaves out: those of faults_test.go and
-// catches_test.go with caches that can be told to fail, those of cmd/userd with
-// servers.
+// catches_test.go with backends that leave a part of it out (weak_test.go), those of
+// cmd/userd with servers.
 //
 // # Redis
 //
@@ -60,4 +64,9 @@
 // Sentinels needs &* +@connection +@pubsub +sentinel. Keys hold no email, only hashes
 // of them. In a Cluster, users are spread over 16 buckets, each with a watermark;
 // while one node is away none is used.
+//
+// What goes wrong is told by its cause (cause.go), found where it arises: in the
+// dial, the handshake, the first byte of the peer, the code of an error reply, and in
+// which command it is that Redis refuses. The log tells it once for each state, in
+// words of this package: what Redis says stays here.
 package cache

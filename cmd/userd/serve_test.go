@@ -143,7 +143,7 @@ func TestTermWaitsForACallUnderWay(t *testing.T) {
 	if _, err := writer.Write([]byte("{")); err != nil { // Returns when the server has the call.
 		t.Fatal(err)
 	}
-	waitUntilActive(t, p.adminHost)
+	awaitMetric(t, p.adminHost, `rpc_server_active_calls\{.*SearchUsers.*\} 1`)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -159,9 +159,10 @@ func TestTermWaitsForACallUnderWay(t *testing.T) {
 	}
 }
 
-// waitUntilActive returns when the server says that a call is under way.
-func waitUntilActive(t *testing.T, admin string) {
+// awaitMetric returns when the server shows a metric like this.
+func awaitMetric(t *testing.T, admin, pattern string) {
 	t.Helper()
+	want := regexp.MustCompile(pattern)
 	for t.Context().Err() == nil {
 		resp, err := http.Get("http://" + admin + "/metrics")
 		if err != nil {
@@ -172,7 +173,7 @@ func waitUntilActive(t *testing.T, admin string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if regexp.MustCompile(`rpc_server_active_calls\{.*SearchUsers.*\} 1`).Match(text) {
+		if want.Match(text) {
 			return
 		}
 	}

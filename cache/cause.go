@@ -153,7 +153,8 @@ func untracked(err error) *cause {
 	return tooOld
 }
 
-// refusedCommand is what Redis refused, "" where an error is about something else.
+// refusedCommand is the command that Redis refused, "" where an error is about
+// something else.
 func refusedCommand(err error) string {
 	var known *blamed
 	if errors.As(err, &known) {

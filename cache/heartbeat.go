@@ -44,13 +44,25 @@ func (r *redis) connect() error {
 	}
 	client, err := rueidis.NewClient(r.option)
 	if client == nil {
-		if rueidis.IsRedisNil(err) {
-			err = blame(noMasterSet, err)
-		}
-		return err
+		return r.unconnected(err)
 	}
 	r.client.Store(&client)
 	return nil
+}
+
+// unconnected blames an error reply that Sentinels, or the node that they name, give
+// to a client that is new: rueidis does not tell who it was.
+func (r *redis) unconnected(err error) error {
+	switch {
+	case causeOf(err) != otherReply:
+		return err
+	case r.option.SelectDB != 0:
+		return blame(noDatabase, err)
+	case r.option.Sentinel.MasterSet != "":
+		return blame(noMasterSet, err)
+	default:
+		return err
+	}
 }
 
 // away ends the use of Redis after a heartbeat that went wrong. Where Redis has

@@ -238,6 +238,7 @@ func fieldOf(violation *validate.Violation) string {
 // errorInterceptor turns every failure, panics too, into an error that callers
 // may see, and logs the cause of the internal ones.
 func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
+	causes := &causeLog{logger: logger}
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 			defer func() {
@@ -254,6 +255,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			if spec.Schema != nil && !hasReasons(spec.Procedure) {
 				return errorWithoutReason(err)
 			}
+			causes.log(ctx, err)
 			wire := wireError(err)
 			if wire.Code() == connect.CodeInternal && !errors.Is(wire, errMalformedFrame) {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())

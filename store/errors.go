@@ -28,3 +28,28 @@ var (
 	// ErrCursorExpired: changes after the cursor are no longer kept.
 	ErrCursorExpired = errors.New("cursor has expired")
 )
+
+// UnavailableError is ErrUnavailable with a cause that an operator can do something
+// about.
+type UnavailableError struct {
+	Cause string // What is wrong and what to do, for the log: no secrets, no personal data.
+	Err   error  // What the driver says; nil where the store has found it out itself.
+}
+
+// Unavailable returns an UnavailableError.
+func Unavailable(cause string, err error) error { return &UnavailableError{cause, err} }
+
+func (e *UnavailableError) Error() string {
+	if e.Err == nil {
+		return e.Cause
+	}
+	return e.Cause + ": " + e.Err.Error()
+}
+
+// Unwrap makes the error one of ErrUnavailable, and of what the driver says.
+func (e *UnavailableError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrUnavailable}
+	}
+	return []error{ErrUnavailable, e.Err}
+}

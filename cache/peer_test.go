@@ -105,7 +105,7 @@ func openStore(ctx context.Context, database string) (store.Store, error) {
 	if strings.HasPrefix(database, "postgres") {
 		return postgres.Open(ctx, postgres.Config{URL: database})
 	}
-	return sqlite.Open(ctx, sqlite.Config{Path: database})
+	return sqlite.Open(ctx, sqlite.Config{Path: database, Shared: true})
 }
 
 // process is a peer at work.

@@ -50,7 +50,7 @@ func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	users, err := database.open(ctx, nil)
+	users, err := database.openShared(ctx)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (c copyConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if _, err := to.migrate(ctx); err != nil {
 		return fmt.Errorf("--to %s: %w", to, err)
 	}
-	source, err := from.open(ctx, nil)
+	source, err := from.openShared(ctx)
 	if err != nil {
 		return fmt.Errorf("--from %s: %w", from, err)
 	}

@@ -35,10 +35,19 @@ func parseDatabase(flag, value string) (database, error) {
 // String is the name as it may be shown.
 func (d database) String() string { return withoutPassword(d.name) }
 
-// open opens the store.
+// open opens the store to write to it. A SQLite file is then nobody else's.
 func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable, error) {
+	return d.openAs(ctx, logger, false)
+}
+
+// openShared opens the store to look at it, beside a server that has it open.
+func (d database) openShared(ctx context.Context) (store.Copyable, error) {
+	return d.openAs(ctx, nil, true)
+}
+
+func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) (store.Copyable, error) {
 	if d.path != "" {
-		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger})
+		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger, Shared: shared})
 	}
 	return postgres.Open(ctx, postgres.Config{URL: d.name, Logger: logger})
 }

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/google/uuid"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -134,5 +140,166 @@ func watchUsers(t *testing.T, client userv1connect.UserServiceClient) func(id st
 				}
 			}
 		}
+	}
+}
+
+// TestASecondServerOnAFileIsRefused starts what writes beside a server, and what only
+// looks.
+func TestASecondServerOnAFileIsRefused(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "userd.db")
+	createUser(t, grpcClient(t, startUserd(t, "--database", "sqlite:"+path).url), "ada@example.com")
+	database, other := "sqlite:"+path, "sqlite:"+filepath.Join(folder, "other.db")
+	for _, c := range []struct {
+		args    string
+		refused bool
+	}{
+		{"serve --listen 127.0.0.1:0 --admin-listen= --database " + database, true},
+		{"migrate up --database " + database, true},
+		{"migrate status --database " + database, false},
+		{"copy --from " + database + " --to " + other, false},
+		{"copy --from " + other + " --to " + database, true},
+	} {
+		out, err := exec.CommandContext(t.Context(), userdPath(t), strings.Fields(c.args)...).CombinedOutput()
+		said := strings.Contains(string(out), "another userd has this file open") && strings.Count(string(out), "\n") == 1
+		if c.refused && (err == nil || !said) || !c.refused && err != nil {
+			t.Errorf("userd %s: %v: %s", c.args, err, out)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(folder, "other.db-*")); err != nil || len(left) != 1 {
+		t.Errorf("copy leaves %v, error %v, want the lock file alone", left, err)
+	}
+}
+
+// TestAServerNoticesThatItsFileIsGone removes the file under a server.
+func TestAServerNoticesThatItsFileIsGone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "userd.db")
+	log := new(transcript)
+	p := startLogging(t, log, "--database", "sqlite:"+path)
+	client := grpcClient(t, p.url)
+	createUser(t, client, "ada@example.com")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	removed := time.Now()
+	_, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: "new@example.com", DisplayName: "New"})
+	if connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("a write ends with %v", err)
+	}
+	for asked := removed; ready(t, p); asked = time.Now() {
+		if asked.After(removed.Add(time.Second)) {
+			t.Fatal("the server is ready a second later")
+		}
+	}
+	if !strings.Contains(log.String(), "was removed or replaced while userd had it open: restart userd") {
+		t.Errorf("the log is %s", log)
+	}
+}
+
+func ready(t *testing.T, p *process) bool {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.adminHost+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// TestTheLogNamesWhyTheStoreIsUnavailable has sqlite3 hold a lock for too long.
+func TestTheLogNamesWhyTheStoreIsUnavailable(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "userd.db")
+	log := new(transcript)
+	client := grpcClient(t, startLogging(t, log, "--database", "sqlite:"+path).url)
+	createUser(t, client, "ada@example.com")
+	unlock := lockWithSQLite3(t, path)
+	for range 2 {
+		_, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: "new@example.com", DisplayName: "New"})
+		if connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Fatalf("a write ends with %v", err)
+		}
+	}
+	if named := strings.Count(log.String(), "another program has locked the SQLite file"); named != 1 {
+		t.Errorf("the cause is named %d times: %s", named, log)
+	}
+	unlock()
+	createUser(t, client, "new@example.com")
+}
+
+// lockWithSQLite3 lets sqlite3 hold the write lock until unlock is called.
+func lockWithSQLite3(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "sqlite3", "-batch", path)
+	input, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(input, ".timeout 10000\nBEGIN IMMEDIATE;\nSELECT 'locked';\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(output).ReadString('\n'); line != "locked\n" {
+		t.Fatalf("sqlite3 says %q, error %v", line, err)
+	}
+	return func() {
+		if err := errors.Join(input.Close(), command.Wait()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestREADMECommandsForSQLiteWork runs what the README tells to do with sqlite3: to a
+// running server, and the restoring after it has stopped.
+func TestREADMECommandsForSQLiteWork(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	database := "sqlite:" + filepath.Join(folder, "userd.db")
+	p := startUserd(t, "--database", database)
+	id := createUser(t, grpcClient(t, p.url), "ada@example.com")
+	stopped, commands := false, 0
+	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(block[1], "userd.db") || strings.Contains(block[1], "userd copy") {
+			continue
+		}
+		if restores := strings.Contains(block[1], "cp backup.db"); restores && !stopped {
+			createUser(t, grpcClient(t, p.url), "late@example.com")
+			if err := p.stop(t); err != nil {
+				t.Fatal(err)
+			}
+			stopped = true
+		}
+		commands++
+		command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", block[1])
+		command.Dir = folder
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%s\nfails: %v\n%s", block[1], err, out)
+		}
+	}
+	if commands < 3 || !stopped {
+		t.Fatalf("the README has %d commands", commands)
+	}
+	client := grpcClient(t, startUserd(t, "--database", database).url)
+	if got := shown(t, client, id); got != "Zoë at version 2" {
+		t.Errorf("restored is %s", got)
+	}
+	if got := shownByEmail(t, client, "late@example.com"); got != "nobody" {
+		t.Errorf("who came after the backup is %s", got)
 	}
 }

@@ -104,15 +104,15 @@ func TestAPathThatCannotBeWrittenIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{
-		"no folder": filepath.Join(folder, "none", "userd.db"),
-		"a folder":  folder,
-		"in a file": filepath.Join(file, "userd.db"),
-		"read-only": "/proc/userd.db",
+	for name, c := range map[string]struct{ path, why string }{
+		"no folder": {filepath.Join(folder, "none", "userd.db"), "no such file or directory"},
+		"a folder":  {folder, "not a regular file"},
+		"in a file": {filepath.Join(file, "userd.db"), "not a directory"},
+		"read-only": {"/proc/userd.db", "userd.db-lock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			refuses(t, path, "unable to open database file")
+			refuses(t, c.path, c.why)
 		})
 	}
 }
@@ -165,16 +165,16 @@ func TestAnEmptyFileBecomesAStore(t *testing.T) {
 	mustCreate(t, openPath(t, path))
 }
 
-// Two servers may start at once where there is no file yet.
+// Tools may start at once where there is no file yet.
 func TestANewFileIsOpenedSeveralTimesAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 4 {
-		path := newPath(t)
+		config := sqlite.Config{Path: newPath(t), Shared: true}
 		stores := make([]*sqlite.Store, 4)
 		errs := make([]error, len(stores))
 		var group sync.WaitGroup
 		for i := range stores {
-			group.Go(func() { stores[i], errs[i] = sqlite.Open(t.Context(), sqlite.Config{Path: path}) })
+			group.Go(func() { stores[i], errs[i] = sqlite.Open(t.Context(), config) })
 		}
 		group.Wait()
 		for i, err := range errs {
@@ -182,7 +182,7 @@ func TestANewFileIsOpenedSeveralTimesAtOnce(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			if stores[i].Identity() != openPath(t, path).Identity() {
+			if stores[i].Identity() != open(t, config).Identity() {
 				t.Error("the stores have two identities")
 			}
 			mustClose(t, stores[i])

@@ -29,7 +29,11 @@ func Status(ctx context.Context, config Config) (store.Schema, error) {
 	if _, err := os.Stat(config.Path); errors.Is(err, fs.ErrNotExist) {
 		return wanted()
 	}
-	conn, err := connect(config.Path, sqlite.OpenReadOnly)
+	if err := checkLog(resolve(config.Path)); err != nil {
+		return store.Schema{}, fmt.Errorf("open %s: %w", config.Path, err)
+	}
+	// A connection that can only read would leave a log behind.
+	conn, err := connect(config.Path, sqlite.OpenReadWrite)
 	if err != nil {
 		return store.Schema{}, fmt.Errorf("open %s: %w", config.Path, translate(ctx, err))
 	}

@@ -166,7 +166,9 @@ func TestOtherProgramsAreRefusedWhatIsNotValid(t *testing.T) {
 	insert := func(id, email, version string) string {
 		return fmt.Sprintf(`INSERT OR REPLACE INTO users VALUES ('%s', '%s', 'New', 1, 1, NULL, '[]', %s)`, id, email, version)
 	}
-	update := func(set string) string { return fmt.Sprintf(`UPDATE OR REPLACE users SET %s WHERE id = '%s'`, set, user.ID) }
+	update := func(set string) string {
+		return fmt.Sprintf(`UPDATE OR REPLACE users SET %s WHERE id = '%s'`, set, user.ID)
+	}
 	before := read(t, s)
 	for statement, why := range map[string]string{
 		insert(user.ID, "new@example.com", "0"):          "a user with this id exists",

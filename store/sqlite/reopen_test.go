@@ -146,7 +146,7 @@ func TestTimesComeFromTheClock(t *testing.T) {
 func TestASecondStoreOnOneFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	first, second := openPath(t, path), openPath(t, path)
+	first, second := openPath(t, path), open(t, sqlite.Config{Path: path, Shared: true})
 	if first.Identity() != second.Identity() {
 		t.Error("the stores have two identities")
 	}
@@ -180,7 +180,7 @@ func waitFor(t testing.TB, s store.Store, after store.Cursor) error {
 func TestTwoStoresWriteToOneFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	stores := []*sqlite.Store{openPath(t, path), openPath(t, path)}
+	stores := []*sqlite.Store{openPath(t, path), open(t, sqlite.Config{Path: path, Shared: true})}
 	user := mustCreate(t, stores[0])
 	ended := make(chan error, 4)
 	for i := range cap(ended) {

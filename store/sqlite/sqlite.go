@@ -22,6 +22,10 @@ type Config struct {
 	// Path is the file. It is made if it does not exist, for its owner alone: it
 	// has personal data and the store's secret. Its folder is not made.
 	Path string
+	// Shared opens a file that another process owns or may want to own, to read it as a
+	// tool does. Without it the store is the only one that owns the file: it returns an
+	// error while another does, and notices when the file goes away.
+	Shared bool
 	// Logger receives what no caller is told; slog.Default() when nil.
 	Logger *slog.Logger
 	// Now is the clock of every time that is stored; time.Now when nil.
@@ -48,6 +52,7 @@ type Store struct {
 	last     int64 // Latest tick; the writer's goroutine has it.
 	identity store.Identity
 	wake     *waker
+	owner    *owner // Nil for a shared file.
 
 	calls  sync.RWMutex // Held for reading by those who read.
 	closed bool
@@ -77,29 +82,65 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, config Config) (*Store, error) {
-	conn, err := connectOrCreate(config.Path)
-	if err != nil {
-		return nil, translate(ctx, err)
+func open(ctx context.Context, config Config) (_ *Store, err error) {
+	if config.Path == "" || config.Path == ":memory:" {
+		return nil, errors.New("the path names no file")
 	}
 	s := &Store{now: config.Now}
+	if !config.Shared {
+		if s.owner, err = own(config.Path, config.Logger); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.connect(ctx, config); err != nil {
+		if s.owner != nil {
+			_ = s.owner.release() // What went wrong is err.
+		}
+		return nil, translate(ctx, err)
+	}
+	return s, nil
+}
+
+// connect opens all connections of the store.
+func (s *Store) connect(ctx context.Context, config Config) error {
+	if err := checkLog(resolve(config.Path)); err != nil {
+		return err
+	}
+	conn, err := connectOrCreate(config.Path)
+	if err != nil {
+		return err
+	}
 	if err := s.prepare(ctx, conn); err != nil {
 		_ = conn.Close() // What went wrong is err.
-		return nil, translate(ctx, err)
+		return err
 	}
 	s.readers, err = sqlitex.NewPool(config.Path, sqlitex.PoolOptions{
 		Flags: sqlite.OpenReadOnly, PoolSize: config.Readers, PrepareConn: configure,
 	})
 	if err != nil {
 		_ = conn.Close() // What went wrong is err.
-		return nil, translate(ctx, err)
+		return err
 	}
 	if s.wake, err = newWaker(config); err != nil {
 		_, _ = conn.Close(), s.readers.Close() // What went wrong is err.
-		return nil, translate(ctx, err)
+		return err
 	}
-	s.writer = newWriter(conn, s.wake.broadcast)
-	return s, nil
+	s.writer = newWriter(conn, func() error { return s.committed(conn) })
+	return nil
+}
+
+// committed is called by the writer when writes are on disk. They are acknowledged
+// when it returns nil.
+func (s *Store) committed(conn *sqlite.Conn) error {
+	s.wake.broadcast()
+	if s.owner == nil {
+		return nil
+	}
+	head, err := scalar(conn, headSQL)
+	if err != nil {
+		return err
+	}
+	return s.owner.acknowledge(head)
 }
 
 // prepare brings the file to the state that the store works with, and reads what
@@ -121,6 +162,11 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	}
 	if err := s.readIdentity(conn); err != nil {
 		return err
+	}
+	if s.owner != nil {
+		if err := s.owner.begin(conn, &s.identity); err != nil {
+			return err
+		}
 	}
 	var err error
 	s.last, err = scalar(conn, `SELECT max(ifnull((SELECT max(created_at) FROM users), 0),
@@ -162,9 +208,6 @@ func (s *Store) readIdentity(conn *sqlite.Conn) error {
 // Its mode is set by name. A descriptor of our own would, when it is closed, take
 // SQLite's locks on the file from every connection of this process.
 func connectOrCreate(path string) (*sqlite.Conn, error) {
-	if path == "" || path == ":memory:" {
-		return nil, errors.New("the path names no file")
-	}
 	_, missing := os.Stat(path)
 	conn, err := connect(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
 	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
@@ -243,7 +286,11 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close implements store.Store. Closing twice is fine.
 func (s *Store) Close() error {
 	// The writer is the last: as the only one left it moves the log into the file.
-	return errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
+	err := errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
+	if s.owner != nil {
+		err = errors.Join(err, s.owner.release())
+	}
+	return err
 }
 
 func (s *Store) closeReaders() error {
@@ -263,6 +310,9 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 	defer s.calls.RUnlock()
 	if s.closed {
 		return errClosed
+	}
+	if s.owner != nil && s.owner.moved.Load() {
+		return errMoved
 	}
 	conn, err := s.readers.Take(ctx)
 	if err != nil {

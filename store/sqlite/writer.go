@@ -20,7 +20,7 @@ var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 // writer runs writes on one connection, in one goroutine.
 type writer struct {
 	conn      *sqlite.Conn
-	committed func()
+	committed func() error
 	queue     chan *writeOp
 	done      chan error // Gets the goroutine's last word.
 
@@ -38,8 +38,8 @@ type writeOp struct {
 }
 
 // newWriter starts a writer, which owns conn. It calls committed after every
-// commit.
-func newWriter(conn *sqlite.Conn, committed func()) *writer {
+// commit, and acknowledges the writes when that returns nil.
+func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 	w := &writer{conn: conn, committed: committed, queue: make(chan *writeOp, maxGroup), done: make(chan error, 1)}
 	go func() { w.done <- w.loop() }()
 	return w
@@ -125,12 +125,14 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
-	if err := w.commit(group); err != nil {
+	err := w.commit(group)
+	if err == nil {
+		err = w.committed()
+	}
+	if err != nil {
 		for _, op := range group {
 			op.result = errors.Join(op.result, err)
 		}
-	} else {
-		w.committed()
 	}
 	for _, op := range group {
 		close(op.done)

@@ -33,7 +33,7 @@ func newTestWriter(t *testing.T) *writerOf {
 	if err := errors.Join(pragmas(conn, `journal_mode = WAL`), exec(conn, `CREATE TABLE numbers (n, padding)`)); err != nil {
 		t.Fatal(err)
 	}
-	w.writer = newWriter(conn, func() { w.commits++ })
+	w.writer = newWriter(conn, func() error { w.commits++; return nil })
 	t.Cleanup(w.mustClose)
 	return w
 }

@@ -1,0 +1,245 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/example/userd/store"
+)
+
+// lookInterval is the time between two looks whether the file is still there.
+const lookInterval = 250 * time.Millisecond
+
+// errInUse: another process owns the file.
+var errInUse = errors.New("another userd has this file open")
+
+// errMoved: what is written now would go into a file that nobody finds.
+var errMoved = store.Unavailable("the database file, or its -wal, was removed or replaced while userd had it open: restart userd", nil)
+
+// owner holds a database file for one store. Beside the file it keeps another, PATH-lock,
+// with a lock that ends with the process, and a mark that says what was acknowledged.
+// Neither is needed to read the database.
+type owner struct {
+	path   string // Of the database, without symbolic links: two names of a file have one lock.
+	lock   *os.File
+	mark   mark
+	logger *slog.Logger
+
+	files map[string]fs.FileInfo // The database and its log, as they were opened.
+	moved atomic.Bool
+	stop  chan struct{}
+	wait  sync.WaitGroup
+}
+
+// own takes the lock of a file, or returns errInUse. It reads no database, for SQLite
+// must not before a log is known to belong to it.
+func own(path string, logger *slog.Logger) (*owner, error) {
+	o := &owner{path: resolve(path), logger: logger, stop: make(chan struct{})}
+	info, err := os.Stat(o.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if err == nil && links(info) > 1 {
+		return nil, errors.New("the file has several names (hard links), each of which would get a log of its own: remove the others")
+	}
+	if o.lock, err = os.OpenFile(o.path+"-lock", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, err
+	}
+	if err := tryLock(o.lock); err != nil {
+		_ = o.lock.Close() // What went wrong is err.
+		return nil, fmt.Errorf("%w: %w", errInUse, err)
+	}
+	return o, nil
+}
+
+// resolve follows symbolic links, also where there is no file yet.
+func resolve(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		return resolved
+	}
+	if target, err := os.Readlink(path); err == nil && filepath.IsAbs(target) {
+		path = target
+	} else if err == nil {
+		path = filepath.Join(filepath.Dir(path), target)
+	}
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(folder, filepath.Base(path))
+	}
+	return path
+}
+
+// mark is what an owner leaves behind for the next.
+type mark struct {
+	Incarnation string
+	Change      int64  // The last that was acknowledged.
+	File        string // Which file it was, as fileID tells.
+	State       string // markOpen, or markClosed when all is in the database file.
+}
+
+const (
+	markOpen   = "open"
+	markClosed = "closed"
+	noFileID   = "-" // The system cannot tell.
+)
+
+// readMark returns the mark that was left for a database, empty where there is none.
+func readMark(path string) mark {
+	var m mark
+	text, err := os.ReadFile(path + "-lock")
+	if err != nil {
+		return m
+	}
+	if _, err := fmt.Sscan(string(text), &m.Incarnation, &m.Change, &m.File, &m.State); err != nil {
+		return mark{}
+	}
+	return m
+}
+
+// write leaves the mark. All have one length, so that each replaces the one before.
+// It need not reach the disk: what is older says less, and nothing that is wrong.
+func (m mark) write(lock *os.File) error {
+	_, err := lock.WriteAt(fmt.Appendf(nil, "%36s %19d %40s %6s\n", m.Incarnation, m.Change, m.File, m.State), 0)
+	return err
+}
+
+// checkLog returns an error where the log beside a database is one of another file:
+// SQLite would write it into this one, or remove it.
+func checkLog(path string) error {
+	log, err := os.Stat(path + "-wal")
+	if err != nil || log.Size() == 0 {
+		return nil
+	}
+	database, err := os.Stat(path)
+	left, file := readMark(path), fileID(path)
+	switch {
+	case err != nil || database.Size() == 0:
+		return fmt.Errorf("%[1]s is gone, but %[1]s-wal has writes of it: put the file back, or, to start anew, remove %[1]s-wal", path)
+	case left.State != markOpen || file == left.File || file == noFileID || left.File == noFileID:
+		return nil
+	}
+	return fmt.Errorf("%[1]s-wal has writes of the file that was %[1]s before userd was killed: put that file back, "+
+		"or, to go on with this one, remove %[1]s-wal, %[1]s-shm and %[1]s-lock", path)
+}
+
+// begin makes the store, whose log is in use now, the owner's.
+func (o *owner) begin(conn *sqlite.Conn, identity *store.Identity) error {
+	if err := o.recognize(conn, identity); err != nil {
+		return err
+	}
+	return o.watch()
+}
+
+// recognize compares the database with what its last owner has left. Where writes are
+// missing that were acknowledged before a crash, it returns an error. A database that
+// goes back, or whose past is unknown, gets a new incarnation: caches and cursors may
+// know changes of the old one that it does not have.
+func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
+	head, err := scalar(conn, headSQL)
+	if err != nil {
+		return err
+	}
+	left := readMark(o.path)
+	same := left.Incarnation == identity.Incarnation
+	if same && head < left.Change && left.State == markOpen {
+		return fmt.Errorf("change %d was acknowledged before userd was killed, but %[2]s ends at change %[3]d: "+
+			"%[2]s-wal was removed, or an older copy put in the place of the file. Put the files back, "+
+			"or, to go on without the missing changes, remove %[2]s-lock", left.Change, o.path, head)
+	}
+	if !same || head < left.Change {
+		identity.Incarnation = uuid.NewString()
+		if err := exec(conn, `UPDATE meta SET incarnation = ?1`, identity.Incarnation); err != nil {
+			return err
+		}
+		if head > 0 || left.Incarnation != "" {
+			o.logger.Warn("the database was restored, moved or replaced: caches and watchers start anew",
+				"changes", head, "changes before", left.Change)
+		}
+	}
+	o.mark = mark{identity.Incarnation, head, fileID(o.path), markOpen}
+	return o.mark.write(o.lock)
+}
+
+// watch looks from now on whether the files are still there.
+func (o *owner) watch() error {
+	o.files = make(map[string]fs.FileInfo)
+	for _, path := range []string{o.path, o.path + "-wal"} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		o.files[path] = info
+	}
+	o.wait.Go(func() {
+		ticker := time.NewTicker(lookInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				o.look()
+			case <-o.stop:
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// look finds out whether the files are there, and says so when that has changed.
+func (o *owner) look() {
+	moved := false
+	for path, opened := range o.files {
+		info, err := os.Stat(path)
+		moved = moved || err != nil || !os.SameFile(info, opened)
+	}
+	switch {
+	case o.moved.Swap(moved) == moved:
+	case moved:
+		o.logger.Error("store is unavailable", "error", errMoved)
+	default:
+		o.logger.Info("the database file is back")
+	}
+}
+
+// acknowledge returns nil when the changes up to head may be called stored.
+func (o *owner) acknowledge(head int64) error {
+	o.look()
+	if o.moved.Load() {
+		return errMoved
+	}
+	if head != o.mark.Change {
+		o.mark.Change = head
+		_ = o.mark.write(o.lock) // The mark then says less than it could.
+	}
+	return nil
+}
+
+// release gives the file free, when SQLite has closed it. Releasing twice is fine.
+func (o *owner) release() error {
+	select {
+	case <-o.stop:
+		return nil
+	default:
+		close(o.stop)
+	}
+	o.wait.Wait()
+	var err error
+	if log, statErr := os.Stat(o.path + "-wal"); !o.moved.Load() && o.mark.State == markOpen &&
+		(errors.Is(statErr, fs.ErrNotExist) || statErr == nil && log.Size() == 0) {
+		o.mark.State = markClosed
+		err = o.mark.write(o.lock)
+	}
+	return errors.Join(err, o.lock.Close())
+}

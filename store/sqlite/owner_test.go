@@ -1,0 +1,255 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/sqlite"
+)
+
+// logLines receives what a store logs.
+type logLines chan string
+
+func (l logLines) Write(line []byte) (int, error) {
+	l <- string(bytes.TrimSpace(line))
+	return len(line), nil
+}
+
+func (l logLines) await(t testing.TB, text string) {
+	t.Helper()
+	for giveUp := time.After(time.Minute); ; {
+		select {
+		case line := <-l:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-giveUp:
+			t.Fatalf("the log has no line with %q", text)
+		}
+	}
+}
+
+func openLogging(t testing.TB, path string) (*sqlite.Store, logLines) {
+	t.Helper()
+	lines := make(logLines, 100)
+	return open(t, sqlite.Config{Path: path, Logger: slog.New(slog.NewTextHandler(lines, nil))}), lines
+}
+
+func TestAFileHasOneOwner(t *testing.T) {
+	folder := t.TempDir()
+	t.Chdir(folder)
+	path := filepath.Join(folder, "userd.db")
+	link, folderLink := filepath.Join(folder, "link.db"), filepath.Join(t.TempDir(), "folder")
+	if err := errors.Join(os.Symlink("userd.db", link), os.Symlink(folder, folderLink)); err != nil {
+		t.Fatal(err)
+	}
+	first := openPath(t, link) // Where there is no file yet.
+	user := mustCreate(t, first)
+	for _, name := range []string{path, "userd.db", "./userd.db", link, filepath.Join(folderLink, "userd.db")} {
+		refuses(t, name, "another userd has this file open")
+	}
+	shared := open(t, sqlite.Config{Path: path, Shared: true})
+	if _, err := shared.Get(t.Context(), user.ID); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, first)
+	openPath(t, path)
+}
+
+// Each name of a file would get a log of its own.
+func TestAFileWithTwoNamesIsRefused(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	mustClose(t, openPath(t, path))
+	if err := os.Link(path, path+"2"); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, path, "hard links")
+	refuses(t, path+"2", "hard links")
+}
+
+// Nothing is acknowledged that goes into a file which nobody finds.
+func TestAFileThatIsMovedIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, move := range map[string]func(path string) error{
+		"removed": func(path string) error { return os.Rename(path, path+".away") },
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".away"), os.WriteFile(path, []byte("another file"), 0o600))
+		},
+		"its log": func(path string) error { return os.Rename(path+"-wal", path+".away") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			s, lines := openLogging(t, path)
+			user := mustCreate(t, s)
+			if err := move(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Create(t.Context(), newUser()); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("a write ends with %v", err)
+			}
+			lines.await(t, "was removed or replaced while userd had it open: restart userd")
+			_, err := s.Get(t.Context(), user.ID)
+			if ping := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) || !errors.Is(ping, store.ErrUnavailable) {
+				t.Errorf("a read ends with %v, a ping with %v", err, ping)
+			}
+		})
+	}
+}
+
+// It is noticed within a second when nobody calls, too.
+func TestAFileThatIsPutBackIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s, lines := openLogging(t, path)
+	user := mustCreate(t, s)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	lines.await(t, "was removed or replaced")
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	lines.await(t, "is back")
+	if got := mustUpdate(t, s, user.ID, "Zoë"); got.Version != 2 {
+		t.Errorf("user is %+v", got)
+	}
+}
+
+// crashed returns the path of a store that was killed, and what it had acknowledged.
+// Backup is a copy that sqlite3 has made of it before.
+func crashed(t *testing.T) (path, backup string, all []acknowledged) {
+	t.Helper()
+	path = newPath(t)
+	backup = path + ".backup"
+	mustClose(t, openPath(t, path))
+	sqlite3(t, path, ".backup "+backup)
+	return path, backup, killAfter(t, path, 20)
+}
+
+func TestALogOfAnotherFileIsNotApplied(t *testing.T) {
+	t.Parallel()
+	path, backup, all := crashed(t)
+	if err := errors.Join(os.Rename(path, path+".old"), os.Rename(backup, path)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, path, "userd.db-wal has writes of the file that was")
+	if s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Shared: true}); err == nil {
+		mustClose(t, s)
+		t.Error("the file is opened to look at it")
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file has changed, or cannot be read: %v", err)
+	}
+
+	// Both ways out that the line names.
+	if err := errors.Join(os.Rename(path, backup), os.Rename(path+".old", path)); err != nil {
+		t.Fatal(err)
+	}
+	s := openPath(t, path)
+	checkAcknowledged(t, s, all)
+	mustClose(t, s)
+	all = killAfter(t, path, 20)
+	if err := os.Rename(backup, path); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"-wal", "-shm", "-lock"} {
+		if err := os.Remove(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if users := allIDs(t, openPath(t, path)); len(users) != 0 {
+		t.Errorf("the backup has %d users", len(users))
+	}
+}
+
+func TestALogWithoutItsFileIsKept(t *testing.T) {
+	t.Parallel()
+	path, _, all := crashed(t)
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, path, "is gone, but")
+	if err := os.Rename(path+".old", path); err != nil {
+		t.Fatal(err)
+	}
+	checkAcknowledged(t, openPath(t, path), all)
+}
+
+// Writes that were acknowledged and are gone are not passed over in silence.
+func TestALogThatIsMissingIsNoticed(t *testing.T) {
+	t.Parallel()
+	path, _, all := crashed(t)
+	if err := os.Rename(path+"-wal", path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, path, "was acknowledged before userd was killed")
+	_ = os.Remove(path + "-shm")
+	if err := os.Rename(path+".old", path+"-wal"); err != nil {
+		t.Fatal(err)
+	}
+	checkAcknowledged(t, openPath(t, path), all)
+}
+
+// A tool that opens the file of a server that was killed moves the log into it.
+func TestAToolMayOpenAFileAfterAKill(t *testing.T) {
+	t.Parallel()
+	path, _, all := crashed(t)
+	sqlite3(t, path, `SELECT count(*) FROM users`)
+	checkAcknowledged(t, openPath(t, path), all)
+}
+
+// A restored file does not have what caches and cursors know.
+func TestARestoredFileIsAnotherIncarnation(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	mustCreate(t, s)
+	sqlite3(t, path, ".backup "+path+".backup")
+	mustCreate(t, s)
+	old, head := s.Identity(), mustHead(t, s)
+	mustClose(t, s)
+	s = openPath(t, path)
+	if s.Identity() != old {
+		t.Error("the identity is another after a mere stop")
+	}
+	mustClose(t, s)
+
+	data, err := os.ReadFile(path + ".backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil { // As cp does.
+		t.Fatal(err)
+	}
+	s, lines := openLogging(t, path)
+	lines.await(t, "was restored, moved or replaced")
+	if s.Identity().Incarnation == old.Incarnation {
+		t.Error("the incarnation is the old one")
+	}
+	if _, _, err := s.Changes(t.Context(), head, 1); !errors.Is(err, store.ErrInvalidCursor) {
+		t.Errorf("a cursor from before is answered with %v", err)
+	}
+	checkLog(t, s)
+	mustClose(t, s)
+
+	restored := s.Identity()
+	if err := os.Remove(path + "-lock"); err != nil { // As on another machine.
+		t.Fatal(err)
+	}
+	if s = openPath(t, path); s.Identity().Incarnation == restored.Incarnation {
+		t.Error("the incarnation of a file that comes from elsewhere is the old one")
+	}
+}

@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/example/userd/cache"
 )
 
 // isGet reports whether a call is a Connect GET.
 func isGet(call *connect.CallInfo) bool {
-	request, ok := call.TransportInfo.(*connecthttp.ServerInfo)
+	request, ok := call.TransportInfo.(interface{ HTTPMethod() string })
 	return ok && request.HTTPMethod() == http.MethodGet
 }
 

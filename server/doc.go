@@ -3,9 +3,10 @@
 //
 // A call passes, from the outside in:
 //
-//   - the bound on connections (connections.go); net/http, whose HTTP/2 is helped to
-//     read and write much at a time (gather.go), or for HTTP/2 the engine of package
-//     h2 (http2.go), which takes unary gRPC calls straight to the interceptors,
+//   - the bound on connections (connections.go); net/http, or for HTTP/2 the engine of
+//     package h2 (http2.go),
+//   - for unary calls that come whole, the lane (package lane), which takes them straight
+//     to the interceptors,
 //   - for streams, gathering what they send and receive (flush.go),
 //   - CORS, and the translation of grpc-web-text (http.go, cors.go, webtext.go),
 //   - Connect, which speaks the protocols, with our codecs and compressors

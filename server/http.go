@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"runtime"
 	"time"
 
 	connectv1 "connectrpc.com/connect"
@@ -60,36 +59,8 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	types := streamTypes(rpc)
-	handler := translateWebText(newPreflight(rpc, compressors, withStreams(types, mux)))
-	if near, ok := s.config.Reader.(nearReader); ok {
-		handler = newShortcut(rpc, near, compressors, handler)
-	}
-	handler = s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler)))
-	if s.config.HTTP2 == Std {
-		handler = growStack(handler)
-	}
-	return handler
-}
-
-// handlerStack is room for what most handlers need of the stack, in bytes.
-const handlerStack = 5 << 10
-
-// growStack makes the stack of a request's goroutine as large as it will have to be.
-// The HTTP/2 of net/http has a new one for each request; it would grow twice, deep in
-// the calls of the handler, and each time all of them are moved.
-func growStack(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 {
-			useStack()
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-//go:noinline
-func useStack() {
-	var room [handlerStack]byte
-	runtime.KeepAlive(&room[0])
+	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, withStreams(types, mux))))
+	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler)))
 }
 
 // Admin returns the handler of the admin listener: metrics, probes and, where they

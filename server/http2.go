@@ -14,6 +14,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/h2"
+	"github.com/example/userd/server/lane"
 )
 
 // Transport is what serves HTTP/2. Callers cannot tell one from the other, but by
@@ -26,7 +27,7 @@ const (
 )
 
 // chooseHTTP2 sets up what serves HTTP/2.
-func (s *Server) chooseHTTP2(rpc *connect.Server, handler http.Handler) error {
+func (s *Server) chooseHTTP2(handler http.Handler) error {
 	switch s.config.HTTP2 {
 	case Std:
 		return nil
@@ -36,7 +37,7 @@ func (s *Server) chooseHTTP2(rpc *connect.Server, handler http.Handler) error {
 	}
 	s.engine = h2.New(h2.Config{
 		Handler:              handler,
-		Lane:                 s.lane(rpc),
+		Direct:               s.lane,
 		Logger:               s.config.Logger,
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
 		MaxHeaderBytes:       maxHeaderBytes,
@@ -52,21 +53,20 @@ func (s *Server) chooseHTTP2(rpc *connect.Server, handler http.Handler) error {
 	return nil
 }
 
-// lane is the engine's short way for unary gRPC calls, with the options that the
-// handler of the same calls has.
-func (s *Server) lane(rpc *connect.Server) *h2.Lane {
-	lane := &h2.Lane{
+// newLane is the fast way for unary calls, with the options that connecthttp has.
+func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
+	config := lane.Config{
 		Server:           rpc,
-		TakesHost:        s.hosts.allows,
+		AllowsHost:       s.hosts.allows,
 		Codecs:           codecs(),
 		Compressors:      compressors(s.config.MaxMessageBytes),
 		CompressMinBytes: compressMinBytes,
 		ReadMaxBytes:     s.config.MaxMessageBytes,
 	}
 	if near, ok := s.config.Reader.(nearReader); ok {
-		lane.Inline = s.inlineRead(near)
+		config.Ready = s.nearRead(near)
 	}
-	return lane
+	return lane.New(config)
 }
 
 // nearReader is a Reader that can tell whether it has an answer at hand. Cached is
@@ -77,38 +77,52 @@ type nearReader interface {
 
 // nearUser is what a nearReader has answered before a call of GetUser began.
 type nearUser struct {
-	id         string
-	minVersion int64
-	entry      cache.Entry
+	request userv1.GetUserRequest
+	id      string
+	entry   cache.Entry
+}
+
+// CopyTo implements lane.Request.
+func (u *nearUser) CopyTo(msg any) bool {
+	request, ok := msg.(*userv1.GetUserRequest)
+	if ok {
+		request.Reset()
+		request.UserId, request.MinVersion = u.request.GetUserId(), u.request.GetMinVersion()
+	}
+	return ok
 }
 
 type nearUserKey struct{}
 
-// inlineRead decides which calls are sure not to wait for anything: those of GetUser
+// nearRead decides which calls are sure not to wait for anything: those of GetUser
 // whose user is at hand. Lines of a log may have to wait, so there must be none.
-func (s *Server) inlineRead(near nearReader) func(context.Context, *connect.CallInfo, []byte) (context.Context, bool) {
-	return func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, bool) {
-		if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || call.Codec != connect.CodecNameProto ||
-			call.RequestHeader().Get("Cache-Control") != "" || s.config.Logger.Enabled(ctx, slog.LevelDebug) {
-			return nil, false
+func (s *Server) nearRead(near nearReader) func(context.Context, *connect.CallInfo, []byte) (context.Context, lane.Request, bool) {
+	return func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
+		if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure ||
+			noCache(call) || s.config.Logger.Enabled(ctx, slog.LevelDebug) {
+			return nil, nil, false
 		}
-		var request userv1.GetUserRequest
-		if !decodeProto(message, &request) {
-			return nil, false
+		decode := decodeProto
+		if call.Codec == connect.CodecNameJSON {
+			decode = decodeJSON
 		}
-		user := &nearUser{id: canonicalID(request.GetUserId()), minVersion: request.GetMinVersion()}
+		user := new(nearUser)
+		if !decode(message, &user.request) {
+			return nil, nil, false
+		}
 		var ok bool
-		if user.entry, ok = near.Cached(user.id, cache.Read{MinVersion: user.minVersion}); !ok {
-			return nil, false
+		user.id = canonicalID(user.request.GetUserId())
+		if user.entry, ok = near.Cached(user.id, cache.Read{MinVersion: user.request.GetMinVersion()}); !ok {
+			return nil, nil, false
 		}
-		return context.WithValue(ctx, nearUserKey{}, user), true
+		return context.WithValue(ctx, nearUserKey{}, user), user, true
 	}
 }
 
 // nearEntry is the entry that was found for a read before its call began, if it was.
 func nearEntry(ctx context.Context, id string, minVersion int64) (cache.Entry, bool) {
 	user, ok := ctx.Value(nearUserKey{}).(*nearUser)
-	if !ok || user.id != id || user.minVersion != minVersion {
+	if !ok || user.id != id || user.request.GetMinVersion() != minVersion {
 		return cache.Entry{}, false
 	}
 	return user.entry, true
@@ -143,7 +157,7 @@ func (m http2Metrics) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, n int64) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
 	}
-	inline, calls := m.stats.InlineCalls.Load(), m.stats.Calls.Load() // In this order: each is part of the next.
+	inline, calls := m.stats.Inline.Load(), m.stats.Direct.Load() // In this order: each is part of the next.
 	requests := m.stats.Requests.Load()
 	gauge(http2Connections, m.stats.ConnectionsOpen.Load())
 	gauge(http2Streams, m.stats.StreamsOpen.Load())

@@ -59,8 +59,9 @@ func TestCallsTakeTheShortestWay(t *testing.T) {
 		{name: "not at hand", protocol: grpcBinary, far: true, want: "lane"},
 		{name: "of the store", protocol: grpcBinary, control: "no-cache", want: "lane"},
 		{name: "logged", protocol: grpcBinary, level: slog.LevelDebug, want: "lane"},
-		{name: "JSON", protocol: grpcJSON, want: "lane"},
-		{name: "Connect", protocol: connectRPC, want: "handler"},
+		{name: "JSON", protocol: grpcJSON, want: "inline"},
+		{name: "Connect", protocol: connectRPC, want: "inline"},
+		{name: "gRPC-Web", protocol: grpcWeb, want: "inline"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

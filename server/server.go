@@ -19,6 +19,7 @@ import (
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/h2"
+	"github.com/example/userd/server/lane"
 	"github.com/example/userd/store"
 )
 
@@ -102,6 +103,7 @@ type Server struct {
 	feed    *feed
 	rpc     *connect.Server
 	http    *http.Server
+	lane    *lane.Lane
 	engine  *h2.Server // Serves HTTP/2, if it is not nil.
 	hosts   *allowedHosts
 	running context.Context // Ends when the server begins to stop.
@@ -122,9 +124,10 @@ func New(config Config) (*Server, error) {
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
+	s.lane = s.newLane(s.rpc)
 	handler := s.routes(s.rpc)
 	s.http = s.httpServer(handler)
-	if err := s.chooseHTTP2(s.rpc, handler); err != nil {
+	if err := s.chooseHTTP2(handler); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -191,7 +194,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	case s.engine != nil:
 		err = s.http.Serve(s.engine.Listener(listener))
 	default:
-		err = s.http.Serve(gatheringListener{listener})
+		err = s.http.Serve(listener)
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

@@ -572,9 +572,10 @@ func TestWellBehavedPeersAreNotFloods(t *testing.T) {
 // TestSlowCalls sends half a message to the lane.
 func TestSlowCalls(t *testing.T) {
 	t.Parallel()
-	lane := testLane(testRPC())
-	lane.ReadTimeout = 50 * time.Millisecond
-	srv := startEngine(t, h2.Config{Handler: http.NotFoundHandler(), Lane: lane, HeaderTimeout: 100 * time.Millisecond})
+	srv := startEngine(t, h2.Config{
+		Handler: http.NotFoundHandler(), Direct: testLane(testRPC(), nil),
+		ReadTimeout: 50 * time.Millisecond, HeaderTimeout: 100 * time.Millisecond,
+	})
 	p := greet(t, srv.addr)
 	p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")))
 	p.must(p.WriteData(1, false, binary.BigEndian.AppendUint32([]byte{0}, 10)))

@@ -2,7 +2,6 @@ package h2_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
 	"github.com/example/userd/server/h2"
@@ -33,8 +31,7 @@ func BenchmarkUnary(b *testing.B) {
 		_, _ = w.Write(envelope(0, textMessage("hello")))
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 	})
-	sure := testLane(rpc)
-	sure.Inline = func(ctx context.Context, _ *connect.CallInfo, _ []byte) (context.Context, bool) { return ctx, true }
+	sure := testLane(rpc, func([]byte) bool { return true })
 	for _, bench := range []struct {
 		name   string
 		engine bool
@@ -44,8 +41,8 @@ func BenchmarkUnary(b *testing.B) {
 		{"std/connect", false, h2.Config{Handler: mux}},
 		{"engine/bare", true, h2.Config{Handler: bare}},
 		{"engine/connect", true, h2.Config{Handler: mux}},
-		{"engine/lane", true, h2.Config{Handler: mux, Lane: testLane(rpc)}},
-		{"engine/inline", true, h2.Config{Handler: mux, Lane: sure}},
+		{"engine/lane", true, h2.Config{Handler: mux, Direct: testLane(rpc, nil)}},
+		{"engine/inline", true, h2.Config{Handler: mux, Direct: sure}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			srv := transport{engine: bench.engine}.start(b, bench.config)

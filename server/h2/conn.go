@@ -46,7 +46,7 @@ type conn struct {
 	maxFrame int // Of the peer, in bytes.
 	decoder  *decoder
 	block    headerBlock
-	profiles knownProfiles
+	routes   knownRoutes
 	budget   budget
 	prefaced bool // The preface has come.
 

@@ -1,4 +1,4 @@
-// Package h2 serves HTTP/2 (RFC 9113) for any http.Handler, and unary gRPC calls
+// Package h2 serves HTTP/2 (RFC 9113) for any http.Handler, and requests that come whole
 // without one.
 //
 // net/http serves a connection with a loop that every frame and every handler
@@ -12,11 +12,11 @@
 //     with all that others append meanwhile (writer.go).
 //
 // There are two ways for a request. An exchange (request.go, response.go) is one
-// for the http.Handler, and means there what net/http means. A call (call.go,
-// envelope.go, status.go) is unary gRPC: its header becomes a profile, which calls with
-// the same header share (lane.go), and its message goes straight to
-// connect.Server.Call. A call that is sure not to block may run on the reader; its
-// answer leaves with those of the other requests of the same read.
+// for the http.Handler, and means there what net/http means. A directStream (direct.go)
+// is one for a Direct: what that makes of a header, requests with the same header share,
+// and it gets the body whole. It may leave a request to the Handler all the same. An
+// answer that is sure not to block is made on the reader, and leaves with those of the
+// other requests of the same read.
 //
 // # Invariants
 //
@@ -47,8 +47,8 @@
 // a time, two HPACK tables of 4 KiB, and at most about outPause bytes that wait for the
 // socket (buffers.go). A stream has what its peer has sent and its handler not read, at
 // most Config.StreamWindow and for all streams together Config.ConnWindow, and 4 KiB of
-// response; what does not fit, the handler waits with. Only the answer of an inline call
-// waits whole.
+// response; what does not fit, the handler waits with. Only the answer of a Direct waits
+// whole.
 //
 // # Attacks
 //

@@ -159,16 +159,6 @@ func (h *head) checkRequest() {
 	}
 }
 
-// get is the first value of a field, or "".
-func (h *head) get(name string) string {
-	for i := range h.fields {
-		if h.fields[i].Name == name {
-			return h.fields[i].Value
-		}
-	}
-	return ""
-}
-
 var nameBytes = func() (valid [256]bool) {
 	for b := range valid {
 		valid[b] = httpguts.IsTokenRune(rune(b)) && (b < 'A' || b > 'Z')
@@ -209,7 +199,8 @@ var canonicalNames, lowerNames = func() (canonical, lower map[string]string) {
 	return canonical, lower
 }()
 
-func canonicalName(name string) string {
+// CanonicalName is a name as http.Header writes it.
+func CanonicalName(name string) string {
 	if canonical, ok := canonicalNames[name]; ok {
 		return canonical
 	}
@@ -254,12 +245,7 @@ type encoder struct {
 	block    []byte
 	literal  bool   // The block has more than references to the table.
 	inserted uint64 // How often the table changed.
-	fixed    map[*fieldBlock]encoded
-}
-
-// fieldBlock is a list of fields that is sent again and again.
-type fieldBlock struct {
-	fields []hpack.HeaderField
+	shared   map[*SharedFields]encoded
 }
 
 // encoded is a block that holds until the table changes.
@@ -269,7 +255,7 @@ type encoded struct {
 }
 
 func newEncoder() *encoder {
-	e := &encoder{fixed: make(map[*fieldBlock]encoded)}
+	e := &encoder{shared: make(map[*SharedFields]encoded)}
 	e.hpack = hpack.NewEncoder(e)
 	return e
 }
@@ -308,16 +294,16 @@ func (e *encoder) encode(fields []hpack.HeaderField) []byte {
 	return e.block
 }
 
-// encodeFixed is encode for fields that are sent again and again: as long as the
+// encodeShared is encode for fields that are sent again and again: as long as the
 // table stands still, their block is a copy.
-func (e *encoder) encodeFixed(fields *fieldBlock) []byte {
-	known, ok := e.fixed[fields]
+func (e *encoder) encodeShared(fields *SharedFields) []byte {
+	known, ok := e.shared[fields]
 	if ok && known.inserted == e.inserted {
 		return known.block
 	}
 	block := e.encode(fields.fields)
 	if !e.literal {
-		e.fixed[fields] = encoded{append(known.block[:0], block...), e.inserted}
+		e.shared[fields] = encoded{append(known.block[:0], block...), e.inserted}
 	}
 	return block
 }

@@ -30,13 +30,11 @@ import (
 // serversForClients are servers that clients of other makers must get along with.
 func serversForClients(tb testing.TB) map[string]*server {
 	rpc := testRPC()
-	sure := testLane(rpc)
-	sure.Inline = inline
 	return map[string]*server{
 		"handler":     startEngine(tb, h2.Config{Handler: testMux(rpc)}),
-		"lane":        startEngine(tb, h2.Config{Handler: testMux(rpc), Lane: testLane(rpc)}),
-		"inline":      startEngine(tb, h2.Config{Handler: testMux(rpc), Lane: sure}),
-		"lane on TLS": transport{engine: true, tls: true}.start(tb, h2.Config{Handler: testMux(rpc), Lane: testLane(rpc)}),
+		"lane":        startEngine(tb, h2.Config{Handler: testMux(rpc), Direct: testLane(rpc, nil)}),
+		"inline":      startEngine(tb, h2.Config{Handler: testMux(rpc), Direct: testLane(rpc, inline)}),
+		"lane on TLS": transport{engine: true, tls: true}.start(tb, h2.Config{Handler: testMux(rpc), Direct: testLane(rpc, nil)}),
 	}
 }
 

@@ -65,8 +65,8 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 	s.giveBack(h.length - len(data))
 	err = s.receive(data, end)
 	c.mu.Unlock()
-	if call, ok := s.work.(*call); ok && err == nil {
-		call.progress()
+	if d, ok := s.work.(*directStream); ok && err == nil {
+		d.progress()
 	}
 	return err
 }

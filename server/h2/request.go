@@ -71,8 +71,8 @@ func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
 // headers handles a header block: it opens a stream, or ends the request of one.
 func (c *conn) headers(block headerBlock) error {
 	if block.malformed == "" && c.isIdle(block.stream) {
-		if p := c.profiles.find(block.fragments, c.decoder.inserted); p != nil {
-			return c.request(block.stream, nil, p, block.end)
+		if r := c.routes.find(block.fragments, c.decoder.inserted); r != nil {
+			return c.request(block.stream, nil, r, block.end)
 		}
 	}
 	h, err := c.decoder.decode(block.fragments)
@@ -99,20 +99,7 @@ func (c *conn) headers(block headerBlock) error {
 		return c.budget.spend(costControl)
 	}
 	h.checkRequest()
-	p := c.profile(h, block.fragments)
-	return c.request(block.stream, h, p, block.end)
-}
-
-// profile returns the profile of a header if the lane takes it, and remembers it.
-func (c *conn) profile(h *head, block []byte) *profile {
-	if c.srv.lane == nil || h.malformed != "" {
-		return nil
-	}
-	p := c.srv.lane.profile(c.ctx, h)
-	if p != nil && h.size <= tableSize && onlyIndexed(block) {
-		c.profiles.add(block, c.decoder.inserted, p)
-	}
-	return p
+	return c.request(block.stream, h, c.route(h, block.fragments), block.end)
 }
 
 // trailers ends a request.
@@ -123,8 +110,8 @@ func (c *conn) trailers(s *stream, h *head, end bool) error {
 	if err := c.endRequest(s, h, end); err != nil {
 		return err
 	}
-	if l, ok := s.work.(*call); ok {
-		l.progress()
+	if d, ok := s.work.(*directStream); ok {
+		d.progress()
 	}
 	return nil
 }
@@ -148,9 +135,9 @@ func (c *conn) endRequest(s *stream, h *head, end bool) error {
 	return s.receive(nil, true)
 }
 
-// request opens a stream: for a call where there is a profile, for an exchange else.
-func (c *conn) request(id uint32, h *head, p *profile, end bool) error {
-	if p == nil {
+// request opens a stream: for a Direct where there is a route, for an exchange else.
+func (c *conn) request(id uint32, h *head, r *routed, end bool) error {
+	if r == nil {
 		if end && h.contentLength > 0 {
 			h.fail("content-length without content")
 		}
@@ -164,12 +151,12 @@ func (c *conn) request(id uint32, h *head, p *profile, end bool) error {
 		return streamError(id, codeRefusedStream, "too many streams")
 	}
 	c.srv.stats.Requests.Add(1)
-	if p != nil {
-		c.openCall(id, p, end)
+	if r != nil {
+		c.openDirect(id, r, end)
 		return nil
 	}
-	x, err := newExchange(c, id, h, end)
-	if err != nil {
+	x := &exchange{stream: stream{c: c, id: id, declared: h.contentLength}}
+	if err := x.init(h, end); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -233,19 +220,16 @@ type exchange struct {
 	response responseWriter
 }
 
-// newExchange makes the http.Request that net/http would make.
-func newExchange(c *conn, id uint32, h *head, end bool) (*exchange, error) {
+// init makes the http.Request that net/http would make.
+func (x *exchange) init(h *head, end bool) error {
 	header := make(http.Header, len(h.fields))
 	for _, f := range h.fields {
-		key := canonicalName(f.Name)
+		key := CanonicalName(f.Name)
 		header[key] = append(header[key], f.Value)
 	}
-	x := &exchange{
-		stream:  stream{c: c, id: id, declared: h.contentLength},
-		handler: c.srv.config.Handler,
-		expects: httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue"),
-	}
 	x.work = x
+	x.handler = x.c.srv.config.Handler
+	x.expects = httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue")
 	switch {
 	case h.tooLarge:
 		x.handler = http.HandlerFunc(refuseHeaders)
@@ -254,13 +238,13 @@ func newExchange(c *conn, id uint32, h *head, end bool) (*exchange, error) {
 	}
 	location, err := requestURL(h)
 	if err != nil {
-		return nil, streamError(id, codeProtocol, "invalid :path")
+		return streamError(x.id, codeProtocol, "invalid :path")
 	}
 	x.trailer = declaredTrailers(header)
 	cleanHeader(header)
 	x.makeRequest(h, header, location, end)
 	x.response.init(x)
-	return x, nil
+	return nil
 }
 
 func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, end bool) {
@@ -328,7 +312,7 @@ func cleanHeader(header http.Header) {
 func (x *exchange) setTrailers(fields []hpack.HeaderField) {
 	received := make(http.Header)
 	for _, f := range fields {
-		key := canonicalName(f.Name)
+		key := CanonicalName(f.Name)
 		if _, ok := x.trailer[key]; ok {
 			received[key] = append(received[key], f.Value)
 		}

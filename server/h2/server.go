@@ -17,10 +17,11 @@ import (
 
 // Config says how a server runs. Only Handler must be set.
 type Config struct {
-	// Handler serves the requests that the lane does not take.
+	// Handler serves the requests that Direct does not take.
 	Handler http.Handler
-	// Lane serves unary gRPC calls without net/http. Default: Handler serves all.
-	Lane *Lane
+	// Direct answers requests that have come whole without net/http. Default: Handler
+	// serves all.
+	Direct Direct
 	// Logger takes panics of handlers. Default: discarded.
 	Logger *slog.Logger
 	// BaseContext is the parent of the contexts of a connection's requests. Default:
@@ -41,6 +42,9 @@ type Config struct {
 	// HeaderTimeout is how long the preface, and then each header block, may take
 	// from its first byte to its last. Default: 5 seconds.
 	HeaderTimeout time.Duration
+	// ReadTimeout is how long a request may take to come before Direct leaves it to the
+	// Handler. Default: 10 seconds.
+	ReadTimeout time.Duration
 	// IdleTimeout is how long a connection may have no stream. Default: 120 seconds.
 	IdleTimeout time.Duration
 	// PingAfter is the silence after which a peer is sent a PING, and PingTimeout
@@ -61,6 +65,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnWindow, 2<<20)
 	c.ConnWindow = max(c.ConnWindow, initialWindow+1) // It starts so and can only grow.
 	setDefault(&c.HeaderTimeout, 5*time.Second)
+	setDefault(&c.ReadTimeout, 10*time.Second)
 	setDefault(&c.IdleTimeout, 120*time.Second)
 	setDefault(&c.PingAfter, 30*time.Second)
 	setDefault(&c.PingTimeout, 15*time.Second)
@@ -78,7 +83,6 @@ func setDefault[T comparable](field *T, value T) {
 // Server serves HTTP/2 connections.
 type Server struct {
 	config  Config
-	lane    *lane // May be nil.
 	stats   Stats
 	workers workers
 
@@ -94,9 +98,6 @@ type Server struct {
 func New(config Config) *Server {
 	s := &Server{config: config.withDefaults(), conns: make(map[*conn]struct{}), drained: make(chan struct{})}
 	s.workers.next = make(chan work)
-	if config.Lane != nil {
-		s.lane = newLane(*config.Lane)
-	}
 	return s
 }
 

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
 	"github.com/example/userd/server/h2"
@@ -200,8 +199,7 @@ func TestPeerGoesAway(t *testing.T) {
 // TestPanicIsLogged checks that a panic is told to the log and to nobody else.
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
-	lane := testLane(testRPC())
-	lane.Inline = func(context.Context, *connect.CallInfo, []byte) (context.Context, bool) { panic("secret") }
+	lane := testLane(testRPC(), func([]byte) bool { panic("secret") })
 	for name, begin := range map[string]func(p *peer) error{
 		"handler": func(p *peer) error { return p.open(1, true, p.request("GET", "/")) },
 		"reader": func(p *peer) error {
@@ -216,7 +214,7 @@ func TestPanicIsLogged(t *testing.T) {
 			var log bytes.Buffer
 			srv := startEngine(t, h2.Config{
 				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret") }),
-				Lane:    lane,
+				Direct:  lane,
 				Logger:  slog.New(slog.NewTextHandler(&log, nil)),
 			})
 			p := greet(t, srv.addr)

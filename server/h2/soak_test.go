@@ -1,15 +1,12 @@
 package h2_test
 
 import (
-	"context"
 	"flag"
 	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/server/h2"
 )
@@ -23,12 +20,9 @@ const soakParts = 10
 // bad ones, and checks that nothing of them stays.
 func TestSoak(t *testing.T) { //nolint:paralleltest // It measures.
 	rpc := testRPC()
-	lane := testLane(rpc)
 	var calls atomic.Int64
-	lane.Inline = func(ctx context.Context, _ *connect.CallInfo, _ []byte) (context.Context, bool) {
-		return ctx, calls.Add(1)%4 != 0
-	}
-	srv := startEngine(t, h2.Config{Handler: testMux(rpc), Lane: lane})
+	lane := testLane(rpc, func([]byte) bool { return calls.Add(1)%4 != 0 })
+	srv := startEngine(t, h2.Config{Handler: testMux(rpc), Direct: lane})
 	var first, last uint64
 	for part := range soakParts {
 		t.Run("part", func(t *testing.T) { soakPart(t, srv, *soak/soakParts) })

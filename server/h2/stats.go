@@ -9,8 +9,8 @@ type Stats struct {
 	Connections      atomic.Int64
 	StreamsOpen      atomic.Int64
 	Requests         atomic.Int64 // Streams that were not refused.
-	Calls            atomic.Int64 // Requests that took the lane.
-	InlineCalls      atomic.Int64 // Calls that ran on the reader of their connection.
+	Direct           atomic.Int64 // Requests that Config.Direct has answered.
+	Inline           atomic.Int64 // Those of them that ran on the reader of their connection.
 	RefusedStreams   atomic.Int64 // Over Config.MaxConcurrentStreams.
 	ResetsReceived   atomic.Int64 // RST_STREAM from peers.
 	StreamErrors     atomic.Int64 // Streams reset because the peer broke a rule.

@@ -38,7 +38,8 @@ type stream struct {
 	cancel     context.CancelFunc // Ends the context of the request. May be nil.
 	remoteDone bool               // The peer has sent END_STREAM.
 	localDone  bool               // We have.
-	started    bool               // A call's: it runs, or waits for its turn.
+	started    bool               // A directStream's: its request was looked at.
+	held       bool               // Somebody uses the body without the lock.
 	changed    *sync.Cond         // Signals body, pending and err. Made when first waited for.
 
 	// What the peer sends.
@@ -190,8 +191,10 @@ func (s *stream) breakBody(err error) {
 	if s.body.size > 0 || s.bodyErr == nil {
 		s.bodyErr = err
 	}
-	s.c.giveBack(s.body.size)
-	s.body.discard()
+	if !s.held {
+		s.c.giveBack(s.body.size)
+		s.body.discard()
+	}
 	s.wake()
 }
 
@@ -227,6 +230,7 @@ func (s *stream) recover() {
 	}
 	s.c.srv.logPanic(s.c.remote, cause)
 	s.c.mu.Lock()
+	s.held = false
 	s.reset(codeInternal, errStreamClosed)
 	s.c.mu.Unlock()
 }

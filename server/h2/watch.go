@@ -61,8 +61,8 @@ func (c *conn) check(now time.Time) {
 		c.out = appendPing(c.out, 0, [pingSize]byte{})
 	}
 	for _, s := range c.streams {
-		if l, ok := s.work.(*call); ok && !s.remoteDone && overdue(l.opened, l.lane.ReadTimeout) {
-			l.expire()
+		if d, ok := s.work.(*directStream); ok && !s.remoteDone && overdue(d.opened, config.ReadTimeout) {
+			d.expire()
 		}
 		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {
 			c.srv.stats.Timeouts.Add(1)

@@ -203,12 +203,12 @@ func (s *stream) sendHeaders(fields []hpack.HeaderField, end bool) error {
 	return nil
 }
 
-// sendFixed is sendHeaders for fields that are sent again and again.
-func (s *stream) sendFixed(fields *fieldBlock, end bool) error {
+// sendShared is sendHeaders for fields that are sent again and again.
+func (s *stream) sendShared(fields *SharedFields, end bool) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.sendBlock(s.c.encoder.encodeFixed(fields), end)
+	s.sendBlock(s.c.encoder.encodeShared(fields), end)
 	return nil
 }
 

@@ -31,16 +31,16 @@ type askedReader struct {
 	asked atomic.Int64
 }
 
-// shortcutRoles are how many roles the users have.
-var shortcutRoles = []int{0, 3, 20, 64}
+// nearRoles are how many roles the users have.
+var nearRoles = []int{0, 3, 20, 64}
 
-// shortcutID is the id of the user with this many roles.
-func shortcutID(roles int) string { return fmt.Sprintf("aaaaaaaa-1111-4111-8111-%012d", roles) }
+// nearID is the id of the user with this many roles.
+func nearID(roles int) string { return fmt.Sprintf("aaaaaaaa-1111-4111-8111-%012d", roles) }
 
 func newAskedReader() *askedReader {
 	r := &askedReader{users: make(map[string]cache.Entry)}
-	for _, roles := range shortcutRoles {
-		user := store.User{ID: shortcutID(roles), Email: testEmail(1), DisplayName: "\"Ada\" \\ \u2028 Ω", Version: 3}
+	for _, roles := range nearRoles {
+		user := store.User{ID: nearID(roles), Email: testEmail(1), DisplayName: "\"Ada\" \\ \u2028 Ω", Version: 3}
 		for i := range roles {
 			user.Roles = append(user.Roles, "role"+strings.Repeat("x", i))
 		}
@@ -62,8 +62,8 @@ func (r nearbyReader) Cached(id string, read cache.Read) (cache.Entry, bool) {
 	return entry, ok && read.MinVersion <= entry.Version && !read.NoCache
 }
 
-// shortcutRequest is a request of GetUser.
-type shortcutRequest struct {
+// nearRequest is a request of GetUser.
+type nearRequest struct {
 	name    string
 	grpc    bool
 	format  string // The content type, after the protocol.
@@ -71,61 +71,60 @@ type shortcutRequest struct {
 	stream  string // What is sent instead of the message in its envelope.
 	header  []string
 	chunked bool // No length is told.
-	long    bool // It is not for the shortcut.
+	far     bool // The user is looked up, whether it is at hand or not.
 }
 
-func shortcutRequests(t *testing.T) []shortcutRequest {
-	id := shortcutID(3)
+func nearRequests(t *testing.T) []nearRequest {
+	id := nearID(3)
 	plain := string(marshal(t, &userv1.GetUserRequest{UserId: id}))
 	asJSON := `{"userId": "` + id + `"}`
 	envelope := func(flags byte, size int, message string) string {
 		return string(binary.BigEndian.AppendUint32([]byte{flags}, uint32(size))) + message
 	}
-	requests := []shortcutRequest{
+	requests := []nearRequest{
 		{name: "upper case", message: string(marshal(t, &userv1.GetUserRequest{UserId: strings.ToUpper(id)}))},
 		{name: "version", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: 3}))},
-		{name: "version to come", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: 4})), long: true},
+		{name: "version to come", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: 4})), far: true},
 		{name: "version that is none", message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: -1}))},
 		{name: "version that is none over gRPC", grpc: true, message: string(marshal(t, &userv1.GetUserRequest{UserId: id, MinVersion: -1}))},
-		{name: "id that is none", message: string(marshal(t, &userv1.GetUserRequest{UserId: "me"})), long: true},
-		{name: "nothing", long: true},
-		{name: "nothing over gRPC", grpc: true, long: true},
-		{name: "garbage", message: "\xff" + plain, long: true},
-		{name: "more than one", message: plain + "\x18\x01", long: true},
-		{name: "large", message: plain + strings.Repeat("\x1a\x02ab", 200), long: true},
-		{name: "JSON with more", format: "json", message: `{"userId": "` + id + `", "minVersion": "3"}`, long: true},
-		{name: "JSON with what is not known", format: "json", message: `{"userId": "` + id + `", "hush": 1}`, long: true},
-		{name: "JSON that is none", format: "json", message: asJSON + "}", long: true},
-		{name: "JSON with a character set", format: "json; charset=utf-8", message: asJSON, long: true},
-		{name: "unknown format", format: "xml", message: asJSON, long: true},
-		{name: "of the store", message: plain, header: []string{"Cache-Control", "no-cache"}, long: true},
-		{name: "no length", message: plain, chunked: true, long: true},
+		{name: "id that is none", message: string(marshal(t, &userv1.GetUserRequest{UserId: "me"})), far: true},
+		{name: "nothing", far: true},
+		{name: "nothing over gRPC", grpc: true, far: true},
+		{name: "garbage", message: "\xff" + plain, far: true},
+		{name: "more than one", message: plain + "\x18\x01", far: true},
+		{name: "large", message: plain + strings.Repeat("\x1a\x02ab", 200), far: true},
+		{name: "JSON with more", format: "json", message: `{"userId": "` + id + `", "minVersion": "3"}`, far: true},
+		{name: "JSON with what is not known", format: "json", message: `{"userId": "` + id + `", "hush": 1}`, far: true},
+		{name: "JSON that is none", format: "json", message: asJSON + "}", far: true},
+		{name: "JSON with a character set", format: "json; charset=utf-8", message: asJSON, far: true},
+		{name: "unknown format", format: "xml", message: asJSON, far: true},
+		{name: "of the store", message: plain, header: []string{"Cache-Control", "no-cache"}, far: true},
+		{name: "no length", message: plain, chunked: true},
 		{name: "length over gRPC", grpc: true, message: plain},
 		{name: "no length over gRPC", grpc: true, message: plain, chunked: true},
-		{name: "half an envelope", grpc: true, stream: "\x00\x00", long: true},
-		{name: "half a message", grpc: true, stream: envelope(0, len(plain), plain[:5]), long: true},
-		{name: "more than a message", grpc: true, stream: envelope(0, 5, plain), long: true},
-		{name: "two messages", grpc: true, stream: envelope(0, len(plain), plain) + envelope(0, 0, ""), long: true},
-		{name: "compressed", grpc: true, stream: envelope(1, len(plain), plain), long: true},
-		{name: "compression", message: string(gzipped(t, []byte(plain))), header: []string{"Content-Encoding", "gzip"}, long: true},
-		{name: "no compression", message: plain, header: []string{"Content-Encoding", "identity"}, long: true},
-		{name: "unknown compression", grpc: true, message: plain, header: []string{"Grpc-Encoding", "br"}, long: true},
+		{name: "half an envelope", grpc: true, stream: "\x00\x00", far: true},
+		{name: "half a message", grpc: true, stream: envelope(0, len(plain), plain[:5]), far: true},
+		{name: "more than a message", grpc: true, stream: envelope(0, 5, plain), far: true},
+		{name: "two messages", grpc: true, stream: envelope(0, len(plain), plain) + envelope(0, 0, ""), far: true},
+		{name: "compressed", grpc: true, stream: envelope(1, len(plain), plain), far: true},
+		{name: "compression", message: string(gzipped(t, []byte(plain))), header: []string{"Content-Encoding", "gzip"}},
+		{name: "no compression", message: plain, header: []string{"Content-Encoding", "identity"}},
+		{name: "unknown compression", grpc: true, message: plain, header: []string{"Grpc-Encoding", "br"}, far: true},
 		{name: "timeout", message: plain, header: []string{"Connect-Timeout-Ms", "60000"}},
 		{name: "timeout over gRPC", grpc: true, message: plain, header: []string{"Grpc-Timeout", "1M"}},
-		{name: "malformed timeout", message: plain, header: []string{"Connect-Timeout-Ms", "soon"}, long: true},
+		{name: "malformed timeout", message: plain, header: []string{"Connect-Timeout-Ms", "soon"}, far: true},
 		{name: "version of the protocol", message: plain, header: []string{"Connect-Protocol-Version", "1"}},
 	}
 	for _, format := range []string{"proto", "json"} {
 		for _, accepts := range []string{"", "gzip", "zstd, gzip", "br,gzip;q=0.5", "identity"} {
-			for _, roles := range shortcutRoles {
-				message := string(marshal(t, &userv1.GetUserRequest{UserId: shortcutID(roles)}))
+			for _, roles := range nearRoles {
+				message := string(marshal(t, &userv1.GetUserRequest{UserId: nearID(roles)}))
 				if format == "json" {
-					message = `{"userId": "` + shortcutID(roles) + `"}`
+					message = `{"userId": "` + nearID(roles) + `"}`
 				}
-				request := shortcutRequest{
+				request := nearRequest{
 					name: fmt.Sprintf("%s, accepts %s, %d roles", format, accepts, roles), format: format, message: message,
 					header: []string{"Accept-Encoding", accepts, "Grpc-Accept-Encoding", accepts},
-					long:   roles > 3 && strings.HasSuffix(accepts, "gzip"), // The answer may be worth it.
 				}
 				requests = append(requests, request)
 				request.name, request.grpc = request.name+", over gRPC", true
@@ -145,8 +144,8 @@ func marshal(t *testing.T, message proto.Message) []byte {
 	return data
 }
 
-// What takes the shortcut is answered as if there were none.
-func TestShortcutAnswersAlike(t *testing.T) {
+// A call whose user is at hand is answered as others are, and looks up nothing.
+func TestUserAtHandIsAnsweredAlike(t *testing.T) {
 	t.Parallel()
 	reader := newAskedReader()
 	start := func(r server.Reader) *servertest.Server {
@@ -154,19 +153,19 @@ func TestShortcutAnswersAlike(t *testing.T) {
 	}
 	without, with := start(reader), start(nearbyReader{reader})
 	for name, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
-		for _, request := range shortcutRequests(t) {
+		for _, request := range nearRequests(t) {
 			t.Run(name+" "+request.name, func(t *testing.T) {
 				want := request.send(t, client, without)
 				asked := reader.asked.Load()
 				if diff := cmp.Diff(want, request.send(t, client, with)); diff != "" {
-					t.Errorf("answer without the shortcut, and with it:\n%s", diff)
+					t.Errorf("answer with a user that is looked up, and with one at hand:\n%s", diff)
 				}
 				took := reader.asked.Load() == asked
-				long := request.long || name == "HTTP/1.1" && request.grpc
-				if took && strings.Contains(want, shortcutID(3)) && long {
-					t.Error("it takes the shortcut")
-				} else if !took && !long {
-					t.Error("it does not take the shortcut")
+				far := request.far || name == "HTTP/1.1" && request.grpc
+				if took && strings.Contains(want, nearID(3)) && far {
+					t.Error("it looks up no user")
+				} else if !took && !far {
+					t.Error("it looks up the user")
 				}
 			})
 		}
@@ -174,7 +173,7 @@ func TestShortcutAnswersAlike(t *testing.T) {
 }
 
 // send sends the request to a server and returns all of the answer.
-func (s shortcutRequest) send(t *testing.T, client *http.Client, running *servertest.Server) string {
+func (s nearRequest) send(t *testing.T, client *http.Client, running *servertest.Server) string {
 	t.Helper()
 	contentType, body := "application/", s.message
 	if s.grpc {

@@ -1,0 +1,344 @@
+package h2
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// directBytes is how much of a request is gathered for a Direct, in bytes. The Handler
+// reads larger ones.
+const directBytes = 16 << 10
+
+// Direct answers requests that have come whole, without a request and a response of
+// net/http between it and the connection.
+type Direct interface {
+	// Route returns what answers the requests with a header, or nil to leave them to the
+	// Handler. What it returns may be asked for several requests of one connection whose
+	// headers are the same. The context is that of the connection, and the fields are
+	// those of this call only.
+	Route(ctx context.Context, head *Head) Route
+}
+
+// Head is the header of a request.
+type Head struct {
+	Method, Authority, Path string
+	Fields                  []hpack.HeaderField // Without the pseudo fields.
+}
+
+// Route makes calls of requests.
+type Route interface {
+	// Open returns the call of a request, or nil to leave it to the Handler. The body
+	// stays as it is until the call has been served.
+	Open(remote string, body []byte) Call
+}
+
+// Call is one request that a Direct answers.
+type Call interface {
+	// Ready reports whether Serve is sure not to block. It then runs on the goroutine
+	// that reads the connection, which is cheap, but lets all other requests of the
+	// connection wait for it. The context is that of Serve.
+	Ready(ctx context.Context) bool
+	// Serve answers the request. The answer must stay as it is until Release.
+	Serve(ctx context.Context) *Answer
+	// Release is called when the answer is not used any more.
+	Release()
+}
+
+// Answer is the response of a Direct.
+type Answer struct {
+	// Header starts with the field :status.
+	Header Fields
+	// Dated adds the field date.
+	Dated bool
+	Body  []byte
+	// Trailer ends the response where it is not empty.
+	Trailer Fields
+}
+
+// Fields are fields of a header or a trailer: those that many responses share, which
+// are encoded once for a connection, and then others.
+type Fields struct {
+	Shared *SharedFields
+	More   []hpack.HeaderField
+}
+
+// SharedFields is a list of fields that is sent again and again. There must not be many.
+type SharedFields struct {
+	fields []hpack.HeaderField
+}
+
+// ShareFields makes a list that is sent again and again. Names may be in any case.
+func ShareFields(namesAndValues ...string) *SharedFields {
+	s := new(SharedFields)
+	for i := 0; i+1 < len(namesAndValues); i += 2 {
+		name, value := namesAndValues[i], namesAndValues[i+1]
+		if name == ":status" {
+			s.fields = append(s.fields, hpack.HeaderField{Name: name, Value: value})
+		} else {
+			s.fields = appendField(s.fields, name, value)
+		}
+	}
+	return s
+}
+
+// Add appends a field, unless it is one that HTTP/2 cannot carry. The name may be in any
+// case.
+func (f *Fields) Add(name, value string) { f.More = appendField(f.More, name, value) }
+
+// SetStatus begins a header with the field :status.
+func (f *Fields) SetStatus(status string) {
+	f.More = append(f.More, hpack.HeaderField{Name: ":status", Value: status})
+}
+
+func (f *Fields) empty() bool { return f.Shared == nil && len(f.More) == 0 }
+
+// send appends HEADERS with the fields. conn.mu is held.
+func (f *Fields) send(s *stream, end bool) error {
+	if len(f.More) == 0 {
+		return s.sendShared(f.Shared, end)
+	}
+	if f.Shared == nil {
+		return s.sendHeaders(f.More, end)
+	}
+	return s.sendHeaders(append(f.Shared.fields[:len(f.Shared.fields):len(f.Shared.fields)], f.More...), end)
+}
+
+// routed is what a Direct has made of a header, and the header for when it leaves a
+// request to the Handler after all.
+type routed struct {
+	route Route
+	head  head
+}
+
+// route returns what answers requests with this header, and remembers it, or nil where
+// the Handler does.
+func (c *conn) route(h *head, block []byte) *routed {
+	direct := c.srv.config.Direct
+	if direct == nil || h.malformed != "" || h.tooLarge || h.authority == "" {
+		return nil
+	}
+	route := direct.Route(c.ctx, &Head{Method: h.method, Authority: h.authority, Path: h.path, Fields: h.fields})
+	if route == nil {
+		return nil
+	}
+	r := &routed{route: route, head: *h}
+	r.head.fields = slices.Clone(h.fields) // The decoder overwrites its own.
+	if h.size <= tableSize && onlyIndexed(block) {
+		c.routes.add(block, c.decoder.inserted, r)
+	}
+	return r
+}
+
+// knownRoutes remembers the routes of the last headers of a connection by their
+// encoded form, which is most often the same again.
+type knownRoutes struct {
+	all  [8]knownRoute
+	next int
+}
+
+type knownRoute struct {
+	block    []byte
+	inserted uint64 // Of the decoder: the block means the same until its table changes.
+	routed   *routed
+}
+
+func (k *knownRoutes) find(block []byte, inserted uint64) *routed {
+	for i := range k.all {
+		if known := &k.all[i]; known.inserted == inserted && string(known.block) == string(block) {
+			return known.routed
+		}
+	}
+	return nil
+}
+
+func (k *knownRoutes) add(block []byte, inserted uint64, r *routed) {
+	known := &k.all[k.next%len(k.all)]
+	k.next++
+	known.block = append(known.block[:0], block...)
+	known.inserted, known.routed = inserted, r
+}
+
+// directStream is a stream for a Direct, or for the Handler when the Direct does not
+// take its request.
+type directStream struct {
+	exchange
+	routed *routed
+	opened time.Time
+	ctx    context.Context
+	call   Call
+	answer *Answer // Waits to be sent.
+}
+
+// openDirect opens a stream for a Direct. The reader calls it.
+func (c *conn) openDirect(id uint32, r *routed, end bool) {
+	d := &directStream{exchange: exchange{stream: stream{c: c, id: id, declared: r.head.contentLength}}, routed: r}
+	d.work = d
+	c.mu.Lock()
+	d.opened = c.lastRead
+	c.open(&d.stream, end)
+	c.mu.Unlock()
+	d.progress()
+}
+
+// progress starts the call when its request is here. The reader calls it.
+func (d *directStream) progress() {
+	c := d.c
+	c.mu.Lock()
+	whole, large := d.remoteDone, d.body.size > directBytes
+	if d.started || d.localDone || !whole && !large {
+		c.mu.Unlock()
+		return
+	}
+	d.started = true
+	if large {
+		d.leave()
+		c.mu.Unlock()
+		return
+	}
+	d.held = true
+	body := d.body.bytes()
+	c.mu.Unlock()
+	d.begin(body)
+}
+
+// begin makes a call of the request, and serves it here or has it served.
+func (d *directStream) begin(body []byte) {
+	defer d.recover()
+	d.call = d.routed.route.Open(d.c.remote, body)
+	if d.call != nil && d.call.Ready(d.c.ctx) {
+		d.c.srv.stats.Direct.Add(1)
+		d.c.srv.stats.Inline.Add(1)
+		d.answer = d.call.Serve(d.c.ctx)
+		d.deliver()
+		return
+	}
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	switch {
+	case d.err != nil: // Its caller has cancelled it.
+		d.letGo()
+	case d.call == nil:
+		d.held = false
+		d.leave()
+	default:
+		d.c.srv.stats.Direct.Add(1)
+		d.ctx, d.cancel = context.WithCancel(d.c.ctx)
+		d.c.start(&d.stream)
+	}
+}
+
+// leave lets the Handler have the request. conn.mu is held.
+func (d *directStream) leave() {
+	if err := d.init(&d.routed.head, d.remoteDone); err != nil {
+		d.reset(codeProtocol, errStreamClosed)
+		return
+	}
+	d.c.start(&d.stream)
+}
+
+// expire leaves a request that does not come to the Handler, with the part that is here
+// and an error. conn.mu is held.
+func (d *directStream) expire() {
+	if d.bodyErr != nil {
+		return
+	}
+	d.bodyErr = fmt.Errorf("http2: read: %w", os.ErrDeadlineExceeded)
+	if !d.started {
+		d.started = true
+		d.leave()
+	}
+}
+
+// run serves the call on a worker.
+func (d *directStream) run() {
+	defer d.c.done()
+	defer d.recover()
+	if d.answer == nil {
+		defer d.cancel()
+		d.answer = d.call.Serve(d.ctx)
+	}
+	d.deliver()
+}
+
+// deliver sends the response. What does not fit at once is sent by a worker, which may
+// wait.
+func (d *directStream) deliver() {
+	c, a := d.c, d.answer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.held {
+		d.letGo()
+		if d.cancel == nil && !c.fits(&d.stream, len(a.Body)) {
+			c.start(&d.stream)
+			return
+		}
+	}
+	if d.sendAnswer() == nil {
+		d.endLocal()
+	}
+	d.call.Release()
+}
+
+// letGo lets go of the body that a call has used. conn.mu is held.
+func (d *directStream) letGo() {
+	d.held = false
+	d.c.giveBack(d.body.size)
+	d.body.discard()
+}
+
+// sendAnswer sends header, body and trailer. conn.mu is held.
+func (d *directStream) sendAnswer() error {
+	a := d.answer
+	if a.Dated {
+		a.Header.More = append(a.Header.More, hpack.HeaderField{Name: "date", Value: date()})
+	}
+	bare := a.Trailer.empty()
+	if err := a.Header.send(&d.stream, bare && len(a.Body) == 0); err != nil {
+		return err
+	}
+	if len(a.Body) > 0 {
+		if err := d.send(a.Body, bare); err != nil {
+			return err
+		}
+	}
+	if bare {
+		return nil
+	}
+	return a.Trailer.send(&d.stream, true)
+}
+
+// bytes are all that was not read, in one piece.
+func (b *body) bytes() []byte {
+	if len(b.parts) == 1 {
+		return b.parts[0][b.start:]
+	}
+	all := bytes.Join(b.parts, nil)
+	return all[b.start:]
+}
+
+// dated is a moment as the field date has it.
+type dated struct {
+	second int64
+	text   string
+}
+
+var lastDate atomic.Pointer[dated]
+
+// date is the present second as the field date has it.
+func date() string {
+	now := time.Now()
+	last := lastDate.Load()
+	if last == nil || last.second != now.Unix() {
+		last = &dated{now.Unix(), now.UTC().Format(http.TimeFormat)}
+		lastDate.Store(last)
+	}
+	return last.text
+}

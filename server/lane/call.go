@@ -1,0 +1,205 @@
+package lane
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+// call is a call under way. It is the connect.ServerStream of its handler.
+type call struct {
+	lane    *Lane
+	profile *profile // Calls of one connection with the same header may share it.
+	info    connect.CallInfo
+	ctx     context.Context
+
+	message bytes.Buffer // Unpacked.
+	stats   connect.MessageStats
+	decoded Request // The message, if it is decoded already.
+
+	received bool // Receive was called.
+	sent     bool // Send was called: header and trailer are as they were then.
+	answer   answer
+}
+
+// prepare takes the message out of a body. It returns false for what connecthttp has to
+// look at. The body must stay as it is until the call has ended.
+func (c *call) prepare(l *Lane, p *profile, peer string, body []byte) bool {
+	c.lane, c.profile = l, p
+	if p.get {
+		body = p.message
+	}
+	message, compressed, ok := l.open(p, body)
+	if !ok {
+		return false
+	}
+	c.stats.Size = len(message)
+	if compressed {
+		unpacked := getBuffer()
+		defer putBuffer(unpacked)
+		if !l.unpack(unpacked, p.received, message) {
+			return false
+		}
+		c.stats = connect.MessageStats{Size: unpacked.Len(), CompressedSize: len(message)}
+		message = bytes.Clone(unpacked.Bytes())
+	}
+	c.message = *bytes.NewBuffer(message)
+	c.describe(peer)
+	return true
+}
+
+// describe fills the CallInfo.
+func (c *call) describe(peer string) {
+	p := c.profile
+	c.info.Spec = p.spec
+	c.info.PeerAddr = peer
+	c.info.Protocol = p.format.protocol
+	c.info.Codec = p.format.codec.Name()
+	c.info.RequestEncoding, c.info.ResponseEncoding = p.received, p.sent
+	if p.get {
+		c.info.TransportInfo = viaGet{}
+	}
+	p.header.copyTo(c.info.RequestHeader())
+	c.info.RequestHeader().SetValues("Host", p.host[:])
+}
+
+// viaGet says of a call that it is a Connect GET, as connecthttp.ServerInfo does.
+type viaGet struct{}
+
+func (viaGet) HTTPMethod() string { return http.MethodGet }
+
+// ready reports whether the call is sure not to wait for anything.
+func (c *call) ready(ctx context.Context) bool {
+	if c.lane.Ready == nil {
+		return false
+	}
+	ctx, decoded, ok := c.lane.Ready(ctx, &c.info, c.message.Bytes())
+	if ok {
+		c.ctx, c.decoded = ctx, decoded
+	}
+	return ok
+}
+
+// serveReady serves a call that is ready.
+func (c *call) serveReady() {
+	if c.profile.hasTimeout {
+		c.ctx = deadlineContext{c.ctx, time.Now().Add(c.profile.timeout)}
+	}
+	c.serve()
+}
+
+// serveWaiting serves a call that may have to wait.
+func (c *call) serveWaiting(ctx context.Context) {
+	c.ctx = ctx
+	if c.profile.hasTimeout {
+		var cancel context.CancelFunc
+		c.ctx, cancel = context.WithTimeout(ctx, c.profile.timeout)
+		defer cancel()
+	}
+	c.serve()
+}
+
+// serve runs the handler. c.ctx is set.
+func (c *call) serve() {
+	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
+	c.takeMetadata()
+	c.finish(visible(err))
+}
+
+// deadlineContext is the context of a call with a timeout that waits for nothing. Its
+// Done does not tell of the deadline, since nobody listens.
+type deadlineContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+func (c deadlineContext) Err() error {
+	if !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return c.Context.Err()
+}
+
+// Receive decodes the one message of the request.
+func (c *call) Receive(msg any) error {
+	if c.received {
+		return io.EOF
+	}
+	c.received = true
+	switch {
+	case c.decoded != nil && c.decoded.CopyTo(msg):
+	case c.profile.format.enveloped && c.message.Len() == 0: // As gRPC has it: all fields are unset.
+	default:
+		if err := c.profile.format.codec.UnmarshalRead(c.ctx, &c.message, msg); err != nil {
+			return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %s", err).WithCause(err)
+		}
+	}
+	c.info.ReceiveStats = c.stats
+	return nil
+}
+
+// SendHeaders does nothing: the header of a unary response goes out with it.
+func (c *call) SendHeaders() error { return nil }
+
+// Send encodes the message of the response. It goes out when the handler returns.
+func (c *call) Send(msg any) error {
+	c.takeMetadata()
+	c.sent = true
+	if c.answer.body == nil {
+		c.answer.body = getBuffer()
+	}
+	if msg == nil {
+		return nil
+	}
+	body, prefix := c.answer.body, 0
+	if c.profile.format.enveloped {
+		prefix = envelopeSize
+		body.Write(make([]byte, envelopeSize))
+	}
+	if err := c.profile.format.codec.MarshalWrite(c.ctx, body, msg); err != nil {
+		c.discard()
+		return connect.Errorf(connect.CodeInternal, "marshal message: %s", err).WithCause(err)
+	}
+	c.info.SendStats.Size = body.Len() - prefix
+	if compressor := c.compressor(body.Len() - prefix); compressor != nil {
+		return c.compress(compressor, prefix)
+	}
+	setEnvelope(body, 0, prefix)
+	return nil
+}
+
+// compressor is what compresses a message of a size, or nil.
+func (c *call) compressor(size int) connect.Compressor {
+	if size < c.lane.CompressMinBytes {
+		return nil
+	}
+	return c.lane.compressors[c.profile.sent]
+}
+
+// compress compresses the message that is in the body behind a prefix.
+func (c *call) compress(compressor connect.Compressor, prefix int) error {
+	plain, packed := c.answer.body, getBuffer()
+	packed.Write(plain.Next(prefix))
+	if err := pack(compressor, packed, plain); err != nil {
+		putBuffer(packed)
+		c.discard()
+		return err
+	}
+	putBuffer(plain)
+	c.answer.body, c.answer.compressed = packed, true
+	c.info.SendStats.CompressedSize = packed.Len() - prefix
+	setEnvelope(packed, flagCompressed, prefix)
+	return nil
+}
+
+// discard takes back what Send could not finish.
+func (c *call) discard() {
+	putBuffer(c.answer.body)
+	c.answer.body = nil
+}

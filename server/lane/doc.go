@@ -1,0 +1,17 @@
+// Package lane is the fast way for unary calls that have arrived whole: from their
+// header and message to connect.Server.Call, and from there to header, message and
+// trailer, for gRPC, gRPC-Web and Connect, protobuf and JSON alike.
+//
+// What it takes it answers as connecthttp does, to the byte, which the tests compare.
+// What is out of the ordinary it leaves to connecthttp, which has the general way: a
+// message that does not keep to the framing of its protocol, is too large or cannot be
+// unpacked, an unknown compression or content type, a broken timeout.
+//
+//   - lane.go decides from a header whether a call is taken; what it found is a
+//     profile, which calls with the same header can share.
+//   - message.go takes a message out of a body, and puts one into a body.
+//   - call.go is the call: what interceptors and handlers see as their stream.
+//   - answer.go puts together what goes back, by protocol.
+//   - http.go and engine.go are the ways in: requests of net/http, and streams of
+//     the engine of package h2.
+package lane

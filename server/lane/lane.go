@@ -1,0 +1,244 @@
+package lane
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+// Config says what a lane serves and how. Only Server must be set.
+type Config struct {
+	// Server has the procedures, and the interceptors that run around them.
+	Server *connect.Server
+	// Codecs, Compressors, CompressMinBytes and ReadMaxBytes are the options
+	// of connecthttp.Mount, with what the same handler has there.
+	Codecs           []connect.Codec
+	Compressors      []connect.Compressor
+	CompressMinBytes int
+	ReadMaxBytes     int
+	// AllowsHost reports whether streams of the engine with this authority are answered;
+	// others are left to the general way. The context is that of the connection. Default:
+	// all are.
+	AllowsHost func(ctx context.Context, authority string) bool
+	// Ready reports whether a call with this message is sure not to wait for
+	// anything. Such a call may run on the goroutine that reads its connection, which
+	// is cheap, but lets all other calls of the connection wait for it. The context is
+	// the one for the call; Ready may add to it what it has found. Default: no call is.
+	Ready func(ctx context.Context, info *connect.CallInfo, message []byte) (context.Context, Request, bool)
+}
+
+// Request is a message that is decoded already.
+type Request interface {
+	// CopyTo copies it to a message of its type, and returns false for other types.
+	CopyTo(msg any) bool
+}
+
+// Lane serves unary calls that have arrived whole.
+type Lane struct {
+	Config
+	specs       map[string]connect.Spec
+	formats     map[string]*format // By content type.
+	compressors map[string]connect.Compressor
+}
+
+// format is how the calls of a content type look.
+type format struct {
+	protocol    string
+	contentType string
+	codec       connect.Codec
+	enveloped   bool
+	heads       map[string]*head // Of responses, by compression.
+	failed      *head            // Of an error of Connect.
+}
+
+// prefixes are the content types of the protocols, before the name of the codec.
+var prefixes = []struct{ protocol, prefix string }{
+	{connect.ProtocolNameConnect, "application/"},
+	{connect.ProtocolNameGRPC, "application/grpc+"},
+	{connect.ProtocolNameGRPCWeb, "application/grpc-web+"},
+}
+
+// New returns a lane for the unary procedures of a server.
+func New(config Config) *Lane {
+	l := &Lane{
+		Config: config, specs: make(map[string]connect.Spec), formats: make(map[string]*format),
+		compressors: make(map[string]connect.Compressor),
+	}
+	for spec := range config.Server.Specs() {
+		if spec.StreamType == connect.StreamTypeUnary {
+			l.specs[spec.Procedure] = spec
+		}
+	}
+	var names []string
+	for _, compressor := range config.Compressors {
+		names = append(names, compressor.Name())
+		l.compressors[compressor.Name()] = compressor
+	}
+	for _, p := range prefixes {
+		for _, codec := range config.Codecs {
+			l.add(p.protocol, p.prefix+codec.Name(), codec, names)
+			if bare, ok := strings.CutSuffix(p.prefix, "+"); ok && codec.Name() == connect.CodecNameProto {
+				l.add(p.protocol, bare, codec, names)
+			}
+		}
+	}
+	return l
+}
+
+func (l *Lane) add(protocol, contentType string, codec connect.Codec, compressions []string) {
+	f := &format{
+		protocol: protocol, contentType: contentType, codec: codec,
+		enveloped: protocol != connect.ProtocolNameConnect, heads: make(map[string]*head),
+	}
+	for _, compression := range append([]string{connect.CompressionNameIdentity}, compressions...) {
+		f.heads[compression] = newHead(f, contentType, compression, compressions)
+	}
+	f.failed = newHead(f, "application/json", connect.CompressionNameIdentity, compressions)
+	l.formats[contentType] = f
+}
+
+// header is the header of a request, whatever has carried it. Names are canonical.
+type header interface {
+	// get is the first value of a field, or "".
+	get(name string) string
+	// copyTo sets all fields.
+	copyTo(h *connect.Header)
+}
+
+// profile is what the header of a call says.
+type profile struct {
+	spec       connect.Spec
+	format     *format
+	received   string // Name of the compression of the request.
+	sent       string // And of the response.
+	timeout    time.Duration
+	hasTimeout bool
+	header     header
+	host       [1]string
+	get        bool
+	message    []byte // Of a GET.
+}
+
+// fill says what a header says, and reports whether it is of a call that the lane takes.
+func (p *profile) fill(l *Lane, method, path, query, host string, h header) (ok bool) {
+	if p.spec, ok = l.specs[path]; !ok || host == "" {
+		return false
+	}
+	p.header, p.host[0] = h, host
+	switch {
+	case method == http.MethodPost && query == "":
+		p.format = l.formats[h.get("Content-Type")]
+	case method == http.MethodGet && p.spec.IdempotencyLevel == connect.IdempotencyNoSideEffects:
+		return p.fillGet(l, query)
+	}
+	switch {
+	case p.format == nil:
+		return false
+	case p.format.enveloped:
+		return p.fillGRPC(l)
+	}
+	return p.fillConnect(l, h.get("Content-Encoding"))
+}
+
+// fillGRPC takes what gRPC and gRPC-Web have in the header.
+func (p *profile) fillGRPC(l *Lane) (ok bool) {
+	h := p.header
+	if h.get("Content-Encoding") != "" || h.get("Connect-Content-Encoding") != "" {
+		return false
+	}
+	if p.received, p.sent, ok = l.negotiate(h.get("Grpc-Encoding"), h.get("Grpc-Accept-Encoding")); !ok {
+		return false
+	}
+	p.timeout, p.hasTimeout, ok = parseGRPCTimeout(h.get("Grpc-Timeout"))
+	return ok
+}
+
+// fillConnect takes what Connect has in the header.
+func (p *profile) fillConnect(l *Lane, encoding string) (ok bool) {
+	h := p.header
+	if version := h.get("Connect-Protocol-Version"); version != "" && version != "1" {
+		return false
+	}
+	if h.get("Grpc-Encoding") != "" || h.get("Connect-Content-Encoding") != "" {
+		return false
+	}
+	if p.received, p.sent, ok = l.negotiate(encoding, h.get("Accept-Encoding")); !ok {
+		return false
+	}
+	p.timeout, p.hasTimeout, ok = parseConnectTimeout(h.get("Connect-Timeout-Ms"))
+	return ok
+}
+
+// fillGet takes a call that stands in a URL.
+func (p *profile) fillGet(l *Lane, raw string) (ok bool) {
+	query, err := url.ParseQuery(raw)
+	if err != nil || query.Get("connect") != "v1" && query.Has("connect") || !query.Has("message") ||
+		p.header.get("Content-Encoding") != "" || p.header.get("Content-Type") != "" {
+		return false
+	}
+	p.get = true
+	p.format = l.formats["application/"+query.Get("encoding")]
+	if p.format == nil || p.format.enveloped || !p.fillConnect(l, query.Get("compression")) {
+		return false
+	}
+	p.message, ok = queryMessage(query.Get("message"), query.Get("base64") == "1")
+	return ok
+}
+
+// negotiate is the compressions of the request and the response: a caller that
+// compresses gets the same back, others get the first of those they accept that the
+// server has.
+func (l *Lane) negotiate(encoding, accepts string) (received, sent string, ok bool) {
+	if encoding != "" && encoding != connect.CompressionNameIdentity {
+		_, ok := l.compressors[encoding]
+		return encoding, encoding, ok
+	}
+	for name := range strings.FieldsFuncSeq(accepts, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if _, ok := l.compressors[name]; ok {
+			return connect.CompressionNameIdentity, name, true
+		}
+	}
+	return connect.CompressionNameIdentity, connect.CompressionNameIdentity, true
+}
+
+var timeoutUnits = map[byte]time.Duration{
+	'n': time.Nanosecond, 'u': time.Microsecond, 'm': time.Millisecond,
+	'S': time.Second, 'M': time.Minute, 'H': time.Hour,
+}
+
+// parseGRPCTimeout parses a grpc-timeout: up to eight digits and a unit. One that is
+// longer than a time.Duration is none.
+func parseGRPCTimeout(value string) (timeout time.Duration, has, ok bool) {
+	const longest = 9
+	if value == "" {
+		return 0, false, true
+	}
+	unit, known := timeoutUnits[value[len(value)-1]]
+	n, err := strconv.ParseUint(value[:len(value)-1], 10, 63)
+	if !known || err != nil || len(value) > longest {
+		return 0, false, false
+	}
+	timeout = time.Duration(n) * unit
+	if timeout/unit != time.Duration(n) {
+		return 0, false, true
+	}
+	return timeout, true, true
+}
+
+// parseConnectTimeout parses a connect-timeout-ms: up to ten digits.
+func parseConnectTimeout(value string) (timeout time.Duration, has, ok bool) {
+	const longest = 10
+	if value == "" {
+		return 0, false, true
+	}
+	n, err := strconv.ParseUint(value, 10, 63)
+	if err != nil || len(value) > longest {
+		return 0, false, false
+	}
+	return time.Duration(n) * time.Millisecond, true, true
+}

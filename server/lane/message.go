@@ -1,0 +1,95 @@
+package lane
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"io"
+	"strings"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+)
+
+const (
+	envelopeSize   = 5
+	flagCompressed = 0x01
+	flagTrailer    = 0x80 // gRPC-Web: the message is the trailer.
+	// keptBuffer is the largest buffer that is kept for other messages, in bytes.
+	keptBuffer = 1 << 20
+)
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func getBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+func putBuffer(b *bytes.Buffer) {
+	if b.Cap() <= keptBuffer {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
+// open takes the message out of a body. It returns false unless the body is one whole
+// message in the framing of its protocol, within the limit.
+func (l *Lane) open(p *profile, body []byte) (message []byte, compressed, ok bool) {
+	if !p.format.enveloped {
+		return body, p.received != connect.CompressionNameIdentity && len(body) > 0, l.within(len(body))
+	}
+	if len(body) < envelopeSize || body[0] > flagCompressed || int(binary.BigEndian.Uint32(body[1:])) != len(body)-envelopeSize {
+		return nil, false, false
+	}
+	message, compressed = body[envelopeSize:], body[0] == flagCompressed
+	if compressed && p.received == connect.CompressionNameIdentity {
+		return nil, false, false
+	}
+	return message, compressed && len(message) > 0, l.within(len(message))
+}
+
+func (l *Lane) within(size int) bool { return l.ReadMaxBytes <= 0 || size <= l.ReadMaxBytes }
+
+// unpack decompresses a message. It returns false for what is broken or too large.
+func (l *Lane) unpack(dst *bytes.Buffer, compression string, message []byte) bool {
+	reader, err := l.compressors[compression].Decompress(bytes.NewReader(message))
+	if err != nil {
+		return false
+	}
+	defer reader.Close()
+	var bounded io.Reader = reader
+	if l.ReadMaxBytes > 0 {
+		bounded = io.LimitReader(reader, int64(l.ReadMaxBytes)+1)
+	}
+	_, err = dst.ReadFrom(bounded)
+	return err == nil && l.within(dst.Len())
+}
+
+// queryMessage is the message in the query of a GET.
+func queryMessage(text string, encoded bool) ([]byte, bool) {
+	if !encoded {
+		return []byte(text), true
+	}
+	message, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	return message, err == nil
+}
+
+// appendEnvelope appends a message in the framing of gRPC.
+func appendEnvelope(dst *bytes.Buffer, flags byte, message []byte) {
+	dst.Write(binary.BigEndian.AppendUint32(append(dst.AvailableBuffer(), flags), uint32(len(message))))
+	dst.Write(message)
+}
+
+// pack compresses a message.
+func pack(compressor connect.Compressor, dst, src *bytes.Buffer) error {
+	writer, err := compressor.Compress(dst)
+	if err != nil {
+		return connect.Errorf(connect.CodeUnknown, "get compressor: %s", err).WithCause(err)
+	}
+	_, err = src.WriteTo(writer)
+	if closeErr := writer.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return connect.Errorf(connect.CodeInternal, "compress: %s", err).WithCause(err)
+	}
+	return nil
+}

@@ -154,7 +154,8 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	}
 	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
 	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
-	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 8000`); err != nil {
+	// What is deleted is overwritten with zeros.
+	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 8000`, `secure_delete = on`); err != nil {
 		return err
 	}
 	if err := ignoreTriggers(conn); err != nil {

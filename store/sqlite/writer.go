@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -14,6 +15,14 @@ import (
 
 // maxGroup is the most writes that share a transaction.
 const maxGroup = 128
+
+// How long the log keeps what was deleted: it is emptied this long after a write, and
+// where others read from it, which a writer waits for only shortly, again and again.
+const (
+	emptyAfter = 5 * time.Second
+	emptyAgain = time.Second
+	emptyWait  = 100 * time.Millisecond
+)
 
 var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 
@@ -89,18 +98,45 @@ func (w *writer) close() error {
 }
 
 func (w *writer) loop() error {
-	for first := range w.queue {
-		var shared []*writeOp
-		for _, op := range w.gather(first) {
-			if op.shares {
-				shared = append(shared, op)
-			} else {
-				w.finish(op)
+	var empty <-chan time.Time // When the log is due to be emptied; nil while nothing is in it.
+	for {
+		select {
+		case first, ok := <-w.queue:
+			if !ok {
+				return w.conn.Close()
+			}
+			w.write(w.gather(first))
+			if empty == nil {
+				empty = time.After(emptyAfter)
+			}
+		case <-empty:
+			if empty = nil; !w.emptyLog() {
+				empty = time.After(emptyAgain)
 			}
 		}
-		w.finish(shared...)
 	}
-	return w.conn.Close()
+}
+
+// write runs those of a group that share a transaction, and the others alone.
+func (w *writer) write(group []*writeOp) {
+	var shared []*writeOp
+	for _, op := range group {
+		if op.shares {
+			shared = append(shared, op)
+		} else {
+			w.finish(op)
+		}
+	}
+	w.finish(shared...)
+}
+
+// emptyLog moves the log into the file and cuts it off, so that what was deleted does
+// not stay in it. It reports false when others read from the log for too long.
+func (w *writer) emptyLog() bool {
+	w.conn.SetBusyTimeout(emptyWait)
+	defer w.conn.SetBusyTimeout(busyTimeout)
+	busy, err := scalar(w.conn, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	return err == nil && busy == 0
 }
 
 // gather returns first and what else waits, up to a group. It does not wait.

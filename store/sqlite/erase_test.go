@@ -1,0 +1,70 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// What was deleted or replaced is in no file of the database any more: soon after, and
+// after a stop.
+func TestWhatIsDeletedIsErased(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	const users = 2000 // So many that pages are split, joined and freed.
+	ids := make([]string, users)
+	for i := range ids {
+		user := newUser()
+		user.Email, user.DisplayName = fmt.Sprintf("%s@erased.example", user.ID), "Erased "+user.ID
+		created, err := s.Import(t.Context(), []store.NewUser{user}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = created[0].ID
+	}
+	for i, id := range ids {
+		if i%10 == 0 {
+			continue
+		}
+		if _, err := s.Delete(t.Context(), id, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; i < users; i += 10 {
+		mustUpdate(t, s, ids[i], "Zoë")
+	}
+	checkErased := func() int {
+		found := 0
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			data, err := os.ReadFile(path + suffix)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			found += bytes.Count(data, []byte("Erased "))
+			for i, id := range ids {
+				if i%10 != 0 && bytes.Contains(data, []byte(id+"@erased.example")) {
+					found++
+				}
+			}
+		}
+		return found
+	}
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for giveUp := time.After(time.Minute); checkErased() > 0; {
+		select {
+		case <-look.C:
+		case <-giveUp:
+			t.Fatalf("%d deleted texts are still there", checkErased())
+		}
+	}
+	mustClose(t, s)
+	if found := checkErased(); found > 0 {
+		t.Errorf("%d deleted texts are there after a stop", found)
+	}
+}

@@ -569,6 +569,35 @@ func TestWellBehavedPeersAreNotFloods(t *testing.T) {
 	p.alive()
 }
 
+// TestGoReadsLongStreams reads a million small messages, each by itself, with Go's
+// client, which gives back every 4 KiB to the stream and to the connection.
+func TestGoReadsLongStreams(t *testing.T) {
+	t.Parallel()
+	const messages, size = 1_000_000, 100
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range messages / 100 {
+			_, _ = w.Write(make([]byte, 100*size))
+		}
+	})
+	for name, engine := range map[string]bool{"std": false, "engine": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := transport{engine: engine}.start(t, h2.Config{Handler: handler})
+			resp, err := client(t).Do(newRequest(http.MethodGet, srv.url, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			message := make([]byte, size)
+			for i := range messages {
+				if _, err := io.ReadFull(resp.Body, message); err != nil {
+					t.Fatalf("message %d: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
 // TestSlowCalls sends half a message to the lane.
 func TestSlowCalls(t *testing.T) {
 	t.Parallel()

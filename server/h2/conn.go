@@ -69,6 +69,7 @@ type conn struct {
 	writing    time.Time // Since when, or zero.
 	writeErr   error
 	earned     int // Credit for the budget.
+	unanswered int // Bytes of DATA sent that have paid for no WINDOW_UPDATE.
 	sendWindow int // Bytes that all streams may still send.
 	peerWindow int // What the send window of a new stream is.
 	recvWindow int // Bytes that the peer may still send on all streams.

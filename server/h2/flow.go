@@ -19,6 +19,13 @@ const (
 	// windows have cut short earns nothing: else windows of one byte would pay for
 	// themselves.
 	tinyFrame = 1 << 10
+
+	// updateBytes is how many bytes of DATA a peer must have been sent for each
+	// WINDOW_UPDATE that is free. Go's client is the one with the most: it gives back
+	// every 4 KiB that are read, to the stream and to the connection, which is one for
+	// 2 KiB. It may do so long after they were sent, for many streams at once, so what
+	// is free does not lapse. Nobody gets more of them than he has taken KiB of DATA.
+	updateBytes = 1 << 10
 )
 
 // budget is what a peer may still spend.
@@ -38,6 +45,16 @@ func (b *budget) spend(cost int) error {
 	if b.credit < 0 {
 		return connectionError(codeEnhanceYourCalm, "too many frames that bring nothing")
 	}
+	return nil
+}
+
+// spendUpdate pays for a WINDOW_UPDATE with the DATA that it may answer, or else from
+// the budget. c.mu is held.
+func (c *conn) spendUpdate() error {
+	if c.unanswered < updateBytes {
+		return c.budget.spend(costControl)
+	}
+	c.unanswered -= updateBytes
 	return nil
 }
 

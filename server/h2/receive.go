@@ -125,15 +125,15 @@ func (c *conn) windowUpdateFrame(h frameHeader, payload []byte) error {
 	if h.stream != 0 && c.isIdle(h.stream) {
 		return connectionError(codeProtocol, "WINDOW_UPDATE on a stream that was never opened")
 	}
-	if err := c.budget.spend(costControl); err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.spendUpdate(); err != nil {
 		return err
 	}
 	increment := int(binary.BigEndian.Uint32(payload) & maxWindow)
 	if increment == 0 {
 		return &frameError{h.stream, codeProtocol, "WINDOW_UPDATE of 0"}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.widen(h.stream, increment)
 }
 

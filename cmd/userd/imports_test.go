@@ -24,10 +24,9 @@ var rooms = map[string]struct{ mayImport []string }{
 
 // owners are the packages that alone may import a module.
 var owners = map[string][]string{
-	"zombiezen.com/go/sqlite":     {"store/sqlite"},
-	"github.com/jackc/pgx/v5":     {"store/postgres", "store/storetest"},
-	"github.com/pressly/goose/v3": {"store/postgres"},
-	"github.com/redis/rueidis":    {"cache", "cache/cachetest"},
+	"zombiezen.com/go/sqlite":  {"store/sqlite"},
+	"github.com/jackc/pgx/v5":  {"store/postgres", "store/storetest"},
+	"github.com/redis/rueidis": {"cache", "cache/cachetest"},
 }
 
 const module = "github.com/example/userd/"

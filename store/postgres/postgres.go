@@ -84,7 +84,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 
 // prepare checks the schema and reads the identity.
 func (s *Store) prepare(ctx context.Context) error {
-	schema, err := readSchema(ctx, s.pool)
+	schema, _, err := readSchema(ctx, s.pool)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,3 @@
--- +goose Up
 create type change_kind as enum ('upserted', 'deleted');
 
 -- Collation "C" folds and orders ASCII alone, whatever the locale of the
@@ -58,7 +57,6 @@ insert into meta default values;
 -- An id is never used again. The statement that inserts a user looks for its id
 -- among the deleted ones first, but a deletion can be committed while it waits for
 -- another row; the trigger looks once more, in a snapshot taken after the insert.
--- +goose StatementBegin
 create function refuse_deleted_ids() returns trigger language plpgsql as $$
 begin
     if exists (select from added join deleted_users using (id)) then
@@ -69,7 +67,6 @@ begin
     return null;
 end
 $$;
--- +goose StatementEnd
 
 create trigger refuse_deleted_ids after insert on users
     referencing new table as added

@@ -134,12 +134,7 @@ func (b *bench) run(ctx context.Context, scenarios []scenario) error {
 		fmt.Fprintf(b.log, "%s: %s %s\n", s.name, time.Since(began).Round(time.Second/10), section.Failed)
 	}
 	b.report.Machine = b.machine(ctx)
-	b.report.Goals, b.report.OtherGoals = evaluate(b.report), evaluateOther(b.report)
-	if len(b.report.OtherGoals) > 0 {
-		_, other, err := b.fleet.transports(ctx)
-		errs = append(errs, err)
-		b.report.OtherName = http2Flag + "=" + other
-	}
+	b.report.Goals = evaluate(b.report)
 	b.report.Took = time.Since(b.report.Began)
 	return errors.Join(errs...)
 }

@@ -60,27 +60,6 @@ func TestGoalsAreJudgedByTheirBounds(t *testing.T) {
 	}
 }
 
-func TestOtherTransportIsJudgedByTheSameGoals(t *testing.T) {
-	t.Parallel()
-	r := &report.Report{Figures: map[string]report.Figure{
-		"unary/userd/rate": report.NewFigure("/s", 1), otherPrefix + "unary/userd/rate": report.NewFigure("/s", 50),
-		"unary/grpc-go/rate": report.NewFigure("/s", 20), "unary/connect/rate": report.NewFigure("/s", 10),
-		otherPrefix + "unary/connect/rate": report.NewFigure("/s", 5),
-	}}
-	table := evaluateOther(r)
-	if len(table) != 3 || table[1].Ratio != "2.50" || table[1].Verdict != "met" || table[2].Ratio != "10.0" {
-		t.Errorf("%+v", table)
-	}
-}
-
-func TestShippedTransportIsRead(t *testing.T) {
-	t.Parallel()
-	match := http2Default.FindStringSubmatch("  --http2 string   std, or engine (default \"engine\")\n  --x (default \"std\")\n")
-	if len(match) != 2 || match[1] != "engine" {
-		t.Error(match)
-	}
-}
-
 func TestAMissingFigureSaysWhy(t *testing.T) {
 	t.Parallel()
 	r := &report.Report{Sections: []*report.Section{{Title: unaryScenario.title, Failed: "no Redis here"}}}

@@ -35,24 +35,18 @@ type setup struct {
 
 func runCache(ctx context.Context, b *bench, section *report.Section) error {
 	b.record("cache/best", "%", 100) // Redis holds every user.
-	_, other, err := b.fleet.transports(ctx)
-	if err != nil {
-		return err
-	}
 	for _, part := range []struct {
 		key, name string
 		start     func(context.Context, *bench) ([]setup, error)
-		counted   bool
 	}{
-		{"cache/postgres", "PostgreSQL", postgresSetups, true},
-		{otherPrefix + "cache/postgres", "PostgreSQL, " + http2Flag + "=" + other, otherSetups, false},
-		{"cache/sqlite", "SQLite", sqliteSetups, true},
+		{"cache/postgres", "PostgreSQL", postgresSetups},
+		{"cache/sqlite", "SQLite", sqliteSetups},
 	} {
 		setups, err := part.start(ctx, b)
 		if err == nil {
 			err = b.compareSetups(ctx, section, part.key, part.name, setups)
 		}
-		if err == nil && part.counted {
+		if err == nil {
 			err = b.countCalls(ctx, section, part.key, part.name, setups)
 		}
 		if err != nil {
@@ -83,22 +77,6 @@ func postgresSetups(ctx context.Context, b *bench) ([]setup, error) {
 		{key: "near", name: "near cache + Redis", redis: redis, flags: []string{"--redis", redis.URL(), "--cache-max-entries", fmt.Sprint(nearEntries)}},
 	}
 	return setups, b.startSetups(ctx, postgres, setups)
-}
-
-// otherSetups are servers without a cache and with all of it that serve HTTP/2 in
-// the other way.
-func otherSetups(ctx context.Context, b *bench) ([]setup, error) {
-	_, other, err := b.fleet.transports(ctx)
-	if err != nil {
-		return nil, err
-	}
-	setups := []setup{
-		{key: "none", name: "no cache", noCache: true, flags: append(noCacheFlags, http2Flag, other)},
-		{key: "near", name: "near cache + Redis", redis: b.fleet.redis, flags: []string{
-			"--redis", b.fleet.redis.URL(), "--cache-max-entries", fmt.Sprint(nearEntries), http2Flag, other,
-		}},
-	}
-	return setups, b.startSetups(ctx, b.fleet.postgres, setups)
 }
 
 // inFlight is the number of calls at a time.

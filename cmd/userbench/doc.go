@@ -46,9 +46,6 @@
 // comparing streams with peers that have no database. Databases are seeded once, by
 // an import, and copied.
 //
-// Where it matters userd takes part twice, once for each value of --http2, and the
-// table of goals comes twice. With -http2 the choice is made for all the rest, too.
-//
 // What the benchmarks of other packages measure better, the store beside PostgreSQL's
 // own tools and the work of a cached read, is taken from there, in the same run.
 //

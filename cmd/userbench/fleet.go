@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -25,7 +23,6 @@ import (
 // servers of a scenario.
 type fleet struct {
 	lab      *lab.Lab
-	http2    string // How userd is told to serve HTTP/2; "" for as it is shipped.
 	programs map[string]string
 	help     string // Of userd serve.
 	seeded   string // SQLite file with all users.
@@ -111,29 +108,6 @@ func (f *fleet) need(ctx context.Context, parts ...string) error {
 	return nil
 }
 
-// http2Flag is the flag that tells userd how to serve HTTP/2, and http2Default what
-// its help says of it.
-const http2Flag = "--http2"
-
-var http2Default = regexp.MustCompile(http2Flag + ` .*\(default "?(std|engine)"?\)`)
-
-// transports are how userd serves HTTP/2 when a scenario does not say, and how else
-// it can.
-func (f *fleet) transports(ctx context.Context) (usual, other string, err error) {
-	help, err := f.serveHelp(ctx)
-	if err != nil {
-		return "", "", err
-	}
-	shipped := http2Default.FindStringSubmatch(help)
-	if shipped == nil {
-		return "", "", errors.New("the help of userd serve has no " + http2Flag)
-	}
-	if usual = cmp.Or(f.http2, shipped[1]); usual == "std" {
-		return usual, "engine", nil
-	}
-	return usual, "std", nil
-}
-
 // userd starts userd on its own processor.
 func (f *fleet) userd(ctx context.Context, database string, flags ...string) (*lab.Server, error) {
 	return f.start(ctx, true, database, flags...)
@@ -149,11 +123,7 @@ func (f *fleet) start(ctx context.Context, pinned bool, database string, flags .
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--database", database}
-	if f.http2 != "" {
-		args = append(args, http2Flag, f.http2)
-	}
-	server, err := f.lab.Userd(ctx, pinned, program, append(args, flags...)...)
+	server, err := f.lab.Userd(ctx, pinned, program, append([]string{"--database", database}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +160,8 @@ func writeUsers(path string, users *population.Users) error {
 }
 
 // storeoff starts the product's server without a store.
-func (f *fleet) storeoff(ctx context.Context, users *population.Users, http2 string) (*lab.Server, error) {
-	return f.other(ctx, storeoffFolder, append(usersFlags(users), "-http2", http2)...)
+func (f *fleet) storeoff(ctx context.Context, users *population.Users) (*lab.Server, error) {
+	return f.other(ctx, storeoffFolder, usersFlags(users)...)
 }
 
 func usersFlags(users *population.Users) []string {

@@ -23,7 +23,6 @@ var goals = []goal{
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 1.0 × tonic", ours: "unary/userd/rate", peer: "unary/tonic/rate", atLeast: 1},
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 2 × grpc-go", ours: "unary/userd/rate", peer: "unary/grpc-go/rate", atLeast: 2},
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 8 × Connect on net/http", ours: "unary/userd/rate", peer: "unary/connect/rate", atLeast: 8},
-	{what: "cached GetUser over gRPC on net/http (--http2=std), one core", goal: "≥ 2.3 × Connect on net/http", ours: "unary/std/rate", peer: "unary/connect/rate", atLeast: 2.3},
 	{what: "p99 at half of that load", goal: "≤ grpc-go's", ours: "unary/userd/half/p99", peer: "unary/grpc-go/half/p99", atMost: 1},
 	{what: "p99 at half of that load", goal: "≤ tonic's", ours: "unary/userd/half/p99", peer: "unary/tonic/half/p99", atMost: 1},
 	{what: "cached GetUser, Connect JSON over HTTP/1.1", goal: "≥ 1.5 × Connect on net/http", ours: "unary/userd/json/rate", peer: "unary/connect/json/rate", atLeast: 1.5},
@@ -58,23 +57,6 @@ var goals = []goal{
 
 // noneAtAll is a bound that only 0 keeps to.
 const noneAtAll = 1e-9
-
-// evaluateOther judges the same goals by the figures of userd with the other way to
-// serve HTTP/2, as far as it was measured in both.
-func evaluateOther(r *report.Report) []report.Goal {
-	var table []report.Goal
-	for _, g := range goals {
-		if !r.Figures[otherPrefix+g.ours].Known() {
-			continue
-		}
-		g.ours = otherPrefix + g.ours
-		if r.Figures[otherPrefix+g.peer].Known() {
-			g.peer = otherPrefix + g.peer
-		}
-		table = append(table, g.evaluate(r))
-	}
-	return table
-}
 
 // evaluate makes the table of goals from what has been measured. No row is left out.
 func evaluate(r *report.Report) []report.Goal {

@@ -21,11 +21,6 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 		{Name: "load average before the run", Value: b.busyBefore},
 		{Name: "revision", Value: b.revision},
 	}
-	if b.fleet.help != "" {
-		if usual, _, err := b.fleet.transports(ctx); err == nil {
-			facts = append(facts, report.Fact{Name: "userd", Value: http2Flag + "=" + usual + " where a table does not say"})
-		}
-	}
 	if b.fleet.postgres != nil {
 		if version, err := b.fleet.postgres.SQL(ctx, "postgres", "show server_version"); err == nil {
 			facts = append(facts, report.Fact{Name: "PostgreSQL", Value: version + ", fsync on"})

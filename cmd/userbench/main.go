@@ -47,7 +47,6 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	flags := flag.NewFlagSet("userbench", flag.ContinueOnError)
 	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
-	http2 := flags.String("http2", "", "how userd serves HTTP/2 unless a table says otherwise: engine or std; default as it is shipped")
 	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
 	dir := flags.String("out", "bench-results", "folder for report.md, report.json and charts")
 	if err := flags.Parse(args); err != nil {
@@ -67,7 +66,6 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.lab.Close()) }()
-	b.fleet.http2 = *http2
 	if *profile != "" {
 		return b.profile(ctx, *profile)
 	}

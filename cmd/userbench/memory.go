@@ -35,7 +35,7 @@ func runMemory(ctx context.Context, b *bench, section *report.Section) error {
 		if err != nil {
 			return err
 		}
-		table.Add(r.name, b.record(r.prefix+"memory/"+r.key, "KiB", grown/1024).String())
+		table.Add(r.name, b.record("memory/"+r.key, "KiB", grown/1024).String())
 	}
 	section.Tables = append(section.Tables, table)
 	return nil

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"time"
 
@@ -19,57 +18,38 @@ import (
 )
 
 // profile writes a CPU profile of userd to a file, for the compiler: how it serves
-// cached reads over gRPC and as JSON over HTTP/1.1, and streams, with each transport
-// that it has. It prints what each call has cost.
+// cached reads over gRPC and as JSON over HTTP/1.1, and streams. It prints what each
+// call has cost.
 func (b *bench) profile(ctx context.Context, file string) error {
 	defer b.fleet.stop()
 	if err := b.lab.Cores.PinLoad(); err != nil {
 		return err
 	}
-	usual, other, err := b.fleet.transports(ctx)
-	if err != nil {
-		return err
-	}
-	merged := b.lab.Path("merged.pprof")
-	merge := []string{"tool", "pprof", "-proto", "-output", merged}
-	for _, transport := range []string{usual, other} {
-		part := b.lab.Path(transport + ".pprof")
-		if err := b.profileTransport(ctx, transport, part); err != nil {
-			return fmt.Errorf("profile of %s: %w", transport, err)
-		}
-		merge = append(merge, part)
-	}
-	if _, err := b.lab.Run(exec.CommandContext(ctx, "go", merge...)); err != nil {
-		return err
-	}
-	return writeWithoutPaths(file, merged)
-}
-
-func (b *bench) profileTransport(ctx context.Context, transport, file string) error {
 	database, err := b.fleet.sqlite(ctx, b.small, b.big)
 	if err != nil {
 		return err
 	}
-	server, err := b.fleet.userd(ctx, database, http2Flag, transport, "--pprof")
+	server, err := b.fleet.userd(ctx, database, "--pprof")
 	if err != nil {
 		return err
 	}
-	defer b.fleet.disconnect()
+	var data []byte
 	profiled := make(chan error, 1)
 	go func() {
-		data, err := server.Profile(ctx, b.profiled)
-		if err == nil {
-			err = os.WriteFile(file, data, 0o600)
-		}
+		var err error
+		data, err = server.Profile(ctx, b.profiled)
 		profiled <- err
 	}()
-	err = b.profiledLoad(transport, server)
-	return errors.Join(err, <-profiled)
+	err = b.profiledLoad(server)
+	if err := errors.Join(err, <-profiled); err != nil {
+		return err
+	}
+	return writeWithoutPaths(file, data)
 }
 
 // profiledLoad is half calls over gRPC, a quarter calls over HTTP/1.1, and a quarter
 // streams.
-func (b *bench) profiledLoad(transport string, server *lab.Server) error {
+func (b *bench) profiledLoad(server *lab.Server) error {
 	began := time.Now()
 	for _, target := range []load.Target{
 		{Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto}, Read: load.GetUser(b.small, load.Proto)},
@@ -80,14 +60,14 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 		if target.Wire.Protocol == load.GRPC {
 			slice = b.profiled / 2
 		}
-		c, err := b.enter("profile", transport, server, target)
+		c, err := b.enter("profile", "userd", server, target)
 		if err != nil {
 			return err
 		}
 		if err := c.slice(slice); err != nil {
 			return err
 		}
-		fmt.Fprintf(b.log, "%s, %s: %.1f µs, %.0f/s\n", transport, target.Wire.Protocol, c.cpu[0], c.rate[0])
+		fmt.Fprintf(b.log, "%s: %.1f µs, %.0f/s\n", target.Wire.Protocol, c.cpu[0], c.rate[0])
 	}
 	for round := 0; time.Since(began) < b.profiled; round++ {
 		kinds := streamKinds
@@ -95,11 +75,11 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 			kinds = kinds[1:] // The list is known until users are imported.
 		}
 		for _, kind := range kinds {
-			found, err := kind.run(b, rival{key: "userd", name: transport, server: server}, round)
+			found, err := kind.run(b, rival{"userd", "userd", server}, round)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(b.log, "%s, %s: %.1f µs, %.0f/s\n", transport, kind.title, found.cpu, found.rate)
+			fmt.Fprintf(b.log, "%s: %.1f µs, %.0f/s\n", kind.title, found.cpu, found.rate)
 		}
 	}
 	return nil
@@ -107,13 +87,8 @@ func (b *bench) profiledLoad(transport string, server *lab.Server) error {
 
 // writeWithoutPaths writes a profile without the paths of this machine. The compiler
 // needs the names of functions only.
-func writeWithoutPaths(to, from string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	unpacked, err := gzip.NewReader(source)
+func writeWithoutPaths(to string, packedProfile []byte) error {
+	unpacked, err := gzip.NewReader(bytes.NewReader(packedProfile))
 	if err != nil {
 		return err
 	}
@@ -122,7 +97,7 @@ func writeWithoutPaths(to, from string) error {
 		return err
 	}
 	if profile, err = withoutPaths(profile); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
+		return fmt.Errorf("profile: %w", err)
 	}
 	var packed bytes.Buffer
 	writer := gzip.NewWriter(&packed)

@@ -67,18 +67,17 @@ func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			key := r.prefix + r.key
-			rates[key] = append(rates[key], found.rate)
-			costs[key] = append(costs[key], found.cpu)
+			rates[r.key] = append(rates[r.key], found.rate)
+			costs[r.key] = append(costs[r.key], found.cpu)
 		}
 	}
 	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio", "server CPU a message"}}
 	chart := &report.Chart{Name: "streams-" + kind.key, Title: kind.title + ", messages a second on one core"}
 	base := report.NewFigure("", rates["connect"]...)
 	for _, r := range rivals {
-		key := r.prefix + "streams/" + kind.key + "/" + r.key
-		figure := b.record(key, "/s", rates[r.prefix+r.key]...)
-		cost := b.record(key+"/cpu", "µs", costs[r.prefix+r.key]...)
+		key := "streams/" + kind.key + "/" + r.key
+		figure := b.record(key, "/s", rates[r.key]...)
+		cost := b.record(key+"/cpu", "µs", costs[r.key]...)
 		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median), cost.String())
 		chart.Bars = append(chart.Bars, report.Bar{Name: r.name, Figure: figure})
 	}

@@ -31,21 +31,8 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.race(ctx, b.slice, b.rounds, contestants...); err != nil {
 		return err
 	}
-	usual, other := contestants[0], contestants[1]
-	for i, r := range rivals[:2] {
-		b.report.Figures["unary/"+r.http2+"/rate"] = b.report.Figures[contestants[i].key+"/rate"]
-	}
 	b.show(section, "unary-rate", "GetUser over gRPC, calls a second on one core", contestants, contestants[len(contestants)-1])
-	if err := b.atHalf(ctx, section, "unary-latency", append([]*contestant{usual}, contestants[2:]...)); err != nil {
-		return err
-	}
-	beside := []*contestant{other}
-	for i, c := range contestants {
-		if key := rivals[i].key; key == tonic || key == "grpc-go" {
-			beside = append(beside, c.at(0, otherPrefix+c.key, c.name))
-		}
-	}
-	if err := b.atHalf(ctx, section, "unary-latency-"+rivals[1].http2, beside); err != nil {
+	if err := b.atHalf(ctx, section, "unary-latency", contestants); err != nil {
 		return err
 	}
 	return b.overHTTP1(ctx, section, rivals)
@@ -55,7 +42,7 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 func (b *bench) enterAll(rivals []rival, suffix string, target load.Target) ([]*contestant, error) {
 	var contestants []*contestant
 	for _, r := range rivals {
-		c, err := b.enter(r.prefix+"unary/"+r.key+suffix, r.name, r.server, target)
+		c, err := b.enter("unary/"+r.key+suffix, r.name, r.server, target)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +84,7 @@ func (b *bench) atHalf(ctx context.Context, section *report.Section, chartName s
 func (b *bench) overHTTP1(ctx context.Context, section *report.Section, rivals []rival) error {
 	var able []rival
 	for _, r := range rivals {
-		if r.key == "userd" && r.prefix == "" || r.key == "connect" {
+		if r.key == "userd" || r.key == "connect" {
 			able = append(able, r)
 		}
 	}

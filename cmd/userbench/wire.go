@@ -27,6 +27,7 @@ func wires() []load.Wire {
 	for _, compression := range []string{"", "gzip", "zstd"} {
 		all = append(all,
 			load.Wire{Protocol: load.GRPC, Codec: load.Proto, Compression: compression},
+			load.Wire{Protocol: load.GRPCWeb, Codec: load.Proto, Compression: compression},
 			load.Wire{Protocol: load.Connect, Codec: load.Proto, Compression: compression},
 			load.Wire{Protocol: load.Connect, Codec: load.JSON, Compression: compression},
 			load.Wire{Protocol: load.ConnectHTTP1, Codec: load.Proto, Compression: compression},
@@ -34,6 +35,7 @@ func wires() []load.Wire {
 	}
 	return append(all,
 		load.Wire{Protocol: load.GRPC, Codec: load.JSON},
+		load.Wire{Protocol: load.GRPCWeb, Codec: load.JSON},
 		load.Wire{Protocol: load.Connect, Codec: load.Proto, Get: true},
 		load.Wire{Protocol: load.Connect, Codec: load.JSON, Get: true},
 		load.Wire{Protocol: load.ConnectHTTP1, Codec: load.Proto, Get: true},

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -82,8 +83,7 @@ func (s *stream) takeMessages(p []byte) ([]byte, error) {
 				return nil, err
 			}
 		}
-		s.messages++
-		if err := s.take(message); err != nil {
+		if err := s.take(p[0], message); err != nil {
 			return nil, err
 		}
 		p = p[grpcPrefix+size:]
@@ -91,7 +91,15 @@ func (s *stream) takeMessages(p []byte) ([]byte, error) {
 	return p, nil
 }
 
-func (s *stream) take(message []byte) error {
+// webTrailer is the flag of the last message over gRPC-Web.
+const webTrailer = 0x80
+
+func (s *stream) take(flags byte, message []byte) error {
+	if flags&webTrailer != 0 {
+		s.trailer(message)
+		return nil
+	}
+	s.messages++
 	if s.message != nil {
 		return s.message(message)
 	}
@@ -99,6 +107,14 @@ func (s *stream) take(message []byte) error {
 		return errors.New("a second message in a unary response")
 	}
 	return s.call.op.Check(message, s.call.key)
+}
+
+// trailer takes the trailer of gRPC-Web, which is lines of text.
+func (s *stream) trailer(text []byte) {
+	for line := range bytes.Lines(text) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		s.header(hpack.HeaderField{Name: string(name), Value: string(bytes.TrimSpace(value))})
+	}
 }
 
 func (s *stream) unpack(message []byte) ([]byte, error) {

@@ -22,6 +22,7 @@ type Protocol string
 // The protocols.
 const (
 	GRPC         Protocol = "gRPC"
+	GRPCWeb      Protocol = "gRPC-Web, HTTP/2"
 	Connect      Protocol = "Connect, HTTP/2"
 	ConnectHTTP1 Protocol = "Connect, HTTP/1.1"
 )
@@ -34,7 +35,8 @@ type Wire struct {
 	Compression string // That the response may have: "", "gzip" or "zstd".
 }
 
-func (w *Wire) isGRPC() bool { return w.Protocol == GRPC }
+// isGRPC reports whether messages have a prefix, and the response a status of gRPC.
+func (w *Wire) isGRPC() bool { return w.Protocol == GRPC || w.Protocol == GRPCWeb }
 
 func (w *Wire) String() string {
 	name := string(w.Protocol) + ", "
@@ -77,8 +79,11 @@ func (w *Wire) fields() [][2]string {
 	var fields [][2]string
 	accept := "accept-encoding"
 	switch {
-	case w.isGRPC():
+	case w.Protocol == GRPC:
 		fields = [][2]string{{"content-type", "application/grpc+" + string(w.Codec)}, {"te", "trailers"}}
+		accept = "grpc-accept-encoding"
+	case w.Protocol == GRPCWeb:
+		fields = [][2]string{{"content-type", "application/grpc-web+" + string(w.Codec)}, {"x-grpc-web", "1"}}
 		accept = "grpc-accept-encoding"
 	case !w.Get:
 		fields = [][2]string{{"content-type", "application/" + string(w.Codec)}, {"connect-protocol-version", "1"}}

@@ -13,15 +13,12 @@ import (
 
 // Report is what a benchmark has found.
 type Report struct {
-	Machine []Fact        `json:"machine"`
-	Began   time.Time     `json:"began"`
-	Took    time.Duration `json:"took_ns"`
-	Goals   []Goal        `json:"goals"`
-	// OtherGoals are the same goals, judged by another way to run what is measured.
-	OtherGoals []Goal            `json:"other_goals,omitempty"`
-	OtherName  string            `json:"other_name,omitempty"`
-	Sections   []*Section        `json:"sections"`
-	Figures    map[string]Figure `json:"figures"`
+	Machine  []Fact            `json:"machine"`
+	Began    time.Time         `json:"began"`
+	Took     time.Duration     `json:"took_ns"`
+	Goals    []Goal            `json:"goals"`
+	Sections []*Section        `json:"sections"`
+	Figures  map[string]Figure `json:"figures"`
 }
 
 // Fact is one line about the machine or the run.
@@ -91,10 +88,6 @@ func (r *Report) Markdown() string {
 	fmt.Fprintf(&b, "- run: %s, %s\n\n", r.Began.UTC().Format("2006-01-02 15:04 MST"), r.Took.Round(time.Second))
 	b.WriteString("Medians, with the quartiles in brackets. Ratios are of one run; absolute figures are this machine's.\n\n## Goals\n\n")
 	writeTable(&b, goalTable(r.Goals))
-	if len(r.OtherGoals) > 0 {
-		fmt.Fprintf(&b, "\n### With %s\n\n", r.OtherName)
-		writeTable(&b, goalTable(r.OtherGoals))
-	}
 	for _, section := range r.Sections {
 		section.write(&b)
 	}

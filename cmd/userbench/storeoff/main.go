@@ -35,11 +35,10 @@ func run(ctx context.Context) error {
 	count := flag.Int("users", 100_000, "users to serve")
 	size := flag.Int("size", 150, "bytes of an encoded user")
 	kind := flag.Uint64("kind", 0, "kind of the users")
-	http2 := flag.String("http2", string(server.Engine), "engine or std, as for userd")
 	flag.Parse()
 	users := newDiscard(population.New(*kind, *count, *size))
 	debug.FreeOSMemory() // Or what calls need would fit into what this has left.
-	srv, err := server.New(server.Config{Store: users, HTTP2: server.Transport(*http2)})
+	srv, err := server.New(server.Config{Store: users})
 	if err != nil {
 		return err
 	}

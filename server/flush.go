@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -30,14 +29,11 @@ type streamKey struct{}
 // withStreams gathers what streams send and receive in small messages. Connect
 // flushes each message that it sends, and reads each that it receives in two
 // pieces; both wake the goroutine that serves the connection.
-func withStreams(types map[string]connect.StreamType, next http.Handler) http.Handler {
+func withStreams(types map[string]connect.StreamType, timeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := types[r.URL.Path]
 		if kind&connect.StreamTypeClient != 0 {
-			r.Body = struct {
-				io.Reader
-				io.Closer
-			}{bufio.NewReaderSize(r.Body, bodyBytes), r.Body}
+			r = withBody(r, bufio.NewReaderSize(newPatientBody(w, r, timeout), bodyBytes))
 		}
 		if kind&connect.StreamTypeServer != 0 {
 			gathering := newStreamWriter(w)

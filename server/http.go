@@ -15,8 +15,8 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 )
 
-// Limits of the listener. ReadTimeout and WriteTimeout of http.Server stay unset:
-// they would end long streams.
+// Limits of the listener. WriteTimeout of http.Server stays unset: it would end long
+// streams.
 const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 120 * time.Second
@@ -36,6 +36,7 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 		Protocols:         protocols,
 		TLSConfig:         s.config.TLS,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       s.config.ReceiveTimeout, // But see patientBody.
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          connectionLog(s.config.Logger),
@@ -59,8 +60,8 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	types := streamTypes(rpc)
-	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, withStreams(types, mux))))
-	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, handler)))
+	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, withStreams(types, s.config.ReceiveTimeout, mux))))
+	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, s.config.ReceiveTimeout, handler)))
 }
 
 // Admin returns the handler of the admin listener: metrics, probes and, where they

@@ -42,6 +42,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
 		MaxHeaderBytes:       maxHeaderBytes,
 		HeaderTimeout:        headerTimeout,
+		ReadTimeout:          s.config.ReceiveTimeout,
 		IdleTimeout:          idleTimeout,
 		PingAfter:            pingAfter,
 		PingTimeout:          pingTimeout,

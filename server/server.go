@@ -51,6 +51,9 @@ type Config struct {
 	MaxConcurrentStreams int
 	// MaxConnections is the most connections at a time. Default: 10,000.
 	MaxConnections int
+	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
+	// messages. Default: 10 seconds.
+	ReceiveTimeout time.Duration
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
 	CORSOrigins []string
 	// AllowedHosts are the names, besides localhost, by which requests may ask for
@@ -87,6 +90,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 10_000
+	}
+	if c.ReceiveTimeout == 0 {
+		c.ReceiveTimeout = 10 * time.Second
 	}
 	if c.LoginResolution == 0 {
 		c.LoginResolution = time.Minute

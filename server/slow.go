@@ -16,28 +16,43 @@ const (
 	// sendTimeoutRenewal is how often the deadline of a stream is moved. Moving it
 	// costs more than a write.
 	sendTimeoutRenewal = 5 * time.Second
-	// receiveTimeout is how long the request of a unary call may take to come.
-	receiveTimeout = 10 * time.Second
 )
 
-// refuseSlow ends unary calls whose request does not come.
-func refuseSlow(types map[string]connect.StreamType, next http.Handler) http.Handler {
-	var arrivals arrivals
+// refuseSlow ends requests that do not come in time. Streams of requests may be
+// silent for as long as they like. Over HTTP/1.1, what handlers leave of a body is read
+// by net/http itself, within the same time: see ReadTimeout in httpServer.
+func refuseSlow(types map[string]connect.StreamType, timeout time.Duration, next http.Handler) http.Handler {
+	arrivals := arrivals{timeout: timeout}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, ours := types[r.URL.Path]
-		if ours && kind == connect.StreamTypeUnary && r.ContentLength != 0 {
-			body := &hurriedBody{ReadCloser: r.Body, controller: http.NewResponseController(w), arrivals: &arrivals}
+		if types[r.URL.Path]&connect.StreamTypeClient == 0 && r.ContentLength != 0 {
+			body := &hurriedBody{ReadCloser: r.Body, request: *r, controller: http.NewResponseController(w), arrivals: &arrivals}
+			body.request.Body = body
 			arrivals.expect(body)
 			defer body.finish()
-			r.Body = body
+			r = &body.request
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// withBody is a copy of r that has another body, which is closed with that of r. The
+// request of the server itself has to keep the body that it came with: by its type
+// net/http knows, when the handler has returned, whether the body was read to a clean
+// end. If it was not, the connection must be closed, since what follows on it could be
+// anything.
+func withBody(r *http.Request, body io.Reader) *http.Request {
+	changed := *r
+	changed.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+	return &changed
+}
+
 // hurriedBody is the body of a request that must come in time.
 type hurriedBody struct {
 	io.ReadCloser
+	request    http.Request             // Has it. See withBody.
 	controller *http.ResponseController // Not to be used any more when it is not expected.
 	arrivals   *arrivals
 
@@ -64,6 +79,8 @@ func (b *hurriedBody) finish() {
 // timer for all is cheaper than one for each, and both than a deadline of the
 // connection, which most requests would set for nothing.
 type arrivals struct {
+	timeout time.Duration
+
 	mu          sync.Mutex
 	first, last *hurriedBody
 	timer       *time.Timer
@@ -71,7 +88,7 @@ type arrivals struct {
 }
 
 func (a *arrivals) expect(b *hurriedBody) {
-	b.expected, b.due = true, time.Now().Add(receiveTimeout)
+	b.expected, b.due = true, time.Now().Add(a.timeout)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b.previous = a.last; a.last != nil {
@@ -82,9 +99,9 @@ func (a *arrivals) expect(b *hurriedBody) {
 	a.last = b
 	switch {
 	case a.timer == nil:
-		a.timer = time.AfterFunc(receiveTimeout, a.expire)
+		a.timer = time.AfterFunc(a.timeout, a.expire)
 	case !a.armed:
-		a.timer.Reset(receiveTimeout)
+		a.timer.Reset(a.timeout)
 	}
 	a.armed = true
 }
@@ -119,4 +136,40 @@ func (a *arrivals) expire() {
 	if a.armed = a.first != nil; a.armed {
 		a.timer.Reset(a.first.due.Sub(now))
 	}
+}
+
+// patientBody is the body of a stream of requests, whose handler may wait for the
+// next one for ever.
+type patientBody struct {
+	io.ReadCloser
+	controller *http.ResponseController
+	timeout    time.Duration
+	http1      bool
+}
+
+func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) *patientBody {
+	b := &patientBody{ReadCloser: r.Body, controller: http.NewResponseController(w), timeout: timeout, http1: r.ProtoMajor == 1}
+	if !b.http1 {
+		b.wait()
+	}
+	return b
+}
+
+// wait lifts the deadline that every request begins with.
+func (b *patientBody) wait() {
+	_ = b.controller.SetReadDeadline(time.Time{}) // A connection without deadlines is closed by its server instead.
+}
+
+// Read implements io.Reader. Over HTTP/1.1, net/http reads what the handler leaves of
+// the body, while it responds or afterwards, and must not wait for ever. So only a
+// handler that is reading has no deadline.
+func (b *patientBody) Read(p []byte) (int, error) {
+	if b.http1 {
+		b.wait()
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.http1 && err != io.EOF { // After the end the deadline is that of the next request.
+		_ = b.controller.SetReadDeadline(time.Now().Add(b.timeout)) // See wait.
+	}
+	return n, err
 }

@@ -22,12 +22,10 @@ func translateWebText(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		r.Header.Set("Content-Type", webBinary+strings.TrimPrefix(contentType, webText))
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{&webTextReader{src: r.Body}, r.Body}
+		r = withBody(r, &webTextReader{src: r.Body})
 		r.ContentLength = -1
+		r.Header = r.Header.Clone()
+		r.Header.Set("Content-Type", webBinary+strings.TrimPrefix(contentType, webText))
 		text := &webTextWriter{ResponseWriter: w}
 		next.ServeHTTP(text, r)
 		text.Flush()

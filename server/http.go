@@ -19,7 +19,6 @@ import (
 // streams.
 const (
 	headerTimeout  = 5 * time.Second
-	idleTimeout    = 120 * time.Second
 	maxHeaderBytes = 64 << 10
 	pingAfter      = 30 * time.Second
 	pingTimeout    = 15 * time.Second
@@ -37,7 +36,7 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 		TLSConfig:         s.config.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       s.config.ReceiveTimeout, // But see patientBody.
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          connectionLog(s.config.Logger),
 		HTTP2: &http.HTTP2Config{

@@ -43,7 +43,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		MaxHeaderBytes:       maxHeaderBytes,
 		HeaderTimeout:        headerTimeout,
 		ReadTimeout:          s.config.ReceiveTimeout,
-		IdleTimeout:          idleTimeout,
+		IdleTimeout:          s.config.IdleTimeout,
 		PingAfter:            pingAfter,
 		PingTimeout:          pingTimeout,
 		WriteTimeout:         sendTimeout,

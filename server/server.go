@@ -54,6 +54,8 @@ type Config struct {
 	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
 	// messages. Default: 10 seconds.
 	ReceiveTimeout time.Duration
+	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
+	IdleTimeout time.Duration
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
 	CORSOrigins []string
 	// AllowedHosts are the names, besides localhost, by which requests may ask for
@@ -93,6 +95,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReceiveTimeout == 0 {
 		c.ReceiveTimeout = 10 * time.Second
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = 2 * time.Minute
 	}
 	if c.LoginResolution == 0 {
 		c.LoginResolution = time.Minute

@@ -30,6 +30,7 @@ type config struct {
 	http2                string
 	maxConnections       int
 	maxConcurrentStreams int
+	idleTimeout          time.Duration
 	maxMessageBytes      int
 	tlsCert, tlsKey      string
 	corsOrigins          []string
@@ -64,6 +65,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.http2, "http2", string(server.Engine), "what serves HTTP/2: engine, our own, which is faster, or std, the standard library")
 	flags.IntVar(&c.maxConnections, "max-connections", 10_000, "most connections at a time")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
+	flags.DurationVar(&c.idleTimeout, "idle-timeout", 2*time.Minute, "how long a connection may have no call")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "file with the certificate chain, PEM; turns TLS on")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "file with the key of the certificate, PEM")
@@ -104,6 +106,8 @@ func (c *config) check() error {
 		return fmt.Errorf("--max-connections must be at least 1, not %d", c.maxConnections)
 	case c.maxConcurrentStreams < 1:
 		return fmt.Errorf("--max-concurrent-streams must be at least 1, not %d", c.maxConcurrentStreams)
+	case c.idleTimeout <= 0:
+		return fmt.Errorf("--idle-timeout must be positive, not %s", c.idleTimeout)
 	case c.maxMessageBytes < 1024:
 		return fmt.Errorf("--max-message-bytes must be at least 1024, not %d", c.maxMessageBytes)
 	case c.loginResolution < 0:

@@ -66,18 +66,19 @@ func (c *rawConn) must(err error) {
 // call starts a gRPC call whose request has not ended.
 func (c *rawConn) call(stream uint32, procedure string) {
 	c.tb.Helper()
+	block := c.fields(":method", "POST", ":scheme", "http", ":authority", c.host, ":path", procedure,
+		"content-type", "application/grpc", "te", "trailers")
+	c.must(c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndHeaders: true}))
+}
+
+// fields is a header block of names and values.
+func (c *rawConn) fields(pairs ...string) []byte {
+	c.tb.Helper()
 	c.block.Reset()
-	for _, field := range [][2]string{
-		{":method", "POST"},
-		{":scheme", "http"},
-		{":authority", c.host},
-		{":path", procedure},
-		{"content-type", "application/grpc"},
-		{"te", "trailers"},
-	} {
-		c.must(c.header.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}))
+	for i := 0; i < len(pairs); i += 2 {
+		c.must(c.header.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}))
 	}
-	c.must(c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: c.block.Bytes(), EndHeaders: true}))
+	return c.block.Bytes()
 }
 
 // awaitFrame is the next frame of a type that matches.

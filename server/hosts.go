@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -25,7 +24,6 @@ type allowedHosts struct {
 	names   map[string]bool
 	domains []string // With a dot in front: all names below are allowed.
 	refused prometheus.Counter
-	refusal *connecthttp.ErrorWriter
 }
 
 func newAllowedHosts(names []string, registry *prometheus.Registry) *allowedHosts {
@@ -35,7 +33,6 @@ func newAllowedHosts(names []string, registry *prometheus.Registry) *allowedHost
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "userd_hosts_refused_total", Help: "Requests refused because their host is not one of --allowed-host.",
 		}),
-		refusal: connecthttp.NewErrorWriter(),
 	}
 	registry.MustRegister(a.refused)
 	for _, name := range names {
@@ -106,21 +103,10 @@ func (a *allowedHosts) handler(next http.Handler) http.Handler {
 
 func (a *allowedHosts) refuse(w http.ResponseWriter, r *http.Request) {
 	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", withoutPort(r.Host))
-	if r.Method != http.MethodPost || !a.refusal.IsSupported(r) {
+	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
 		http.Error(w, message, http.StatusMisdirectedRequest)
 		return
 	}
 	denied := newError(status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message})
-	// An error here is a connection that is gone.
-	_ = a.refusal.Write(misdirected{w}, r, denied)
-}
-
-// misdirected is a response whose status, where it says what went wrong, is 421.
-type misdirected struct{ http.ResponseWriter }
-
-func (m misdirected) WriteHeader(status int) {
-	if status != http.StatusOK {
-		status = http.StatusMisdirectedRequest
-	}
-	m.ResponseWriter.WriteHeader(status)
+	refuse(withStatus{w, http.StatusMisdirectedRequest}, r, denied)
 }

@@ -58,6 +58,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
+	mux.Handle("/", refuseUnknownPaths(http.NotFoundHandler()))
 	types := streamTypes(rpc)
 	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, withStreams(types, s.config.ReceiveTimeout, mux))))
 	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, s.config.ReceiveTimeout, handler)))

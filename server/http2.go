@@ -38,6 +38,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 	s.engine = h2.New(h2.Config{
 		Handler:              handler,
 		Direct:               s.lane,
+		HeadersTooLarge:      http.HandlerFunc(refuseLargeHeaders),
 		Logger:               s.config.Logger,
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
 		MaxHeaderBytes:       maxHeaderBytes,

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 )
@@ -22,7 +21,6 @@ var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "
 type preflight struct {
 	procedures   map[string]bool // By path: those whose errors have reasons.
 	compressions map[string]bool // By name; "" is none.
-	refusal      *connecthttp.ErrorWriter
 	next         http.Handler
 }
 
@@ -30,7 +28,6 @@ func newPreflight(rpc *connect.Server, compressors []connect.Compressor, next ht
 	p := &preflight{
 		procedures:   make(map[string]bool),
 		compressions: map[string]bool{"": true, connect.CompressionNameIdentity: true},
-		refusal:      connecthttp.NewErrorWriter(),
 		next:         next,
 	}
 	for spec := range rpc.Specs() {
@@ -54,8 +51,7 @@ func (p *preflight) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// With another version the writer would not know the protocol of the request.
 	r.Header.Del(protocolVersionHeader)
-	// An error here is a connection that is gone.
-	_ = p.refusal.Write(w, r, fault)
+	refuse(w, r, fault)
 }
 
 // fault is what is wrong with the parts of a request that are not its message.

@@ -49,15 +49,24 @@ type conn struct {
 	routes   knownRoutes
 	budget   budget
 	prefaced bool // The preface has come.
+	// knowsLimits is whether the peer has acknowledged our SETTINGS.
+	knowsLimits bool
 
 	mu      sync.Mutex
 	changed sync.Cond // Signals out, flushing, running and writeErr.
 
-	streams   map[uint32]*stream // Not ended by both sides.
-	lastID    uint32             // Highest stream that the peer has opened. Written by the reader.
-	running   int                // Handlers, those of closed streams included.
-	waiting   []*stream          // For a handler to end, at most as many as may be open.
-	resets    [32]uint32         // Streams reset of late, whose frames may still be on their way.
+	streams map[uint32]*stream // Not ended by both sides.
+	lastID  uint32             // Highest stream that the peer has opened. Written by the reader.
+	// cancellable is how many streams were opened that have not paid for an RST_STREAM.
+	cancellable int
+	// fruitless is how many streams were reset while they waited for a handler to end,
+	// since the last one has.
+	fruitless int
+	// freePings is how many PING the streams that were reset pay for.
+	freePings int
+	running   int        // Handlers, those of closed streams included.
+	waiting   []*stream  // For a handler to end, at most as many as may be open.
+	resets    [32]uint32 // Streams reset of late, whose frames may still be on their way.
 	resetNext int
 
 	encoder    *encoder
@@ -69,7 +78,7 @@ type conn struct {
 	writing    time.Time // Since when, or zero.
 	writeErr   error
 	earned     int // Credit for the budget.
-	unanswered int // Bytes of DATA sent that have paid for no WINDOW_UPDATE.
+	returnable returnable
 	sendWindow int // Bytes that all streams may still send.
 	peerWindow int // What the send window of a new stream is.
 	recvWindow int // Bytes that the peer may still send on all streams.
@@ -177,7 +186,7 @@ func (c *conn) frames() error {
 		}
 		payload := c.in[c.parsed+frameHeaderSize:][:h.length]
 		c.parsed += frameHeaderSize + h.length
-		if err := c.survive(c.frame(h, payload)); err != nil {
+		if err := c.handleFrameError(c.frame(h, payload)); err != nil {
 			return err
 		}
 	}
@@ -216,9 +225,9 @@ func (c *conn) noteHeaders(progress bool) {
 	}
 }
 
-// survive resets the stream that an error is about, and returns the errors that
-// are about the connection.
-func (c *conn) survive(err error) error {
+// handleFrameError resets the stream that an error is about, and returns the errors
+// that are about the connection.
+func (c *conn) handleFrameError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -237,7 +246,7 @@ func (c *conn) survive(err error) error {
 		c.noteReset(wrong.stream)
 	}
 	c.mu.Unlock()
-	if wrong.code == codeRefusedStream {
+	if wrong.code == codeRefusedStream && c.knowsLimits {
 		cost = costRefused
 	}
 	return c.budget.spend(cost)
@@ -307,6 +316,7 @@ func (c *conn) fail(err error) {
 // close ends the connection because of err. It says why to the peer, if the peer
 // is still there, and waits for the handlers.
 func (c *conn) close(err error) {
+	c.dropBlock()
 	wrong := new(frameError)
 	answer := errors.As(err, &wrong)
 	c.mu.Lock()

@@ -79,6 +79,7 @@ func (c *conn) settingsFrame(h frameHeader, payload []byte) error {
 		if h.length != 0 {
 			return connectionError(codeFrameSize, "SETTINGS acknowledgement with a payload")
 		}
+		c.knowsLimits = true
 		return c.budget.spend(costControl)
 	case h.length%settingSize != 0:
 		return connectionError(codeFrameSize, "SETTINGS of odd length")
@@ -125,14 +126,16 @@ func (c *conn) windowUpdateFrame(h frameHeader, payload []byte) error {
 	if h.stream != 0 && c.isIdle(h.stream) {
 		return connectionError(codeProtocol, "WINDOW_UPDATE on a stream that was never opened")
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.spendUpdate(); err != nil {
-		return err
-	}
 	increment := int(binary.BigEndian.Uint32(payload) & maxWindow)
 	if increment == 0 {
 		return &frameError{h.stream, codeProtocol, "WINDOW_UPDATE of 0"}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.returnable.take(h.stream, increment) {
+		if err := c.budget.spend(costControl); err != nil {
+			return err
+		}
 	}
 	return c.widen(h.stream, increment)
 }
@@ -144,14 +147,19 @@ func (c *conn) pingFrame(h frameHeader, payload []byte) error {
 	if h.length != pingSize {
 		return connectionError(codeFrameSize, "PING is not 8 bytes long")
 	}
+	cost := costControl
 	c.mu.Lock()
 	if data := [pingSize]byte(payload); !h.has(flagAck) {
 		c.out = appendPing(c.out, flagAck, data)
+		if c.freePings > 0 {
+			c.freePings--
+			cost = 0
+		}
 	} else if data == drainPing && !c.draining.IsZero() {
 		c.lastGoAway()
 	}
 	c.mu.Unlock()
-	return c.budget.spend(costControl)
+	return c.budget.spend(cost)
 }
 
 func (c *conn) resetFrame(h frameHeader, payload []byte) error {
@@ -162,12 +170,23 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 		return connectionError(codeFrameSize, "RST_STREAM is not 4 bytes long")
 	}
 	c.srv.stats.ResetsReceived.Add(1)
+	cost := 0
 	c.mu.Lock()
+	if s := c.streams[h.stream]; s != nil && s.waiting {
+		if c.fruitless++; c.fruitless > fruitlessFactor*c.srv.config.MaxConcurrentStreams {
+			cost = costRefused
+		}
+	}
+	if c.cancellable--; c.cancellable < 0 {
+		c.cancellable, cost = 0, max(cost, costControl)
+	} else {
+		c.freePings++
+	}
 	if s := c.streams[h.stream]; s != nil {
 		s.close(errStreamClosed)
 	}
 	c.mu.Unlock()
-	return c.budget.spend(costControl)
+	return c.budget.spend(cost)
 }
 
 // priorityFrame checks a PRIORITY frame, which RFC 9113 gives no meaning any more.

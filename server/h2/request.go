@@ -20,6 +20,7 @@ type headerBlock struct {
 	fragments []byte
 	end       bool   // END_STREAM
 	malformed string // What is wrong with its HEADERS frame, or "".
+	large     bool   // Counted in Server.largeBlocks.
 }
 
 func (c *conn) headersFrame(h frameHeader, payload []byte) error {
@@ -57,15 +58,51 @@ func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
 		return err
 	}
 	c.block.fragments = append(c.block.fragments, fragment...)
-	if len(c.block.fragments) > c.srv.config.MaxHeaderBytes {
-		return connectionError(codeEnhanceYourCalm, "header block is too large")
+	if err := c.checkBlock(); err != nil {
+		return err
 	}
 	if !h.has(flagEndHeaders) {
 		return nil
 	}
 	block := c.block
-	c.block = headerBlock{}
+	c.dropBlock()
 	return c.headers(block)
+}
+
+const (
+	// blockFactor is how many times larger than Config.MaxHeaderBytes a header block may be
+	// that is read to its end and refused. The table of the peer stays in step with ours
+	// then, and other requests on the connection go on: behind a proxy they are those of
+	// other callers. Beyond it the connection ends.
+	blockFactor = 4
+	// maxLargeBlocks is how many connections may be within such a block at a time. Nobody
+	// gets memory from the others with headers that he does not finish.
+	maxLargeBlocks = 64
+)
+
+// checkBlock looks at the size of a header block that is still coming.
+func (c *conn) checkBlock() error {
+	limit := c.srv.config.MaxHeaderBytes
+	switch size := len(c.block.fragments); {
+	case size <= limit:
+		return nil
+	case size > blockFactor*limit:
+		return connectionError(codeEnhanceYourCalm, "header block is too large")
+	case !c.block.large:
+		c.block.large = true
+		if c.srv.largeBlocks.Add(1) > maxLargeBlocks {
+			return connectionError(codeEnhanceYourCalm, "too many header blocks are too large")
+		}
+	}
+	return nil
+}
+
+// dropBlock forgets the header block that was coming.
+func (c *conn) dropBlock() {
+	if c.block.large {
+		c.srv.largeBlocks.Add(-1)
+	}
+	c.block = headerBlock{}
 }
 
 // headers handles a header block: it opens a stream, or ends the request of one.
@@ -99,6 +136,11 @@ func (c *conn) headers(block headerBlock) error {
 		return c.budget.spend(costControl)
 	}
 	h.checkRequest()
+	if h.tooLarge {
+		if err := c.budget.spend(costError); err != nil {
+			return err
+		}
+	}
 	return c.request(block.stream, h, c.route(h, block.fragments), block.end)
 }
 
@@ -180,6 +222,7 @@ func (c *conn) start(s *stream) {
 		if len(c.waiting) >= limit {
 			c.waiting = slices.DeleteFunc(c.waiting, func(s *stream) bool { return s.err != nil })
 		}
+		s.waiting = true
 		c.waiting = append(c.waiting, s)
 		return
 	}
@@ -192,9 +235,11 @@ func (c *conn) start(s *stream) {
 func (c *conn) done() {
 	c.mu.Lock()
 	c.running--
+	c.fruitless = 0
 	for len(c.waiting) > 0 {
 		next := c.waiting[0]
 		c.waiting = c.waiting[1:]
+		next.waiting = false
 		if next.err == nil {
 			c.running++
 			c.srv.workers.run(next.work)
@@ -232,7 +277,7 @@ func (x *exchange) init(h *head, end bool) error {
 	x.expects = httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue")
 	switch {
 	case h.tooLarge:
-		x.handler = http.HandlerFunc(refuseHeaders)
+		x.handler = x.c.srv.config.HeadersTooLarge
 	case h.method == http.MethodOptions && h.path == "*":
 		x.handler = http.HandlerFunc(answerOptions)
 	}

@@ -189,6 +189,9 @@ func (w *responseWriter) contentLength(p []byte) string {
 			return value
 		}
 	}
+	if values, ok := w.snapshot["Content-Length"]; ok && len(values) == 0 {
+		return "" // A key without values: there is to be none.
+	}
 	isHead := w.x.request.Method == http.MethodHead
 	if w.finished && bodyAllowed(w.status) && (len(p) > 0 || !isHead) {
 		return strconv.Itoa(len(p))

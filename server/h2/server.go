@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,9 +31,13 @@ type Config struct {
 	// MaxConcurrentStreams is the most streams that a connection may have open, and
 	// the most handlers that may run for it. Default: 100.
 	MaxConcurrentStreams int
-	// MaxHeaderBytes is the largest header of a request, in bytes, before and after
-	// decompression. Default: 64 KiB.
+	// MaxHeaderBytes is the largest header of a request that is served, in bytes, before
+	// and after decompression. A larger one is refused, and the connection goes on; one
+	// that is more than four times as large ends the connection. Default: 64 KiB.
 	MaxHeaderBytes int
+	// HeadersTooLarge answers requests whose header is too large, of which it sees the
+	// first MaxHeaderBytes. Default: 431 Request Header Fields Too Large.
+	HeadersTooLarge http.Handler
 	// StreamWindow is how much of a request may wait for its handler to read it, in
 	// bytes. Default: 512 KiB.
 	StreamWindow int
@@ -58,6 +63,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.HeadersTooLarge == nil {
+		c.HeadersTooLarge = http.HandlerFunc(refuseHeaders)
 	}
 	setDefault(&c.MaxConcurrentStreams, 100)
 	setDefault(&c.MaxHeaderBytes, 64<<10)
@@ -85,6 +93,8 @@ type Server struct {
 	config  Config
 	stats   Stats
 	workers workers
+	// largeBlocks is how many connections are within a header block that is too large.
+	largeBlocks atomic.Int64
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

@@ -40,6 +40,7 @@ type stream struct {
 	localDone  bool               // We have.
 	started    bool               // A directStream's: its request was looked at.
 	held       bool               // Somebody uses the body without the lock.
+	waiting    bool               // In conn.waiting.
 	changed    *sync.Cond         // Signals body, pending and err. Made when first waited for.
 
 	// What the peer sends.
@@ -80,6 +81,7 @@ func (c *conn) open(s *stream, end bool) {
 		s.remoteDone, s.bodyErr = true, io.EOF
 	}
 	c.streams[s.id] = s
+	c.cancellable++
 	c.srv.stats.StreamsOpen.Add(1)
 }
 

@@ -189,7 +189,7 @@ func (c *conn) appendDataFrame(s *stream, p []byte, end bool) {
 	c.tail.end = len(c.out)
 	c.sendWindow -= len(p)
 	s.sendWindow -= len(p)
-	c.unanswered += len(p)
+	c.returnable.sent(len(p))
 	if end || len(p) >= tinyFrame || s.sendWindow > 0 && c.sendWindow > 0 {
 		c.earned += frameCredit
 	}

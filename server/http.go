@@ -6,13 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	connectv1 "connectrpc.com/connect"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/grpchealth"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/example/userd/gen/user/v1/userv1connect"
 )
 
 // Limits of the listener. WriteTimeout of http.Server stays unset: it would end long
@@ -56,7 +52,6 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 		connecthttp.WithCompressors(compressors...),
 		connecthttp.WithCompressMinBytes(compressMinBytes),
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
-	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connectv1.WithReadMaxBytes(maxHeaderBytes)))
 	s.mountProbes(mux)
 	mux.Handle("/", refuseUnknownPaths(http.NotFoundHandler()))
 	types := streamTypes(rpc)
@@ -101,21 +96,4 @@ func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
 		types[spec.Procedure] = spec.StreamType
 	}
 	return types
-}
-
-// healthChecker answers grpc.health.v1 for the server and its service.
-type healthChecker struct {
-	server *Server
-}
-
-func (h healthChecker) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
-	if req.Service != "" && req.Service != userv1connect.UserServiceName {
-		return nil, connectv1.NewError(connectv1.CodeNotFound, nil)
-	}
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	if h.server.ready(ctx) != nil {
-		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
-	}
-	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
 }

@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
-	connectv1 "connectrpc.com/connect"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectgzip"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -287,35 +287,88 @@ func (h handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // health calls grpc.health.v1, whose messages are encoded like these wrappers.
-func health(ctx context.Context, client *http.Client, url, service string, options ...connectv1.ClientOption) (servingStatus, error) {
-	check := connectv1.NewClient[wrapperspb.StringValue, wrapperspb.Int32Value](client, url+"/grpc.health.v1.Health/Check", options...)
-	res, err := check.CallUnary(ctx, connectv1.NewRequest(wrapperspb.String(service)))
-	if err != nil {
-		return 0, err
-	}
-	return servingStatus(res.Msg.GetValue()), nil
+func health(ctx context.Context, client *http.Client, url, service string, options ...connecthttp.Option) (servingStatus, error) {
+	var status wrapperspb.Int32Value
+	check := connect.Spec{Procedure: "/grpc.health.v1.Health/Check"}
+	err := connect.NewClient(connecthttp.NewTransport(client, url, options...)).CallUnary(ctx, check, wrapperspb.String(service), &status)
+	return servingStatus(status.GetValue()), err
 }
 
 // servingStatus is grpc.health.v1.HealthCheckResponse.ServingStatus.
 type servingStatus int32
 
 const (
-	serving    servingStatus = 1
-	notServing servingStatus = 2
+	serving        servingStatus = 1
+	notServing     servingStatus = 2
+	serviceUnknown servingStatus = 3
 )
 
 func TestHealthOverGRPC(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
 	for _, service := range []string{"", "user.v1.UserService"} {
-		if got, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connectv1.WithGRPC()); got != serving {
+		if got, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connecthttp.WithGRPC()); got != serving {
 			t.Errorf("health of %q is %v, error %v", service, got, err)
 		}
 	}
 	for _, service := range []string{"user.v1", "grpc.health.v1.Health", "hush"} {
-		if _, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connectv1.WithGRPC()); connectv1.CodeOf(err) != connectv1.CodeNotFound {
+		if _, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connecthttp.WithGRPC()); connect.CodeOf(err) != connect.CodeNotFound {
 			t.Errorf("health of %q: error is %v, want NOT_FOUND", service, err)
 		}
+	}
+	resp, err := http.Post(running.URL+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader(`{"service": "user.v1.UserService"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != `{"status":"SERVING"}` {
+		t.Errorf("as JSON it is %q, error %v", body, err)
+	}
+}
+
+// watchHealth watches the health of a service.
+func watchHealth(t *testing.T, running *servertest.Server, service string) func() (servingStatus, error) {
+	t.Helper()
+	watch := connect.Spec{Procedure: "/grpc.health.v1.Health/Watch", StreamType: connect.StreamTypeServer}
+	client := connect.NewClient(connecthttp.NewTransport(servertest.HTTP2(t), running.URL, connecthttp.WithGRPC()))
+	stream, err := client.CallServerStream(t.Context(), watch, wrapperspb.String(service))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (servingStatus, error) {
+		var status wrapperspb.Int32Value
+		err := stream.Receive(&status)
+		return servingStatus(status.GetValue()), err
+	}
+}
+
+func TestHealthIsWatched(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	running := startFaulty(t, func(context.Context, string) error {
+		if down.Load() {
+			return store.ErrUnavailable
+		}
+		return nil
+	})
+	known, unknown := watchHealth(t, running, "user.v1.UserService"), watchHealth(t, running, "hush")
+	for _, want := range []servingStatus{serving, notServing, serving} {
+		down.Store(want == notServing)
+		if got, err := known(); got != want {
+			t.Fatalf("health is %v, error %v, want %v", got, err, want)
+		}
+	}
+	if got, err := unknown(); got != serviceUnknown {
+		t.Errorf("health of a service that is not there is %v, error %v", got, err)
+	}
+	if err := running.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := known(); got != notServing {
+		t.Errorf("health of a server that stops is %v, error %v", got, err)
+	}
+	if _, err := known(); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("the watch ends with %v", err)
 	}
 }
 
@@ -335,8 +388,11 @@ func TestReflection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Contains(services, "user.v1.UserService") {
+			if !slices.Contains(services, "user.v1.UserService") || !slices.Contains(services, "grpc.health.v1.Health") {
 				t.Errorf("services are %v", services)
+			}
+			if _, err := stream.FileContainingSymbol("grpc.health.v1.Health.Watch"); err != nil {
+				t.Error(err)
 			}
 			files, err := stream.FileContainingSymbol("user.v1.UserService.GetUser")
 			if err != nil {

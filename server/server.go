@@ -168,6 +168,9 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	if s.config.Register != nil {
 		s.config.Register(rpc)
 	}
+	if err := s.registerHealth(rpc); err != nil {
+		return nil, fmt.Errorf("set up health checks: %w", err)
+	}
 	grpcreflect.Register(rpc)
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return newError(unknownMethod)

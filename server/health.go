@@ -1,0 +1,195 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+// healthService is the service by which gRPC asks for health, see
+// https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
+const healthService = "grpc.health.v1.Health"
+
+// healthInterval is how often the health that Watch tells is looked at.
+const healthInterval = time.Second
+
+// servingStatus is grpc.health.v1.HealthCheckResponse.ServingStatus.
+type servingStatus int32
+
+const (
+	serving        servingStatus = 1
+	notServing     servingStatus = 2
+	serviceUnknown servingStatus = 3
+)
+
+// healthSchema describes the service. It is not registered with package protoregistry:
+// programs that import this package may have the generated one, and each name is there
+// once.
+var healthSchema = sync.OnceValues(func() (protoreflect.ServiceDescriptor, error) {
+	field := func(name, json string, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
+		return &descriptorpb.FieldDescriptorProto{
+			Name: &name, JsonName: &json, Number: proto.Int32(1), Type: &kind,
+			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+		}
+	}
+	status := field("status", "status", descriptorpb.FieldDescriptorProto_TYPE_ENUM)
+	status.TypeName = proto.String(".grpc.health.v1.HealthCheckResponse.ServingStatus")
+	values := &descriptorpb.EnumDescriptorProto{Name: proto.String("ServingStatus")}
+	for number, name := range []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"} {
+		values.Value = append(values.Value, &descriptorpb.EnumValueDescriptorProto{Name: &name, Number: proto.Int32(int32(number))})
+	}
+	method := func(name string, streams bool) *descriptorpb.MethodDescriptorProto {
+		return &descriptorpb.MethodDescriptorProto{
+			Name: &name, InputType: proto.String(".grpc.health.v1.HealthCheckRequest"),
+			OutputType: proto.String(".grpc.health.v1.HealthCheckResponse"), ServerStreaming: &streams,
+		}
+	}
+	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("grpc/health/v1/health.proto"), Package: proto.String("grpc.health.v1"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{
+			{Name: proto.String("HealthCheckRequest"), Field: []*descriptorpb.FieldDescriptorProto{field("service", "service", descriptorpb.FieldDescriptorProto_TYPE_STRING)}},
+			{Name: proto.String("HealthCheckResponse"), Field: []*descriptorpb.FieldDescriptorProto{status}, EnumType: []*descriptorpb.EnumDescriptorProto{values}},
+		},
+		Service: []*descriptorpb.ServiceDescriptorProto{{
+			Name:   proto.String("Health"),
+			Method: []*descriptorpb.MethodDescriptorProto{method("Check", false), method("Watch", true)},
+		}},
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return file.Services().ByName("Health"), nil
+})
+
+// health serves grpc.health.v1.Health for the server and its service.
+type health struct {
+	ready   func(context.Context) error
+	running context.Context // Ends when the server begins to stop.
+	check   protoreflect.MethodDescriptor
+
+	mu     sync.Mutex
+	status servingStatus // As Watch tells it, at the time looked.
+	looked time.Time
+}
+
+// registerHealth adds the service to those of the server.
+func (s *Server) registerHealth(rpc *connect.Server) error {
+	schema, err := healthSchema()
+	if err != nil {
+		return err
+	}
+	h := &health{ready: s.ready, running: s.running, check: schema.Methods().ByName("Check")}
+	for name, method := range map[protoreflect.Name]struct {
+		kind    connect.StreamType
+		handler connect.ServerFunc
+	}{
+		"Check": {connect.StreamTypeUnary, h.serveCheck},
+		"Watch": {connect.StreamTypeServer, h.serveWatch},
+	} {
+		rpc.Register(connect.Method{
+			Spec: connect.Spec{
+				StreamType: method.kind, Procedure: "/" + healthService + "/" + string(name), Schema: schema.Methods().ByName(name),
+			},
+			Handler: method.handler,
+		})
+	}
+	return nil
+}
+
+// receive returns the name of the service that a caller asks for.
+func (h *health) receive(stream connect.ServerStream) (string, error) {
+	request := dynamicpb.NewMessage(h.check.Input())
+	if err := stream.Receive(request); err != nil {
+		return "", err
+	}
+	return request.Get(h.check.Input().Fields().ByNumber(1)).String(), nil
+}
+
+func (h *health) send(stream connect.ServerStream, status servingStatus) error {
+	response := dynamicpb.NewMessage(h.check.Output())
+	response.Set(h.check.Output().Fields().ByNumber(1), protoreflect.ValueOfEnum(protoreflect.EnumNumber(status)))
+	return stream.Send(response)
+}
+
+// knownService reports whether there is health to tell of a service; "" is all of the
+// server.
+func knownService(name string) bool { return name == "" || name == userv1connect.UserServiceName }
+
+func (h *health) serveCheck(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	service, err := h.receive(stream)
+	if err != nil {
+		return err
+	}
+	if !knownService(service) {
+		return connect.NewError(connect.CodeNotFound, "there is no such service here")
+	}
+	return h.send(stream, h.now(ctx))
+}
+
+// now looks whether the server can answer calls.
+func (h *health) now(ctx context.Context) servingStatus {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if h.ready(ctx) != nil {
+		return notServing
+	}
+	return serving
+}
+
+// recent is now for all watchers, which share one look.
+func (h *health) recent(ctx context.Context) servingStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Since(h.looked) >= healthInterval {
+		h.status, h.looked = h.now(ctx), time.Now()
+	}
+	return h.status
+}
+
+// serveWatch tells the health of a service, at once and whenever it changes. Of a service
+// that is not there it tells that, and waits for it, as the specification has it. The
+// stream ends with the server, after it has told that.
+func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	service, err := h.receive(stream)
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(healthInterval)
+	defer ticker.Stop()
+	for told := servingStatus(0); ; {
+		status := serviceUnknown
+		if knownService(service) {
+			status = h.recent(ctx)
+		}
+		if h.running.Err() != nil {
+			status = notServing
+		}
+		if status != told {
+			if err := h.send(stream, status); err != nil {
+				return err
+			}
+			told = status
+		}
+		if err := flush(ctx); err != nil {
+			return err
+		}
+		if h.running.Err() != nil {
+			return errDraining
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.running.Done():
+		case <-ticker.C:
+		}
+	}
+}

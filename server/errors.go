@@ -60,6 +60,8 @@ var statuses = []struct {
 	{store.ErrCursorExpired, status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
 	{errInvalidPageToken, status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
 	{errMessageTooLarge, messageTooLarge},
+	{errMalformedFrame, status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}},
+	{errCompressedFrame, status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "a message of the request is compressed, and no compression is declared"}},
 	{errTooManyRows, status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", maxImportRows)}},
 	{cache.ErrOverloaded, status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "the server has as many reads under way as it can; retry later"}},
 	{errSlowConsumer, status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
@@ -90,13 +92,6 @@ var transportStatuses = map[connect.Code]status{
 var unknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
-
-// malformedFrame is for what is not a message in the framing of the protocol. gRPC
-// calls that an internal error, whoever made it.
-var malformedFrame = status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}
-
-// errMalformedFrame is the cause of an error that is internal, but the caller's.
-var errMalformedFrame = errors.New("malformed frame")
 
 var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
 
@@ -131,9 +126,6 @@ func wireError(err error) *connect.Error {
 	}
 	if status, ok := transportStatuses[authored.Code()]; ok {
 		return newError(status).WithCause(err)
-	}
-	if strings.HasPrefix(authored.Message(), "protocol error: ") { // Connect says so of frames that it receives.
-		return newError(malformedFrame).WithCause(errors.Join(errMalformedFrame, err))
 	}
 	if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) { // In the query of a GET.
 		malformed := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "message: must be base64"}
@@ -257,7 +249,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			}
 			causes.log(ctx, err)
 			wire := wireError(err)
-			if wire.Code() == connect.CodeInternal && !errors.Is(wire, errMalformedFrame) {
+			if wire.Code() == connect.CodeInternal && !isMalformed(wire) {
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
 			return wire

@@ -20,6 +20,9 @@ const (
 	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 2 << 10, 64 << 10
 	// flushDelay is how long it may wait for more.
 	flushDelay = 2 * time.Millisecond
+	// renewals is how many times the deadline of a stream is moved, at most, in the time
+	// that a message may wait. Moving it costs more than a write.
+	renewals = 6
 	// bodyBytes is how much of a stream of requests is read at a time.
 	bodyBytes = 16 << 10
 )
@@ -29,14 +32,14 @@ type streamKey struct{}
 // withStreams gathers what streams send and receive in small messages. Connect
 // flushes each message that it sends, and reads each that it receives in two
 // pieces; both wake the goroutine that serves the connection.
-func withStreams(types map[string]connect.StreamType, timeout time.Duration, next http.Handler) http.Handler {
+func withStreams(types map[string]connect.StreamType, receiveTimeout, sendTimeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := types[r.URL.Path]
 		if kind&connect.StreamTypeClient != 0 {
-			r = withBody(r, bufio.NewReaderSize(newPatientBody(w, r, timeout), bodyBytes))
+			r = withBody(r, bufio.NewReaderSize(newPatientBody(w, r, receiveTimeout), bodyBytes))
 		}
 		if kind&connect.StreamTypeServer != 0 {
-			gathering := newStreamWriter(w)
+			gathering := newStreamWriter(w, sendTimeout)
 			defer gathering.finish()
 			r = r.WithContext(context.WithValue(r.Context(), streamKey{}, gathering))
 			w = gathering
@@ -51,9 +54,10 @@ func withStreams(types map[string]connect.StreamType, timeout time.Duration, nex
 type streamWriter struct {
 	http.ResponseWriter
 	controller *http.ResponseController
+	timeout    time.Duration // That a message may wait for its reader.
 
 	mu       sync.Mutex
-	idle     sync.Cond // When passing ends.
+	passed   sync.Cond // When passing ends.
 	passing  bool      // Somebody uses the ResponseWriter, without mu.
 	gathered []byte    // Of flushBuffers, or nil.
 	taken    int       // Bytes that the ResponseWriter has taken.
@@ -62,15 +66,15 @@ type streamWriter struct {
 	timer    *time.Timer
 	armed    bool
 	renewed  time.Time // When the deadline of the response was set; with passing.
-	rest     *time.Timer
-	rested   bool // The deadline is to be lifted.
+	idle     *time.Timer
+	lifting  bool // The deadline is to be lifted.
 	finished bool
 	err      error // Of the first write that failed.
 }
 
-func newStreamWriter(w http.ResponseWriter) *streamWriter {
-	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w)}
-	s.idle.L = &s.mu
+func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
+	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout}
+	s.passed.L = &s.mu
 	return s
 }
 
@@ -101,7 +105,7 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 	w.wrote = true
 	for n < len(p) && w.err == nil {
 		if w.passing { // A second buffer is of no use to a caller that does not read.
-			w.idle.Wait()
+			w.passed.Wait()
 			continue
 		}
 		if w.gathered == nil {
@@ -153,7 +157,7 @@ func (w *streamWriter) send() { w.pass(w.controller.Flush) }
 // pass hands what was gathered to the ResponseWriter, and flushes it.
 func (w *streamWriter) pass(flush func() error) {
 	for w.passing {
-		w.idle.Wait()
+		w.passed.Wait()
 	}
 	if w.err != nil {
 		return
@@ -184,33 +188,34 @@ func (w *streamWriter) pass(flush func() error) {
 	w.mu.Lock()
 	w.passing, w.err = false, err
 	w.taken += sent
-	w.idle.Broadcast()
-	if w.rested {
+	w.passed.Broadcast()
+	if w.lifting {
 		w.lift()
 	}
 }
 
 // renew moves the deadline of the response.
 func (w *streamWriter) renew() {
-	if now := time.Now(); now.Sub(w.renewed) >= sendTimeoutRenewal {
+	renewal := w.timeout / renewals
+	if now := time.Now(); now.Sub(w.renewed) >= renewal {
 		// A connection without deadlines is closed by its server instead.
-		_ = w.controller.SetWriteDeadline(now.Add(sendTimeout))
+		_ = w.controller.SetWriteDeadline(now.Add(w.timeout))
 		w.renewed = now
-		if w.rest == nil {
-			w.rest = time.AfterFunc(sendTimeout-sendTimeoutRenewal, w.tire)
+		if w.idle == nil {
+			w.idle = time.AfterFunc(w.timeout-renewal, w.onIdle)
 		} else {
-			w.rest.Reset(sendTimeout - sendTimeoutRenewal)
+			w.idle.Reset(w.timeout - renewal)
 		}
 	}
 }
 
-// tire sees to it that the deadline does not end a stream that has nothing to send:
+// onIdle sees to it that the deadline does not end a stream that has nothing to send:
 // HTTP/2 holds to it whether something waits or not.
-func (w *streamWriter) tire() {
+func (w *streamWriter) onIdle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.passing {
-		w.rested = true
+		w.lifting = true
 		return
 	}
 	w.lift()
@@ -218,7 +223,7 @@ func (w *streamWriter) tire() {
 
 // lift takes the deadline of the response away until something is sent. w.mu is held.
 func (w *streamWriter) lift() {
-	w.rested = false
+	w.lifting = false
 	if !w.finished {
 		_ = w.controller.SetWriteDeadline(time.Time{}) // See renew.
 		w.renewed = time.Time{}
@@ -234,8 +239,8 @@ func (w *streamWriter) finish() {
 		w.timer.Stop()
 	}
 	w.pass(func() error { return nil }) // It is flushed with the end of the stream.
-	if w.rest != nil {
-		w.rest.Stop()
+	if w.idle != nil {
+		w.idle.Stop()
 	}
 }
 

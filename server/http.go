@@ -55,7 +55,7 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	s.mountProbes(mux)
 	mux.Handle("/", refuseUnknownPaths(http.NotFoundHandler()))
 	types := streamTypes(rpc)
-	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, withStreams(types, s.config.ReceiveTimeout, mux))))
+	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, checkFrames(withStreams(types, s.config.ReceiveTimeout, s.config.SendTimeout, mux)))))
 	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, s.config.ReceiveTimeout, handler)))
 }
 

@@ -47,7 +47,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		IdleTimeout:          s.config.IdleTimeout,
 		PingAfter:            pingAfter,
 		PingTimeout:          pingTimeout,
-		WriteTimeout:         sendTimeout,
+		WriteTimeout:         s.config.SendTimeout,
 	})
 	s.http.Protocols.SetUnencryptedHTTP2(false)
 	s.http.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": s.engine.TLSNextProto}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,7 +75,8 @@ func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	logged := new(logBuffer)
 	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
-	broken := failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
+	broken := failure{code: connect.CodeInvalidArgument, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
+	undeclared := failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
 	body := func(frame string) func(*http.Request) {
 		return func(req *http.Request) {
 			req.Body, req.ContentLength = io.NopCloser(strings.NewReader(frame)), int64(len(frame))
@@ -85,14 +87,60 @@ func TestMalformedFrames(t *testing.T) {
 	checkFaults(t, running, []fault{
 		{"half a prefix", grpcBinary, unary, body("\x00\x00"), broken},
 		{"half a message", grpcBinary, unary, body("\x00\x00\x00\x00\x05hush"), broken},
-		{"compressed without encoding", grpcBinary, stream, body("\x01\x00\x00\x00\x04hush"), broken},
+		{"compressed without encoding", grpcBinary, stream, body("\x01\x00\x00\x00\x04hush"), undeclared},
+		{"compressed without encoding", connectRPC, stream, body("\x01\x00\x00\x00\x04hush"), undeclared},
 		{"unknown flags", grpcBinary, unary, body("\x40\x00\x00\x00\x04hush"), broken},
+		{"unknown flags and more", grpcBinary, stream, body("\x40\x00\x00\x00\x04hush!"), broken},
+		{"unknown flags and more", grpcWeb, unary, body("\x40\x00\x00\x00\x04hush!"), broken},
+		{"unknown flags and more", connectJSON, stream, body("\x40\x00\x00\x00\x04hush!"), broken},
+		{"cut base64", grpcWeb, unary, webTextBody("AAAAAAUK" + "aHVz!"), broken},
+		{"base64 that ends within a group", grpcWeb, unary, webTextBody("AAAAAAUKaH"), broken},
+		{"no base64", grpcWeb, unary, webTextBody("*hush*"), broken},
 		{"half a message", grpcWeb, unary, body("\x00\x00\x00\x00\x05hush"), broken},
 		{"half a message", connectRPC, stream, body("\x00\x00\x00\x00\x05hush"), broken},
 		{"no base64", connectGet, unary, func(req *http.Request) {
 			req.URL.RawQuery = "connect=v1&encoding=proto&base64=1&message=*hush*"
 		}, malformed("message")},
 	})
+	if text := logged.String(); strings.Contains(text, "level=ERROR") {
+		t.Errorf("log has errors:\n%s", text)
+	}
+}
+
+// webTextBody sends a body as grpc-web-text.
+func webTextBody(text string) func(*http.Request) {
+	return func(req *http.Request) {
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+		req.Header.Set("Content-Type", "application/grpc-web-text")
+	}
+}
+
+// Over HTTP/1.1 a body can be broken below the framing of its protocol.
+func TestMalformedBodiesOverHTTP1(t *testing.T) {
+	t.Parallel()
+	logged := new(logBuffer)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	for name, request := range map[string]string{
+		"chunk size": "POST /user.v1.UserService/CreateUser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\nhush\r\n{}\r\n",
+		"chunk size of a stream": "POST /user.v1.UserService/BatchCreateUsers HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/connect+json\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\nhush\r\n{}\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(running.URL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, request); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(conn) // The connection ends with it.
+			if err != nil || !strings.Contains(string(answer), "invalid_argument") || !strings.Contains(string(answer), "MALFORMED_REQUEST") {
+				t.Errorf("the answer is %q, %v", answer, err)
+			}
+		})
+	}
 	if text := logged.String(); strings.Contains(text, "level=ERROR") {
 		t.Errorf("log has errors:\n%s", text)
 	}

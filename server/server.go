@@ -54,6 +54,9 @@ type Config struct {
 	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
 	// messages. Default: 10 seconds.
 	ReceiveTimeout time.Duration
+	// SendTimeout is how long what is sent may wait for a caller that does not read it:
+	// nobody can hold memory and goroutines for longer. Default: 30 seconds.
+	SendTimeout time.Duration
 	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
 	IdleTimeout time.Duration
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
@@ -95,6 +98,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReceiveTimeout == 0 {
 		c.ReceiveTimeout = 10 * time.Second
+	}
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 30 * time.Second
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 2 * time.Minute

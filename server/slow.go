@@ -9,15 +9,6 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-const (
-	// sendTimeout is how long a message of a stream may wait for its reader. Nobody
-	// can hold memory and goroutines for longer by not reading.
-	sendTimeout = 30 * time.Second
-	// sendTimeoutRenewal is how often the deadline of a stream is moved. Moving it
-	// costs more than a write.
-	sendTimeoutRenewal = 5 * time.Second
-)
-
 // refuseSlow ends requests that do not come in time. Streams of requests may be
 // silent for as long as they like. Over HTTP/1.1, what handlers leave of a body is read
 // by net/http itself, within the same time: see ReadTimeout in httpServer.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -167,7 +166,7 @@ func codeName(code connect.Code) string {
 func levelOf(code connect.Code, err error) slog.Level {
 	switch code {
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
-		if errors.Is(err, errMalformedFrame) {
+		if isMalformed(err) {
 			return slog.LevelDebug
 		}
 		return slog.LevelError

@@ -124,9 +124,12 @@ func (s *stuckWriter) Write(p []byte) (int, error) {
 
 func (*stuckWriter) FlushError() error { return nil }
 
+// sendTimeout is how long a message may wait in these tests.
+const sendTimeout = 30 * time.Second
+
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stuck := &stuckWriter{deadlines: &deadlines{ResponseWriter: httptest.NewRecorder()}, takes: sendTimeoutRenewal - 1}
+		stuck := &stuckWriter{deadlines: &deadlines{ResponseWriter: httptest.NewRecorder()}, takes: sendTimeout/renewals - 1}
 		start := time.Now()
 		handleStream(stuck, func(ctx context.Context, send func(string) error) {
 			sendAndFlush := func() error { return errors.Join(send("message"), flush(ctx)) }
@@ -143,7 +146,7 @@ func TestSlowReader(t *testing.T) {
 			if err := sendAndFlush(); !errors.Is(err, errSlowConsumer) {
 				t.Errorf("error is %v, want %v", err, errSlowConsumer)
 			}
-			if waited := time.Since(start); waited > sendTimeout || waited <= sendTimeout-sendTimeoutRenewal {
+			if waited := time.Since(start); waited > sendTimeout || waited <= sendTimeout-sendTimeout/renewals {
 				t.Errorf("stream ends after %v", waited)
 			}
 		})

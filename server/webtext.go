@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -65,7 +66,7 @@ func (r *webTextReader) fill() error {
 		}
 		var decodeErr error
 		if r.decoded, decodeErr = base64.StdEncoding.AppendDecode(r.decoded, group[:end]); decodeErr != nil {
-			return decodeErr
+			return errors.Join(errMalformedFrame, decodeErr)
 		}
 		group = group[end:]
 	}
@@ -75,7 +76,7 @@ func (r *webTextReader) fill() error {
 		return nil
 	}
 	if err == io.EOF && r.pending > 0 {
-		return io.ErrUnexpectedEOF
+		return errMalformedFrame
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type config struct {
 	http2                string
 	maxConnections       int
 	maxConcurrentStreams int
+	sendTimeout          time.Duration
 	idleTimeout          time.Duration
 	maxMessageBytes      int
 	tlsCert, tlsKey      string
@@ -65,6 +66,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.http2, "http2", string(server.Engine), "what serves HTTP/2: engine, our own, which is faster, or std, the standard library")
 	flags.IntVar(&c.maxConnections, "max-connections", 10_000, "most connections at a time")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
+	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long what is sent may wait for a caller that does not read it")
 	flags.DurationVar(&c.idleTimeout, "idle-timeout", 2*time.Minute, "how long a connection may have no call")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "file with the certificate chain, PEM; turns TLS on")
@@ -106,6 +108,8 @@ func (c *config) check() error {
 		return fmt.Errorf("--max-connections must be at least 1, not %d", c.maxConnections)
 	case c.maxConcurrentStreams < 1:
 		return fmt.Errorf("--max-concurrent-streams must be at least 1, not %d", c.maxConcurrentStreams)
+	case c.sendTimeout <= 0:
+		return fmt.Errorf("--send-timeout must be positive, not %s", c.sendTimeout)
 	case c.idleTimeout <= 0:
 		return fmt.Errorf("--idle-timeout must be positive, not %s", c.idleTimeout)
 	case c.maxMessageBytes < 1024:

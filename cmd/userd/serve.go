@@ -78,6 +78,7 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		HTTP2:                server.Transport(c.http2),
 		MaxConnections:       c.maxConnections,
 		MaxConcurrentStreams: c.maxConcurrentStreams,
+		SendTimeout:          c.sendTimeout,
 		IdleTimeout:          c.idleTimeout,
 		CORSOrigins:          c.corsOrigins,
 		AllowedHosts:         c.allowedHosts,

@@ -469,7 +469,7 @@ func TestZeroWindows(t *testing.T) {
 	srv := startEngine(t, h2.Config{Handler: flowing(ended), WriteTimeout: 100 * time.Millisecond})
 	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	p.must(p.open(1, true, p.request("GET", "/")))
-	if code := p.reset(1); code != http2.ErrCodeCancel {
+	if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
 		t.Errorf("reset with %v", code)
 	}
 	<-ended

@@ -247,11 +247,12 @@ func (s *stream) onReadDeadline() {
 	}
 }
 
-// onWriteDeadline ends the stream: what it has sent so far is not a whole response.
+// onWriteDeadline ends the stream: what it has sent so far is not a whole response. The
+// code is the one that clients of gRPC and Connect show as RESOURCE_EXHAUSTED.
 func (s *stream) onWriteDeadline() {
 	c := s.c
 	c.mu.Lock()
-	s.reset(codeInternal, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+	s.reset(codeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
 	c.unlockAndFlush()
 }
 

@@ -66,7 +66,7 @@ func (c *conn) check(now time.Time) {
 		}
 		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {
 			c.srv.stats.Timeouts.Add(1)
-			s.reset(codeCancel, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+			s.reset(codeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
 		}
 	}
 }

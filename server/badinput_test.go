@@ -215,9 +215,9 @@ func undecodable() []badInput {
 		json("not JSON", `hush@example.com`, malformed("")),
 		json("array", `["hush@example.com"]`, malformed("")),
 		json("number for string", `{"email": 17, "displayName": "Hush"}`, malformed("email")),
-		json("string for number", `{"email": "hush@example.com", "roles": "hush"}`, malformed("")),
+		json("string for number", `{"email": "hush@example.com", "roles": "hush"}`, malformed("roles")),
 		json("number for roles", `{"email": "hush@example.com", "roles": [1]}`, malformed("roles")),
-		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("")),
+		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("email")),
 		json("unknown field", `{"email": "hush@example.com", "phone": "hush"}`, unknown("phone")),
 		json("unknown field that is an email", `{"hush@example.com": 1}`, unknown("")),
 		json("text like an error of a field", `"invalid value for hush@example.com field email: 1"`, malformed("")),
@@ -228,7 +228,7 @@ func undecodable() []badInput {
 		},
 		{name: "binary/truncated", message: user, body: "\x0a\x7fhush@example.com", want: malformed("")},
 		{name: "binary/group", message: user, body: "\x0b\x0b\x0b", want: malformed("")},
-		{name: "binary/invalid UTF-8", message: user, body: "\x0a\x05hush\xff", want: malformed("")},
+		{name: "binary/invalid UTF-8", message: user, body: "\x0a\x05hush\xff", want: malformed("email")},
 	}
 }
 

@@ -102,8 +102,10 @@ func decodeGroups(text string) ([]byte, error) {
 // names of fields, and nothing else of the request.
 var decodeErrorTexts = regexp.MustCompile(`^(` +
 	`([A-Za-z_]\w{0,99}: )?there is no such field|` +
-	`(userId|user_id|displayName|display_name|addRoles|add_roles|removeRoles|remove_roles|expectedVersion|expected_version): must be a (string|int64)|` +
-	`the request is not valid JSON( for this method, at line and column \d+:\d+)?` +
+	`(update|userId|user_id|displayName|display_name|addRoles|add_roles|removeRoles|remove_roles|expectedVersion|expected_version): ` +
+	`must be (a string|a number|a list|an object|given once)|` +
+	`the request (must be a JSON object|goes on after its message|is not valid UTF-8)|` +
+	`the request is not valid JSON( for this method|: it ends too early|, at line \d+, column \d+)?` +
 	`)$`)
 
 func FuzzJSONError(f *testing.F) {

@@ -7,7 +7,7 @@ import (
 )
 
 // writeBanner tells a person where the service is and how to try it.
-func writeBanner(out io.Writer, c config, address, admin net.Addr) {
+func writeBanner(out io.Writer, c config, database database, address, admin net.Addr) {
 	scheme, insecureFlag := "http", ""
 	if c.tlsCert != "" {
 		scheme, insecureFlag = "https", "--insecure "
@@ -18,7 +18,7 @@ func writeBanner(out io.Writer, c config, address, admin net.Addr) {
 	if admin != nil {
 		fmt.Fprintf(out, "  metrics   http://%s/metrics\n", reachable(admin))
 	}
-	fmt.Fprintf(out, "  database  %s\n\n", withoutPassword(c.database))
+	fmt.Fprintf(out, "  database  %s\n\n", database)
 	fmt.Fprintf(out, "Create a user:\n\n")
 	fmt.Fprintf(out, "  curl %s%s/user.v1.UserService/CreateUser -H 'Content-Type: application/json' -d '{\"email\":\"ada@example.com\",\"displayName\":\"Ada Lovelace\",\"roles\":[\"admin\"]}'\n\n", insecureFlag, url)
 }

@@ -15,20 +15,22 @@ func cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Look after the cache in Redis",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  showHelp,
 	}
 	var c checkConfig
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Compare the cached users with the store; exit code 0 if none is older than it may be",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
 	check.Flags().StringVar(&c.database, "database", defaultDatabase, databaseUsage)
+	addFileFlag(check.Flags(), "database")
 	check.Flags().StringVar(&c.redis, "redis", "", "as for serve")
+	addFileFlag(check.Flags(), "redis")
 	check.Flags().IntVar(&c.rate, "rate", 1000, "most entries to compare in a second")
 	cmd.AddCommand(check)
 	return cmd

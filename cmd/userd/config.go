@@ -1,9 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -59,7 +59,9 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.adminListen, "admin-listen", defaultAdminListen, `address of metrics and probes, host:port; "" for none`)
 	flags.BoolVar(&c.pprof, "pprof", false, "serve profiles of the process at /debug/pprof/ of the admin listener")
 	flags.StringVar(&c.database, "database", defaultDatabase, "where the users are: "+databaseUsage)
+	addFileFlag(flags, "database")
 	flags.StringVar(&c.redis, "redis", "", `cache that all servers share: redis:// or rediss://USER:PASSWORD@HOST, with ?master_set=NAME for Sentinels or ?addr=HOST:PORT for each further node of a Cluster; "" for a cache in this process`)
+	addFileFlag(flags, "redis")
 	flags.DurationVar(&c.cacheTTL, "cache-ttl", 5*time.Minute, "how long a user stays in the cache")
 	flags.IntVar(&c.cacheMaxEntries, "cache-max-entries", 10_000, "most users that this process keeps in memory; 0 for no cache at all")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
@@ -186,16 +188,12 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// tls is the TLS configuration, or nil for none.
-func (c *config) tls() (*tls.Config, error) {
+// certificate is that of the listener, or nil for none.
+func (c *config) certificate() (*certificate, error) {
 	if c.tlsCert == "" {
 		return nil, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+	return loadCertificate(c.tlsCert, c.tlsKey)
 }
 
 // cache is the configuration of the cache.
@@ -210,12 +208,12 @@ func (c *config) cache(logger *slog.Logger) cache.Config {
 	}
 }
 
-// logger writes to standard error.
-func (c *config) logger() *slog.Logger {
+// logger writes to out, which stands for standard error.
+func (c *config) logger(out io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.logLevel}
 	terminal := term.IsTerminal(int(os.Stderr.Fd()))
 	if c.logFormat == "json" || c.logFormat == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(out, options))
 }

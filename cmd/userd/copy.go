@@ -22,13 +22,15 @@ func copyCommand() *cobra.Command {
 		Long: "Copy all users, with ids, versions and times, from one database to an empty one,\n" +
 			"and compare the two in the end. Start it again to go on after an interruption.\n" +
 			"No server may write to either database meanwhile.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&c.from, "from", "", databaseUsage)
+	addFileFlag(cmd.Flags(), "from")
 	cmd.Flags().StringVar(&c.to, "to", "", databaseUsage+"; its schema is updated first")
+	addFileFlag(cmd.Flags(), "to")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 
 	"github.com/example/userd/store"
@@ -17,8 +16,9 @@ const databaseUsage = "sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME"
 
 // database is where users are kept, as a --database names it.
 type database struct {
-	name string // As given.
-	path string // Of the file, for SQLite; else it is PostgreSQL.
+	name string // As it may be shown.
+	path string // Of the file, for SQLite.
+	url  string // Of PostgreSQL.
 }
 
 // parseDatabase reads the value of a flag.
@@ -27,13 +27,18 @@ func parseDatabase(flag, value string) (database, error) {
 		return database{name: value, path: path}, nil
 	}
 	if strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://") {
-		return database{name: value}, nil
+		name, err := postgres.Name(value)
+		if err != nil {
+			return database{}, fmt.Errorf("%s: %w", flag, err)
+		}
+		return database{name: name, url: value}, nil
 	}
-	return database{}, fmt.Errorf("%s must be %s, not %q", flag, databaseUsage, withoutPassword(value))
+	// Whatever it is, it may hold a password.
+	return database{}, fmt.Errorf("%s must be %s", flag, databaseUsage)
 }
 
-// String is the name as it may be shown.
-func (d database) String() string { return withoutPassword(d.name) }
+// String is the name, without passwords.
+func (d database) String() string { return d.name }
 
 // open opens the store to write to it. A SQLite file is then nobody else's.
 func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable, error) {
@@ -49,7 +54,7 @@ func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) 
 	if d.path != "" {
 		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger, Shared: shared})
 	}
-	return postgres.Open(ctx, postgres.Config{URL: d.name, Logger: logger})
+	return postgres.Open(ctx, postgres.Config{URL: d.url, Logger: logger})
 }
 
 // status reads the schema.
@@ -57,7 +62,7 @@ func (d database) status(ctx context.Context) (store.Schema, error) {
 	if d.path != "" {
 		return sqlite.Status(ctx, sqlite.Config{Path: d.path})
 	}
-	return postgres.Status(ctx, postgres.Config{URL: d.name})
+	return postgres.Status(ctx, postgres.Config{URL: d.url})
 }
 
 // migrate brings the schema up to date and returns what it was before.
@@ -65,20 +70,5 @@ func (d database) migrate(ctx context.Context) (store.Schema, error) {
 	if d.path != "" {
 		return sqlite.Migrate(ctx, sqlite.Config{Path: d.path})
 	}
-	return postgres.Migrate(ctx, postgres.Config{URL: d.name})
-}
-
-// withoutPassword is a database's address as it may be shown.
-func withoutPassword(database string) string {
-	address, err := url.Parse(database)
-	if err != nil {
-		scheme, _, _ := strings.Cut(database, ":")
-		return scheme + ":…"
-	}
-	query := address.Query()
-	if query.Has("password") {
-		query.Set("password", "xxxxx")
-		address.RawQuery = query.Encode()
-	}
-	return address.Redacted()
+	return postgres.Migrate(ctx, postgres.Config{URL: d.url})
 }

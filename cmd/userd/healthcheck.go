@@ -21,7 +21,7 @@ func healthcheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask a server on this machine whether it is ready; exit code 0 if so",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return healthcheck(cmd.Context(), admin) },
 	}
 	cmd.Flags().StringVar(&admin, "admin-listen", defaultAdminListen, "address of the server's admin listener, host:port")

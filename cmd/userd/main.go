@@ -17,7 +17,9 @@ func main() {
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "userd:", err)
+		stderr := newOutput(os.Stderr)
+		fmt.Fprintln(stderr, "userd:", err)
+		stderr.Close()
 		os.Exit(1)
 	}
 }
@@ -28,12 +30,13 @@ func rootCommand() *cobra.Command {
 		Short: "The user service: gRPC, gRPC-Web and HTTP/JSON on one port.",
 		Long: "The user service: gRPC, gRPC-Web and HTTP/JSON on one port.\n\n" +
 			"Every flag can be set in the environment too: --cors-origin is USERD_CORS_ORIGIN.",
-		Args:              cobra.NoArgs,
+		Args:              noArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return setFromEnvironment(cmd.Flags()) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return settle(cmd.Flags()) },
 		RunE:              showHelp,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), versionCommand())
 	return root
 }
@@ -45,7 +48,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
 			fmt.Fprintln(cmd.OutOrStdout(), "userd", version())
 		},

@@ -13,16 +13,17 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "Show and update the schema of a database",
 		Long:  "Show and update the schema of a database. SQLite files are updated by serve too.",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  showHelp,
 	}
 	var database string
 	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, databaseUsage)
+	addFileFlag(cmd.PersistentFlags(), "database")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "status",
 			Short: "Say which version the schema has, and which this program needs",
-			Args:  cobra.NoArgs,
+			Args:  noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return migrateStatus(cmd.Context(), database, cmd.OutOrStdout())
 			},
@@ -30,7 +31,7 @@ func migrateCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "up",
 			Short: "Bring the schema to the version that this program needs",
-			Args:  cobra.NoArgs,
+			Args:  noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return migrateUp(cmd.Context(), database, cmd.OutOrStdout())
 			},

@@ -8,12 +8,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/cache"
@@ -29,7 +34,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.check(); err != nil {
 				return err
@@ -42,18 +47,56 @@ func serveCommand() *cobra.Command {
 }
 
 // serve runs the service until ctx ends, and then drains it.
-func serve(ctx context.Context, c config, out io.Writer) (err error) {
-	logger := c.logger()
+func serve(ctx context.Context, c config, out io.Writer) error {
+	// Who has stopped reading what the server says does not stop the server.
+	signal.Ignore(syscall.SIGPIPE)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	stdout, stderr := newOutput(out), newOutput(os.Stderr)
+	defer closeOutputs(stdout, stderr)
+	p := program{config: c, out: stdout, logger: c.logger(stderr), registry: prometheus.NewRegistry(), hangups: hangups}
+	p.logOnly(stderr)
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
 	tuneGC()
-	database, err := parseDatabase("--database", c.database)
+	return p.serve(ctx)
+}
+
+// program is the service as it runs in this process.
+type program struct {
+	config
+	database database
+	out      io.Writer // Takes the banner.
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	hangups  <-chan os.Signal
+}
+
+// logOnly has everything that is said go through the log, which writes to stderr.
+func (p *program) logOnly(stderr *output) {
+	stderr.onDropped = func(lines int64) {
+		p.logger.Warn("lines of the log were dropped: nobody has read them", "lines", lines)
+	}
+	slog.SetDefault(p.logger)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { p.logger.Warn("traces are not exported", "error", err) }))
+	p.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "userd_log_lines_dropped_total", Help: "Lines of the log that nobody has read.",
+	}, func() float64 { return float64(stderr.Dropped()) }))
+}
+
+// serve opens what the service needs, and runs it.
+func (p *program) serve(ctx context.Context) (err error) {
+	c := p.config
+	if p.database, err = parseDatabase("--database", c.database); err != nil {
+		return err
+	}
+	certificate, err := c.certificate()
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	users, reader, err := openUsers(ctx, c, database, registry, logger)
+	users, reader, err := openUsers(ctx, c, p.database, p.registry, p.logger)
 	if err != nil {
 		return err
 	}
@@ -63,17 +106,12 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		return err
 	}
 	defer stopTracing()
-	tlsConfig, err := c.tls()
-	if err != nil {
-		return err
-	}
-	srv, err := server.New(server.Config{
+	config := server.Config{
 		Store:                users,
 		Reader:               reader,
-		Logger:               logger,
-		Registry:             registry,
+		Logger:               p.logger,
+		Registry:             p.registry,
 		Tracer:               tracer,
-		TLS:                  tlsConfig,
 		MaxMessageBytes:      c.maxMessageBytes,
 		HTTP2:                server.Transport(c.http2),
 		MaxConnections:       c.maxConnections,
@@ -84,11 +122,18 @@ func serve(ctx context.Context, c config, out io.Writer) (err error) {
 		AllowedHosts:         c.allowedHosts,
 		Profiles:             c.pprof,
 		LoginResolution:      loginResolution(c.loginResolution),
-	})
+	}
+	if certificate != nil {
+		certificate.registerMetrics(p.registry)
+		certificate.check(p.logger, time.Now(), c.allowedHosts)
+		config.TLS = certificate.tls()
+		config.AllowedHosts = slices.Concat(config.AllowedHosts, certificate.leaf().DNSNames)
+	}
+	srv, err := server.New(config)
 	if err != nil {
 		return err
 	}
-	return run(ctx, c, srv, users, logger, out)
+	return p.run(ctx, srv, users, certificate)
 }
 
 // openUsers opens the store and the cache before it. The reader is nil where there
@@ -116,7 +161,8 @@ func loginResolution(flag time.Duration) time.Duration {
 }
 
 // run listens, says so, and serves until ctx ends.
-func run(ctx context.Context, c config, srv *server.Server, users store.Store, logger *slog.Logger, out io.Writer) error {
+func (p *program) run(ctx context.Context, srv *server.Server, users store.Store, certificate *certificate) error {
+	c, logger := p.config, p.logger
 	listener, err := listen("--listen", c.listen)
 	if err != nil {
 		return err
@@ -137,7 +183,11 @@ func run(ctx context.Context, c config, srv *server.Server, users store.Store, l
 		<-ctx.Done()
 		return shutdown(ctx, srv, c.shutdownTimeout, logger)
 	})
-	writeBanner(out, c, listener.Addr(), admin)
+	group.Go(func() error {
+		reloadOnHangup(ctx, p.hangups, certificate, c.allowedHosts, logger)
+		return nil
+	})
+	writeBanner(p.out, c, p.database, listener.Addr(), admin)
 	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin))
 	return group.Wait()
 }

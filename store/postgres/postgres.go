@@ -107,9 +107,9 @@ func (s *Store) prepare(ctx context.Context) error {
 
 // pool makes a pool with our defaults and its first connection.
 func (c Config) pool(ctx context.Context) (*pgxpool.Pool, *sessions, error) {
-	config, err := pgxpool.ParseConfig(c.URL)
+	config, err := c.parse()
 	if err != nil {
-		return nil, nil, fmt.Errorf("database URL: %w", err)
+		return nil, nil, err
 	}
 	conn := &config.ConnConfig.Config
 	if conn.ConnectTimeout == 0 {

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// settingBytes is more than a setting has.
+const settingBytes = 64 << 10
+
+// fileFlag ends the names of flags that name a file with the value of another flag:
+// --database-file is for --database. Everybody on a machine can see the command lines
+// of all processes, so this is for values with passwords.
+const fileFlag = "-file"
+
+// addFileFlag adds the flag that names a file for another one.
+func addFileFlag(flags *pflag.FlagSet, name string) {
+	flags.String(name+fileFlag, "", "file that holds the value of --"+name+", so that no other user sees its password")
+}
+
+// settle gives flags that the command line does not set the value of their variable
+// or of their file, where there is one.
+func settle(flags *pflag.FlagSet) error {
+	given := make(map[string]bool)
+	flags.Visit(func(flag *pflag.Flag) { given[flag.Name] = true })
+	if err := setFromEnvironment(flags); err != nil {
+		return err
+	}
+	var errs []error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name, ok := strings.CutSuffix(flag.Name, fileFlag)
+		if !ok || flag.Value.String() == "" || flags.Lookup(name) == nil {
+			return
+		}
+		switch {
+		case given[name] && given[flag.Name]:
+			errs = append(errs, fmt.Errorf("--%s and --%s say the same: leave one out", name, flag.Name))
+		case !given[name]:
+			errs = append(errs, setFromFile(flags, name, flag.Value.String()))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// setFromFile gives a flag the one line that a file holds.
+func setFromFile(flags *pflag.FlagSet, name, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("--%s%s: %w", name, fileFlag, err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, settingBytes))
+	if err != nil {
+		return fmt.Errorf("--%s%s: %w", name, fileFlag, err)
+	}
+	line := strings.TrimSpace(string(text))
+	if line == "" || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+		return fmt.Errorf("--%s%s: %s does not hold one line with the value of --%[1]s", name, fileFlag, path)
+	}
+	return flags.Set(name, line)
+}
+
+// noArgs is cobra.NoArgs, but shows only words: what else is there may be a part of a
+// setting with its password, without the quotes that it needs.
+func noArgs(cmd *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if strings.ContainsFunc(arg, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' }) {
+			return fmt.Errorf("%s takes flags only; a value with blanks needs quotes", cmd.CommandPath())
+		}
+	}
+	return cobra.NoArgs(cmd, args)
+}
+
+// flagError is what cobra says of flags, without values that may hold a password:
+// those of -database, with one dash, are shown as letters that are no flags.
+func flagError(_ *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" {
+		return errors.New("unknown flag: flags begin with two dashes")
+	}
+	return err
+}

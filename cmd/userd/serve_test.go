@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"errors"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -124,32 +126,36 @@ func TestTermWaitsForACallUnderWay(t *testing.T) {
 	body, writer := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/user.v1.UserService/SearchUsers", body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/user.v1.UserService/BatchCreateUsers", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", "application/connect+json")
+	send := func(message string) {
+		t.Helper()
+		prefix := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message)))
+		if _, err := writer.Write(append(prefix, message...)); err != nil { // Returns when the client has sent it.
+			t.Fatal(err)
+		}
+	}
 	answered := make(chan error, 1)
 	go func() {
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
 			defer resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				err = errors.New(resp.Status)
+			var text []byte
+			if text, err = io.ReadAll(resp.Body); err == nil && !bytes.Contains(text, []byte(`"successCount":2`)) {
+				err = fmt.Errorf("%s: %s", resp.Status, text)
 			}
 		}
 		answered <- err
 	}()
-	if _, err := writer.Write([]byte("{")); err != nil { // Returns when the server has the call.
-		t.Fatal(err)
-	}
-	awaitMetric(t, p.adminHost, `rpc_server_active_calls\{.*SearchUsers.*\} 1`)
+	send(`{"email": "ada@example.com", "displayName": "Ada"}`)
+	awaitMetric(t, p.adminHost, `rpc_server_active_calls\{.*BatchCreateUsers.*\} 1`)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := writer.Write([]byte("}")); err != nil {
-		t.Fatal(err)
-	}
+	send(`{"email": "grace@example.com", "displayName": "Grace"}`)
 	writer.Close()
 	if err := <-answered; err != nil {
 		t.Errorf("the call under way: %v", err)

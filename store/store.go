@@ -129,6 +129,10 @@ type Identity struct {
 // lost against a concurrent one and can be sent again, and the context's error
 // when the context ends first; a write may then have been committed or not.
 // Errors wrap the sentinels of this package, for errors.Is.
+//
+// Other programs may have written to the database. What they have put into the row of
+// a user, as far as the types of its columns allow it, is returned as it is and hinders
+// no other user; whoever shows users checks them with [User.Check].
 type Store interface {
 	// Create stores a new user at version 1 and returns it. It returns
 	// ErrEmailTaken when another user has the email, without regard to ASCII case,
@@ -234,7 +238,8 @@ type Store interface {
 
 // Apply returns u as update leaves it, and whether that changes anything. It
 // does not touch version and times. It returns ErrVersionMismatch and
-// ErrTooManyRoles as [Store.Update] does.
+// ErrTooManyRoles as [Store.Update] does, and an [InvalidUserError] where u is not a
+// user that could be stored and update does not mend that.
 func (u User) Apply(update Update) (User, bool, error) {
 	if update.ExpectedVersion != 0 && update.ExpectedVersion != u.Version {
 		return User{}, false, ErrVersionMismatch
@@ -251,6 +256,9 @@ func (u User) Apply(update Update) (User, bool, error) {
 	}
 	if len(next.Roles) > MaxRoles {
 		return User{}, false, ErrTooManyRoles
+	}
+	if err := next.Check(); err != nil {
+		return User{}, false, err
 	}
 	changed := next.DisplayName != u.DisplayName || !slices.Equal(next.Roles, u.Roles)
 	return next, changed, nil

@@ -432,7 +432,7 @@ func listSQL(query store.Query) (string, []any) {
 	if after == "" {
 		after = uuid.Nil.String()
 	}
-	args := []any{query.After.CreatedAt, after, query.Limit}
+	args := []any{timestamp(query.After.CreatedAt), after, query.Limit}
 	where := `(created_at, id) > ($1, $2)`
 	filter := func(condition string, values ...any) {
 		places := make([]any, len(values))

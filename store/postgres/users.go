@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -260,21 +261,80 @@ func scanResult(row pgx.CollectableRow) (result, error) {
 func scanUser(row pgx.Row, before ...any) (store.User, error) {
 	var user store.User
 	var id [16]byte
-	var lastLogin pgtype.Timestamptz
-	err := row.Scan(append(before, &id, &user.Email, &user.DisplayName, &user.Roles,
-		&user.CreatedAt, &user.UpdatedAt, &lastLogin, &user.Version)...)
+	var createdAt, updatedAt, lastLogin pgtype.Timestamptz
+	err := row.Scan(append(before, &id, &user.Email, &user.DisplayName, (*roles)(&user.Roles),
+		&createdAt, &updatedAt, &lastLogin, &user.Version)...)
 	if err != nil {
 		return store.User{}, err
 	}
 	user.ID = uuid.UUID(id).String() // pgx would format it with fmt.
-	user.CreatedAt, user.UpdatedAt = user.CreatedAt.UTC(), user.UpdatedAt.UTC()
+	user.CreatedAt, user.UpdatedAt = timeOf(createdAt), timeOf(updatedAt)
 	if lastLogin.Valid {
-		user.LastLogin = lastLogin.Time.UTC()
-	}
-	if len(user.Roles) == 0 {
-		user.Roles = nil
+		user.LastLogin = timeOf(lastLogin)
 	}
 	return user, nil
+}
+
+// The infinite times of PostgreSQL, which no user has, in the form of those that are
+// beyond the years of a user.
+var (
+	infinity         = time.UnixMicro(math.MaxInt64).UTC()
+	negativeInfinity = time.UnixMicro(math.MinInt64).UTC()
+)
+
+func timeOf(t pgtype.Timestamptz) time.Time {
+	switch t.InfinityModifier {
+	case pgtype.Infinity:
+		return infinity
+	case pgtype.NegativeInfinity:
+		return negativeInfinity
+	default:
+		return t.Time.UTC()
+	}
+}
+
+// timestamp is the opposite of timeOf.
+func timestamp(t time.Time) pgtype.Timestamptz {
+	switch t {
+	case infinity:
+		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	case negativeInfinity:
+		return pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	default:
+		return pgtype.Timestamptz{Time: t, Valid: true}
+	}
+}
+
+// roles scans the roles of a user. Whatever a text[] can be is taken: other programs may
+// write null, too, for which User.Check has the words.
+type roles []string
+
+// SetDimensions implements pgtype.ArraySetter.
+func (r *roles) SetDimensions(dimensions []pgtype.ArrayDimension) error {
+	if *r = nil; len(dimensions) == 0 {
+		return nil
+	}
+	count := 1
+	for _, dimension := range dimensions {
+		count *= int(dimension.Length)
+	}
+	*r = make(roles, count)
+	return nil
+}
+
+// ScanIndex implements pgtype.ArraySetter.
+func (r *roles) ScanIndex(i int) any { return (*role)(&(*r)[i]) }
+
+// ScanIndexType implements pgtype.ArraySetter.
+func (r *roles) ScanIndexType() any { return new(role) }
+
+// role scans null as the role without a name, which no user has.
+type role string
+
+// ScanText implements pgtype.TextScanner.
+func (r *role) ScanText(text pgtype.Text) error {
+	*r = role(text.String)
+	return nil
 }
 
 // foldEmail returns an email in lower case as the index of emails has it: ASCII

@@ -179,3 +179,52 @@ func TestLoginsAtOnceAreRecordedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What other programs write, and the schema of the database allows, hinders nothing:
+// the user is returned as it is, and User.Check says what is wrong with it.
+func TestForeignWrites(t *testing.T) {
+	t.Parallel()
+	for set, field := range map[string]string{
+		`created_at = 'infinity'`:               "created_at",
+		`created_at = '294276-12-31'`:           "created_at",
+		`updated_at = '-infinity'`:              "updated_at",
+		`last_login = 'infinity'`:               "last_login",
+		`last_login = '4713-01-01 BC'`:          "last_login",
+		`roles = array[null]`:                   "roles",
+		`roles = array['reader', null]::text[]`: "roles",
+	} {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			s, url := openNew(t)
+			ids := []string{mustCreate(t, s).ID, mustCreate(t, s).ID, mustCreate(t, s).ID}
+			run(t, connect(t, url), `update users set `+set+` where id = $1`, ids[1])
+			user, err := s.Get(t.Context(), ids[1])
+			invalid := new(store.InvalidUserError)
+			if err != nil || !errors.As(user.Check(), &invalid) || invalid.Field != field {
+				t.Errorf("user is %v, error %v", user, err)
+			}
+			checkListed(t, s, ids)
+		})
+	}
+}
+
+// checkListed checks that lists return each of the users once, in whatever order.
+func checkListed(t *testing.T, s store.Store, ids []string) {
+	t.Helper()
+	var listed []string
+	var after store.Position
+	for len(listed) <= len(ids) {
+		users, err := s.List(t.Context(), store.Query{After: after, Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(users) == 0 {
+			break
+		}
+		listed, after = append(listed, users[0].ID), users[0].Position()
+	}
+	slices.Sort(listed)
+	if want := slices.Sorted(slices.Values(ids)); !slices.Equal(listed, want) {
+		t.Errorf("listed %v, want %v", listed, want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // waker ends the waits for changes: at once after a commit of this process, on a
@@ -41,9 +42,9 @@ func newWaker(s *Store, interval time.Duration) *waker {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w := &waker{store: s, interval: interval, stop: stop, tell: make(chan struct{}, 1), changed: make(chan struct{})}
-	w.done.Go(func() { w.poll(ctx) })
-	w.done.Go(func() { w.listen(ctx) })
-	w.done.Go(func() { w.notify(ctx) })
+	for name, loop := range map[string]func(context.Context){"poll": w.poll, "listen": w.listen, "notify": w.notify} {
+		w.done.Go(func() { guard.Loop(ctx, s.log, name, func() { loop(ctx) }) })
+	}
 	return w
 }
 

@@ -50,6 +50,9 @@ func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store
 
 // refused reports whether err is about one row, which was then left as it was.
 func refused(err error) bool {
+	if invalid := new(store.InvalidUserError); errors.As(err, &invalid) {
+		return true
+	}
 	return slices.ContainsFunc([]error{
 		store.ErrNotFound, store.ErrEmailTaken, store.ErrIDTaken, store.ErrVersionMismatch, store.ErrTooManyRoles,
 	}, func(target error) bool { return errors.Is(err, target) })
@@ -93,14 +96,10 @@ func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, erro
 			},
 		})
 	})
-	var users []store.User
-	if err == nil {
-		users, err = rows.decode()
-	}
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
-	return users, nil
+	return rows.decode(), nil
 }
 
 // listSQL is the statement for a query. A role or the start of an email selects by

@@ -15,6 +15,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // lookInterval is the time between two looks whether the file is still there.
@@ -188,7 +189,9 @@ func (o *owner) watch() error {
 		for {
 			select {
 			case <-ticker.C:
-				o.look()
+				if err := guard.Run(o.look); err != nil {
+					o.logger.Error("cannot look at the files of the database", "cause", err.Error())
+				}
 			case <-o.stop:
 				return
 			}

@@ -180,10 +180,10 @@ func get(conn *sqlite.Conn, query, key string) (store.User, error) {
 	found := false
 	err := sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
 		Args: []any{key},
-		ResultFunc: func(stmt *sqlite.Stmt) (err error) {
+		ResultFunc: func(stmt *sqlite.Stmt) error {
 			found = true
-			user, err = scanUser(stmt)
-			return err
+			user = scanUser(stmt)
+			return nil
 		},
 	})
 	if err == nil && !found {
@@ -317,12 +317,11 @@ func exec(conn *sqlite.Conn, query string, args ...any) error {
 }
 
 // scanUser reads userColumns.
-func scanUser(stmt *sqlite.Stmt) (store.User, error) {
+func scanUser(stmt *sqlite.Stmt) store.User {
 	user := scanNumbers(stmt)
 	user.ID, user.Email, user.DisplayName = stmt.ColumnText(0), stmt.ColumnText(1), stmt.ColumnText(2)
-	var err error
-	user.Roles, err = decodeRoles(stmt.ColumnText(6))
-	return user, err
+	user.Roles = rolesOf(stmt.ColumnText(6))
+	return user
 }
 
 // scanNumbers reads the columns of userColumns that are no texts.
@@ -360,7 +359,7 @@ func (r *userRows) add(stmt *sqlite.Stmt) {
 	}
 }
 
-func (r *userRows) decode() (users []store.User, err error) {
+func (r *userRows) decode() []store.User {
 	texts, start := string(r.texts), 0
 	for i := range r.users {
 		user, roles := &r.users[i], ""
@@ -368,11 +367,9 @@ func (r *userRows) decode() (users []store.User, err error) {
 			end := r.ends[4*i+column]
 			*text, start = texts[start:end], end
 		}
-		if user.Roles, err = decodeRoles(roles); err != nil {
-			return nil, err
-		}
+		user.Roles = rolesOf(roles)
 	}
-	return r.users, nil
+	return r.users
 }
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
@@ -385,6 +382,16 @@ func encodeRoles(roles []string) (string, error) {
 	}
 	text, err := json.Marshal(roles)
 	return string(text), err
+}
+
+// rolesOf returns the roles of a row, for which User.Check has the words if others have
+// written what are none.
+func rolesOf(text string) []string {
+	roles, err := decodeRoles(text)
+	if err != nil {
+		return store.UnreadableRoles()
+	}
+	return roles
 }
 
 // decodeRoles returns what encodeRoles was given. Package json is for what others have

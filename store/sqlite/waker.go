@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/example/userd/store/guard"
 )
 
 // waker tells those who wait that something was committed: at once by the writer
@@ -78,7 +80,7 @@ func (w *waker) poll(interval time.Duration) error {
 		if !w.anybodyWaits() {
 			continue
 		}
-		version, err := scalar(w.conn, `PRAGMA data_version`)
+		version, err := guard.Call(func() (int64, error) { return scalar(w.conn, `PRAGMA data_version`) })
 		if err != nil {
 			w.logger.Warn("cannot look for changes of other processes", "error", err)
 		}

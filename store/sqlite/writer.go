@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // maxGroup is the most writes that share a transaction.
@@ -161,11 +162,7 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
-	err := w.commit(group)
-	if err == nil {
-		err = w.committed()
-	}
-	if err != nil {
+	if err := w.commitAndTell(group); err != nil {
 		for _, op := range group {
 			op.result = errors.Join(op.result, err)
 		}
@@ -173,6 +170,16 @@ func (w *writer) finish(group ...*writeOp) {
 	for _, op := range group {
 		close(op.done)
 	}
+}
+
+// commitAndTell commits a group and makes that known. A panic in there fails the group,
+// and the writer goes on.
+func (w *writer) commitAndTell(group []*writeOp) (err error) {
+	defer guard.Recover(&err)
+	if err := w.commit(group); err != nil {
+		return err
+	}
+	return w.committed()
 }
 
 // commit runs a group in one transaction. When it returns an error, nothing of the
@@ -207,6 +214,7 @@ func (w *writer) alone(op *writeOp) error {
 // inSavepoint runs one of several writes of a transaction and takes back what it
 // has done if it fails.
 func (w *writer) inSavepoint(op *writeOp) (err error) {
+	defer guard.Recover(&err)
 	if err := op.ctx.Err(); err != nil {
 		return err
 	}

@@ -260,3 +260,30 @@ func limitPages(t *testing.T, w *writerOf, pages int) {
 		t.Fatal(err)
 	}
 }
+
+// A write that panics fails and is rolled back. The writer goes on.
+func TestWriterSurvivesPanics(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	insert := func(conn *sqlite.Conn) error { return exec(conn, `INSERT INTO numbers (n) VALUES (1)`) }
+	insertAndPanic := func(conn *sqlite.Conn) error {
+		_ = insert(conn)
+		panic("a defect")
+	}
+	for _, shares := range []bool{true, false} {
+		if err := w.run(t.Context(), insertAndPanic, shares); err == nil || !strings.Contains(err.Error(), "a defect") {
+			t.Errorf("error is %v", err)
+		}
+	}
+	if err := w.run(t.Context(), insert, true); err != nil {
+		t.Fatal(err)
+	}
+	var stored int64
+	err := w.run(t.Context(), func(conn *sqlite.Conn) (err error) {
+		stored, err = scalar(conn, `SELECT count(*) FROM numbers`)
+		return err
+	}, false)
+	if err != nil || stored != 1 {
+		t.Errorf("%d rows are stored, error %v", stored, err)
+	}
+}

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // ErrOverloaded: as many reads as Config.MaxStoreReads are under way in the store,
@@ -64,8 +64,9 @@ type Config struct {
 	MaxStoreReads int
 
 	// Encode gives a user the form in which the cache keeps it, and Decode takes it
-	// back. Default: JSON.
-	Encode func(store.User) []byte
+	// back. A user that has no such form cannot be read; no other is in its way.
+	// Default: JSON.
+	Encode func(store.User) ([]byte, error)
 	Decode func([]byte) (store.User, error)
 
 	// Logger gets a line at each change of state. It never gets a password or an
@@ -107,11 +108,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func encodeJSON(u store.User) []byte {
-	var b bytes.Buffer
-	_ = json.NewEncoder(&b).Encode(u) // A User has nothing that JSON refuses.
-	return b.Bytes()
-}
+func encodeJSON(u store.User) ([]byte, error) { return json.Marshal(u) }
 
 func decodeJSON(data []byte) (u store.User, err error) {
 	err = json.Unmarshal(data, &u)
@@ -186,9 +183,14 @@ func build(s store.Store, config Config) (*Cache, error) {
 
 // run starts what a cache does by itself, until Close.
 func (c *Cache) run() {
-	c.wait.Go(c.sampleLoop)
-	c.wait.Go(c.pulseLoop)
-	c.wait.Go(c.relayLoop)
+	c.keep("sample", c.sampleLoop)
+	c.keep("pulse", c.pulseLoop)
+	c.keep("relay", c.relayLoop)
+}
+
+// keep runs a loop until the cache is closed.
+func (c *Cache) keep(name string, loop func()) {
+	c.wait.Go(func() { guard.Loop(c.ctx, c.config.Logger, name, loop) })
 }
 
 // Close ends the cache and closes the store. Closing twice is fine.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // flight is one reading of one user for all who miss it at the time. It goes on
@@ -66,6 +67,15 @@ func (f *flights) leave(flights []*flight) {
 	}
 }
 
+// abort lands a flight that has not landed.
+func (f *flight) abort(err error) {
+	select {
+	case <-f.landed:
+	default:
+		f.land(Entry{}, 0, true, err)
+	}
+}
+
 // land gives the callers what the flight brought.
 func (f *flight) land(e Entry, asOf int64, fromStore bool, err error) {
 	f.entry, f.asOf, f.fromStore, f.err = e, asOf, fromStore, err
@@ -76,6 +86,14 @@ func (f *flight) land(e Entry, asOf int64, fromStore bool, err error) {
 // else from the store, with a fill where it gave us the lease.
 func (c *Cache) fly(own []*flight) {
 	defer c.flights.leave(own)
+	if err := guard.Run(func() { c.flyAll(own) }); err != nil {
+		for _, f := range own {
+			f.abort(err)
+		}
+	}
+}
+
+func (c *Cache) flyAll(own []*flight) {
 	rest, busy := own, []*flight(nil)
 	if c.backend.ready() {
 		ctx, cancel := context.WithTimeout(c.ctx, backendBudget)
@@ -200,7 +218,7 @@ func (c *Cache) home(flights []*flight) {
 	}
 	c.counts.misses.Add(int64(len(flights)))
 	asOf := c.clock()
-	entries, err := c.fromStore(ctx, keys)
+	answers, err := c.fromStore(ctx, keys)
 	if err != nil {
 		if errors.Is(err, ctx.Err()) {
 			err = fmt.Errorf("shared read: %w", store.ErrUnavailable)
@@ -212,9 +230,10 @@ func (c *Cache) home(flights []*flight) {
 	}
 	var fills []fill
 	for i, f := range flights {
-		f.land(entries[i], asOf, true, nil)
-		if f.token != "" {
-			fills = append(fills, fill{f.key, f.token, slotOf(entries[i])})
+		answer := answers[i]
+		f.land(answer.entry, asOf, true, answer.err)
+		if f.token != "" && answer.err == nil {
+			fills = append(fills, fill{f.key, f.token, slotOf(answer.entry)})
 		}
 	}
 	c.fill(fills)
@@ -226,6 +245,15 @@ func slotOf(e Entry) slot {
 		return newSlot(tombstone, 0, nil)
 	}
 	return newSlot(found, e.Version, e.Data)
+}
+
+// fillLater fills slots while the caller goes on.
+func (c *Cache) fillLater(fills []fill) {
+	c.wait.Go(func() {
+		if err := guard.Run(func() { c.fill(fills) }); err != nil {
+			c.config.Logger.Error("fill of the cache panicked", "cause", err.Error())
+		}
+	})
 }
 
 // fill fills slots where the leases are still ours.

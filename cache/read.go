@@ -24,9 +24,12 @@ func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error)
 	}
 	k := userKey(id)
 	if read.NoCache {
-		return c.direct(ctx, k)
+		return one(c.direct(ctx, []key{k}))
 	}
-	entries, err := c.miss(ctx, []key{k}, read.MinVersion)
+	return one(c.miss(ctx, []key{k}, read.MinVersion))
+}
+
+func one(entries []Entry, err error) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
@@ -70,7 +73,7 @@ func (c *Cache) LookupMany(ctx context.Context, ids []string, read Read) ([]Entr
 	var entries []Entry
 	var err error
 	if read.NoCache {
-		entries, err = c.fromStore(ctx, missing)
+		entries, err = c.direct(ctx, missing)
 	} else {
 		entries, err = c.miss(ctx, missing, read.MinVersion)
 	}
@@ -163,24 +166,37 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 	if len(again) == 0 {
 		return out, nil
 	}
-	entries, err := c.fromStore(ctx, again)
+	entries, err := c.direct(ctx, again)
 	for i, e := range entries {
 		out[at[i]] = e
 	}
 	return out, err
 }
 
-// direct is fromStore for one key.
-func (c *Cache) direct(ctx context.Context, k key) (Entry, error) {
-	entries, err := c.fromStore(ctx, []key{k})
+// direct is fromStore for one caller, who gets all users or none.
+func (c *Cache) direct(ctx context.Context, keys []key) ([]Entry, error) {
+	answers, err := c.fromStore(ctx, keys)
 	if err != nil {
-		return Entry{}, err
+		return nil, err
 	}
-	return entries[0], nil
+	entries := make([]Entry, len(answers))
+	for i, answer := range answers {
+		if answer.err != nil {
+			return nil, answer.err
+		}
+		entries[i] = answer.entry
+	}
+	return entries, nil
+}
+
+// answer is what the store says of one key.
+type answer struct {
+	entry Entry
+	err   error // Why the user that it has cannot be shown.
 }
 
 // fromStore reads users from the store, or returns ErrOverloaded at once.
-func (c *Cache) fromStore(ctx context.Context, keys []key) ([]Entry, error) {
+func (c *Cache) fromStore(ctx context.Context, keys []key) ([]answer, error) {
 	select {
 	case c.room <- struct{}{}:
 		defer func() { <-c.room }()
@@ -192,12 +208,12 @@ func (c *Cache) fromStore(ctx context.Context, keys []key) ([]Entry, error) {
 	if len(keys) == 1 {
 		u, err := c.Store.Get(ctx, keys[0].name)
 		if errors.Is(err, store.ErrNotFound) {
-			return []Entry{{}}, nil
+			return []answer{{}}, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		return []Entry{c.shown(u)}, nil
+		return []answer{c.shown(u)}, nil
 	}
 	ids := make([]string, len(keys))
 	for i, k := range keys {
@@ -207,19 +223,23 @@ func (c *Cache) fromStore(ctx context.Context, keys []key) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry, len(keys))
+	answers := make([]answer, len(keys))
 	for i, k := range keys {
 		if len(users) > 0 && users[0].ID == k.name {
-			entries[i], users = c.shown(users[0]), users[1:]
+			answers[i], users = c.shown(users[0]), users[1:]
 		}
 	}
-	return entries, nil
+	return answers, nil
 }
 
 // shown encodes a user that the store returned, and raises the floor to it.
-func (c *Cache) shown(u store.User) Entry {
+func (c *Cache) shown(u store.User) answer {
+	data, err := c.config.Encode(u)
+	if err != nil {
+		return answer{err: err}
+	}
 	c.floors.raise(userKey(u.ID), u.Version)
-	return Entry{Data: c.config.Encode(u), Version: u.Version, Found: true}
+	return answer{entry: Entry{Data: data, Version: u.Version, Found: true}}
 }
 
 // LookupByEmail returns a user by email, without regard to ASCII case; that there
@@ -282,10 +302,11 @@ func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Rea
 	if err != nil {
 		return Entry{}, err
 	}
-	if token != "" {
-		c.wait.Go(func() { c.fill([]fill{{k, token, newSlot(found, u.Version, []byte(u.ID))}}) })
+	answer := c.shown(u)
+	if token != "" && answer.err == nil {
+		c.fillLater([]fill{{k, token, newSlot(found, u.Version, []byte(u.ID))}})
 	}
-	return c.shown(u), nil
+	return answer.entry, answer.err
 }
 
 // leaseEmail takes the lease of an email, over whatever id is there, and returns

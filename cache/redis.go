@@ -14,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // inFlight bounds the calls in rueidis, whose ring of 1,024 ignores contexts when
@@ -180,7 +181,7 @@ func attempt[T any](ctx context.Context, r *redis, call func(rueidis.Client) (T,
 	answers := make(chan answer, 1)
 	go func() {
 		defer r.ends()
-		value, err := call(*client)
+		value, err := guard.Call(func() (T, error) { return call(*client) })
 		answers <- answer{value, err}
 	}()
 	select {

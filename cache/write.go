@@ -74,7 +74,11 @@ func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 }
 
 func (c *Cache) upserted(u store.User) change {
-	return change{userKey(u.ID), u.Version, newSlot(found, u.Version, c.config.Encode(u)).raw}
+	changed := change{key: userKey(u.ID), version: u.Version}
+	if data, err := c.config.Encode(u); err == nil {
+		changed.raw = newSlot(found, u.Version, data).raw
+	}
+	return changed
 }
 
 // wrote makes committed changes known: to this server for good, to the others as

@@ -34,14 +34,14 @@ func newChain(tb testing.TB) *chain {
 }
 
 // newChainWith is newChain with another form of users in the cache.
-func newChainWith(tb testing.TB, encode func(store.User) []byte, decode func([]byte) (store.User, error)) *chain {
+func newChainWith(tb testing.TB, encode func(store.User) ([]byte, error), decode func([]byte) (store.User, error)) *chain {
 	tb.Helper()
 	users := servertest.NewStore(tb)
 	c := &chain{id: fill(tb, users, 1)[0]} // Before there is a cache, so that no change reaches it later.
 	var err error
 	c.cache, err = cache.New(users, cache.Config{
 		Logger: slog.New(slog.DiscardHandler),
-		Encode: func(user store.User) []byte {
+		Encode: func(user store.User) ([]byte, error) {
 			c.encoded.Add(1)
 			return encode(user)
 		},

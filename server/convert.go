@@ -3,7 +3,6 @@ package server
 import (
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -26,7 +25,15 @@ const (
 	fieldUpdatedAt
 )
 
-// toProto is u as callers see it.
+// shown is u as callers see it, or a store.InvalidUserError.
+func shown(u store.User) (*userv1.User, error) {
+	if err := u.Check(); err != nil {
+		return nil, err
+	}
+	return toProto(u), nil
+}
+
+// toProto is u, which has been checked, as callers see it.
 func toProto(u store.User) *userv1.User {
 	user := &userv1.User{
 		Id:          u.ID,
@@ -61,8 +68,15 @@ func fromProto(user *userv1.User) store.User {
 }
 
 // EncodeUser is u as a cache keeps it for this server: the protobuf message that
-// callers get.
-func EncodeUser(u store.User) []byte {
+// callers get. It returns a store.InvalidUserError where there is none of u.
+func EncodeUser(u store.User) ([]byte, error) {
+	if err := u.Check(); err != nil {
+		return nil, err
+	}
+	return encodeUser(u), nil
+}
+
+func encodeUser(u store.User) []byte {
 	const fixed = 3*16 + 7*2 + 10 // Times, the tags and lengths of others, version.
 	size := fixed + len(u.ID) + len(u.Email) + len(u.DisplayName)
 	for _, role := range u.Roles {
@@ -71,7 +85,8 @@ func EncodeUser(u store.User) []byte {
 	return appendUser(make([]byte, 0, size), u)
 }
 
-// appendUser appends what proto.Marshal makes of toProto(u), at a tenth of the cost.
+// appendUser appends what proto.Marshal makes of toProto(u), at a tenth of the cost. u
+// has been checked.
 func appendUser(b []byte, u store.User) []byte {
 	b = appendText(b, fieldID, u.ID)
 	b = appendText(b, fieldEmail, u.Email)
@@ -98,9 +113,6 @@ func appendText(b []byte, field protowire.Number, text string) []byte {
 }
 
 func appendElement(b []byte, field protowire.Number, text string) []byte {
-	if !utf8.ValidString(text) { // No store of ours returns it, and no peer would take it.
-		panic("user has text that is not UTF-8")
-	}
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendString(b, text)
 }

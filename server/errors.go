@@ -229,7 +229,7 @@ func fieldOf(violation *validate.Violation) string {
 
 // errorInterceptor turns every failure, panics too, into an error that callers
 // may see, and logs the cause of the internal ones.
-func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
+func errorInterceptor(logger *slog.Logger, invalid *invalidUsers) connect.ServerInterceptor {
 	causes := &causeLog{logger: logger}
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
@@ -250,6 +250,7 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			causes.log(ctx, err)
 			wire := wireError(err)
 			if wire.Code() == connect.CodeInternal && !isMalformed(wire) {
+				invalid.failed(err)
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
 			return wire

@@ -11,6 +11,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 // cursors; one that starts elsewhere reads for itself until it has caught up.
 type feed struct {
 	store   store.Store
+	invalid *invalidUsers
 	waiters sync.WaitGroup // The goroutines of waits.
 
 	mu     sync.Mutex
@@ -37,12 +39,13 @@ type feed struct {
 	bytes  int            // Of recent.
 }
 
-func newFeed(s store.Store) *feed {
+func newFeed(s store.Store, invalid *invalidUsers) *feed {
 	return &feed{
-		store:  s,
-		reads:  make(map[store.Cursor]*feedRead),
-		waits:  make(map[store.Cursor]*feedWait),
-		recent: make(map[store.Cursor]*feedPage),
+		store:   s,
+		invalid: invalid,
+		reads:   make(map[store.Cursor]*feedRead),
+		waits:   make(map[store.Cursor]*feedWait),
+		recent:  make(map[store.Cursor]*feedPage),
 	}
 }
 
@@ -108,7 +111,7 @@ func (f *feed) load(ctx context.Context, after store.Cursor, into *feedRead) {
 		}
 		close(into.done)
 	}()
-	into.page, into.err = loadPage(ctx, f.store, after)
+	into.page, into.err = f.loadPage(ctx, after)
 }
 
 // keep keeps a page, and lets go of the oldest ones. f.mu is held.
@@ -155,7 +158,7 @@ func (f *feed) join(after store.Cursor) *feedWait {
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w
 		f.waiters.Go(func() {
-			w.err = f.store.Wait(ctx, after)
+			_, w.err = guard.Call(func() (struct{}, error) { return struct{}{}, f.store.Wait(ctx, after) })
 			f.end(after, w)
 			close(w.done)
 		})
@@ -192,8 +195,8 @@ func (f *feed) end(after store.Cursor, w *feedWait) {
 func (f *feed) close() { f.waiters.Wait() }
 
 // loadPage reads a page from the store.
-func loadPage(ctx context.Context, s store.Store, after store.Cursor) (*feedPage, error) {
-	changes, next, err := s.Changes(ctx, after, watchBatch)
+func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, error) {
+	changes, next, err := f.store.Changes(ctx, after, watchBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -202,10 +205,11 @@ func loadPage(ctx context.Context, s store.Store, after store.Cursor) (*feedPage
 		return page, nil
 	}
 	changes = lastOfEach(changes)
-	current, err := s.GetMany(ctx, upsertedIDs(changes))
+	current, err := f.store.GetMany(ctx, upsertedIDs(changes))
 	if err != nil {
 		return nil, err
 	}
+	current = f.invalid.without(current)
 	for _, change := range changes {
 		event := feedEvent{change: change, version: change.Version}
 		switch {
@@ -216,7 +220,7 @@ func loadPage(ctx context.Context, s store.Store, after store.Cursor) (*feedPage
 			event.data = appendUpsertedEvent(nil, current[0])
 			current = current[1:]
 		default:
-			continue // The user is gone, and a later change says so.
+			continue // The user is gone, and a later change says so; or it cannot be shown.
 		}
 		page.exact = page.exact && event.version == change.Version
 		page.events = append(page.events, event)
@@ -261,7 +265,7 @@ const (
 )
 
 func appendUpsertedEvent(b []byte, user store.User) []byte {
-	return appendEvent(b, fieldUpserted, EncodeUser(user))
+	return appendEvent(b, fieldUpserted, encodeUser(user))
 }
 
 func appendDeletedEvent(b []byte, change store.Change) []byte {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/store/guard"
 )
 
 const (
@@ -166,14 +168,8 @@ func (w *streamWriter) pass(flush func() error) {
 	w.passing, w.gathered = true, nil
 	w.mu.Unlock()
 	w.renew()
-	var err error
+	err := w.hand(gathered, flush)
 	sent := 0
-	if gathered != nil {
-		_, err = w.ResponseWriter.Write(gathered)
-	}
-	if err == nil {
-		err = flush()
-	}
 	if gathered != nil && err == nil { // After a failure net/http may still be reading it.
 		sent = len(gathered)
 		gathered = gathered[:0]
@@ -192,6 +188,18 @@ func (w *streamWriter) pass(flush func() error) {
 	if w.lifting {
 		w.lift()
 	}
+}
+
+// hand writes to the ResponseWriter. A panic in there must not end the process where a
+// timer has called.
+func (w *streamWriter) hand(gathered []byte, flush func() error) (err error) {
+	defer guard.Recover(&err)
+	if gathered != nil {
+		if _, err := w.ResponseWriter.Write(gathered); err != nil {
+			return err
+		}
+	}
+	return flush()
 }
 
 // renew moves the deadline of the response.

@@ -162,7 +162,7 @@ func FuzzEncodeUser(f *testing.F) {
 		if err != nil {
 			return // It is not UTF-8.
 		}
-		if got := EncodeUser(user); !slices.Equal(got, want) {
+		if got := encodeUser(user); !slices.Equal(got, want) {
 			t.Errorf("%+v is encoded as %x, want %x", user, got, want)
 		}
 	})

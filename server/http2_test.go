@@ -44,7 +44,7 @@ func (r *atHand) Cached(string, cache.Read) (cache.Entry, bool) { return r.entry
 func TestCallsTakeTheShortestWay(t *testing.T) {
 	t.Parallel()
 	user := store.User{ID: someID, Email: testEmail(1), DisplayName: testName(1), Version: 1}
-	entry := cache.Entry{Data: server.EncodeUser(user), Version: 1, Found: true}
+	entry := cache.Entry{Data: encode(user), Version: 1, Found: true}
 	for _, test := range []struct {
 		name     string
 		protocol protocol

@@ -3,12 +3,11 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 const (
@@ -132,8 +131,9 @@ func (i *importer) finish() error {
 	return <-i.finished
 }
 
-func (i *importer) run(ctx context.Context) error {
+func (i *importer) run(ctx context.Context) (err error) {
 	defer close(i.ended)
+	defer guard.Recover(&err)
 	last := &importTurn{ended: make(chan struct{})}
 	close(last.ended)
 	for chunk := range i.chunks {
@@ -187,11 +187,7 @@ func (i *importer) begin(ctx context.Context, chunk *importChunk, before *import
 
 // storeChunk stores a chunk, committing it when turn returns nil, and counts its rows.
 func (i *importer) storeChunk(ctx context.Context, chunk *importChunk, turn func() error) (err error) {
-	defer func() { // The interceptor recovers panics of the call's own goroutine only.
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("import panicked: %v\n%s", cause, debug.Stack())
-		}
-	}()
+	defer guard.Recover(&err)
 	var outcomes []store.Created
 	if len(chunk.users) > 0 {
 		if outcomes, err = i.store.Import(ctx, chunk.users, turn); err != nil {

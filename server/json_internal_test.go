@@ -34,7 +34,7 @@ func testUsers() []store.User {
 // reads.
 func FuzzUserJSON(f *testing.F) {
 	for _, user := range testUsers() {
-		data := EncodeUser(user)
+		data := encodeUser(user)
 		f.Add(data)
 		f.Add(data[:len(data)/2])
 		f.Add(append(data, data...))                                                          // No field once.
@@ -89,7 +89,7 @@ func tokens(tb testing.TB, text []byte) (all []json.Token) {
 func TestUsersAreEncodedFast(t *testing.T) {
 	t.Parallel()
 	for _, user := range testUsers() {
-		_, ok := appendUserJSON(nil, EncodeUser(user))
+		_, ok := appendUserJSON(nil, encodeUser(user))
 		if want := user.CreatedAt.Unix() >= minSeconds; ok != want {
 			t.Errorf("%+v is encoded: %v, want %v", user, ok, want)
 		}
@@ -99,7 +99,7 @@ func TestUsersAreEncodedFast(t *testing.T) {
 func TestEncodedResponses(t *testing.T) {
 	t.Parallel()
 	users := testUsers()
-	entry := func(user store.User) cache.Entry { return cache.Entry{Data: EncodeUser(user), Found: true} }
+	entry := func(user store.User) cache.Entry { return cache.Entry{Data: encodeUser(user), Found: true} }
 	newer := entry(users[1])
 	newer.Data = protowire.AppendVarint(protowire.AppendTag(slices.Clip(newer.Data), 99, protowire.VarintType), 1)
 	for name, response := range map[string]encodedResponse{
@@ -156,7 +156,7 @@ func FuzzDecodeJSON(f *testing.F) {
 }
 
 func BenchmarkUserJSON(b *testing.B) {
-	data := EncodeUser(testUsers()[1])
+	data := encodeUser(testUsers()[1])
 	var text []byte
 	b.ReportAllocs()
 	for b.Loop() {

@@ -52,9 +52,9 @@ var opaque = bytes.Repeat([]byte{0}, 150)
 func newOpaqueChain(tb testing.TB) *chain {
 	tb.Helper()
 	var known atomic.Pointer[store.User]
-	encode := func(user store.User) []byte {
+	encode := func(user store.User) ([]byte, error) {
 		known.Store(&user)
-		return opaque
+		return opaque, nil
 	}
 	return newChainWith(tb, encode, func([]byte) (store.User, error) { return *known.Load(), nil })
 }

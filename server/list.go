@@ -60,8 +60,8 @@ func (u *users) listAll(ctx context.Context, token string, stream connect.Server
 		if len(found) > 0 {
 			after = found[len(found)-1].Position()
 		}
-		encoded.encode(found)
-		last := len(found) < limit // And found is let go of: who does not read makes the server hold bytes only.
+		last := len(found) < limit
+		encoded.encode(u.invalid.without(found)) // And found is let go of: who does not read makes the server hold bytes only.
 		if err := encoded.send(stream); err != nil || last {
 			return err
 		}
@@ -100,6 +100,9 @@ func (c *chunk) send(stream connect.ServerStream) error {
 // nextLimit is how many users like those in the chunk make the next one, for which
 // it makes room.
 func (c *chunk) nextLimit() int {
+	if len(c.ends) == 0 { // None of them could be shown.
+		return firstChunk
+	}
 	size := smallChunkBytes
 	if c.sent >= provenBytes {
 		size = chunkBytes

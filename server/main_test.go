@@ -22,6 +22,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server"
 	"github.com/example/userd/store"
 )
 
@@ -258,4 +259,13 @@ func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 // changing is an HTTP client that changes each request before it sends it.
 func changing(client *http.Client, change func(*http.Request)) *http.Client {
 	return &http.Client{Transport: roundTripper{client.Transport, change}}
+}
+
+// encode is server.EncodeUser for users that are valid.
+func encode(user store.User) []byte {
+	data, err := server.EncodeUser(user)
+	if err != nil {
+		panic(err)
+	}
+	return data
 }

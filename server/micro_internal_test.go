@@ -26,11 +26,11 @@ func benchmarkUser() store.User {
 // response with a user of the cache on the way to the wire.
 func BenchmarkEncode(b *testing.B) {
 	user := benchmarkUser()
-	data := EncodeUser(user)
+	data := encodeUser(user)
 	b.Run("user", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			EncodeUser(user)
+			encodeUser(user)
 		}
 	})
 	b.Run("user/back", func(b *testing.B) {

@@ -44,7 +44,7 @@ func newAskedReader() *askedReader {
 		for i := range roles {
 			user.Roles = append(user.Roles, "role"+strings.Repeat("x", i))
 		}
-		r.users[user.ID] = cache.Entry{Data: server.EncodeUser(user), Version: user.Version, Found: true}
+		r.users[user.ID] = cache.Entry{Data: encode(user), Version: user.Version, Found: true}
 	}
 	return r
 }

@@ -43,7 +43,9 @@ func (u uncached) LookupMany(ctx context.Context, ids []string, _ cache.Read) ([
 	entries := make([]cache.Entry, len(ids))
 	for i, id := range ids {
 		if len(found) > 0 && found[0].ID == id {
-			entries[i] = cache.Entry{Data: EncodeUser(found[0]), Version: found[0].Version, Found: true}
+			if entries[i], err = entryOf(found[0], nil); err != nil {
+				return nil, err
+			}
 			found = found[1:]
 		}
 	}
@@ -57,7 +59,8 @@ func entryOf(user store.User, err error) (cache.Entry, error) {
 	if err != nil {
 		return cache.Entry{}, err
 	}
-	return cache.Entry{Data: EncodeUser(user), Version: user.Version, Found: true}, nil
+	data, err := EncodeUser(user)
+	return cache.Entry{Data: data, Version: user.Version, Found: err == nil}, err
 }
 
 // bareInterceptor serves what the handlers that are generated cannot: reads send users

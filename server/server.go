@@ -118,9 +118,9 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	config  Config
 	feed    *feed
+	invalid *invalidUsers
 	rpc     *connect.Server
-	http    *gracefulServer
-	admin   *gracefulServer
+	http    *http.Server
 	lane    *lane.Lane
 	engine  *h2.Server // Serves HTTP/2, if it is not nil.
 	hosts   *allowedHosts
@@ -137,7 +137,8 @@ func New(config Config) (*Server, error) {
 	s.connections.most = int64(s.config.MaxConnections)
 	s.config.Registry.MustRegister(&s.connections)
 	s.hosts = newAllowedHosts(s.config.AllowedHosts, s.config.Registry)
-	s.feed = newFeed(s.config.Store)
+	s.invalid = newInvalidUsers(s.config.Registry, s.config.Logger)
+	s.feed = newFeed(s.config.Store, s.invalid)
 	var err error
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
@@ -145,7 +146,6 @@ func New(config Config) (*Server, error) {
 	s.lane = s.newLane(s.rpc)
 	handler := s.routes(s.rpc)
 	s.http = s.httpServer(handler)
-	s.admin = s.adminServer()
 	if err := s.chooseHTTP2(handler); err != nil {
 		return nil, err
 	}
@@ -162,6 +162,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		store:           s.config.Store,
 		reader:          s.config.Reader,
 		feed:            s.feed,
+		invalid:         s.invalid,
 		tokens:          tokens,
 		loginResolution: max(s.config.LoginResolution, 0),
 		now:             s.config.Now,
@@ -199,7 +200,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 		interceptors = append(interceptors, traces)
 	}
 	return append(interceptors,
-		errorInterceptor(s.config.Logger),
+		errorInterceptor(s.config.Logger, s.invalid),
 		validate.NewServerInterceptor(validate.WithValidator(newValidator()), validate.WithoutErrorDetails())), nil
 }
 
@@ -208,47 +209,41 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
-	return s.http.serve(listener, func(listener net.Listener) error {
-		listener = s.connections.limit(listener)
-		switch {
-		case s.config.TLS != nil:
-			return s.http.ServeTLS(listener, "", "")
-		case s.engine != nil:
-			return s.http.Serve(s.engine.Listener(listener))
-		default:
-			return s.http.Serve(listener)
-		}
-	})
-}
-
-// ServeAdmin serves the Admin handler on a listener of its own until the end of
-// Shutdown, which makes it return nil.
-func (s *Server) ServeAdmin(listener net.Listener) error {
-	return s.admin.serve(listener, s.admin.Serve)
+	listener = s.connections.limit(listener)
+	var err error
+	switch {
+	case s.config.TLS != nil:
+		err = s.http.ServeTLS(listener, "", "")
+	case s.engine != nil:
+		err = s.http.Serve(s.engine.Listener(listener))
+	default:
+		err = s.http.Serve(listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // Shutdown stops the server: it is not ready any more, takes no connections, tells
-// its peers to go away, ends watches, and waits for the other calls. What ServeAdmin
-// serves stops last. When ctx ends first, the calls that are left are cut off and
-// Shutdown returns the context's error.
+// its peers to go away, ends watches, and waits for the other calls. When ctx ends
+// first, the calls that are left are cut off and Shutdown returns the context's
+// error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
-	s.admin.leave()
-	s.http.stop()
-	if s.engine != nil {
-		s.engine.Drain()
-	}
-	s.http.await(ctx)
 	var group errgroup.Group
-	group.Go(func() error { return s.http.finish(ctx) })
+	group.Go(func() error {
+		if err := s.http.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.http.Close())
+		}
+		return nil
+	})
 	if s.engine != nil {
 		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
 	err := group.Wait()
 	s.feed.close()
-	s.admin.stop()
-	s.admin.await(ctx)
-	return errors.Join(err, s.admin.finish(ctx))
+	return err
 }
 
 // ready returns nil when the server can answer calls.

@@ -11,6 +11,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // updateGroup is the most updates of a stream that are applied in one commit.
@@ -97,7 +98,8 @@ func (u *users) StreamUserUpdates(ctx context.Context, stream userv1connect.User
 }
 
 // receiveUpdates hands on the updates of a stream until it ends.
-func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, waiting chan<- received) error {
+func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, waiting chan<- received) (err error) {
+	defer guard.Recover(&err)
 	for {
 		req, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
@@ -155,7 +157,7 @@ func (u *users) applyGroup(ctx context.Context, stream userv1connect.UserService
 		if message.invalid != nil {
 			answer = refusedUpdate(invalidStatus(message.invalid))
 		} else {
-			answer, outcomes = updateAnswer(outcomes[0]), outcomes[1:]
+			answer, outcomes = u.updateAnswer(outcomes[0]), outcomes[1:]
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
@@ -164,9 +166,13 @@ func (u *users) applyGroup(ctx context.Context, stream userv1connect.UserService
 	return nil
 }
 
-func updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {
+func (u *users) updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {
 	if outcome.Err != nil {
+		u.invalid.failed(outcome.Err)
 		return refusedUpdate(statusOf(outcome.Err))
+	}
+	if !u.invalid.shows(&outcome.User) {
+		return refusedUpdate(internalStatus)
 	}
 	return &userv1.UserUpdateResponse{Success: true, UpdatedUser: toProto(outcome.User)}
 }

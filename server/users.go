@@ -19,6 +19,7 @@ type users struct {
 	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store
 	reader          Reader
+	invalid         *invalidUsers
 	feed            *feed
 	tokens          pageTokens
 	loginResolution time.Duration
@@ -31,7 +32,8 @@ func (u *users) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &userv1.CreateUserResponse{User: toProto(user)}, nil
+	created, err := shown(user)
+	return &userv1.CreateUserResponse{User: created}, err
 }
 
 func (u *users) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest) (*userv1.UpdateUserResponse, error) {
@@ -39,7 +41,8 @@ func (u *users) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &userv1.UpdateUserResponse{User: toProto(user)}, nil
+	updated, err := shown(user)
+	return &userv1.UpdateUserResponse{User: updated}, err
 }
 
 func (u *users) DeleteUser(ctx context.Context, req *userv1.DeleteUserRequest) (*userv1.DeleteUserResponse, error) {
@@ -55,7 +58,8 @@ func (u *users) RecordLogin(ctx context.Context, req *userv1.RecordLoginRequest)
 	if err != nil {
 		return nil, err
 	}
-	return &userv1.RecordLoginResponse{User: toProto(user)}, nil
+	loggedIn, err := shown(user)
+	return &userv1.RecordLoginResponse{User: loggedIn}, err
 }
 
 func (u *users) SearchUsers(ctx context.Context, req *userv1.SearchUsersRequest) (*userv1.SearchUsersResponse, error) {
@@ -83,11 +87,29 @@ func (u *users) page(ctx context.Context, query store.Query, list, token string,
 		size = defaultPageSize
 	}
 	query.After, query.Limit = after, int(size)+1 // One more tells whether there is a next page.
-	found, err := u.store.List(ctx, query)
+	found, err := u.listValid(ctx, query)
 	if err != nil || len(found) <= int(size) {
 		return found, "", err
 	}
 	found = found[:size]
 	next, err := u.tokens.seal(found[size-1].Position(), list)
 	return found, next, err
+}
+
+// listValid lists users as the store does, but for those that cannot be shown.
+func (u *users) listValid(ctx context.Context, query store.Query) ([]store.User, error) {
+	var valid []store.User
+	for limit := query.Limit; ; query.Limit = limit - len(valid) {
+		found, err := u.store.List(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		last := len(found) < query.Limit
+		if !last {
+			query.After = found[len(found)-1].Position()
+		}
+		if valid = append(valid, u.invalid.without(found)...); last || len(valid) == limit {
+			return valid, nil
+		}
+	}
 }

@@ -48,7 +48,7 @@ func TestWatchHeartbeat(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				quiet := quietStore{wake: wake}
-				service := &users{store: quiet, feed: newFeed(quiet), running: t.Context()}
+				service := &users{store: quiet, feed: newFeed(quiet, nil), running: t.Context()}
 				defer service.feed.close()
 				ctx, cancel := context.WithCancel(t.Context())
 				start := time.Now()
@@ -213,7 +213,7 @@ func (b *busyStore) Changes(_ context.Context, after store.Cursor, _ int) (chang
 	b.changes++
 	last, err := strconv.ParseInt(string(after), 10, 64)
 	for version := last + 1; version <= b.head; version++ {
-		changes = append(changes, store.Change{UserID: testUUID, Version: version, Kind: store.Upserted})
+		changes = append(changes, store.Change{UserID: canonicalID(testUUID), Version: version, Kind: store.Upserted})
 	}
 	return changes, store.Cursor(strconv.FormatInt(b.head, 10)), err
 }
@@ -222,7 +222,7 @@ func (b *busyStore) GetMany(context.Context, []string) ([]store.User, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
-	return []store.User{{ID: testUUID, Version: b.head}}, nil
+	return []store.User{{ID: canonicalID(testUUID), Version: b.head}}, nil
 }
 
 func (b *busyStore) Wait(ctx context.Context, after store.Cursor) error {
@@ -246,7 +246,7 @@ func TestWatchersShareReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const watchers, writes = 1_000, 20
 		busy := &busyStore{changed: make(chan struct{})}
-		service := &users{store: busy, feed: newFeed(busy), running: t.Context()}
+		service := &users{store: busy, feed: newFeed(busy, nil), running: t.Context()}
 		defer service.feed.close()
 		ctx, cancel := context.WithCancel(t.Context())
 		var watching sync.WaitGroup

@@ -12,14 +12,15 @@ import (
 // everything.
 var rooms = map[string]struct{ mayImport []string }{
 	"store":                 {},
-	"store/sqlite":          {mayImport: []string{"store"}},
-	"store/postgres":        {mayImport: []string{"store"}},
+	"store/guard":           {},
+	"store/sqlite":          {mayImport: []string{"store", "store/guard"}},
+	"store/postgres":        {mayImport: []string{"store", "store/guard"}},
 	"store/storetest":       {mayImport: []string{"store", "store/storetest/pgbin"}},
 	"store/storetest/pgbin": {},
-	"cache":                 {mayImport: []string{"store"}},
+	"cache":                 {mayImport: []string{"store", "store/guard"}},
 	"cache/cachetest":       {mayImport: []string{"cache"}},
 	"server/h2":             {},
-	"server":                {mayImport: []string{"store", "cache", "gen/", "server/h2"}},
+	"server":                {mayImport: []string{"store", "store/guard", "cache", "gen/", "server/h2", "server/lane"}},
 }
 
 // owners are the packages that alone may import a module.

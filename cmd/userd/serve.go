@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // pruneInterval is the time between two looks for changes that are too old.
@@ -168,16 +170,19 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 	}
 	defer listener.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	admin, err := serveAdmin(group, c.adminListen, srv)
+	admin, err := serveAdmin(ctx, group, c.adminListen, srv.Admin())
 	if err != nil {
 		return err
 	}
 	group.Go(func() error { return srv.Serve(listener) })
-	group.Go(func() error {
-		returnMemory(ctx)
-		return nil
-	})
-	group.Go(func() error { return prune(ctx, users, c.changesRetention, logger) })
+	background := func(name string, task func()) {
+		group.Go(func() error {
+			guard.Loop(ctx, logger, name, task)
+			return nil
+		})
+	}
+	background("return memory", func() { returnMemory(ctx) })
+	background("prune", func() { prune(ctx, users, c.changesRetention, logger) })
 	group.Go(func() error {
 		<-ctx.Done()
 		return shutdown(ctx, srv, c.shutdownTimeout, logger)
@@ -199,9 +204,9 @@ func listen(flag, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serveAdmin has the server serve its admin listener, and returns where, or nil where
-// the address is empty.
-func serveAdmin(group *errgroup.Group, address string, srv *server.Server) (net.Addr, error) {
+// serveAdmin serves the admin handler until ctx ends, and returns where, or nil
+// where the address is empty.
+func serveAdmin(ctx context.Context, group *errgroup.Group, address string, handler http.Handler) (net.Addr, error) {
 	if address == "" {
 		return nil, nil
 	}
@@ -209,7 +214,17 @@ func serveAdmin(group *errgroup.Group, address string, srv *server.Server) (net.
 	if err != nil {
 		return nil, err
 	}
-	group.Go(func() error { return srv.ServeAdmin(listener) })
+	admin := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	group.Go(func() error {
+		if err := admin.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		return admin.Close()
+	})
 	return listener.Addr(), nil
 }
 
@@ -228,14 +243,14 @@ func shutdown(ctx context.Context, srv *server.Server, timeout time.Duration, lo
 }
 
 // prune removes old changes from the log from time to time, until ctx ends.
-func prune(ctx context.Context, users store.Store, retention time.Duration, logger *slog.Logger) error {
+func prune(ctx context.Context, users store.Store, retention time.Duration, logger *slog.Logger) {
 	pruner := store.Pruner{Store: users, Retention: retention}
 	ticker := time.NewTicker(pruneInterval)
 	defer ticker.Stop()
 	for {
 		removed, err := pruner.Prune(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if err != nil {
 			logger.Warn("old changes are not removed", "error", err)
@@ -245,7 +260,7 @@ func prune(ctx context.Context, users store.Store, retention time.Duration, logg
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }

@@ -106,12 +106,12 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	}
 	c.changed.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	c.greet()
 	return c
 }
 
-// greet prepares the first frames of the server, which others have to follow.
-func (c *conn) greet() {
+// serve serves the connection to its end, and returns when its handlers have.
+func (c *conn) serve() {
+	c.mu.Lock()
 	c.gathering = true
 	c.out = appendSettings(c.out, map[setting]uint32{
 		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
@@ -119,10 +119,7 @@ func (c *conn) greet() {
 		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
 	})
 	c.out = appendWindowUpdate(c.out, 0, c.srv.config.ConnWindow-initialWindow)
-}
-
-// serve serves the connection to its end, and returns when its handlers have.
-func (c *conn) serve() {
+	c.mu.Unlock()
 	err := checkTLS(c.tls)
 	for err == nil {
 		if err = c.frames(); err == nil {

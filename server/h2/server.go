@@ -98,7 +98,6 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	draining bool // Peers are told to go away as soon as they come.
 	stopping bool
 	drained  chan struct{} // Closed when stopping and without connections.
 	watch    sync.WaitGroup
@@ -118,7 +117,7 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // ServeConn serves a connection whose peer speaks HTTP/2 with prior knowledge, and
 // closes it. It returns when the handlers of the connection have.
 func (s *Server) ServeConn(nc net.Conn) {
-	s.serve(s.newConn(nc, nil, context.Background()))
+	s.serve(nc, nil, s.baseContext(nc, context.Background()), nil)
 }
 
 // TLSNextProto serves a connection that has chosen HTTP/2 by ALPN. It is the value
@@ -129,41 +128,34 @@ func (s *Server) TLSNextProto(_ *http.Server, nc *tls.Conn, handler http.Handler
 		ctx = parent.BaseContext()
 	}
 	state := nc.ConnectionState()
-	s.serve(s.newConn(nc, &state, ctx))
+	s.serve(nc, &state, s.baseContext(nc, ctx), nil)
 }
 
-func (s *Server) newConn(nc net.Conn, state *tls.ConnectionState, ctx context.Context) *conn {
+func (s *Server) baseContext(nc net.Conn, ctx context.Context) context.Context {
 	if s.config.BaseContext != nil {
-		ctx = s.config.BaseContext(nc)
+		return s.config.BaseContext(nc)
 	}
+	return ctx
+}
+
+// serve serves a connection. start is what was read of it already.
+func (s *Server) serve(nc net.Conn, state *tls.ConnectionState, ctx context.Context, start []byte) {
 	c := newConn(s, nc, context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 	c.tls = state
-	return c
-}
-
-// serve serves a connection, if the server takes it.
-func (s *Server) serve(c *conn) {
-	if s.add(c) {
-		s.serveAdded(c)
+	c.filled = copy(c.in, start)
+	if !s.add(c) {
+		_ = nc.Close() // As if it had come a moment later.
 		return
 	}
-	_ = c.nc.Close() // As if it had come a moment later.
-}
-
-func (s *Server) serveAdded(c *conn) {
 	defer s.remove(c)
 	c.serve()
 }
 
-// add takes a connection, unless the server is stopping.
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return false
-	}
-	if s.draining {
-		c.startDrain()
 	}
 	s.conns[c] = struct{}{}
 	s.stats.Connections.Add(1)
@@ -197,23 +189,13 @@ func (s *Server) checkDrained() {
 	}
 }
 
-// Drain tells the peers to open no more streams, also those of connections that still
-// come.
-func (s *Server) Drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-	for c := range s.conns {
+// Shutdown takes no connections any more, tells the peers to open no more streams,
+// and returns when those that are open have ended. When ctx ends first, it closes
+// the connections, and returns the context's error without waiting for handlers.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.stop() {
 		c.startDrain()
 	}
-}
-
-// Shutdown drains the server, takes no connections any more, and returns when the
-// streams that are open have ended. When ctx ends first, it closes the connections, and
-// returns the context's error without waiting for handlers.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.Drain()
-	s.stop()
 	select {
 	case <-s.drained:
 		s.watch.Wait()

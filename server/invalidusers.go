@@ -1,0 +1,74 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
+)
+
+// invalidUserLogInterval is the least time between two lines about users that were
+// left out: a list meets the same ones again and again.
+const invalidUserLogInterval = 10 * time.Second
+
+// invalidUsers tells of users in the store that cannot be shown, since another program
+// has written their rows. Calls that are about one fail; lists and watches go on.
+type invalidUsers struct {
+	logger *slog.Logger
+	count  prometheus.Counter
+
+	mu     sync.Mutex
+	logged time.Time
+}
+
+func newInvalidUsers(registry prometheus.Registerer, logger *slog.Logger) *invalidUsers {
+	i := &invalidUsers{logger: logger, count: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "userd_store_invalid_users_total",
+		Help: "Times that a user was not shown because its row in the store is not valid.",
+	})}
+	registry.MustRegister(i.count, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "userd_panics_total",
+		Help: "Panics outside of calls that were recovered: each is a defect.",
+	}, func() float64 { return float64(guard.Panics()) }))
+	return i
+}
+
+// without returns users but for those that cannot be shown, in place.
+func (i *invalidUsers) without(users []store.User) []store.User {
+	valid := users[:0]
+	for n := range users {
+		if i.shows(&users[n]) {
+			valid = append(valid, users[n])
+		}
+	}
+	return valid
+}
+
+// shows reports whether a user can be shown. Where not, it is counted, and logged now
+// and then.
+func (i *invalidUsers) shows(user *store.User) bool {
+	err := user.Check()
+	if err == nil {
+		return true
+	}
+	i.count.Inc()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if now := time.Now(); now.Sub(i.logged) >= invalidUserLogInterval {
+		i.logged = now
+		i.logger.Error("a user is left out of lists and watches until its row is mended", "cause", err.Error())
+	}
+	return false
+}
+
+// failed counts a call that has failed because of such a user.
+func (i *invalidUsers) failed(err error) {
+	if invalid := new(store.InvalidUserError); errors.As(err, &invalid) {
+		i.count.Inc()
+	}
+}

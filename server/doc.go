@@ -4,7 +4,7 @@
 // A call passes, from the outside in:
 //
 //   - the bound on connections (connections.go); net/http, or for HTTP/2 the engine of
-//     package h2 (http2.go),
+//     package h2 (http2.go), and the last answers before they stop (graceful.go),
 //   - for unary calls that come whole, the lane (package lane), which takes them straight
 //     to the interceptors,
 //   - for streams, gathering what they send and receive (flush.go),

@@ -21,12 +21,12 @@ const (
 	readyTimeout   = 2 * time.Second
 )
 
-func (s *Server) httpServer(handler http.Handler) *http.Server {
+func (s *Server) httpServer(handler http.Handler) *gracefulServer {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.config.TLS != nil)
 	protocols.SetUnencryptedHTTP2(s.config.TLS == nil)
-	return &http.Server{
+	return makeGraceful(&gracefulServer{Server: http.Server{
 		Handler:           handler,
 		Protocols:         protocols,
 		TLSConfig:         s.config.TLS,
@@ -40,7 +40,18 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 			SendPingTimeout:      pingAfter,
 			PingTimeout:          pingTimeout,
 		},
-	}
+	}})
+}
+
+func (s *Server) adminServer() *gracefulServer {
+	return makeGraceful(&gracefulServer{Server: http.Server{
+		Handler:           s.Admin(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       s.config.ReceiveTimeout,
+		IdleTimeout:       s.config.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          connectionLog(s.config.Logger),
+	}})
 }
 
 // routes is everything that the service's listener serves.

@@ -120,7 +120,8 @@ type Server struct {
 	feed    *feed
 	invalid *invalidUsers
 	rpc     *connect.Server
-	http    *http.Server
+	http    *gracefulServer
+	admin   *gracefulServer
 	lane    *lane.Lane
 	engine  *h2.Server // Serves HTTP/2, if it is not nil.
 	hosts   *allowedHosts
@@ -146,6 +147,7 @@ func New(config Config) (*Server, error) {
 	s.lane = s.newLane(s.rpc)
 	handler := s.routes(s.rpc)
 	s.http = s.httpServer(handler)
+	s.admin = s.adminServer()
 	if err := s.chooseHTTP2(handler); err != nil {
 		return nil, err
 	}
@@ -209,41 +211,47 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
-	listener = s.connections.limit(listener)
-	var err error
-	switch {
-	case s.config.TLS != nil:
-		err = s.http.ServeTLS(listener, "", "")
-	case s.engine != nil:
-		err = s.http.Serve(s.engine.Listener(listener))
-	default:
-		err = s.http.Serve(listener)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return s.http.serve(listener, func(listener net.Listener) error {
+		listener = s.connections.limit(listener)
+		switch {
+		case s.config.TLS != nil:
+			return s.http.ServeTLS(listener, "", "")
+		case s.engine != nil:
+			return s.http.Serve(s.engine.Listener(listener))
+		default:
+			return s.http.Serve(listener)
+		}
+	})
+}
+
+// ServeAdmin serves the Admin handler on a listener of its own until the end of
+// Shutdown, which makes it return nil.
+func (s *Server) ServeAdmin(listener net.Listener) error {
+	return s.admin.serve(listener, s.admin.Serve)
 }
 
 // Shutdown stops the server: it is not ready any more, takes no connections, tells
-// its peers to go away, ends watches, and waits for the other calls. When ctx ends
-// first, the calls that are left are cut off and Shutdown returns the context's
-// error.
+// its peers to go away, ends watches, and waits for the other calls. What ServeAdmin
+// serves stops last. When ctx ends first, the calls that are left are cut off and
+// Shutdown returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
+	s.admin.leave()
+	s.http.stop()
+	if s.engine != nil {
+		s.engine.Drain()
+	}
+	s.http.await(ctx)
 	var group errgroup.Group
-	group.Go(func() error {
-		if err := s.http.Shutdown(ctx); err != nil {
-			return errors.Join(err, s.http.Close())
-		}
-		return nil
-	})
+	group.Go(func() error { return s.http.finish(ctx) })
 	if s.engine != nil {
 		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
 	err := group.Wait()
 	s.feed.close()
-	return err
+	s.admin.stop()
+	s.admin.await(ctx)
+	return errors.Join(err, s.admin.finish(ctx))
 }
 
 // ready returns nil when the server can answer calls.

@@ -25,6 +25,8 @@ type endlessStore struct{ store.Store }
 
 func (endlessStore) Identity() store.Identity { return store.Identity{} }
 
+func (endlessStore) Ping(context.Context) error { return nil }
+
 func (endlessStore) List(_ context.Context, query store.Query) ([]store.User, error) {
 	users := make([]store.User, query.Limit)
 	for i := range users {

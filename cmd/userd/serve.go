@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -170,7 +169,7 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 	}
 	defer listener.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	admin, err := serveAdmin(ctx, group, c.adminListen, srv.Admin())
+	admin, err := serveAdmin(group, c.adminListen, srv)
 	if err != nil {
 		return err
 	}
@@ -204,9 +203,9 @@ func listen(flag, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serveAdmin serves the admin handler until ctx ends, and returns where, or nil
-// where the address is empty.
-func serveAdmin(ctx context.Context, group *errgroup.Group, address string, handler http.Handler) (net.Addr, error) {
+// serveAdmin has the server serve its admin listener, and returns where, or nil where
+// the address is empty.
+func serveAdmin(group *errgroup.Group, address string, srv *server.Server) (net.Addr, error) {
 	if address == "" {
 		return nil, nil
 	}
@@ -214,17 +213,7 @@ func serveAdmin(ctx context.Context, group *errgroup.Group, address string, hand
 	if err != nil {
 		return nil, err
 	}
-	admin := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	group.Go(func() error {
-		if err := admin.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		return admin.Close()
-	})
+	group.Go(func() error { return srv.ServeAdmin(listener) })
 	return listener.Addr(), nil
 }
 

@@ -106,12 +106,12 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	}
 	c.changed.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.greet()
 	return c
 }
 
-// serve serves the connection to its end, and returns when its handlers have.
-func (c *conn) serve() {
-	c.mu.Lock()
+// greet prepares the first frames of the server, which others have to follow.
+func (c *conn) greet() {
 	c.gathering = true
 	c.out = appendSettings(c.out, map[setting]uint32{
 		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
@@ -119,7 +119,10 @@ func (c *conn) serve() {
 		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
 	})
 	c.out = appendWindowUpdate(c.out, 0, c.srv.config.ConnWindow-initialWindow)
-	c.mu.Unlock()
+}
+
+// serve serves the connection to its end, and returns when its handlers have.
+func (c *conn) serve() {
 	err := checkTLS(c.tls)
 	for err == nil {
 		if err = c.frames(); err == nil {

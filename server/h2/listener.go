@@ -16,7 +16,8 @@ const sniffBytes = 1 << 10
 // Listener returns a listener that keeps the connections of inner that start with
 // the preface of HTTP/2, and serves them. Its Accept returns the others, for a
 // net/http server without TLS. Closing it does not close the connections that it
-// serves; Shutdown does.
+// serves; Shutdown does. When inner is closed first, what it has accepted is still
+// served or returned by Accept, before Accept returns net.ErrClosed.
 func (s *Server) Listener(inner net.Listener) net.Listener {
 	return &listener{
 		Listener: inner, srv: s,
@@ -30,7 +31,8 @@ type listener struct {
 	start    sync.Once
 	accepted chan accepted
 	closed   chan struct{}
-	all      sync.WaitGroup // Of the goroutines that accept and sniff.
+	all      sync.WaitGroup // Of the goroutine that accepts.
+	sniffers sync.WaitGroup // Connections of which it is not known what they speak.
 
 	mu       sync.Mutex
 	stopped  bool
@@ -74,12 +76,16 @@ func (l *listener) Close() error {
 	l.mu.Unlock()
 	err := l.Listener.Close()
 	l.all.Wait()
+	l.sniffers.Wait()
 	return err
 }
 
 func (l *listener) acceptAll() {
 	for {
 		conn, err := l.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			l.sniffers.Wait()
+		}
 		if err != nil {
 			if !l.pass(accepted{nil, err}) {
 				return
@@ -109,25 +115,33 @@ func (l *listener) admit(conn net.Conn) {
 		return
 	}
 	l.sniffing[conn] = struct{}{}
-	l.all.Add(1)
+	l.sniffers.Add(1)
 	go l.sniff(conn)
 }
 
 // sniff reads the first bytes of a connection and serves it, or passes it on.
-func (l *listener) sniff(conn net.Conn) {
-	start, kind := readStart(conn, l.srv.config.HeaderTimeout)
+func (l *listener) sniff(nc net.Conn) {
+	start, kind := readStart(nc, l.srv.config.HeaderTimeout)
 	l.mu.Lock()
-	delete(l.sniffing, conn)
+	delete(l.sniffing, nc)
 	l.mu.Unlock()
-	passed := kind == startsHTTP1 && l.pass(accepted{&sniffed{Conn: conn, start: start}, nil})
-	l.all.Done()
-	switch {
-	case passed:
-		return
-	case kind == startsHTTP2:
-		l.srv.serve(conn, nil, l.srv.baseContext(conn, context.Background()), start)
+	passed, added := false, false
+	var c *conn
+	switch kind {
+	case startsHTTP1:
+		passed = l.pass(accepted{&sniffed{Conn: nc, start: start}, nil})
+	case startsHTTP2:
+		c = l.srv.newConn(nc, nil, context.Background())
+		c.filled = copy(c.in, start)
+		added = l.srv.add(c)
 	}
-	_ = conn.Close() // Served, silent or too late.
+	l.sniffers.Done()
+	switch {
+	case added:
+		l.srv.serveAdded(c)
+	case !passed:
+		_ = nc.Close() // Silent or too late.
+	}
 }
 
 type startKind int

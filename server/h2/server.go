@@ -98,6 +98,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	draining bool // Peers are told to go away as soon as they come.
 	stopping bool
 	drained  chan struct{} // Closed when stopping and without connections.
 	watch    sync.WaitGroup
@@ -117,7 +118,7 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // ServeConn serves a connection whose peer speaks HTTP/2 with prior knowledge, and
 // closes it. It returns when the handlers of the connection have.
 func (s *Server) ServeConn(nc net.Conn) {
-	s.serve(nc, nil, s.baseContext(nc, context.Background()), nil)
+	s.serve(s.newConn(nc, nil, context.Background()))
 }
 
 // TLSNextProto serves a connection that has chosen HTTP/2 by ALPN. It is the value
@@ -128,34 +129,41 @@ func (s *Server) TLSNextProto(_ *http.Server, nc *tls.Conn, handler http.Handler
 		ctx = parent.BaseContext()
 	}
 	state := nc.ConnectionState()
-	s.serve(nc, &state, s.baseContext(nc, ctx), nil)
+	s.serve(s.newConn(nc, &state, ctx))
 }
 
-func (s *Server) baseContext(nc net.Conn, ctx context.Context) context.Context {
+func (s *Server) newConn(nc net.Conn, state *tls.ConnectionState, ctx context.Context) *conn {
 	if s.config.BaseContext != nil {
-		return s.config.BaseContext(nc)
+		ctx = s.config.BaseContext(nc)
 	}
-	return ctx
-}
-
-// serve serves a connection. start is what was read of it already.
-func (s *Server) serve(nc net.Conn, state *tls.ConnectionState, ctx context.Context, start []byte) {
 	c := newConn(s, nc, context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 	c.tls = state
-	c.filled = copy(c.in, start)
-	if !s.add(c) {
-		_ = nc.Close() // As if it had come a moment later.
+	return c
+}
+
+// serve serves a connection, if the server takes it.
+func (s *Server) serve(c *conn) {
+	if s.add(c) {
+		s.serveAdded(c)
 		return
 	}
+	_ = c.nc.Close() // As if it had come a moment later.
+}
+
+func (s *Server) serveAdded(c *conn) {
 	defer s.remove(c)
 	c.serve()
 }
 
+// add takes a connection, unless the server is stopping.
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return false
+	}
+	if s.draining {
+		c.startDrain()
 	}
 	s.conns[c] = struct{}{}
 	s.stats.Connections.Add(1)
@@ -189,13 +197,23 @@ func (s *Server) checkDrained() {
 	}
 }
 
-// Shutdown takes no connections any more, tells the peers to open no more streams,
-// and returns when those that are open have ended. When ctx ends first, it closes
-// the connections, and returns the context's error without waiting for handlers.
-func (s *Server) Shutdown(ctx context.Context) error {
-	for _, c := range s.stop() {
+// Drain tells the peers to open no more streams, also those of connections that still
+// come.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	for c := range s.conns {
 		c.startDrain()
 	}
+}
+
+// Shutdown drains the server, takes no connections any more, and returns when the
+// streams that are open have ended. When ctx ends first, it closes the connections, and
+// returns the context's error without waiting for handlers.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Drain()
+	s.stop()
 	select {
 	case <-s.drained:
 		s.watch.Wait()

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/example/userd/cmd/userd/interop/proxytest"
+)
+
+// A server that stops behind nginx costs no request, though nginx repeats none that
+// could change something.
+func TestTermBehindNginx(t *testing.T) {
+	t.Parallel()
+	for round := range 3 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			servers := [2]*process{startOnFile(t), startOnFile(t)}
+			nginx := proxytest.Start(t, "nginx", servers[0].host(), servers[1].host())
+			load := startLoad(t, nginx.URL)
+			load.await(t, 400)
+			if err := servers[0].stop(t); err != nil {
+				t.Errorf("after SIGTERM: %v", err)
+			}
+			load.await(t, 400)
+			load.stop()
+		})
+	}
+}
+
+func startOnFile(t *testing.T, flags ...string) *process {
+	t.Helper()
+	return startUserd(t, append(flags, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))...)
+}
+
+// host is where the service listens, host:port.
+func (p *process) host() string { return strings.TrimPrefix(p.url, "http://") }
+
+// callers are as many as have connections to both servers among the 16 that nginx
+// keeps, so that it opens none while a listener closes: the system resets those that it
+// has taken but the server has not.
+const callers = 8
+
+// load is calls that go on.
+type load struct {
+	answered atomic.Int64
+	failed   atomic.Bool
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// startLoad makes reads and writes over HTTP/1.1, all of them POST. Each must succeed.
+func startLoad(t *testing.T, url string) *load {
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: callers,
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // The proxy's certificate is made for tests.
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := &http.Client{Transport: transport}
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{cancel: cancel}
+	for caller := range callers {
+		l.running.Go(func() {
+			for i := 0; ctx.Err() == nil && !l.failed.Load(); i++ {
+				rpc, body := "SearchUsers", "{}"
+				if i%2 == 0 {
+					rpc, body = "CreateUser", fmt.Sprintf(`{"email":"%d.%d@example.com","displayName":"Ada"}`, caller, i)
+				}
+				if err := post(client, url+"/user.v1.UserService/"+rpc, body); err != nil {
+					t.Errorf("%s: %v", rpc, err)
+					l.failed.Store(true)
+				}
+				l.answered.Add(1)
+			}
+		})
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// await returns after so many more calls.
+func (l *load) await(t *testing.T, calls int64) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for target := l.answered.Load() + calls; l.answered.Load() < target; <-ticker.C {
+		if l.failed.Load() {
+			t.FailNow()
+		}
+	}
+}
+
+func (l *load) stop() {
+	l.cancel()
+	l.running.Wait()
+}
+
+// post makes a call that must be answered with 200.
+func post(client *http.Client, url, body string) error {
+	resp, err := client.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, text)
+	}
+	return err
+}

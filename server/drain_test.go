@@ -6,9 +6,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
+	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
@@ -136,10 +140,21 @@ func TestDrainFinishesStreams(t *testing.T) {
 	conn.call(1, "/user.v1.UserService/StreamUserUpdates")
 	stopped := make(chan error, 1)
 	go func() { stopped <- running.Shutdown(t.Context()) }()
-	awaitFrame(conn, func(frame *http2.GoAwayFrame) bool { return frame.ErrCode == http2.ErrCodeNo })
+	leaving := make(chan struct{})
+	go func() {
+		defer close(leaving)
+		awaitFrame(conn, func(frame *http2.GoAwayFrame) bool { return frame.ErrCode == http2.ErrCodeNo })
+	}()
 
 	// It is draining: what is under way goes on.
-	update(3)
+	for next, open := 3, true; open; next++ {
+		update(next)
+		select {
+		case <-leaving:
+			open = false
+		default:
+		}
+	}
 	if late, err := net.Dial("tcp", conn.host); err == nil {
 		t.Error("a new connection is taken")
 		_ = late.Close()
@@ -185,5 +200,79 @@ func TestShutdownDeadline(t *testing.T) {
 	}
 	if _, err := stream.Receive(); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("stream ends with %v", err)
+	}
+}
+
+// halfSent begins a unary call and returns what becomes of it.
+func halfSent(t *testing.T, client *http.Client, url string) <-chan string {
+	t.Helper()
+	body, writer := io.Pipe()
+	t.Cleanup(func() { writer.Close() })
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/user.v1.UserService/SearchUsers", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	answered := make(chan string, 1)
+	go func() {
+		resp, err := client.Do(req)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body) // A part of it will not do.
+		answered <- string(text)
+	}()
+	if _, err := writer.Write([]byte("{")); err != nil { // Returns when the client has it.
+		t.Fatal(err)
+	}
+	return answered
+}
+
+// Requests that have stopped in the middle are told to go, and nobody waits for them.
+func TestDrainEndsSilentRequests(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	client := running.Client(t, grpcBinary.options...)
+	imported, err := client.BatchCreateUsers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := imported.Send(newUserRequest(1)); err != nil {
+		t.Fatal(err)
+	}
+	updates, err := client.StreamUserUpdates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := updates.Send(&userv1.UserUpdate{UserId: someID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := updates.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	half := []<-chan string{halfSent(t, servertest.HTTP1(t), running.URL), halfSent(t, servertest.HTTP2(t), running.URL)}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := running.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	_, err = imported.CloseAndReceive()
+	authored := new(connect.Error)
+	if !errors.As(err, &authored) || authored.Code() != connect.CodeUnavailable {
+		t.Fatalf("the import ends with %v", err)
+	}
+	if sums := details[*userv1.BatchCreateUsersResponse](t, authored); len(sums) != 1 || sums[0].GetSuccessCount() != 1 {
+		t.Errorf("the import ends with the counts %v", sums)
+	}
+	if _, err := updates.Receive(); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("the updates end with %v", err)
+	}
+	for i, answered := range half {
+		if text := <-answered; !strings.Contains(text, "unavailable") {
+			t.Errorf("the half-sent call over HTTP/%d ends with %s", i+1, text)
+		}
 	}
 }

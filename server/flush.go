@@ -34,11 +34,14 @@ type streamKey struct{}
 // withStreams gathers what streams send and receive in small messages. Connect
 // flushes each message that it sends, and reads each that it receives in two
 // pieces; both wake the goroutine that serves the connection.
-func withStreams(types map[string]connect.StreamType, receiveTimeout, sendTimeout time.Duration, next http.Handler) http.Handler {
+func withStreams(types map[string]connect.StreamType, arrivals *arrivals, sendTimeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := types[r.URL.Path]
 		if kind&connect.StreamTypeClient != 0 {
-			r = withBody(r, bufio.NewReaderSize(newPatientBody(w, r, receiveTimeout), bodyBytes))
+			body := newPatientBody(w, r, arrivals.timeout)
+			arrivals.join(body)
+			defer arrivals.leave(body)
+			r = withBody(r, bufio.NewReaderSize(body, bodyBytes))
 		}
 		if kind&connect.StreamTypeServer != 0 {
 			gathering := newStreamWriter(w, sendTimeout)

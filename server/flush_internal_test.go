@@ -53,7 +53,7 @@ func (w *flushedWriter) FlushError() error {
 func handleStream(w http.ResponseWriter, handler func(ctx context.Context, send func(string) error)) {
 	const path = "/stream"
 	types := map[string]connect.StreamType{path: connect.StreamTypeServer}
-	withStreams(types, time.Minute, sendTimeout, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	withStreams(types, &arrivals{timeout: time.Minute}, sendTimeout, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler(r.Context(), func(message string) error { // As Connect does it.
 			_, err := w.Write([]byte(message[:1]))
 			if err == nil {

@@ -66,8 +66,8 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	s.mountProbes(mux)
 	mux.Handle("/", refuseUnknownPaths(http.NotFoundHandler()))
 	types := streamTypes(rpc)
-	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, checkFrames(withStreams(types, s.config.ReceiveTimeout, s.config.SendTimeout, mux)))))
-	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, s.config.ReceiveTimeout, handler)))
+	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, checkFrames(withStreams(types, &s.arrivals, s.config.SendTimeout, mux)))))
+	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, &s.arrivals, handler)))
 }
 
 // Admin returns the handler of the admin listener: metrics, probes and, where they

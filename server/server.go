@@ -129,6 +129,7 @@ type Server struct {
 	drain   context.CancelFunc
 
 	connections connections
+	arrivals    arrivals
 }
 
 // New returns a server. It serves nothing until Serve.
@@ -136,6 +137,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections.most = int64(s.config.MaxConnections)
+	s.arrivals.timeout = s.config.ReceiveTimeout
 	s.config.Registry.MustRegister(&s.connections)
 	s.hosts = newAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	s.invalid = newInvalidUsers(s.config.Registry, s.config.Logger)
@@ -236,6 +238,10 @@ func (s *Server) ServeAdmin(listener net.Listener) error {
 // Shutdown returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	s.arrivals.stopping.Store(true)
+	go s.arrivals.endSilent(looking)
 	s.admin.leave()
 	s.http.stop()
 	if s.engine != nil {

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -12,11 +15,11 @@ import (
 // refuseSlow ends requests that do not come in time. Streams of requests may be
 // silent for as long as they like. Over HTTP/1.1, what handlers leave of a body is read
 // by net/http itself, within the same time: see ReadTimeout in httpServer.
-func refuseSlow(types map[string]connect.StreamType, timeout time.Duration, next http.Handler) http.Handler {
-	arrivals := arrivals{timeout: timeout}
+func refuseSlow(types map[string]connect.StreamType, arrivals *arrivals, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if types[r.URL.Path]&connect.StreamTypeClient == 0 && r.ContentLength != 0 {
-			body := &hurriedBody{ReadCloser: r.Body, request: *r, controller: http.NewResponseController(w), arrivals: &arrivals}
+			body := &hurriedBody{ReadCloser: r.Body, request: *r, arrivals: arrivals}
+			body.controller = http.NewResponseController(w)
 			body.request.Body = body
 			arrivals.expect(body)
 			defer body.finish()
@@ -43,9 +46,9 @@ func withBody(r *http.Request, body io.Reader) *http.Request {
 // hurriedBody is the body of a request that must come in time.
 type hurriedBody struct {
 	io.ReadCloser
-	request    http.Request             // Has it. See withBody.
-	controller *http.ResponseController // Not to be used any more when it is not expected.
-	arrivals   *arrivals
+	arrival               // Its controller is not to be used any more when the body is not expected.
+	request  http.Request // Has it. See withBody.
+	arrivals *arrivals
 
 	expected       bool
 	due            time.Time
@@ -53,9 +56,12 @@ type hurriedBody struct {
 }
 
 func (b *hurriedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
+	n, err := b.read(b.ReadCloser, p)
+	switch {
+	case err == io.EOF:
 		b.finish()
+	case errors.Is(err, os.ErrDeadlineExceeded) && b.arrivals.stopping.Load(): // The engine's, for what had come in part.
+		err = errDraining
 	}
 	return n, err
 }
@@ -76,6 +82,9 @@ type arrivals struct {
 	first, last *hurriedBody
 	timer       *time.Timer
 	armed       bool // The timer runs, until the first body is due or sooner.
+	patient     map[*patientBody]struct{}
+
+	stopping atomic.Bool
 }
 
 func (a *arrivals) expect(b *hurriedBody) {
@@ -133,13 +142,14 @@ func (a *arrivals) expire() {
 // next one for ever.
 type patientBody struct {
 	io.ReadCloser
-	controller *http.ResponseController
-	timeout    time.Duration
-	http1      bool
+	arrival
+	timeout time.Duration
+	http1   bool
 }
 
 func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) *patientBody {
-	b := &patientBody{ReadCloser: r.Body, controller: http.NewResponseController(w), timeout: timeout, http1: r.ProtoMajor == 1}
+	b := &patientBody{ReadCloser: r.Body, timeout: timeout, http1: r.ProtoMajor == 1}
+	b.controller = http.NewResponseController(w)
 	if !b.http1 {
 		b.wait()
 	}
@@ -158,7 +168,10 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	if b.http1 {
 		b.wait()
 	}
-	n, err := b.ReadCloser.Read(p)
+	if b.ended.Load() { // And its deadline lifted just now.
+		return 0, errDraining
+	}
+	n, err := b.read(b.ReadCloser, p)
 	if b.http1 && err != io.EOF { // After the end the deadline is that of the next request.
 		_ = b.controller.SetReadDeadline(time.Now().Add(b.timeout)) // See wait.
 	}

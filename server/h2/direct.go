@@ -172,6 +172,8 @@ type directStream struct {
 	exchange
 	routed *routed
 	opened time.Time
+	looked time.Time // When the connection was to end; and seen what had come then.
+	seen   int64
 	ctx    context.Context
 	call   Call
 	answer *Answer // Waits to be sent.
@@ -242,6 +244,21 @@ func (d *directStream) leave() {
 		return
 	}
 	d.c.start(&d.stream)
+}
+
+// silentAfter is how long a peer may say nothing in the middle of a request when the
+// connection is to end.
+const silentAfter = time.Second
+
+// silent reports whether nothing of the request has come for a while, on a connection
+// that is to end. conn.mu is held.
+func (d *directStream) silent(now time.Time) bool {
+	if d.c.draining.IsZero() || now.Sub(d.looked) < silentAfter {
+		return false
+	}
+	silent := !d.looked.IsZero() && d.seen == d.received
+	d.looked, d.seen = now, d.received
+	return silent
 }
 
 // expire leaves a request that does not come to the Handler, with the part that is here

@@ -61,7 +61,7 @@ func (c *conn) check(now time.Time) {
 		c.out = appendPing(c.out, 0, [pingSize]byte{})
 	}
 	for _, s := range c.streams {
-		if d, ok := s.work.(*directStream); ok && !s.remoteDone && overdue(d.opened, config.ReadTimeout) {
+		if d, ok := s.work.(*directStream); ok && !s.remoteDone && (overdue(d.opened, config.ReadTimeout) || d.silent(now)) {
 			d.expire()
 		}
 		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {

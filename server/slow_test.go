@@ -30,7 +30,7 @@ func (endlessStore) Ping(context.Context) error { return nil }
 func (endlessStore) List(_ context.Context, query store.Query) ([]store.User, error) {
 	users := make([]store.User, query.Limit)
 	for i := range users {
-		users[i] = store.User{ID: someID, Email: testEmail(i), DisplayName: testName(i)}
+		users[i] = store.User{ID: someID, Email: testEmail(i), DisplayName: testName(i), Version: 1}
 	}
 	return users, nil
 }

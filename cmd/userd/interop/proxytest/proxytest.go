@@ -135,7 +135,7 @@ func StartWith(t testing.TB, name, settings string) *Proxy {
 	dir := t.TempDir()
 	certificate := filepath.Join(dir, "users.pem")
 	ca := filepath.Join(dir, "ca.pem")
-	writeCertificate(t, certificate, ca)
+	WriteCertificate(t, certificate, ca)
 	address := freeAddress(t)
 	if !strings.Contains(settings, k.listen) {
 		t.Fatalf("the settings for %s do not say %q", name, k.listen)
@@ -224,9 +224,9 @@ func freeAddress(t testing.TB) string {
 	return ""
 }
 
-// writeCertificate puts the certificate of package httptest, which is for 127.0.0.1,
+// WriteCertificate puts the certificate of package httptest, which is for 127.0.0.1,
 // into files: with its key for the proxy, and alone for clients.
-func writeCertificate(t testing.TB, pair, ca string) {
+func WriteCertificate(t testing.TB, pair, ca string) {
 	t.Helper()
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()

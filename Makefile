@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test timed bench bench-micro profile soak lint generate format
+.PHONY: run test timed bench bench-micro profile soak interop lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -22,6 +22,9 @@ bench-micro: # BASE=revision compares with that
 soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
+
+interop: # 300,000 messages for every stream of every client; ARGS='-address http://host:8080' for a server that runs
+	go test ./cmd/userd/interop -count 1 -timeout 3h -v -full $(ARGS)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

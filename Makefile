@@ -23,8 +23,8 @@ soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
 
-interop: # 300,000 messages for every stream of every client; ARGS='-address http://host:8080' for a server that runs
-	go test ./cmd/userd/interop -count 1 -timeout 3h -v -full $(ARGS)
+interop: # clients of other makers, and proxies; ARGS='-run TestOverTLS' for a part
+	.ci/interop $(ARGS)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

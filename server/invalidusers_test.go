@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -41,12 +42,6 @@ var foreignWrites = []struct{ field, set string }{
 	{"version", `version = -1`},
 }
 
-// dropTriggers takes away what refuses most of them: a file may be older than the
-// triggers, or damaged.
-const dropTriggers = `
-	DROP TRIGGER users_new; DROP TRIGGER users_inserted; DROP TRIGGER users_changing; DROP TRIGGER users_changed;
-	DROP TRIGGER users_roles_changed; DROP TRIGGER users_version_changed; DROP TRIGGER users_deleted;`
-
 const writtenID = "aaaaaaaa-1111-4111-8111-111111111111"
 
 // startWritten runs a server on a SQLite file with three users, of which another
@@ -66,18 +61,38 @@ func startWritten(t *testing.T, cached bool, set string, logged *logBuffer) *ser
 	if _, err := users.Import(t.Context(), rows, nil); err != nil {
 		t.Fatal(err)
 	}
+	writeForeign(t, path, `UPDATE users SET `+set+` WHERE id = '`+writtenID+`'`)
+	return startOn(t, users, cached, logged)
+}
+
+// writeForeign runs a statement without the triggers of the schema, which refuse most of
+// what is not valid: files can be older than those, or damaged.
+func writeForeign(t *testing.T, path, statement string) {
+	t.Helper()
 	conn, err := driver.OpenConn(path, driver.OpenReadWrite)
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := dropTriggers + `UPDATE users SET ` + set + ` WHERE id = '` + writtenID + `';`
-	if err := sqlitex.ExecuteScript(conn, script, nil); err != nil {
-		t.Fatal(err)
+	run := func(statement string, result func(*driver.Stmt) error) {
+		if err := sqlitex.ExecuteTransient(conn, statement, &sqlitex.ExecOptions{ResultFunc: result}); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	triggers := make(map[string]string)
+	run(`SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'`, func(row *driver.Stmt) error {
+		triggers[row.ColumnText(0)] = row.ColumnText(1)
+		return nil
+	})
+	for name := range triggers {
+		run(`DROP TRIGGER `+name, nil)
+	}
+	run(statement, nil)
+	for _, create := range triggers {
+		run(create, nil)
 	}
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return startOn(t, users, cached, logged)
 }
 
 // startOn runs a server on a store, which it closes.
@@ -301,5 +316,27 @@ func TestCacheRecoversFromPanics(t *testing.T) {
 	}
 	if !c.Stats().Trusted {
 		t.Error("the cache is never trusted again")
+	}
+}
+
+// A copy does not carry on what is not valid: it stops and says which user.
+func TestCopyStopsAtInvalidUser(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "userd.db")
+	from, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	id := fill(t, from, 3)[1]
+	writeForeign(t, path, `UPDATE users SET display_name = cast(x'ff' as text) WHERE id = '`+id+`'`)
+	to, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "copy.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	err = store.Copy(t.Context(), from, to, func(_, _ int64) {})
+	if invalid := new(store.InvalidUserError); !errors.As(err, &invalid) || invalid.ID != id {
+		t.Errorf("error is %v", err)
 	}
 }

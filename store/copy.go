@@ -62,7 +62,8 @@ const loadSize = 5000
 // target and of those that shall be.
 //
 // Nothing else may write to the two stores meanwhile. Copy returns ErrNotEmpty when
-// the target has anything that does not come from a copy of this source.
+// the target has anything that does not come from a copy of this source, and an
+// [InvalidUserError] at the first user that could not have been stored.
 func Copy(ctx context.Context, from, to Copyable, progress func(done, total int64)) error {
 	source, err := from.Contents(ctx)
 	if err != nil {
@@ -129,6 +130,11 @@ func (c *copying) users(ctx context.Context) error {
 		users, err := c.from.List(ctx, Query{After: c.last, Limit: loadSize})
 		if err != nil || len(users) == 0 {
 			return err
+		}
+		for i := range users {
+			if err := users[i].Check(); err != nil {
+				return fmt.Errorf("source: %w; correct the row and start again", err)
+			}
 		}
 		if err := c.load(ctx, Load{Users: users}); err != nil {
 			return err

@@ -137,7 +137,7 @@ func (w *streamWriter) Flush() {
 		w.send()
 	case len(w.gathered) == 0: // All is sent.
 	case w.timer == nil:
-		w.timer, w.armed = time.AfterFunc(flushDelay, w.expire), true
+		w.timer, w.armed = guard.Timer(flushDelay, w.expire), true
 	case !w.armed:
 		w.timer.Reset(flushDelay)
 		w.armed = true
@@ -213,7 +213,7 @@ func (w *streamWriter) renew() {
 		_ = w.controller.SetWriteDeadline(now.Add(w.timeout))
 		w.renewed = now
 		if w.idle == nil {
-			w.idle = time.AfterFunc(w.timeout-renewal, w.onIdle)
+			w.idle = guard.Timer(w.timeout-renewal, w.onIdle)
 		} else {
 			w.idle.Reset(w.timeout - renewal)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/store/guard"
 )
 
 // refuseSlow ends requests that do not come in time. Streams of requests may be
@@ -99,7 +101,7 @@ func (a *arrivals) expect(b *hurriedBody) {
 	a.last = b
 	switch {
 	case a.timer == nil:
-		a.timer = time.AfterFunc(a.timeout, a.expire)
+		a.timer = guard.Timer(a.timeout, a.expire)
 	case !a.armed:
 		a.timer.Reset(a.timeout)
 	}

@@ -36,6 +36,12 @@ func Recover(err *error) {
 	}
 }
 
+// Timer is time.AfterFunc for a function that must not end the process. Its panics are
+// counted; nobody waits for them.
+func Timer(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { _ = Run(f) })
+}
+
 // Run runs f and returns its panic.
 func Run(f func()) (err error) {
 	defer Recover(&err)

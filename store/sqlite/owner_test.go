@@ -161,7 +161,7 @@ func TestALogOfAnotherFileIsNotApplied(t *testing.T) {
 	s := openPath(t, path)
 	checkAcknowledged(t, s, all)
 	mustClose(t, s)
-	all = killAfter(t, path, 20)
+	killAfter(t, path, 20)
 	if err := os.Rename(backup, path); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,10 @@ type owner struct {
 	files map[string]fs.FileInfo // The database and its log, as they were opened.
 	moved atomic.Bool
 	stop  chan struct{}
+	once  sync.Once
 	wait  sync.WaitGroup
+
+	released bool
 }
 
 // own takes the lock of a file, or returns errInUse. It reads no database, for SQLite
@@ -229,20 +232,25 @@ func (o *owner) acknowledge(head int64) error {
 	return nil
 }
 
+// unwatch ends the looks, before SQLite removes its log. Ending them twice is fine.
+func (o *owner) unwatch() {
+	o.once.Do(func() { close(o.stop) })
+	o.wait.Wait()
+}
+
 // release gives the file free, when SQLite has closed it. Releasing twice is fine.
 func (o *owner) release() error {
-	select {
-	case <-o.stop:
+	o.unwatch()
+	if o.released {
 		return nil
-	default:
-		close(o.stop)
 	}
-	o.wait.Wait()
+	o.released = true
 	var err error
 	if log, statErr := os.Stat(o.path + "-wal"); !o.moved.Load() && o.mark.State == markOpen &&
 		(errors.Is(statErr, fs.ErrNotExist) || statErr == nil && log.Size() == 0) {
 		o.mark.State = markClosed
 		err = o.mark.write(o.lock)
 	}
-	return errors.Join(err, o.lock.Close())
+	// A process that is just being started has a copy of the lock's descriptor.
+	return errors.Join(err, unlock(o.lock), o.lock.Close())
 }

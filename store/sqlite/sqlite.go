@@ -286,6 +286,9 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements store.Store. Closing twice is fine.
 func (s *Store) Close() error {
+	if s.owner != nil {
+		s.owner.unwatch()
+	}
 	// The writer is the last: as the only one left it moves the log into the file.
 	err := errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
 	if s.owner != nil {

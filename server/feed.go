@@ -158,7 +158,7 @@ func (f *feed) join(after store.Cursor) *feedWait {
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w
 		f.waiters.Go(func() {
-			_, w.err = guard.Call(func() (struct{}, error) { return struct{}{}, f.store.Wait(ctx, after) })
+			w.err = f.waitInStore(ctx, after)
 			f.end(after, w)
 			close(w.done)
 		})
@@ -193,6 +193,11 @@ func (f *feed) end(after store.Cursor, w *feedWait) {
 // close returns when the goroutines of the feed have ended. They end with their
 // watchers.
 func (f *feed) close() { f.waiters.Wait() }
+
+func (f *feed) waitInStore(ctx context.Context, after store.Cursor) (err error) {
+	defer guard.Recover(&err)
+	return f.store.Wait(ctx, after)
+}
 
 // loadPage reads a page from the store.
 func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, error) {

@@ -97,16 +97,8 @@ func (a *allowedHosts) handler(next http.Handler) http.Handler {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
 		}
-		a.refuse(w, r)
+		message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", withoutPort(r.Host))
+		refuseAs(w, r, http.StatusMisdirectedRequest,
+			status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message})
 	})
-}
-
-func (a *allowedHosts) refuse(w http.ResponseWriter, r *http.Request) {
-	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", withoutPort(r.Host))
-	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
-		http.Error(w, message, http.StatusMisdirectedRequest)
-		return
-	}
-	denied := newError(status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message})
-	refuse(withStatus{w, http.StatusMisdirectedRequest}, r, denied)
 }

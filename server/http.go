@@ -26,28 +26,23 @@ func (s *Server) httpServer(handler http.Handler) *gracefulServer {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.config.TLS != nil)
 	protocols.SetUnencryptedHTTP2(s.config.TLS == nil)
-	return makeGraceful(&gracefulServer{Server: http.Server{
-		Handler:           handler,
-		Protocols:         protocols,
-		TLSConfig:         s.config.TLS,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       s.config.ReceiveTimeout, // But see patientBody.
-		IdleTimeout:       s.config.IdleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          connectionLog(s.config.Logger),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: s.config.MaxConcurrentStreams,
-			SendPingTimeout:      pingAfter,
-			PingTimeout:          pingTimeout,
-		},
-	}})
+	g := s.boundedServer(handler)
+	g.Protocols = protocols
+	g.TLSConfig = s.config.TLS
+	g.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
+		SendPingTimeout:      pingAfter,
+		PingTimeout:          pingTimeout,
+	}
+	return g
 }
 
-func (s *Server) adminServer() *gracefulServer {
+// boundedServer is a server with the limits that both listeners have.
+func (s *Server) boundedServer(handler http.Handler) *gracefulServer {
 	return makeGraceful(&gracefulServer{Server: http.Server{
-		Handler:           s.Admin(),
+		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       s.config.ReceiveTimeout,
+		ReadTimeout:       s.config.ReceiveTimeout, // But see patientBody.
 		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          connectionLog(s.config.Logger),

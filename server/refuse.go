@@ -55,11 +55,17 @@ var headersTooLarge = status{
 
 // refuseLargeHeaders answers requests whose header is too large.
 func refuseLargeHeaders(w http.ResponseWriter, r *http.Request) {
+	refuseAs(w, r, http.StatusRequestHeaderFieldsTooLarge, headersTooLarge)
+}
+
+// refuseAs answers a request that is no call with a status of HTTP, and a call as its
+// protocol has it.
+func refuseAs(w http.ResponseWriter, r *http.Request, code int, why status) {
 	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
-		http.Error(w, headersTooLarge.message, http.StatusRequestHeaderFieldsTooLarge)
+		http.Error(w, why.message, code)
 		return
 	}
-	refuse(withStatus{w, http.StatusRequestHeaderFieldsTooLarge}, r, newError(headersTooLarge))
+	refuse(withStatus{w, code}, r, newError(why))
 }
 
 // withStatus is a response with this status, where the status says what went wrong.

@@ -149,7 +149,7 @@ func New(config Config) (*Server, error) {
 	s.lane = s.newLane(s.rpc)
 	handler := s.routes(s.rpc)
 	s.http = s.httpServer(handler)
-	s.admin = s.adminServer()
+	s.admin = s.boundedServer(s.Admin())
 	if err := s.chooseHTTP2(handler); err != nil {
 		return nil, err
 	}

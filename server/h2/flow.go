@@ -15,8 +15,9 @@ import "time"
 //     short deadlines sends tens of thousands a second when a server stalls. What makes
 //     rapid reset an attack (CVE-2023-44487) is work for calls that are gone while others
 //     are let in; here a handler keeps its place until it returns, and streams that are reset
-//     while they wait for a place are paid for when none comes free (fruitlessFactor). Go's client sends a PING with it, to learn
-//     when the stream is gone, and so one PING for each is free.
+//     while they wait for a place are paid for when none comes free (fruitlessFactor). Go's
+//     client sends a PING with it, to learn when the stream is gone, and so one PING for each
+//     is free.
 //   - acknowledgements of our SETTINGS and PING.
 //
 // The rest is paid for from the budget, which time and answers refill. The clients named

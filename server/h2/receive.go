@@ -172,7 +172,8 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	c.srv.stats.ResetsReceived.Add(1)
 	cost := 0
 	c.mu.Lock()
-	if s := c.streams[h.stream]; s != nil && s.waiting {
+	s := c.streams[h.stream]
+	if s != nil && s.waiting {
 		if c.fruitless++; c.fruitless > fruitlessFactor*c.srv.config.MaxConcurrentStreams {
 			cost = costRefused
 		}
@@ -182,7 +183,7 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	} else {
 		c.freePings++
 	}
-	if s := c.streams[h.stream]; s != nil {
+	if s != nil {
 		s.close(errStreamClosed)
 	}
 	c.mu.Unlock()

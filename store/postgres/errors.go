@@ -40,14 +40,14 @@ func translate(ctx context.Context, err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return store.ErrNotFound
 	}
-	switch sentinel := classify(err); {
-	case sentinel == nil:
+	sentinel := classify(err)
+	if sentinel == nil {
 		return err
-	case sentinel == store.ErrUnavailable && advice(err) != "":
-		return fmt.Errorf("%w: %s: %w", sentinel, advice(err), err)
-	default:
-		return fmt.Errorf("%w: %w", sentinel, err)
 	}
+	if what := advice(err); sentinel == store.ErrUnavailable && what != "" {
+		return fmt.Errorf("%w: %s: %w", sentinel, what, err)
+	}
+	return fmt.Errorf("%w: %w", sentinel, err)
 }
 
 // classify returns the sentinel that err is a case of, or nil.

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
@@ -34,6 +37,18 @@ func (l *lines) count(part string) int {
 	return strings.Count(l.text.String(), part)
 }
 
+// addLogin makes a role that has to give its password.
+func addLogin(t *testing.T, admin *pgx.Conn, server *storetest.Server, role, password string) {
+	t.Helper()
+	run(t, admin, fmt.Sprintf(`create role %s login superuser password '%s'`, role, password))
+	hba := filepath.Join(server.Host(), "data", "pg_hba.conf")
+	rules := fmt.Sprintf("local all postgres trust\nlocal all %s scram-sha-256\n", role)
+	if err := os.WriteFile(hba, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, admin, `select pg_reload_conf()`)
+}
+
 // asRole returns the URL of a database as another role than the superuser of it.
 func asRole(t *testing.T, database, role, password string) string {
 	t.Helper()
@@ -52,13 +67,7 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	t.Parallel()
 	server := storetest.NewServer(t, "fsync=off")
 	admin := connect(t, server.URL("postgres"))
-	run(t, admin, `create role userd login superuser password 'first-secret'`)
-	// The role has to give its password from now on.
-	hba := filepath.Join(server.Host(), "data", "pg_hba.conf")
-	if err := os.WriteFile(hba, []byte("local all postgres trust\nlocal all userd scram-sha-256\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, admin, `select pg_reload_conf()`)
+	addLogin(t, admin, server, "userd", "first-secret")
 	address := asRole(t, server.URL("postgres"), "userd", "first-secret")
 	if err := migrate(t.Context(), address); err != nil {
 		t.Fatal(err)

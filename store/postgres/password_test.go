@@ -15,13 +15,7 @@ import (
 // shows it.
 func TestPasswordsOfLibpq(t *testing.T) { //nolint:paralleltest // It changes the environment.
 	server := storetest.NewServer(t, "fsync=off")
-	admin := connect(t, server.URL("postgres"))
-	run(t, admin, `create role hidden login superuser password 'well-hidden'`)
-	hba := filepath.Join(server.Host(), "data", "pg_hba.conf")
-	if err := os.WriteFile(hba, []byte("local all postgres trust\nlocal all hidden scram-sha-256\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, admin, `select pg_reload_conf()`)
+	addLogin(t, connect(t, server.URL("postgres")), server, "hidden", "well-hidden")
 	address, err := url.Parse(server.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)

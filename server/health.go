@@ -166,12 +166,13 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	for told := servingStatus(0); ; {
+		stopping := h.running.Err() != nil // Looked at once: what ends the stream is told first.
 		status := serviceUnknown
-		if knownService(service) {
-			status = h.recent(ctx)
-		}
-		if h.running.Err() != nil {
+		switch {
+		case stopping:
 			status = notServing
+		case knownService(service):
+			status = h.recent(ctx)
 		}
 		if status != told {
 			if err := h.send(stream, status); err != nil {
@@ -182,7 +183,7 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 		if err := flush(ctx); err != nil {
 			return err
 		}
-		if h.running.Err() != nil {
+		if stopping {
 			return errDraining
 		}
 		select {

@@ -662,19 +662,34 @@ func TestGoSendsLongStreams(t *testing.T) {
 	}
 }
 
-// TestCancelledCalls lets callers with deadlines of a millisecond share a connection,
-// as they do behind a proxy when a server stalls, with one who has time.
+// overdue is a context that ends as if by its deadline.
+type overdue struct{ context.Context }
+
+func (o overdue) Err() error {
+	if o.Context.Err() != nil {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// TestCancelledCalls lets callers whose deadline is over as soon as their call has begun
+// share a connection, as they do behind a proxy when a server stalls, with one who has
+// time.
 func TestCancelledCalls(t *testing.T) {
 	t.Parallel()
 	const callers, calls = 40, 500
 	begun, leave := make(chan struct{}), make(chan struct{})
+	var deadlines sync.Map // By path: ends the call.
 	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/patient" {
 			close(begun)
 			<-leave
-		} else {
-			<-r.Context().Done()
+			return
 		}
+		if end, ok := deadlines.Load(r.URL.Path); ok {
+			end.(context.CancelFunc)()
+		}
+		<-r.Context().Done()
 	})})
 	client := client(t)
 	patient := make(chan error, 1)
@@ -687,11 +702,13 @@ func TestCancelledCalls(t *testing.T) {
 	}()
 	<-begun // The connection is there.
 	var all sync.WaitGroup
-	for range callers {
+	for caller := range callers {
 		all.Go(func() {
+			path := fmt.Sprintf("/%d", caller)
 			for range calls {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-				_, err := client.Do(newRequest(http.MethodGet, srv.url+"/", nil).WithContext(ctx)) //nolint:bodyclose // There is none.
+				ctx, cancel := context.WithCancel(t.Context())
+				deadlines.Store(path, cancel)
+				_, err := client.Do(newRequest(http.MethodGet, srv.url+path, nil).WithContext(overdue{ctx})) //nolint:bodyclose // There is none.
 				cancel()
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("a call ends with %v", err)

@@ -125,24 +125,6 @@ func (f *fleet) add() {
 	f.servers = append(f.servers, m)
 }
 
-// transcript keeps what is written to it.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
-}
-
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
-}
-
 // listen returns what the server's log is to be written to: its changes of state
 // become part of the history.
 func (m *member) listen() io.Writer {

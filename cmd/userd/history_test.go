@@ -22,9 +22,8 @@ var (
 
 const soakSites = 4
 
-// What the cache promises, and what clocks and schedulers may add.
+// What else the cache promises.
 const (
-	staleness    = 2*time.Second + 10*time.Millisecond
 	longestWait  = 300 * time.Millisecond
 	trustedAgain = 3 * time.Second
 )

@@ -13,10 +13,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// staleness is what the cache promises, and what clocks and schedulers may add.
+const staleness = 2*time.Second + 10*time.Millisecond
 
 // process is a running userd.
 type process struct {
@@ -60,6 +64,24 @@ func startLogging(t *testing.T, log io.Writer, flags ...string) *process {
 	p := &process{cmd: cmd, out: bufio.NewReader(out)}
 	p.readBanner(t)
 	return p
+}
+
+// transcript keeps what is written to it.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // userdPath is the binary that testscript has made of this test.

@@ -72,6 +72,7 @@ func TestStallsExcuse(t *testing.T) {
 		{Server: 1, Client: control, Kind: NoCache, Start: 25 * ms, End: 120 * ms}, // 35 to 120 ms.
 		{Server: 2, Client: control, Kind: NoCache, Start: 1, End: 10 * ms},
 		{Server: 1, Kind: Get, Start: 100 * ms, End: 500 * ms},
+		{Server: 3, Client: control, Kind: NoCache, Start: 0, End: 75 * ms}, // The first, 15 to 75 ms.
 	})
 	if got := stalls.Longest(); got != 85*time.Millisecond {
 		t.Errorf("the longest stall is %v, want 85 ms", got)
@@ -85,6 +86,7 @@ func TestStallsExcuse(t *testing.T) {
 		{Op{Server: 1, Start: 1000 * ms, End: 1401 * ms}, 401},
 		{Op{Server: 1, Start: 13 * ms, End: 14 * ms}, 1},
 		{Op{Server: 1, Start: 50 * ms, End: 120 * ms}, 15},
+		{Op{Server: 3, Start: 0, End: 400 * ms}, 100},
 	} {
 		if got := stalls.Wait(test.op); got != time.Duration(test.want*ms) {
 			t.Errorf("%+v waits %v, want %d ms", test.op, got, test.want)

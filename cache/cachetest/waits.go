@@ -34,17 +34,21 @@ const (
 
 // FindStalls returns the stalls of all servers of a history.
 func FindStalls(ops []Op) Stalls {
-	ends := make(map[uint16][]int64)
+	marks := make(map[uint16][]int64) // When control reads returned, and when the first began.
 	for _, op := range ops {
-		if op.Client == control && op.End != 0 {
-			ends[op.Server] = append(ends[op.Server], op.End)
+		if op.Client != control || op.End == 0 {
+			continue
 		}
+		if len(marks[op.Server]) == 0 {
+			marks[op.Server] = []int64{op.Start}
+		}
+		marks[op.Server] = append(marks[op.Server], op.End)
 	}
 	stalls := make(Stalls)
-	for server, ends := range ends {
-		slices.Sort(ends)
-		for i := range ends[1:] {
-			if last, next := ends[i], ends[i+1]; next-last > int64(usual) {
+	for server, marks := range marks {
+		slices.Sort(marks)
+		for i := range marks[1:] {
+			if last, next := marks[i], marks[i+1]; next-last > int64(usual) {
 				stalls[server] = append(stalls[server], span{last + int64(usual), next})
 			}
 		}

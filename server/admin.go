@@ -1,8 +1,6 @@
 package server
 
 import (
-	"log"
-	"log/slog"
 	"net/http"
 	"net/http/pprof"
 )
@@ -14,10 +12,4 @@ func mountProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-}
-
-// connectionLog takes what net/http says of broken connections. That is the
-// peers' doing, so it is detail.
-func connectionLog(logger *slog.Logger) *log.Logger {
-	return slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 }

@@ -43,6 +43,15 @@ func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	return err
 }
 
+// decodeKnown decodes a message with the codec of a name, if it is one of those that
+// come most often.
+func decodeKnown(codec string, data []byte, message any) bool {
+	if codec == connect.CodecNameJSON {
+		return decodeJSON(data, message)
+	}
+	return decodeProto(data, message)
+}
+
 // spare returns an empty slice with room for about size bytes: that of dst itself
 // where dst is a buffer, so that what is appended is not copied.
 func spare(dst io.Writer, size int) []byte {
@@ -77,7 +86,7 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 	data := body.Bytes()
 	var err error
 	switch {
-	case c.IsBinary() && decodeProto(data, msg), !c.IsBinary() && decodeJSON(data, msg):
+	case decodeKnown(c.Name(), data, msg):
 	case c.IsBinary(): // It need not be copied.
 		err = proto.Unmarshal(data, message)
 	default:

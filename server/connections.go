@@ -15,14 +15,21 @@ type connections struct {
 	refused atomic.Int64
 }
 
+// newConnections allows so many connections, and adds their metrics to a registry.
+func newConnections(most int, registry prometheus.Registerer) *connections {
+	c := &connections{most: int64(most)}
+	registry.MustRegister(c)
+	return c
+}
+
 // limit returns a listener that closes what inner accepts beyond the bound.
 func (c *connections) limit(inner net.Listener) net.Listener {
 	return limitedListener{inner, c}
 }
 
 var (
-	connectionsOpen    = describe("userd_connections", "Connections that are open.")
-	connectionsRefused = describe("userd_connections_refused_total", "Connections closed at once because too many were open.")
+	connectionsOpen    = prometheus.NewDesc("userd_connections", "Connections that are open.", nil, nil)
+	connectionsRefused = prometheus.NewDesc("userd_connections_refused_total", "Connections closed at once because too many were open.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

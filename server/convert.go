@@ -172,14 +172,6 @@ func toUpdate(req *userv1.UserUpdate) store.Update {
 	}
 }
 
-// loginTime is when a user logged in: now unless the request says.
-func loginTime(req *userv1.RecordLoginRequest, now time.Time) time.Time {
-	if req.GetAt() != nil {
-		now = req.GetAt().AsTime()
-	}
-	return now.UTC().Truncate(time.Microsecond)
-}
-
 // canonicalID is a UUID as the store has it.
 func canonicalID(id string) string {
 	const lower = 'a' - 'A' // Digits and the hyphen have this bit, too.

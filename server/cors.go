@@ -12,9 +12,9 @@ import (
 const corsMaxAge = 2 * time.Hour
 
 // allowOrigins lets pages of these origins call, with the headers that the
-// protocols need and no credentials. Pages of other origins get no answer that
-// their browser would let them read.
-func allowOrigins(origins []string, next http.Handler) http.Handler {
+// protocols need and no credentials, and read these headers of answers besides theirs.
+// Pages of other origins get no answer that their browser would let them read.
+func allowOrigins(origins, exposed []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next
 	}
@@ -23,7 +23,7 @@ func allowOrigins(origins []string, next http.Handler) http.Handler {
 		AllowedMethods: connectcors.AllowedMethods(),
 		AllowedHeaders: append(connectcors.AllowedHeaders(),
 			"Authorization", "Cache-Control", "If-None-Match", "X-Request-Id", "Traceparent", "Tracestate", "Baggage"),
-		ExposedHeaders: append(connectcors.ExposedHeaders(), "Etag", pageTokenTrailer),
+		ExposedHeaders: append(connectcors.ExposedHeaders(), exposed...),
 		MaxAge:         int(corsMaxAge.Seconds()),
 	}).Handler(next)
 }

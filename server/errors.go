@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -19,12 +17,14 @@ import (
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
-	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
 
 // errorDomain is the domain of every google.rpc.ErrorInfo.
 const errorDomain = "user.v1"
+
+// maxImportRows is the most rows of one BatchCreateUsers stream.
+const maxImportRows = 100_000
 
 // Failures that are the server's own, beside those of package store.
 var (
@@ -34,6 +34,20 @@ var (
 	errSlowConsumer     = errors.New("client does not read its stream")
 	errDraining         = errors.New("server is stopping")
 )
+
+// What is wrong with a body that breaks the framing of its protocol. It is the caller's
+// fault, or that of a proxy on the way.
+var (
+	errMalformedFrame = errors.New("body does not keep to the framing of its protocol")
+	// errCompressedFrame has a code of its own: gRPC says so in its specification of
+	// compression.
+	errCompressedFrame = errors.New("compressed message without a declared compression")
+)
+
+// isMalformed reports whether an error is a body that breaks its framing.
+func isMalformed(err error) bool {
+	return errors.Is(err, errMalformedFrame) || errors.Is(err, errCompressedFrame)
+}
 
 // status is how a failure looks to a caller.
 type status struct {
@@ -93,13 +107,27 @@ var unknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 var unknownCompression = status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
 
+var headersTooLarge = status{
+	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the header of the request is larger than the server takes, which is 64 KiB",
+}
+
 var internalStatus = status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
+
+// wrongHost is for requests that ask for a host that the server does not answer for.
+func wrongHost(host string) status {
+	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", host)
+	return status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message}
+}
 
 // decodeError is a request that the codec could not decode.
 type decodeError struct {
 	status status
 	field  string // Empty where no field can be named.
 	cause  error
+}
+
+func newDecodeError(reason userv1.Reason, message, field string, cause error) error {
+	return &decodeError{status{connect.CodeInvalidArgument, reason, message}, field, cause}
 }
 
 func (e *decodeError) Error() string { return e.status.message }
@@ -177,6 +205,13 @@ func reasonName(reason userv1.Reason) string {
 	return strings.TrimPrefix(reason.String(), "REASON_")
 }
 
+// malformedField is the error of a request whose header or parameter is not what it
+// must be.
+func malformedField(name, rule string) *connect.Error {
+	s := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name + ": " + rule}
+	return newError(s, violationsOf(s, name)...)
+}
+
 // violationsOf is the violation that s is about, or none where no field is.
 func violationsOf(s status, field string) []*errdetails.BadRequest_FieldViolation {
 	if field == "" {
@@ -225,50 +260,4 @@ func fieldOf(violation *validate.Violation) string {
 		return field
 	}
 	return path + "." + field
-}
-
-// errorInterceptor turns every failure, panics too, into an error that callers
-// may see, and logs the cause of the internal ones.
-func errorInterceptor(logger *slog.Logger, invalid *invalidUsers) connect.ServerInterceptor {
-	causes := &causeLog{logger: logger}
-	return func(next connect.ServerFunc) connect.ServerFunc {
-		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
-			defer func() {
-				if cause := recover(); cause != nil {
-					logger.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure,
-						"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-					err = newError(internalStatus)
-				}
-			}()
-			err = next(ctx, spec, stream)
-			if err == nil {
-				return nil
-			}
-			if spec.Schema != nil && !hasReasons(spec.Procedure) {
-				return errorWithoutReason(err)
-			}
-			causes.log(ctx, err)
-			wire := wireError(err)
-			if wire.Code() == connect.CodeInternal && !isMalformed(wire) {
-				invalid.failed(err)
-				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
-			}
-			return wire
-		}
-	}
-}
-
-// hasReasons reports whether an RPC is one of user.v1. Errors of other services are
-// their own.
-func hasReasons(procedure string) bool {
-	return strings.HasPrefix(procedure, "/"+userv1connect.UserServiceName+"/")
-}
-
-// errorWithoutReason is wireError for other services: what the table knows has its
-// code and text.
-func errorWithoutReason(err error) error {
-	if known, ok := knownStatus(err); ok {
-		return connect.NewError(known.code, known.message).WithCause(err)
-	}
-	return err
 }

@@ -6,10 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-
-	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
 )
@@ -260,48 +256,5 @@ func upsertedIDs(changes []store.Change) []string {
 	return ids
 }
 
-// The fields of WatchUsersResponse and UserEvent.
-const (
-	fieldEvents protowire.Number = 1
-	fieldCursor protowire.Number = 2
-
-	fieldUpserted protowire.Number = 1
-	fieldDeleted  protowire.Number = 2
-)
-
-func appendUpsertedEvent(b []byte, user store.User) []byte {
-	return appendEvent(b, fieldUpserted, encodeUser(user))
-}
-
-func appendDeletedEvent(b []byte, change store.Change) []byte {
-	deleted := appendText(nil, 1, change.UserID)
-	deleted = protowire.AppendVarint(protowire.AppendTag(deleted, 2, protowire.VarintType), uint64(change.Version))
-	return appendEvent(b, fieldDeleted, deleted)
-}
-
-func appendEvent(b []byte, field protowire.Number, data []byte) []byte {
-	b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(protowire.SizeTag(field)+protowire.SizeBytes(len(data))))
-	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), data)
-}
-
-func appendCursor(b []byte, cursor store.Cursor) []byte {
-	return appendText(b, fieldCursor, string(cursor))
-}
-
 // heartbeat is a message that says only how far the watcher has come.
 func (p *feedPage) heartbeat() encodedResponse { return &watchMessage{appendCursor(nil, p.next)} }
-
-// watchMessage is an encoded WatchUsersResponse.
-type watchMessage struct {
-	data []byte
-}
-
-func (m *watchMessage) size() int { return len(m.data) }
-
-func (m *watchMessage) appendProto(b []byte) []byte { return append(b, m.data...) }
-
-// appendJSON leaves it to protojson.
-func (m *watchMessage) appendJSON(b []byte) ([]byte, bool) { return b, false }
-
-func (m *watchMessage) message() proto.Message { return new(userv1.WatchUsersResponse) }

@@ -11,20 +11,6 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// What is wrong with a body that breaks the framing of its protocol. It is the caller's
-// fault, or that of a proxy on the way.
-var (
-	errMalformedFrame = errors.New("body does not keep to the framing of its protocol")
-	// errCompressedFrame has a code of its own: gRPC says so in its specification of
-	// compression.
-	errCompressedFrame = errors.New("compressed message without a declared compression")
-)
-
-// isMalformed reports whether an error is a body that breaks its framing.
-func isMalformed(err error) bool {
-	return errors.Is(err, errMalformedFrame) || errors.Is(err, errCompressedFrame)
-}
-
 const (
 	framePrefix     = 5    // Bytes before each message: flags and length.
 	frameCompressed = 0x01 // The flags.

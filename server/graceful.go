@@ -70,15 +70,15 @@ func (g *gracefulServer) count(change int) {
 	}
 }
 
-// serve has run serve a listener, and returns nil when that is over because the server
+// run has serve serve a listener, and returns nil when that is over because the server
 // stops.
-func (g *gracefulServer) serve(listener net.Listener, run func(net.Listener) error) error {
+func (g *gracefulServer) run(listener net.Listener, serve func(net.Listener) error) error {
 	listener = &onceClosed{listener, sync.OnceValue(listener.Close)}
 	if !g.begin(listener) {
 		return listener.Close()
 	}
 	defer g.count(-1)
-	err := run(listener)
+	err := serve(listener)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.listeners, listener)

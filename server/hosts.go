@@ -2,16 +2,12 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 
-	"connectrpc.com/connect/v2"
 	"github.com/prometheus/client_golang/prometheus"
-
-	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 // allowedHosts are the hosts whose requests are answered. A web page may read what
@@ -97,8 +93,6 @@ func (a *allowedHosts) handler(next http.Handler) http.Handler {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
 		}
-		message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", withoutPort(r.Host))
-		refuseAs(w, r, http.StatusMisdirectedRequest,
-			status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message})
+		refuseAs(w, r, http.StatusMisdirectedRequest, wrongHost(withoutPort(r.Host)))
 	})
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -61,8 +63,8 @@ func (s *Server) routes(rpc *connect.Server) http.Handler {
 	s.mountProbes(mux)
 	mux.Handle("/", refuseUnknownPaths(http.NotFoundHandler()))
 	types := streamTypes(rpc)
-	handler := s.lane.Handler(translateWebText(newPreflight(rpc, compressors, checkFrames(withStreams(types, &s.arrivals, s.config.SendTimeout, mux)))))
-	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, refuseSlow(types, &s.arrivals, handler)))
+	handler := s.lane.Handler(translateWebText(refuseBadHeaders(rpc, compressors, checkFrames(withStreams(types, s.arrivals, s.config.SendTimeout, mux)))))
+	return s.hosts.handler(allowOrigins(s.config.CORSOrigins, []string{"Etag", pageTokenTrailer}, refuseSlow(types, s.arrivals, handler)))
 }
 
 // Admin returns the handler of the admin listener: metrics, probes and, where they
@@ -102,4 +104,10 @@ func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
 		types[spec.Procedure] = spec.StreamType
 	}
 	return types
+}
+
+// connectionLog takes what net/http says of broken connections. That is the
+// peers' doing, so it is detail.
+func connectionLog(logger *slog.Logger) *log.Logger {
+	return slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 }

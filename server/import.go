@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
+
+	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
@@ -11,8 +14,6 @@ import (
 )
 
 const (
-	// maxImportRows is the most rows of one BatchCreateUsers stream.
-	maxImportRows = 100_000
 	// minImportChunk is the number of rows of an import that are worth a commit.
 	minImportChunk = 1_000
 	// maxImportChunk is the most rows that are committed together. A chunk grows
@@ -25,6 +26,42 @@ const (
 	// Over gRPC a detail is a trailer, and peers take 8 KiB of those.
 	maxSummaryFailures = 10
 )
+
+func (u *users) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
+	imported := newImporter(ctx, u.store)
+	err := receiveRows(stream, imported)
+	if storeErr := imported.finish(); storeErr != nil {
+		err = storeErr
+	}
+	if err != nil {
+		return withDetail(wireError(err), imported.summary())
+	}
+	return stream.Send(imported.response)
+}
+
+// receiveRows hands the rows of a stream to an importer, until the stream ends or
+// the importer has failed, which it says when it finishes.
+func receiveRows(stream connect.ServerStream, imported *importer) error {
+	var req userv1.CreateUserRequest
+	for rows, running := 0, true; running; rows++ {
+		req = userv1.CreateUserRequest{} // What was in it has been handed on.
+		err := stream.Receive(&req)
+		invalid := invalidMessage(err)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && invalid == nil:
+			return err
+		case rows == maxImportRows:
+			return errTooManyRows
+		case invalid != nil:
+			running = imported.reject(invalidStatus(invalid))
+		default:
+			running = imported.add(newUser(&req))
+		}
+	}
+	return nil
+}
 
 // importer stores the rows of one stream in order. It commits a chunk while the
 // store prepares the next one and another is being received, and holds no more than

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/example/userd/store"
-	"github.com/example/userd/store/guard"
 )
 
 // invalidUserLogInterval is the least time between two lines about users that were
@@ -31,10 +30,7 @@ func newInvalidUsers(registry prometheus.Registerer, logger *slog.Logger) *inval
 		Name: "userd_store_invalid_users_total",
 		Help: "Times that a user was not shown because its row in the store is not valid.",
 	})}
-	registry.MustRegister(i.count, prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "userd_panics_total",
-		Help: "Panics outside of calls that were recovered: each is a defect.",
-	}, func() float64 { return float64(guard.Panics()) }))
+	registry.MustRegister(i.count)
 	return i
 }
 

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"connectrpc.com/connect/v2"
-
-	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 const protocolVersionHeader = "Connect-Protocol-Version"
@@ -16,37 +14,38 @@ const protocolVersionHeader = "Connect-Protocol-Version"
 // of Connect, and its unary calls.
 var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
 
-// preflight refuses what Connect would refuse before any interceptor runs, so that
-// these errors too have a reason and name what is at fault.
-type preflight struct {
+// headerCheck looks at the header of a request.
+type headerCheck struct {
 	procedures   map[string]bool // By path: those whose errors have reasons.
 	compressions map[string]bool // By name; "" is none.
 	next         http.Handler
 }
 
-func newPreflight(rpc *connect.Server, compressors []connect.Compressor, next http.Handler) *preflight {
-	p := &preflight{
+// refuseBadHeaders refuses what Connect would refuse before any interceptor runs, so that
+// these errors too have a reason and name what is at fault.
+func refuseBadHeaders(rpc *connect.Server, compressors []connect.Compressor, next http.Handler) http.Handler {
+	c := &headerCheck{
 		procedures:   make(map[string]bool),
 		compressions: map[string]bool{"": true, connect.CompressionNameIdentity: true},
 		next:         next,
 	}
 	for spec := range rpc.Specs() {
-		p.procedures[spec.Procedure] = hasReasons(spec.Procedure)
+		c.procedures[spec.Procedure] = hasReasons(spec.Procedure)
 	}
 	for _, compressor := range compressors {
-		p.compressions[compressor.Name()] = true
+		c.compressions[compressor.Name()] = true
 	}
-	return p
+	return c
 }
 
-func (p *preflight) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !p.procedures[r.URL.Path] {
-		p.next.ServeHTTP(w, r)
+func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !c.procedures[r.URL.Path] {
+		c.next.ServeHTTP(w, r)
 		return
 	}
-	fault := p.fault(r)
+	fault := c.fault(r)
 	if fault == nil {
-		p.next.ServeHTTP(w, r)
+		c.next.ServeHTTP(w, r)
 		return
 	}
 	// With another version the writer would not know the protocol of the request.
@@ -55,14 +54,14 @@ func (p *preflight) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fault is what is wrong with the parts of a request that are not its message.
-func (p *preflight) fault(r *http.Request) *connect.Error {
+func (c *headerCheck) fault(r *http.Request) *connect.Error {
 	for _, header := range compressionHeaders {
-		if !p.compressions[r.Header.Get(header)] {
+		if !c.compressions[r.Header.Get(header)] {
 			return newError(unknownCompression)
 		}
 	}
 	if r.Method == http.MethodGet {
-		return p.queryFault(r)
+		return c.queryFault(r)
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		if !validGRPCTimeout(r.Header.Get("Grpc-Timeout")) {
@@ -77,10 +76,10 @@ func (p *preflight) fault(r *http.Request) *connect.Error {
 }
 
 // queryFault is what is wrong with the query of a Connect GET.
-func (p *preflight) queryFault(r *http.Request) *connect.Error {
+func (c *headerCheck) queryFault(r *http.Request) *connect.Error {
 	query := r.URL.Query()
 	switch {
-	case !p.compressions[query.Get("compression")]:
+	case !c.compressions[query.Get("compression")]:
 		return newError(unknownCompression)
 	case query.Has("connect") && query.Get("connect") != "v1":
 		return malformedField("connect", `must be "v1"`)
@@ -111,11 +110,4 @@ func validGRPCTimeout(value string) bool {
 func validNumber(text string, digits int) bool {
 	_, err := strconv.ParseUint(text, 10, 64)
 	return err == nil && len(text) <= digits
-}
-
-// malformedField is the error of a request whose header or parameter is not what it
-// must be.
-func malformedField(name, rule string) *connect.Error {
-	s := status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name + ": " + rule}
-	return newError(s, violationsOf(s, name)...)
 }

@@ -6,8 +6,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-
-	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 // refusals writes errors in the form that the protocol of a request has for them.
@@ -48,10 +46,6 @@ func (t *trailersOnly) WriteHeader(status int) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (t *trailersOnly) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-
-var headersTooLarge = status{
-	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the header of the request is larger than the server takes, which is 64 KiB",
-}
 
 // refuseLargeHeaders answers requests whose header is too large.
 func refuseLargeHeaders(w http.ResponseWriter, r *http.Request) {

@@ -78,9 +78,6 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Reader == nil {
-		c.Reader = uncached{store: c.Store}
-	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
@@ -117,8 +114,7 @@ func (c Config) withDefaults() Config {
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
-	feed    *feed
-	invalid *invalidUsers
+	users   *users
 	rpc     *connect.Server
 	http    *gracefulServer
 	admin   *gracefulServer
@@ -128,21 +124,30 @@ type Server struct {
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
-	connections connections
-	arrivals    arrivals
+	connections *connections
+	arrivals    *arrivals
 }
 
 // New returns a server. It serves nothing until Serve.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections.most = int64(s.config.MaxConnections)
-	s.arrivals.timeout = s.config.ReceiveTimeout
-	s.config.Registry.MustRegister(&s.connections)
+	s.connections = newConnections(s.config.MaxConnections, s.config.Registry)
+	s.arrivals = newArrivals(s.config.ReceiveTimeout)
 	s.hosts = newAllowedHosts(s.config.AllowedHosts, s.config.Registry)
-	s.invalid = newInvalidUsers(s.config.Registry, s.config.Logger)
-	s.feed = newFeed(s.config.Store, s.invalid)
+	registerPanics(s.config.Registry)
 	var err error
+	if s.users, err = newUsers(usersConfig{
+		Store:           s.config.Store,
+		Reader:          s.config.Reader,
+		LoginResolution: max(s.config.LoginResolution, 0),
+		Now:             s.config.Now,
+		Running:         s.running,
+		Logger:          s.config.Logger,
+		Registry:        s.config.Registry,
+	}); err != nil {
+		return nil, err
+	}
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
@@ -158,26 +163,12 @@ func New(config Config) (*Server, error) {
 
 // rpcServer is the Connect server: interceptors and handlers.
 func (s *Server) rpcServer() (*connect.Server, error) {
-	tokens, err := newPageTokens(s.config.Store.Identity().Secret)
-	if err != nil {
-		return nil, err
-	}
-	service := &users{
-		store:           s.config.Store,
-		reader:          s.config.Reader,
-		feed:            s.feed,
-		invalid:         s.invalid,
-		tokens:          tokens,
-		loginResolution: max(s.config.LoginResolution, 0),
-		now:             s.config.Now,
-		running:         s.running,
-	}
 	interceptors, err := s.interceptors()
 	if err != nil {
 		return nil, err
 	}
-	rpc := connect.NewServer(append(interceptors, service.bareInterceptor)...)
-	userv1connect.RegisterUserServiceHandler(rpc, service)
+	rpc := connect.NewServer(append(interceptors, s.users.bareInterceptor)...)
+	userv1connect.RegisterUserServiceHandler(rpc, s.users)
 	if s.config.Register != nil {
 		s.config.Register(rpc)
 	}
@@ -194,7 +185,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 // interceptors are those that all calls pass, the outermost first.
 func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	interceptors := []connect.ServerInterceptor{
-		telemetryInterceptor(newCallMetrics(s.config.Registry), s.config.Logger),
+		telemetryInterceptor(s.config.Registry, s.config.Logger),
 	}
 	if s.config.Tracer != nil {
 		traces, err := traceInterceptor(s.config.Tracer)
@@ -204,7 +195,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 		interceptors = append(interceptors, traces)
 	}
 	return append(interceptors,
-		errorInterceptor(s.config.Logger, s.invalid),
+		errorInterceptor(s.config.Logger, s.users.countInvalid),
 		validate.NewServerInterceptor(validate.WithValidator(newValidator()), validate.WithoutErrorDetails())), nil
 }
 
@@ -213,7 +204,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
-	return s.http.serve(listener, func(listener net.Listener) error {
+	return s.http.run(listener, func(listener net.Listener) error {
 		listener = s.connections.limit(listener)
 		switch {
 		case s.config.TLS != nil:
@@ -229,7 +220,7 @@ func (s *Server) Serve(listener net.Listener) error {
 // ServeAdmin serves the Admin handler on a listener of its own until the end of
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
-	return s.admin.serve(listener, s.admin.Serve)
+	return s.admin.run(listener, s.admin.Serve)
 }
 
 // Shutdown stops the server: it is not ready any more, takes no connections, tells
@@ -240,8 +231,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
-	s.arrivals.stopping.Store(true)
-	go s.arrivals.endSilent(looking)
+	go s.arrivals.drain(looking)
 	s.admin.leave()
 	s.http.stop()
 	if s.engine != nil {
@@ -254,7 +244,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
 	err := group.Wait()
-	s.feed.close()
+	s.users.close()
 	s.admin.stop()
 	s.admin.await(ctx)
 	return errors.Join(err, s.admin.finish(ctx))

@@ -44,8 +44,9 @@ func (a *arrival) look(first bool) {
 	a.seen = received
 }
 
-// endSilent looks at all bodies again and again, until ctx ends.
-func (a *arrivals) endSilent(ctx context.Context) {
+// drain ends, until ctx ends, the bodies of which nothing comes: the server stops.
+func (a *arrivals) drain(ctx context.Context) {
+	a.stopping.Store(true)
 	ticker := time.NewTicker(drainPatience)
 	defer ticker.Stop()
 	for first := true; ; first = false {
@@ -73,9 +74,6 @@ func (a *arrivals) lookAtAll(first bool) {
 func (a *arrivals) join(b *patientBody) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.patient == nil {
-		a.patient = make(map[*patientBody]struct{})
-	}
 	a.patient[b] = struct{}{}
 }
 

@@ -89,6 +89,10 @@ type arrivals struct {
 	stopping atomic.Bool
 }
 
+func newArrivals(timeout time.Duration) *arrivals {
+	return &arrivals{timeout: timeout, patient: make(map[*patientBody]struct{})}
+}
+
 func (a *arrivals) expect(b *hurriedBody) {
 	b.expected, b.due = true, time.Now().Add(a.timeout)
 	a.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"buf.build/go/protovalidate"
-	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -16,42 +15,6 @@ import (
 
 // updateGroup is the most updates of a stream that are applied in one commit.
 const updateGroup = 256
-
-func (u *users) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
-	imported := newImporter(ctx, u.store)
-	err := receiveRows(stream, imported)
-	if storeErr := imported.finish(); storeErr != nil {
-		err = storeErr
-	}
-	if err != nil {
-		return withDetail(wireError(err), imported.summary())
-	}
-	return stream.Send(imported.response)
-}
-
-// receiveRows hands the rows of a stream to an importer, until the stream ends or
-// the importer has failed, which it says when it finishes.
-func receiveRows(stream connect.ServerStream, imported *importer) error {
-	var req userv1.CreateUserRequest
-	for rows, running := 0, true; running; rows++ {
-		req = userv1.CreateUserRequest{} // What was in it has been handed on.
-		err := stream.Receive(&req)
-		invalid := invalidMessage(err)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil && invalid == nil:
-			return err
-		case rows == maxImportRows:
-			return errTooManyRows
-		case invalid != nil:
-			running = imported.reject(invalidStatus(invalid))
-		default:
-			running = imported.add(newUser(&req))
-		}
-	}
-	return nil
-}
 
 // invalidMessage is what validation has against a message that was received, or
 // nil. The stream can go on after it.

@@ -75,7 +75,8 @@ func (m *rpcMetrics) duration(protocol string, code connect.Code) prometheus.Obs
 // telemetryInterceptor measures and logs every call. A line carries the
 // procedure, the code, the duration, the request id and the user id, never a body
 // or an email address.
-func telemetryInterceptor(metrics *callMetrics, logger *slog.Logger) connect.ServerInterceptor {
+func telemetryInterceptor(registry prometheus.Registerer, logger *slog.Logger) connect.ServerInterceptor {
+	metrics := newCallMetrics(registry)
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		var rpc atomic.Pointer[rpcMetrics] // Of what next serves: one RPC, or all that do not exist.
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
@@ -129,10 +130,15 @@ func (s *observedStream) Receive(msg any) error {
 
 // userID is the id of the user that the request is about, or "".
 func (s *observedStream) userID() string {
-	if about, ok := s.request.(interface{ GetUserId() string }); ok && uuid.Validate(about.GetUserId()) == nil {
-		return canonicalID(about.GetUserId())
+	about, ok := s.request.(interface{ GetUserId() string })
+	if !ok {
+		return ""
 	}
-	return ""
+	id, err := uuid.Parse(about.GetUserId())
+	if err != nil {
+		return ""
+	}
+	return id.String()
 }
 
 // requestID is the id that the caller or a proxy gave the request, where it is one

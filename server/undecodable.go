@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -29,7 +28,7 @@ type fault struct {
 }
 
 // asError is the fault as an error of a codec. cause is what the runtime says.
-func (f fault) asError(cause error) *decodeError {
+func (f fault) asError(cause error) error {
 	reason := userv1.Reason_REASON_MALFORMED_REQUEST
 	if f.unknown {
 		reason = userv1.Reason_REASON_UNKNOWN_FIELD
@@ -41,7 +40,7 @@ func (f fault) asError(cause error) *decodeError {
 	if f.field != "" {
 		message = f.field + ": " + message
 	}
-	return &decodeError{status: status{connect.CodeInvalidArgument, reason, message}, field: f.field, cause: cause}
+	return newDecodeError(reason, message, f.field, cause)
 }
 
 var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)

@@ -2,16 +2,15 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 )
-
-// defaultPageSize is the number of users in a page when the request names none.
-const defaultPageSize = 10
 
 // users serves the RPCs of user.v1.UserService from a store. Those that are in
 // bareInterceptor have no methods with their names.
@@ -19,6 +18,8 @@ type users struct {
 	userv1connect.UnimplementedUserServiceHandler
 	store           store.Store
 	reader          Reader
+	near            nearReader // Nil where the reader is none.
+	logger          *slog.Logger
 	invalid         *invalidUsers
 	feed            *feed
 	tokens          pageTokens
@@ -26,6 +27,54 @@ type users struct {
 	now             func() time.Time
 	running         context.Context // Ends when the server begins to stop.
 }
+
+// usersConfig says how users are served.
+type usersConfig struct {
+	// Store keeps them.
+	Store store.Store
+	// Reader answers reads by id and by email. Default: they go to Store.
+	Reader Reader
+	// LoginResolution is the shortest time between two writes for logins of one user. 0
+	// is none.
+	LoginResolution time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// Running ends when the server begins to stop.
+	Running context.Context
+	// Logger takes what callers are not told.
+	Logger *slog.Logger
+	// Registry takes the metrics.
+	Registry prometheus.Registerer
+}
+
+func newUsers(config usersConfig) (*users, error) {
+	tokens, err := newPageTokens(config.Store.Identity().Secret)
+	if err != nil {
+		return nil, err
+	}
+	u := &users{
+		store:           config.Store,
+		reader:          config.Reader,
+		logger:          config.Logger,
+		invalid:         newInvalidUsers(config.Registry, config.Logger),
+		tokens:          tokens,
+		loginResolution: config.LoginResolution,
+		now:             config.Now,
+		running:         config.Running,
+	}
+	if u.reader == nil {
+		u.reader = uncached{store: u.store}
+	}
+	u.near, _ = u.reader.(nearReader)
+	u.feed = newFeed(u.store, u.invalid)
+	return u, nil
+}
+
+// countInvalid counts a call that has failed because of a user that cannot be shown.
+func (u *users) countInvalid(err error) { u.invalid.failed(err) }
+
+// close returns when nothing of the service runs any more. It ends with its calls.
+func (u *users) close() { u.feed.close() }
 
 func (u *users) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (*userv1.CreateUserResponse, error) {
 	user, err := u.store.Create(ctx, newUser(req))
@@ -62,54 +111,10 @@ func (u *users) RecordLogin(ctx context.Context, req *userv1.RecordLoginRequest)
 	return &userv1.RecordLoginResponse{User: loggedIn}, err
 }
 
-func (u *users) SearchUsers(ctx context.Context, req *userv1.SearchUsersRequest) (*userv1.SearchUsersResponse, error) {
-	list := fmt.Sprintf("search %q %q %q", req.GetEmailPrefix(), req.GetNameContains(), req.GetRole())
-	query := store.Query{
-		EmailPrefix:  req.GetEmailPrefix(),
-		NameContains: req.GetNameContains(),
-		Role:         req.GetRole(),
+// loginTime is when a user logged in: now unless the request says.
+func loginTime(req *userv1.RecordLoginRequest, now time.Time) time.Time {
+	if req.GetAt() != nil {
+		now = req.GetAt().AsTime()
 	}
-	found, next, err := u.page(ctx, query, list, req.GetPageToken(), req.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	return &userv1.SearchUsersResponse{Users: toProtos(found), NextPageToken: next}, nil
-}
-
-// page returns the users of one page of a list, and the token of the next one or
-// "" after the last.
-func (u *users) page(ctx context.Context, query store.Query, list, token string, size int32) ([]store.User, string, error) {
-	after, err := u.tokens.open(token, list)
-	if err != nil {
-		return nil, "", err
-	}
-	if size == 0 {
-		size = defaultPageSize
-	}
-	query.After, query.Limit = after, int(size)+1 // One more tells whether there is a next page.
-	found, err := u.listValid(ctx, query)
-	if err != nil || len(found) <= int(size) {
-		return found, "", err
-	}
-	found = found[:size]
-	next, err := u.tokens.seal(found[size-1].Position(), list)
-	return found, next, err
-}
-
-// listValid lists users as the store does, but for those that cannot be shown.
-func (u *users) listValid(ctx context.Context, query store.Query) ([]store.User, error) {
-	var valid []store.User
-	for limit := query.Limit; ; query.Limit = limit - len(valid) {
-		found, err := u.store.List(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		last := len(found) < query.Limit
-		if !last {
-			query.After = found[len(found)-1].Position()
-		}
-		if valid = append(valid, u.invalid.without(found)...); last || len(valid) == limit {
-			return valid, nil
-		}
-	}
+	return now.UTC().Truncate(time.Microsecond)
 }

@@ -1,9 +1,49 @@
 package server
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/example/userd/server/failure"
 )
+
+// readyTimeout is how long the store may take to say that it is there.
+const readyTimeout = 2 * time.Second
+
+// Admin returns the handler of the admin listener: metrics, probes and, where they
+// are asked for, profiles.
+// It is not for callers of the service.
+func (s *Server) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{}))
+	if s.config.Profiles {
+		mountProfiles(mux)
+	}
+	s.mountProbes(mux)
+	return s.hosts.Handler(mux)
+}
+
+// mountProbes serves /livez, which answers as long as the process does, and
+// /readyz, which answers 200 when the service can be called.
+func (s *Server) mountProbes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := s.ready(ctx); err != nil {
+			http.Error(w, failure.StatusOf(err).Message, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+}
 
 // mountProfiles serves the profiles of the process, as package pprof has them, but
 // not its command line, which may hold the password of a database.

@@ -16,6 +16,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
 
@@ -30,7 +31,7 @@ type chain struct {
 }
 
 func newChain(tb testing.TB) *chain {
-	return newChainWith(tb, server.EncodeUser, server.DecodeUser)
+	return newChainWith(tb, wire.EncodeUser, wire.DecodeUser)
 }
 
 // newChainWith is newChain with another form of users in the cache.
@@ -118,7 +119,7 @@ func (s *memoryStream) Receive(msg any) error {
 }
 
 func (s *memoryStream) Send(msg any) error {
-	if !server.IsEncoded(msg) {
+	if _, encoded := msg.(wire.EncodedResponse); !encoded {
 		s.chain.encoded.Add(1)
 	}
 	return s.codec.MarshalWrite(context.Background(), &s.out, msg)
@@ -141,9 +142,9 @@ var hotCalls = []hotCall{
 func getCached(c *chain) proto.Message { return &userv1.GetUserRequest{UserId: c.id} }
 
 func (h hotCall) stream(tb testing.TB, c *chain) *memoryStream {
-	codec, json := server.Codecs()
+	codec := wire.Codecs()[0]
 	if h.json {
-		codec = json
+		codec = wire.Codecs()[1]
 	}
 	return c.stream(tb, codec, h.request(c))
 }

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/edge"
+	"github.com/example/userd/server/failure"
 )
 
 // healthService is the service by which gRPC asks for health, see
@@ -180,11 +182,11 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 			}
 			told = status
 		}
-		if err := flush(ctx); err != nil {
+		if err := edge.Flush(ctx); err != nil {
 			return err
 		}
 		if stopping {
-			return errDraining
+			return failure.ErrDraining
 		}
 		select {
 		case <-ctx.Done():

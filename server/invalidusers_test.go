@@ -21,6 +21,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/sqlite"
 )
@@ -100,7 +101,7 @@ func startOn(t *testing.T, users store.Store, cached bool, logged *logBuffer) *s
 	t.Helper()
 	var reader server.Reader
 	if cached {
-		c, err := cache.New(users, cache.Config{Encode: server.EncodeUser, Decode: server.DecodeUser, Logger: logged.logger()})
+		c, err := cache.New(users, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: logged.logger()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +299,7 @@ func TestCacheRecoversFromPanics(t *testing.T) {
 			panic("not yet")
 		}
 	}}
-	c, err := cache.New(closedByOthers{panicking}, cache.Config{Encode: server.EncodeUser, Decode: server.DecodeUser, Logger: new(logBuffer).logger()})
+	c, err := cache.New(closedByOthers{panicking}, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: new(logBuffer).logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

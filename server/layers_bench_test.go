@@ -14,7 +14,7 @@ import (
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/server"
+	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
 
@@ -67,7 +67,7 @@ func cacheCall(tb testing.TB, c *chain) func() ([]byte, error) {
 }
 
 func chainCall(tb testing.TB, c *chain) func() ([]byte, error) {
-	codec, _ := server.Codecs()
+	codec := wire.Codecs()[0]
 	stream := c.stream(tb, codec, getCached(c))
 	return func() ([]byte, error) {
 		err := stream.call(tb.Context(), userv1connect.UserServiceGetUserProcedure)

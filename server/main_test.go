@@ -22,7 +22,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/server"
+	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
 
@@ -261,9 +261,9 @@ func changing(client *http.Client, change func(*http.Request)) *http.Client {
 	return &http.Client{Transport: roundTripper{client.Transport, change}}
 }
 
-// encode is server.EncodeUser for users that are valid.
+// encode is wire.EncodeUser for users that are valid.
 func encode(user store.User) []byte {
-	data, err := server.EncodeUser(user)
+	data, err := wire.EncodeUser(user)
 	if err != nil {
 		panic(err)
 	}

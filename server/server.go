@@ -2,149 +2,62 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"time"
+	"slices"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/grpcreflect/v2"
 	"connectrpc.com/validate"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/edge"
+	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
-	"github.com/example/userd/store"
+	"github.com/example/userd/server/telemetry"
+	"github.com/example/userd/server/users"
+	"github.com/example/userd/server/wire"
 )
-
-// Config says how a server runs. Only Store must be set.
-type Config struct {
-	// Store keeps the users. The server does not close it.
-	Store store.Store
-	// Reader answers reads by id and by email: a cache over Store. Default: they
-	// go to Store.
-	Reader Reader
-	// Register adds services to those of the server. Their calls pass everything that
-	// calls of the user service pass; their errors are their own. Default: none.
-	Register func(*connect.Server)
-	// Logger takes the server's log. Default: discarded.
-	Logger *slog.Logger
-	// Registry takes the server's metrics. Default: one of its own.
-	Registry *prometheus.Registry
-	// Tracer makes a span of every call. Default: no tracing.
-	Tracer trace.TracerProvider
-	// TLS turns TLS on, with HTTP/2 and HTTP/1.1 by ALPN. Default: HTTP/2 with
-	// prior knowledge (h2c) and HTTP/1.1 in the clear.
-	TLS *tls.Config
-	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
-	MaxMessageBytes int
-	// HTTP2 says what serves HTTP/2. Default: Engine.
-	HTTP2 Transport
-	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
-	// Default: 100.
-	MaxConcurrentStreams int
-	// MaxConnections is the most connections at a time. Default: 10,000.
-	MaxConnections int
-	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
-	// messages. Default: 10 seconds.
-	ReceiveTimeout time.Duration
-	// SendTimeout is how long what is sent may wait for a caller that does not read it:
-	// nobody can hold memory and goroutines for longer. Default: 30 seconds.
-	SendTimeout time.Duration
-	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
-	IdleTimeout time.Duration
-	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
-	CORSOrigins []string
-	// AllowedHosts are the names, besides localhost, by which requests may ask for
-	// this server, on both listeners: userd.example.com, *.example.com for all below,
-	// "*" for any. Default: none.
-	AllowedHosts []string
-	// Profiles turns /debug/pprof on, on the admin listener. Default: off.
-	Profiles bool
-	// LoginResolution is the shortest time between two writes for logins of one
-	// user. Default: 1 minute. Negative: every login is written.
-	LoginResolution time.Duration
-	// Now is the clock. Default: time.Now.
-	Now func() time.Time
-}
-
-func (c Config) withDefaults() Config {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Registry == nil {
-		c.Registry = prometheus.NewRegistry()
-	}
-	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = 16 << 20
-	}
-	if c.HTTP2 == "" {
-		c.HTTP2 = Engine
-	}
-	if c.MaxConcurrentStreams == 0 {
-		c.MaxConcurrentStreams = 100
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = 10_000
-	}
-	if c.ReceiveTimeout == 0 {
-		c.ReceiveTimeout = 10 * time.Second
-	}
-	if c.SendTimeout == 0 {
-		c.SendTimeout = 30 * time.Second
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = 2 * time.Minute
-	}
-	if c.LoginResolution == 0 {
-		c.LoginResolution = time.Minute
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return c
-}
 
 // Server serves user.v1.UserService.
 type Server struct {
 	config  Config
-	users   *users
+	users   *users.Service
 	rpc     *connect.Server
-	http    *gracefulServer
-	admin   *gracefulServer
+	http    *edge.Server
+	admin   *edge.Server
 	lane    *lane.Lane
 	engine  *h2.Server // Serves HTTP/2, if it is not nil.
-	hosts   *allowedHosts
+	hosts   *edge.AllowedHosts
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
-	connections *connections
-	arrivals    *arrivals
+	connections *edge.Connections
+	arrivals    *edge.Arrivals
 }
 
 // New returns a server. It serves nothing until Serve.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections = newConnections(s.config.MaxConnections, s.config.Registry)
-	s.arrivals = newArrivals(s.config.ReceiveTimeout)
-	s.hosts = newAllowedHosts(s.config.AllowedHosts, s.config.Registry)
-	registerPanics(s.config.Registry)
+	s.connections = edge.NewConnections(s.config.MaxConnections, s.config.Registry)
+	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
+	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
+	telemetry.RegisterPanics(s.config.Registry)
 	var err error
-	if s.users, err = newUsers(usersConfig{
+	if s.users, err = users.New(users.Config{
 		Store:           s.config.Store,
 		Reader:          s.config.Reader,
+		Invalid:         failure.NewInvalidUsers(s.config.Registry, s.config.Logger),
 		LoginResolution: max(s.config.LoginResolution, 0),
 		Now:             s.config.Now,
 		Running:         s.running,
 		Logger:          s.config.Logger,
-		Registry:        s.config.Registry,
 	}); err != nil {
 		return nil, err
 	}
@@ -152,7 +65,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.lane = s.newLane(s.rpc)
-	handler := s.routes(s.rpc)
+	handler := s.handler(s.rpc)
 	s.http = s.httpServer(handler)
 	s.admin = s.boundedServer(s.Admin())
 	if err := s.chooseHTTP2(handler); err != nil {
@@ -161,13 +74,52 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// handler is what the service's listener serves, behind all that a request passes, the
+// first first.
+func (s *Server) handler(rpc *connect.Server) http.Handler {
+	kinds := streamTypes(rpc)
+	compressors := wire.Compressors(s.config.MaxMessageBytes)
+	passes := []edge.Middleware{
+		s.hosts.Handler,
+		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
+		edge.RefuseSlow(kinds, s.arrivals),
+		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
+		edge.TranslateWebText,
+		edge.RefuseBadHeaders(rpc, compressors),
+		edge.CheckFrames,
+		edge.GatherStreams(kinds, s.arrivals, s.config.SendTimeout),
+	}
+	handler := s.mount(rpc, compressors)
+	for _, pass := range slices.Backward(passes) {
+		handler = pass(handler)
+	}
+	return handler
+}
+
+// interceptors are what a call passes then, whichever way it came, before the handlers of
+// package users.
+func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
+	interceptors := []connect.ServerInterceptor{telemetry.Interceptor(s.config.Registry, s.config.Logger)}
+	if s.config.Tracer != nil {
+		traces, err := telemetry.TraceInterceptor(s.config.Tracer)
+		if err != nil {
+			return nil, fmt.Errorf("set up tracing: %w", err)
+		}
+		interceptors = append(interceptors, traces)
+	}
+	return append(interceptors,
+		failure.Interceptor(s.config.Logger, s.users.Invalid),
+		validate.NewServerInterceptor(validate.WithValidator(wire.NewValidator()), validate.WithoutErrorDetails()),
+		s.users.Interceptor), nil
+}
+
 // rpcServer is the Connect server: interceptors and handlers.
 func (s *Server) rpcServer() (*connect.Server, error) {
 	interceptors, err := s.interceptors()
 	if err != nil {
 		return nil, err
 	}
-	rpc := connect.NewServer(append(interceptors, s.users.bareInterceptor)...)
+	rpc := connect.NewServer(interceptors...)
 	userv1connect.RegisterUserServiceHandler(rpc, s.users)
 	if s.config.Register != nil {
 		s.config.Register(rpc)
@@ -177,26 +129,46 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	grpcreflect.Register(rpc)
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
-		return newError(unknownMethod)
+		return failure.New(failure.UnknownMethod)
 	})
 	return rpc, nil
 }
 
-// interceptors are those that all calls pass, the outermost first.
-func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
-	interceptors := []connect.ServerInterceptor{
-		telemetryInterceptor(s.config.Registry, s.config.Logger),
+// mount puts the Connect server and the probes at their paths.
+func (s *Server) mount(rpc *connect.Server, compressors []connect.Compressor) http.Handler {
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, rpc,
+		connecthttp.WithCodecs(wire.Codecs()...),
+		connecthttp.WithCompressors(compressors...),
+		connecthttp.WithCompressMinBytes(wire.CompressMinBytes),
+		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
+	s.mountProbes(mux)
+	mux.Handle("/", edge.RefuseUnknownPaths(http.NotFoundHandler()))
+	return mux
+}
+
+// newLane is the fast way for unary calls, with the options that connecthttp has in mount.
+func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
+	return lane.New(lane.Config{
+		Server:           rpc,
+		AllowsHost:       s.hosts.Allows,
+		Codecs:           wire.Codecs(),
+		Compressors:      wire.Compressors(s.config.MaxMessageBytes),
+		CompressMinBytes: wire.CompressMinBytes,
+		ReadMaxBytes:     s.config.MaxMessageBytes,
+		Ready: func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
+			return s.users.AtHand(ctx, call, message)
+		},
+	})
+}
+
+// streamTypes are how many messages the RPCs send and take, by path.
+func streamTypes(rpc *connect.Server) map[string]connect.StreamType {
+	types := make(map[string]connect.StreamType)
+	for spec := range rpc.Specs() {
+		types[spec.Procedure] = spec.StreamType
 	}
-	if s.config.Tracer != nil {
-		traces, err := traceInterceptor(s.config.Tracer)
-		if err != nil {
-			return nil, fmt.Errorf("set up tracing: %w", err)
-		}
-		interceptors = append(interceptors, traces)
-	}
-	return append(interceptors,
-		errorInterceptor(s.config.Logger, s.users.countInvalid),
-		validate.NewServerInterceptor(validate.WithValidator(newValidator()), validate.WithoutErrorDetails())), nil
+	return types
 }
 
 // Handler returns the handler of the service's listener.
@@ -204,8 +176,8 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
-	return s.http.run(listener, func(listener net.Listener) error {
-		listener = s.connections.limit(listener)
+	return s.http.Run(listener, func(listener net.Listener) error {
+		listener = s.connections.Limit(listener)
 		switch {
 		case s.config.TLS != nil:
 			return s.http.ServeTLS(listener, "", "")
@@ -220,7 +192,7 @@ func (s *Server) Serve(listener net.Listener) error {
 // ServeAdmin serves the Admin handler on a listener of its own until the end of
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
-	return s.admin.run(listener, s.admin.Serve)
+	return s.admin.Run(listener, s.admin.Serve)
 }
 
 // Shutdown stops the server: it is not ready any more, takes no connections, tells
@@ -231,29 +203,29 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
-	go s.arrivals.drain(looking)
-	s.admin.leave()
-	s.http.stop()
+	go s.arrivals.Drain(looking)
+	s.admin.Leave()
+	s.http.Stop()
 	if s.engine != nil {
 		s.engine.Drain()
 	}
-	s.http.await(ctx)
+	s.http.Await(ctx)
 	var group errgroup.Group
-	group.Go(func() error { return s.http.finish(ctx) })
+	group.Go(func() error { return s.http.Finish(ctx) })
 	if s.engine != nil {
 		group.Go(func() error { return s.engine.Shutdown(ctx) })
 	}
 	err := group.Wait()
-	s.users.close()
-	s.admin.stop()
-	s.admin.await(ctx)
-	return errors.Join(err, s.admin.finish(ctx))
+	s.users.Close()
+	s.admin.Stop()
+	s.admin.Await(ctx)
+	return errors.Join(err, s.admin.Finish(ctx))
 }
 
 // ready returns nil when the server can answer calls.
 func (s *Server) ready(ctx context.Context) error {
 	if s.running.Err() != nil {
-		return errDraining
+		return failure.ErrDraining
 	}
 	return s.config.Store.Ping(ctx)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/wire"
 )
 
 // config is what the flags of serve say.
@@ -202,8 +203,8 @@ func (c *config) cache(logger *slog.Logger) cache.Config {
 		Redis:      c.redis,
 		TTL:        c.cacheTTL,
 		MaxEntries: c.cacheMaxEntries,
-		Encode:     server.EncodeUser,
-		Decode:     server.DecodeUser,
+		Encode:     wire.EncodeUser,
+		Decode:     wire.DecodeUser,
 		Logger:     logger,
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
 )
@@ -147,7 +148,7 @@ func openUsers(ctx context.Context, c config, from database, registry *prometheu
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
 	}
-	server.RegisterCacheMetrics(registry, cached.Stats)
+	telemetry.RegisterCache(registry, cached.Stats)
 	return cached, cached, nil
 }
 

@@ -150,7 +150,7 @@ func (c *call) finishWeb(failure *connect.Error) {
 		a.body = getBuffer()
 	}
 	if isOK(trailer) {
-		appendEnvelope(a.body, flagTrailer, []byte("grpc-status: 0\r\n"))
+		appendEnvelope(a.body, FlagTrailer, []byte("grpc-status: 0\r\n"))
 		return
 	}
 	c.appendTrailer(trailer)
@@ -162,12 +162,12 @@ func (c *call) appendTrailer(trailer []field) {
 	for _, t := range trailer {
 		lower[strings.ToLower(t.name)] = t.values
 	}
-	text, flags := getBuffer(), byte(flagTrailer)
+	text, flags := getBuffer(), byte(FlagTrailer)
 	_ = lower.Write(text) // Writing to a buffer does not fail.
 	if compressor := c.compressor(text.Len()); compressor != nil {
 		packed := getBuffer()
 		if pack(compressor, packed, text) == nil {
-			text, packed, flags = packed, text, flagTrailer|flagCompressed
+			text, packed, flags = packed, text, FlagTrailer|FlagCompressed
 		}
 		putBuffer(packed)
 	}

@@ -159,8 +159,8 @@ func (c *call) Send(msg any) error {
 	}
 	body, prefix := c.answer.body, 0
 	if c.profile.format.enveloped {
-		prefix = envelopeSize
-		body.Write(make([]byte, envelopeSize))
+		prefix = EnvelopeSize
+		body.Write(make([]byte, EnvelopeSize))
 	}
 	if err := c.profile.format.codec.MarshalWrite(c.ctx, body, msg); err != nil {
 		c.discard()
@@ -194,7 +194,7 @@ func (c *call) compress(compressor connect.Compressor, prefix int) error {
 	putBuffer(plain)
 	c.answer.body, c.answer.compressed = packed, true
 	c.info.SendStats.CompressedSize = packed.Len() - prefix
-	setEnvelope(packed, flagCompressed, prefix)
+	setEnvelope(packed, FlagCompressed, prefix)
 	return nil
 }
 

@@ -25,7 +25,7 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 		defer bodies.Put(body)
 		err := body.read(r.Body)
 		if err != io.EOF || !c.call.prepare(l, &c.profile.profile, r.RemoteAddr, body.bytes()) {
-			next.ServeHTTP(w, withBody(r, body.bytes(), err))
+			next.ServeHTTP(w, WithBody(r, io.MultiReader(bytes.NewReader(body.bytes()), rest(r.Body, err))))
 			return
 		}
 		if c.call.ready(r.Context()) {
@@ -91,18 +91,12 @@ func (h requestHeader) copyTo(to *connect.Header) {
 	}
 }
 
-// withBody is a request of whose body a part was read. The server's own stays as it is.
-func withBody(r *http.Request, start []byte, err error) *http.Request {
-	rest := io.Reader(r.Body)
+// rest is what is to come of a body that was read until it returned err.
+func rest(body io.Reader, err error) io.Reader {
 	if err != nil {
-		rest = failedReader{err}
+		return failedReader{err}
 	}
-	copied := *r
-	copied.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(start), rest), r.Body}
-	return &copied
+	return body
 }
 
 // failedReader is the rest of a body that has failed or ended.

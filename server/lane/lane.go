@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -154,7 +153,7 @@ func (p *profile) fillGRPC(l *Lane) (ok bool) {
 	if p.received, p.sent, ok = l.negotiate(h.get("Grpc-Encoding"), h.get("Grpc-Accept-Encoding")); !ok {
 		return false
 	}
-	p.timeout, p.hasTimeout, ok = parseGRPCTimeout(h.get("Grpc-Timeout"))
+	p.timeout, p.hasTimeout, ok = ParseGRPCTimeout(h.get("Grpc-Timeout"))
 	return ok
 }
 
@@ -170,7 +169,7 @@ func (p *profile) fillConnect(l *Lane, encoding string) (ok bool) {
 	if p.received, p.sent, ok = l.negotiate(encoding, h.get("Accept-Encoding")); !ok {
 		return false
 	}
-	p.timeout, p.hasTimeout, ok = parseConnectTimeout(h.get("Connect-Timeout-Ms"))
+	p.timeout, p.hasTimeout, ok = ParseConnectTimeout(h.get("Connect-Timeout-Ms"))
 	return ok
 }
 
@@ -204,41 +203,4 @@ func (l *Lane) negotiate(encoding, accepts string) (received, sent string, ok bo
 		}
 	}
 	return connect.CompressionNameIdentity, connect.CompressionNameIdentity, true
-}
-
-var timeoutUnits = map[byte]time.Duration{
-	'n': time.Nanosecond, 'u': time.Microsecond, 'm': time.Millisecond,
-	'S': time.Second, 'M': time.Minute, 'H': time.Hour,
-}
-
-// parseGRPCTimeout parses a grpc-timeout: up to eight digits and a unit. One that is
-// longer than a time.Duration is none.
-func parseGRPCTimeout(value string) (timeout time.Duration, has, ok bool) {
-	const longest = 9
-	if value == "" {
-		return 0, false, true
-	}
-	unit, known := timeoutUnits[value[len(value)-1]]
-	n, err := strconv.ParseUint(value[:len(value)-1], 10, 63)
-	if !known || err != nil || len(value) > longest {
-		return 0, false, false
-	}
-	timeout = time.Duration(n) * unit
-	if timeout/unit != time.Duration(n) {
-		return 0, false, true
-	}
-	return timeout, true, true
-}
-
-// parseConnectTimeout parses a connect-timeout-ms: up to ten digits.
-func parseConnectTimeout(value string) (timeout time.Duration, has, ok bool) {
-	const longest = 10
-	if value == "" {
-		return 0, false, true
-	}
-	n, err := strconv.ParseUint(value, 10, 63)
-	if err != nil || len(value) > longest {
-		return 0, false, false
-	}
-	return time.Duration(n) * time.Millisecond, true, true
 }

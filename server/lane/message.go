@@ -11,13 +11,8 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-const (
-	envelopeSize   = 5
-	flagCompressed = 0x01
-	flagTrailer    = 0x80 // gRPC-Web: the message is the trailer.
-	// keptBuffer is the largest buffer that is kept for other messages, in bytes.
-	keptBuffer = 1 << 20
-)
+// keptBuffer is the largest buffer that is kept for other messages, in bytes.
+const keptBuffer = 1 << 20
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
@@ -36,10 +31,10 @@ func (l *Lane) open(p *profile, body []byte) (message []byte, compressed, ok boo
 	if !p.format.enveloped {
 		return body, p.received != connect.CompressionNameIdentity && len(body) > 0, l.within(len(body))
 	}
-	if len(body) < envelopeSize || body[0] > flagCompressed || int(binary.BigEndian.Uint32(body[1:])) != len(body)-envelopeSize {
+	if len(body) < EnvelopeSize || body[0] > FlagCompressed || int(binary.BigEndian.Uint32(body[1:])) != len(body)-EnvelopeSize {
 		return nil, false, false
 	}
-	message, compressed = body[envelopeSize:], body[0] == flagCompressed
+	message, compressed = body[EnvelopeSize:], body[0] == FlagCompressed
 	if compressed && p.received == connect.CompressionNameIdentity {
 		return nil, false, false
 	}

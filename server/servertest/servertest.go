@@ -17,6 +17,7 @@ import (
 	"github.com/example/userd/cache"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/sqlite"
 )
@@ -85,7 +86,7 @@ func Start(tb testing.TB, configure func(*server.Config)) *Server {
 // StartCached runs a server whose reads go through a cache in its process.
 func StartCached(tb testing.TB) *Server {
 	tb.Helper()
-	cached, err := cache.New(NewStore(tb), cache.Config{Encode: server.EncodeUser, Decode: server.DecodeUser})
+	cached, err := cache.New(NewStore(tb), cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/example/userd/server/users"
+	"github.com/example/userd/store"
+)
+
+// Config says how a server runs. Only Store must be set.
+type Config struct {
+	// Store keeps the users. The server does not close it.
+	Store store.Store
+	// Reader answers reads by id and by email: a cache over Store. Default: they
+	// go to Store.
+	Reader Reader
+	// Register adds services to those of the server. Their calls pass everything that
+	// calls of the user service pass; their errors are their own. Default: none.
+	Register func(*connect.Server)
+	// Logger takes the server's log. Default: discarded.
+	Logger *slog.Logger
+	// Registry takes the server's metrics. Default: one of its own.
+	Registry *prometheus.Registry
+	// Tracer makes a span of every call. Default: no tracing.
+	Tracer trace.TracerProvider
+	// TLS turns TLS on, with HTTP/2 and HTTP/1.1 by ALPN. Default: HTTP/2 with
+	// prior knowledge (h2c) and HTTP/1.1 in the clear.
+	TLS *tls.Config
+	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
+	MaxMessageBytes int
+	// HTTP2 says what serves HTTP/2. Default: Engine.
+	HTTP2 Transport
+	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
+	// Default: 100.
+	MaxConcurrentStreams int
+	// MaxConnections is the most connections at a time. Default: 10,000.
+	MaxConnections int
+	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
+	// messages. Default: 10 seconds.
+	ReceiveTimeout time.Duration
+	// SendTimeout is how long what is sent may wait for a caller that does not read it:
+	// nobody can hold memory and goroutines for longer. Default: 30 seconds.
+	SendTimeout time.Duration
+	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
+	IdleTimeout time.Duration
+	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.
+	CORSOrigins []string
+	// AllowedHosts are the names, besides localhost, by which requests may ask for
+	// this server, on both listeners: userd.example.com, *.example.com for all below,
+	// "*" for any. Default: none.
+	AllowedHosts []string
+	// Profiles turns /debug/pprof on, on the admin listener. Default: off.
+	Profiles bool
+	// LoginResolution is the shortest time between two writes for logins of one
+	// user. Default: 1 minute. Negative: every login is written.
+	LoginResolution time.Duration
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Reader answers reads. A [cache.Cache] of users encoded by [wire.EncodeUser] is one.
+type Reader = users.Reader
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	if c.MaxMessageBytes == 0 {
+		c.MaxMessageBytes = 16 << 20
+	}
+	if c.HTTP2 == "" {
+		c.HTTP2 = Engine
+	}
+	if c.MaxConcurrentStreams == 0 {
+		c.MaxConcurrentStreams = 100
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 10_000
+	}
+	if c.ReceiveTimeout == 0 {
+		c.ReceiveTimeout = 10 * time.Second
+	}
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 30 * time.Second
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = 2 * time.Minute
+	}
+	if c.LoginResolution == 0 {
+		c.LoginResolution = time.Minute
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Transport is what serves HTTP/2. Callers cannot tell one from the other, but by
+// their speed.
+type Transport string
+
+const (
+	Std    Transport = "std"    // net/http.
+	Engine Transport = "engine" // Package h2.
+)

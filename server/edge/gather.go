@@ -1,0 +1,278 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/lane"
+	"github.com/example/userd/store/guard"
+)
+
+const (
+	// flushBytes is how much of a stream of responses is gathered before it is sent.
+	// It is also what the server holds of a stream that its caller does not read. So a
+	// stream gathers openingFlushBytes only until openingBytes of it, which is the flow
+	// control window that most callers begin with, have been taken.
+	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 2 << 10, 64 << 10
+	// flushDelay is how long it may wait for more.
+	flushDelay = 2 * time.Millisecond
+	// renewals is how many times the deadline of a stream is moved, at most, in the time
+	// that a message may wait. Moving it costs more than a write.
+	renewals = 6
+	// bodyBytes is how much of a stream of requests is read at a time.
+	bodyBytes = 16 << 10
+)
+
+type streamKey struct{}
+
+// GatherStreams gathers what streams send and receive in small messages. Connect
+// flushes each message that it sends, and reads each that it receives in two
+// pieces; both wake the goroutine that serves the connection.
+func GatherStreams(types map[string]connect.StreamType, arrivals *Arrivals, sendTimeout time.Duration) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			kind := types[r.URL.Path]
+			if kind&connect.StreamTypeClient != 0 {
+				body := newPatientBody(w, r, arrivals.timeout)
+				arrivals.join(body)
+				defer arrivals.leave(body)
+				r = lane.WithBody(r, bufio.NewReaderSize(body, bodyBytes))
+			}
+			if kind&connect.StreamTypeServer != 0 {
+				gathering := newStreamWriter(w, sendTimeout)
+				defer gathering.finish()
+				r = r.WithContext(context.WithValue(r.Context(), streamKey{}, gathering))
+				w = gathering
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// streamWriter gathers what is written to a response until its buffer is full,
+// flushDelay has passed, or the handler is about to wait. The first message is
+// sent at once.
+type streamWriter struct {
+	http.ResponseWriter
+	controller *http.ResponseController
+	timeout    time.Duration // That a message may wait for its reader.
+
+	mu       sync.Mutex
+	passed   sync.Cond // When passing ends.
+	passing  bool      // Somebody uses the ResponseWriter, without mu.
+	gathered []byte    // Of flushBuffers, or nil.
+	taken    int       // Bytes that the ResponseWriter has taken.
+	wrote    bool
+	started  bool // The first message was sent.
+	timer    *time.Timer
+	armed    bool
+	renewed  time.Time // When the deadline of the response was set; with passing.
+	idle     *time.Timer
+	lifting  bool // The deadline is to be lifted.
+	finished bool
+	err      error // Of the first write that failed.
+}
+
+func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
+	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout}
+	s.passed.L = &s.mu
+	return s
+}
+
+// flushBuffers are buffers by their capacity.
+var flushBuffers = map[int]*sync.Pool{
+	openingFlushBytes: newFlushBuffers(openingFlushBytes), flushBytes: newFlushBuffers(flushBytes),
+}
+
+func newFlushBuffers(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, 0, size)
+		return &b
+	}}
+}
+
+// buffer returns an empty buffer for what is gathered next.
+func (w *streamWriter) buffer() []byte {
+	size := flushBytes
+	if w.taken < openingBytes {
+		size = openingFlushBytes
+	}
+	return *flushBuffers[size].Get().(*[]byte)
+}
+
+func (w *streamWriter) Write(p []byte) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrote = true
+	for n < len(p) && w.err == nil {
+		if w.passing { // A second buffer is of no use to a caller that does not read.
+			w.passed.Wait()
+			continue
+		}
+		if w.gathered == nil {
+			w.gathered = w.buffer()
+		}
+		more := min(len(p)-n, cap(w.gathered)-len(w.gathered))
+		w.gathered = append(w.gathered, p[n:n+more]...)
+		n += more
+		if len(w.gathered) == cap(w.gathered) {
+			w.send()
+		}
+	}
+	return n, w.err
+}
+
+// Flush implements http.Flusher. It sends the first message, and sees to it that
+// others are sent soon.
+func (w *streamWriter) Flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !w.started:
+		w.started = w.wrote
+		w.send()
+	case len(w.gathered) == 0: // All is sent.
+	case w.timer == nil:
+		w.timer, w.armed = guard.Timer(flushDelay, w.expire), true
+	case !w.armed:
+		w.timer.Reset(flushDelay)
+		w.armed = true
+	}
+}
+
+// expire sends what has waited for flushDelay. While the handler itself is sending
+// there is nothing that waits.
+func (w *streamWriter) expire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.armed = false
+	if !w.finished && !w.passing && len(w.gathered) > 0 {
+		w.send()
+	}
+}
+
+// send sends what was gathered, and the header before. w.mu is held, but not while
+// the response is blocked.
+func (w *streamWriter) send() { w.pass(w.controller.Flush) }
+
+// pass hands what was gathered to the ResponseWriter, and flushes it.
+func (w *streamWriter) pass(flush func() error) {
+	for w.passing {
+		w.passed.Wait()
+	}
+	if w.err != nil {
+		return
+	}
+	gathered := w.gathered
+	w.passing, w.gathered = true, nil
+	w.mu.Unlock()
+	w.renew()
+	err := w.hand(gathered, flush)
+	sent := 0
+	if gathered != nil && err == nil { // After a failure net/http may still be reading it.
+		sent = len(gathered)
+		gathered = gathered[:0]
+		flushBuffers[cap(gathered)].Put(&gathered)
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = failure.ErrSlowConsumer
+	case err != nil: // The caller is gone, which the context may say a little later only.
+		err = errors.Join(context.Canceled, err)
+	}
+	w.mu.Lock()
+	w.passing, w.err = false, err
+	w.taken += sent
+	w.passed.Broadcast()
+	if w.lifting {
+		w.lift()
+	}
+}
+
+// hand writes to the ResponseWriter. A panic in there must not end the process where a
+// timer has called.
+func (w *streamWriter) hand(gathered []byte, flush func() error) (err error) {
+	defer guard.Recover(&err)
+	if gathered != nil {
+		if _, err := w.ResponseWriter.Write(gathered); err != nil {
+			return err
+		}
+	}
+	return flush()
+}
+
+// renew moves the deadline of the response.
+func (w *streamWriter) renew() {
+	renewal := w.timeout / renewals
+	if now := time.Now(); now.Sub(w.renewed) >= renewal {
+		// A connection without deadlines is closed by its server instead.
+		_ = w.controller.SetWriteDeadline(now.Add(w.timeout))
+		w.renewed = now
+		if w.idle == nil {
+			w.idle = guard.Timer(w.timeout-renewal, w.onIdle)
+		} else {
+			w.idle.Reset(w.timeout - renewal)
+		}
+	}
+}
+
+// onIdle sees to it that the deadline does not end a stream that has nothing to send:
+// HTTP/2 holds to it whether something waits or not.
+func (w *streamWriter) onIdle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.passing {
+		w.lifting = true
+		return
+	}
+	w.lift()
+}
+
+// lift takes the deadline of the response away until something is sent. w.mu is held.
+func (w *streamWriter) lift() {
+	w.lifting = false
+	if !w.finished {
+		_ = w.controller.SetWriteDeadline(time.Time{}) // See renew.
+		w.renewed = time.Time{}
+	}
+}
+
+// Finish ends the response. The ResponseWriter is not used after it.
+func (w *streamWriter) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.finished = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.pass(func() error { return nil }) // It is flushed with the end of the stream.
+	if w.idle != nil {
+		w.idle.Stop()
+	}
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush sends what the stream of a call has gathered. Handlers that are about to
+// wait for something call it.
+func Flush(ctx context.Context) error {
+	w, ok := ctx.Value(streamKey{}).(*streamWriter)
+	if !ok {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.gathered) > 0 {
+		w.send()
+	}
+	return w.err
+}

@@ -1,0 +1,90 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/example/userd/server/failure"
+)
+
+// refusals writes errors in the form that the protocol of a request has for them.
+var refusals = connecthttp.NewErrorWriter()
+
+// refuse answers a request with an error without looking at its body. Over gRPC that is
+// a Trailers-Only response, as the specification of gRPC over HTTP/2 calls it: one HEADERS
+// frame that ends the stream and has the status. connecthttp sends a header with a length
+// and a trailer after it, of which some proxies and clients see the header only.
+func refuse(w http.ResponseWriter, r *http.Request, failure *connect.Error) {
+	contentType := r.Header.Get("Content-Type")
+	if r.Method == http.MethodPost && isNativeGRPC(contentType) {
+		w = &trailersOnly{w, contentType}
+		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {webBinary}}}
+	}
+	_ = refusals.Write(w, r, failure) // An error here is a connection that is gone.
+}
+
+// isNativeGRPC reports whether a content type is of gRPC itself.
+func isNativeGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+// trailersOnly makes a response of gRPC of one of gRPC-Web, which has its trailer in the
+// header where there is nothing else.
+type trailersOnly struct {
+	http.ResponseWriter
+	contentType string
+}
+
+func (t *trailersOnly) WriteHeader(status int) {
+	header := t.Header()
+	header.Set("Content-Type", t.contentType)
+	header["Content-Length"] = nil // Else net/http adds one.
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (t *trailersOnly) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// RefuseLargeHeaders answers requests whose header is too large.
+func RefuseLargeHeaders(w http.ResponseWriter, r *http.Request) {
+	refuseAs(w, r, http.StatusRequestHeaderFieldsTooLarge, failure.HeadersTooLarge)
+}
+
+// refuseAs answers a request that is no call with a status of HTTP, and a call as its
+// protocol has it.
+func refuseAs(w http.ResponseWriter, r *http.Request, code int, why failure.Status) {
+	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
+		http.Error(w, why.Message, code)
+		return
+	}
+	refuse(withStatus{w, code}, r, failure.New(why))
+}
+
+// withStatus is a response with this status, where the status says what went wrong.
+type withStatus struct {
+	http.ResponseWriter
+	status int
+}
+
+func (s withStatus) WriteHeader(status int) {
+	if status != http.StatusOK {
+		status = s.status
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// RefuseUnknownPaths answers calls of gRPC for services that are not there as gRPC has
+// it, and leaves other requests to next.
+func RefuseUnknownPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		refuse(w, r, failure.New(failure.UnknownMethod))
+	})
+}

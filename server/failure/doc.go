@@ -1,0 +1,10 @@
+// Package failure says how a failure looks to callers, and tells the operator what they are
+// not told.
+//
+//   - failure.go has the one table from errors to codes, reasons and texts, and makes
+//     errors of Connect with their details.
+//   - interceptor.go turns what handlers return, panics too, into those. What the table
+//     does not know is INTERNAL.
+//   - causes.go logs why the store is unavailable, and invalidusers.go that users are left
+//     out, each once in a while.
+package failure

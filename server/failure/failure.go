@@ -1,0 +1,263 @@
+package failure
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/example/userd/cache"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+// Domain is the domain of every google.rpc.ErrorInfo.
+const Domain = "user.v1"
+
+// MaxImportRows is the most rows of one BatchCreateUsers stream.
+const MaxImportRows = 100_000
+
+// Failures that are the server's own, beside those of package store.
+var (
+	ErrInvalidPageToken = errors.New("invalid page token")
+	ErrMessageTooLarge  = errors.New("message is too large")
+	ErrTooManyRows      = errors.New("too many rows in one import")
+	ErrSlowConsumer     = errors.New("client does not read its stream")
+	ErrDraining         = errors.New("server is stopping")
+)
+
+// What is wrong with a body that breaks the framing of its protocol. It is the caller's
+// fault, or that of a proxy on the way.
+var (
+	ErrMalformedFrame = errors.New("body does not keep to the framing of its protocol")
+	// ErrCompressedFrame has a code of its own: gRPC says so in its specification of
+	// compression.
+	ErrCompressedFrame = errors.New("compressed message without a declared compression")
+)
+
+// IsMalformed reports whether an error is a body that breaks its framing.
+func IsMalformed(err error) bool {
+	return errors.Is(err, ErrMalformedFrame) || errors.Is(err, ErrCompressedFrame)
+}
+
+// Status is how a failure looks to a caller.
+type Status struct {
+	Code    connect.Code
+	Reason  userv1.Reason
+	Message string // Starts with the field at fault and ": " where there is one.
+}
+
+var messageTooLarge = Status{connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the message is larger than the server takes"}
+
+// statuses is the one table from failures to what callers see of them.
+var statuses = []struct {
+	err    error
+	status Status
+}{
+	{store.ErrNotFound, Status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "there is no user with this id"}},
+	{store.ErrEmailTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email: another user has this address"}},
+	{store.ErrIDTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id: another user has or had this id"}},
+	{store.ErrVersionMismatch, Status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
+	{store.ErrTooManyRoles, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
+	{store.ErrConflict, Status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
+	{store.ErrUnavailable, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the store cannot be reached; retry"}},
+	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, `cursor: must be empty, "earliest" or a cursor that this service returned`}},
+	{store.ErrCursorExpired, Status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
+	{ErrInvalidPageToken, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
+	{ErrMessageTooLarge, messageTooLarge},
+	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}},
+	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "a message of the request is compressed, and no compression is declared"}},
+	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
+	{cache.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "the server has as many reads under way as it can; retry later"}},
+	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
+	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the server is stopping; connect again and resume"}},
+	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"}},
+	{context.DeadlineExceeded, Status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"}},
+}
+
+// faultyFields names the field at fault where a status is about one.
+var faultyFields = map[userv1.Reason]string{
+	userv1.Reason_REASON_INVALID_PAGE_TOKEN: "page_token",
+	userv1.Reason_REASON_INVALID_CURSOR:     "cursor",
+	userv1.Reason_REASON_TOO_MANY_ROLES:     "add_roles",
+	userv1.Reason_REASON_EMAIL_TAKEN:        "email",
+	userv1.Reason_REASON_USER_ID_TAKEN:      "user_id",
+}
+
+// transportStatuses are for the errors that Connect itself makes: by code, since
+// it exports no sentinels.
+var transportStatuses = map[connect.Code]Status{
+	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request cannot be read"},
+	connect.CodeResourceExhausted: messageTooLarge,
+	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "there is no such method"},
+	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"},
+	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"},
+}
+
+var UnknownMethod = transportStatuses[connect.CodeUnimplemented]
+
+var UnknownCompression = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
+
+var HeadersTooLarge = Status{
+	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the header of the request is larger than the server takes, which is 64 KiB",
+}
+
+var Internal = Status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
+
+// WrongHost is for requests that ask for a host that the server does not answer for.
+func WrongHost(host string) Status {
+	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", host)
+	return Status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message}
+}
+
+// decodeError is a request that the codec could not decode.
+type decodeError struct {
+	status Status
+	field  string // Empty where no field can be named.
+	cause  error
+}
+
+func NewDecodeError(reason userv1.Reason, message, field string, cause error) error {
+	return &decodeError{Status{connect.CodeInvalidArgument, reason, message}, field, cause}
+}
+
+func (e *decodeError) Error() string { return e.status.Message }
+func (e *decodeError) Unwrap() error { return e.cause }
+
+// ForCaller is err as a caller may see it.
+func ForCaller(err error) *connect.Error {
+	authored := new(connect.Error)
+	ours := errors.As(err, &authored) && !authored.IsRemote()
+	if ours && (len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored)) {
+		return authored // It is one already.
+	}
+	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
+		return New(Invalid(invalid), fieldViolations(invalid)...).WithCause(err)
+	}
+	if malformed := new(decodeError); errors.As(err, &malformed) {
+		return New(malformed.status, violationsOf(malformed.status, malformed.field)...).WithCause(err)
+	}
+	if known, ok := Known(err); ok {
+		return New(known, violationsOf(known, faultyFields[known.Reason])...).WithCause(err)
+	}
+	if !ours {
+		return New(Internal).WithCause(err)
+	}
+	if status, ok := transportStatuses[authored.Code()]; ok {
+		return New(status).WithCause(err)
+	}
+	if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) { // In the query of a GET.
+		malformed := Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "message: must be base64"}
+		return New(malformed, violationsOf(malformed, "message")...).WithCause(err)
+	}
+	return New(Internal).WithCause(err)
+}
+
+// Known is what the table says of err.
+func Known(err error) (Status, bool) {
+	for _, row := range statuses {
+		if errors.Is(err, row.err) {
+			return row.status, true
+		}
+	}
+	return Status{}, false
+}
+
+// StatusOf is the status of the failure of one row or update.
+func StatusOf(err error) Status {
+	if known, ok := Known(err); ok {
+		return known
+	}
+	return Internal
+}
+
+// New authors an error with its ErrorInfo and field violations.
+func New(s Status, violations ...*errdetails.BadRequest_FieldViolation) *connect.Error {
+	err := connect.NewError(s.Code, s.Message)
+	err = WithDetail(err, &errdetails.ErrorInfo{Reason: reasonName(s.Reason), Domain: Domain})
+	if len(violations) > 0 {
+		err = WithDetail(err, &errdetails.BadRequest{FieldViolations: violations})
+	}
+	return err
+}
+
+// WithDetail adds a detail. Packing fails for no message of ours: they are all
+// valid UTF-8.
+func WithDetail(err *connect.Error, message proto.Message) *connect.Error {
+	detail, packErr := connectproto.NewErrorDetail(message)
+	if packErr != nil {
+		return err.WithCause(packErr)
+	}
+	return err.WithDetail(detail)
+}
+
+// reasonName is the name of a reason in an ErrorInfo.
+func reasonName(reason userv1.Reason) string {
+	return strings.TrimPrefix(reason.String(), "REASON_")
+}
+
+// MalformedField is the error of a request whose header or parameter is not what it
+// must be.
+func MalformedField(name, rule string) *connect.Error {
+	s := Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name + ": " + rule}
+	return New(s, violationsOf(s, name)...)
+}
+
+// violationsOf is the violation that s is about, or none where no field is.
+func violationsOf(s Status, field string) []*errdetails.BadRequest_FieldViolation {
+	if field == "" {
+		return nil
+	}
+	return []*errdetails.BadRequest_FieldViolation{{
+		Field: field, Description: strings.TrimPrefix(s.Message, field+": "), Reason: reasonName(s.Reason),
+	}}
+}
+
+// Invalid says what is wrong with a message in one line. Texts of rules
+// hold no values.
+func Invalid(invalid *protovalidate.ValidationError) Status {
+	texts := make([]string, 0, len(invalid.Violations))
+	for _, violation := range invalid.Violations {
+		text := violation.Proto.GetMessage()
+		if field := fieldOf(violation.Proto); field != "" {
+			text = field + ": " + text
+		}
+		texts = append(texts, text)
+	}
+	return Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, strings.Join(texts, "; ")}
+}
+
+func fieldViolations(invalid *protovalidate.ValidationError) []*errdetails.BadRequest_FieldViolation {
+	violations := make([]*errdetails.BadRequest_FieldViolation, 0, len(invalid.Violations))
+	for _, violation := range invalid.Violations {
+		violations = append(violations, &errdetails.BadRequest_FieldViolation{
+			Field:       fieldOf(violation.Proto),
+			Description: violation.Proto.GetMessage(),
+			Reason:      violation.Proto.GetRuleId(),
+		})
+	}
+	return violations
+}
+
+// fieldOf names the field that a violation is about. A rule on a whole message,
+// which is one without a path, has an id that starts with the field it is about.
+func fieldOf(violation *validate.Violation) string {
+	path := protovalidate.FieldPathString(violation.GetField())
+	if len(violation.GetRule().GetElements()) > 0 {
+		return path
+	}
+	field, _, _ := strings.Cut(violation.GetRuleId(), ".")
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}

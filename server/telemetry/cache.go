@@ -1,0 +1,69 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/cache"
+)
+
+// cacheMetrics shows the counts of a cache as metrics.
+type cacheMetrics struct {
+	stats func() cache.Stats
+}
+
+// RegisterCache adds the metrics of a cache to a registry.
+func RegisterCache(registry prometheus.Registerer, stats func() cache.Stats) {
+	registry.MustRegister(cacheMetrics{stats})
+}
+
+var (
+	cacheHits      = describe("userd_cache_hits_total", "Users read from the cache, by tier.", "tier")
+	cacheMisses    = describe("userd_cache_misses_total", "Users that were not in the cache, or not to be trusted there.")
+	storeReads     = describe("userd_cache_store_reads_total", "Users read from the store.")
+	cacheOverload  = describe("userd_cache_overloaded_total", "Reads refused because too many were under way in the store.")
+	leasesLost     = describe("userd_cache_leases_lost_total", "Users read from the store that came too late for the cache.")
+	appliesLost    = describe("userd_cache_applies_lost_total", "Writes that the cache did not learn of at once; the relay tells it.")
+	cacheCorrupt   = describe("userd_cache_corrupt_total", "Cached values that were damaged or foreign, and replaced.")
+	cacheErrors    = describe("userd_cache_errors_total", "What went wrong with Redis, by cause, as the log names it.", "cause")
+	changesRelayed = describe("userd_cache_relayed_total", "Changes that were relayed from the change log.")
+	relayLag       = describe("userd_cache_relay_lag_seconds", "Time between the last change relayed and its relay.")
+	cacheTrusted   = describe("userd_cache_trusted", "1 when reads may come from the cache.")
+	cacheStaleness = describe("userd_cache_staleness_seconds", "How old cached reads can be now; 0 when not trusted.")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (m cacheMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect implements prometheus.Collector.
+func (m cacheMetrics) Collect(out chan<- prometheus.Metric) {
+	stats := m.stats()
+	count := func(desc *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(desc *prometheus.Desc, value float64) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	count(cacheHits, stats.NearHits, "near")
+	count(cacheHits, stats.SharedHits, "redis")
+	count(cacheMisses, stats.Misses)
+	count(storeReads, stats.StoreReads)
+	count(cacheOverload, stats.Overloaded)
+	count(leasesLost, stats.LeasesLost)
+	count(appliesLost, stats.AppliesLost)
+	count(cacheCorrupt, stats.Corrupt)
+	for cause, n := range stats.Errors {
+		count(cacheErrors, n, cause)
+	}
+	count(changesRelayed, stats.Relayed)
+	gauge(relayLag, stats.RelayLag.Seconds())
+	gauge(cacheStaleness, stats.Staleness.Seconds())
+	trusted := 0.0
+	if stats.Trusted {
+		trusted = 1
+	}
+	gauge(cacheTrusted, trusted)
+}

@@ -1,0 +1,58 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/server/h2"
+)
+
+// http2Metrics shows the counts of the engine as metrics.
+type http2Metrics struct {
+	stats *h2.Stats
+}
+
+// RegisterHTTP2 adds the metrics of the engine to a registry.
+func RegisterHTTP2(registry prometheus.Registerer, stats *h2.Stats) {
+	registry.MustRegister(http2Metrics{stats})
+}
+
+var (
+	http2Connections = describe("userd_http2_connections", "HTTP/2 connections that are open.")
+	http2Streams     = describe("userd_http2_streams", "HTTP/2 streams that are open.")
+	http2Opened      = describe("userd_http2_connections_total", "HTTP/2 connections so far.")
+	http2Requests    = describe("userd_http2_requests_total", "HTTP/2 requests, by the way they took: inline, lane or handler.", "way")
+	http2Refused     = describe("userd_http2_refused_streams_total", "Streams refused because too many were open.")
+	http2Resets      = describe("userd_http2_resets_received_total", "Streams that their peer has reset.")
+	http2Errors      = describe("userd_http2_errors_total", "Rules of HTTP/2 that peers broke, by what it has ended.", "ended")
+	http2Floods      = describe("userd_http2_floods_total", "Connections ended for frames that bring nothing.")
+	http2Timeouts    = describe("userd_http2_timeouts_total", "Connections and streams ended because their peer was silent or did not read.")
+	http2Panics      = describe("userd_http2_panics_total", "Handlers that have panicked.")
+)
+
+// Describe implements prometheus.Collector.
+func (m http2Metrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect implements prometheus.Collector.
+func (m http2Metrics) Collect(out chan<- prometheus.Metric) {
+	count := func(desc *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(desc *prometheus.Desc, n int64) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
+	}
+	inline, calls := m.stats.Inline.Load(), m.stats.Direct.Load() // In this order: each is part of the next.
+	requests := m.stats.Requests.Load()
+	gauge(http2Connections, m.stats.ConnectionsOpen.Load())
+	gauge(http2Streams, m.stats.StreamsOpen.Load())
+	count(http2Opened, m.stats.Connections.Load())
+	count(http2Requests, inline, "inline")
+	count(http2Requests, calls-inline, "lane")
+	count(http2Requests, requests-calls, "handler")
+	count(http2Refused, m.stats.RefusedStreams.Load())
+	count(http2Resets, m.stats.ResetsReceived.Load())
+	count(http2Errors, m.stats.StreamErrors.Load(), "stream")
+	count(http2Errors, m.stats.ConnectionErrors.Load(), "connection")
+	count(http2Floods, m.stats.Floods.Load())
+	count(http2Timeouts, m.stats.Timeouts.Load())
+	count(http2Panics, m.stats.Panics.Load())
+}

@@ -1,0 +1,10 @@
+// Package users is what the RPCs of user.v1.UserService do. Each turns a request into one
+// call of the store, or of the cache before it, and the answer into a response.
+//
+//   - users.go: the writes of one user. reads.go: the reads of users by id and email, with
+//     conditional.go for those that HTTP caches ask for, and near.go for those that are at
+//     hand before their call begins.
+//   - list.go and search.go: lists, page by page or all; pagetoken.go seals the tokens.
+//   - import.go and updates.go: the streams of writes.
+//   - watch.go: what a watcher is told; feed.go reads the change log once for all of them.
+package users

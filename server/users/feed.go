@@ -1,0 +1,264 @@
+package users
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
+)
+
+const (
+	// watchBatch is the most changes that one page of the feed covers.
+	watchBatch = 500
+	// feedPages and feedBytes are how much of the feed is kept.
+	feedPages = 64
+	feedBytes = 1 << 20
+)
+
+// feed is the change log for all watchers. Those at one cursor share one read of the
+// store and one wait for it, and what was read is kept for a while for those that
+// come to the same cursor later. Watchers that follow the log all come to the same
+// cursors; one that starts elsewhere reads for itself until it has caught up.
+type feed struct {
+	store   store.Store
+	invalid *failure.InvalidUsers
+	waiters sync.WaitGroup // The goroutines of waits.
+
+	mu     sync.Mutex
+	reads  map[store.Cursor]*feedRead
+	waits  map[store.Cursor]*feedWait
+	recent map[store.Cursor]*feedPage
+	order  []store.Cursor // Of recent, the oldest first.
+	bytes  int            // Of recent.
+}
+
+func newFeed(s store.Store, invalid *failure.InvalidUsers) *feed {
+	return &feed{
+		store:   s,
+		invalid: invalid,
+		reads:   make(map[store.Cursor]*feedRead),
+		waits:   make(map[store.Cursor]*feedWait),
+		recent:  make(map[store.Cursor]*feedPage),
+	}
+}
+
+// feedPage is what the changes after a cursor mean for the users, each at most once.
+type feedPage struct {
+	next    store.Cursor
+	atHead  bool
+	events  []feedEvent
+	exact   bool   // All users are at the versions of their changes.
+	message []byte // The WatchUsersResponse with all events.
+}
+
+type feedEvent struct {
+	change  store.Change
+	version int64  // Of the user as it was read.
+	data    []byte // Field 1 of a WatchUsersResponse.
+}
+
+// feedRead is a read of the store that is under way.
+type feedRead struct {
+	done chan struct{}
+	page *feedPage
+	err  error
+}
+
+// read returns the page after a cursor. It is without events if there were no
+// changes.
+func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) {
+	for {
+		f.mu.Lock()
+		page, under := f.recent[after], f.reads[after]
+		if page == nil && under == nil {
+			under = &feedRead{done: make(chan struct{}), err: errors.New("read of changes panicked")}
+			f.reads[after] = under
+			f.mu.Unlock()
+			f.load(ctx, after, under)
+			return under.page, under.err
+		}
+		f.mu.Unlock()
+		if page != nil {
+			return page, nil
+		}
+		select {
+		case <-under.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		// The end of another watcher is not ours.
+		if !errors.Is(under.err, context.Canceled) && !errors.Is(under.err, context.DeadlineExceeded) {
+			return under.page, under.err
+		}
+	}
+}
+
+// load reads a page for all that wait for it.
+func (f *feed) load(ctx context.Context, after store.Cursor, into *feedRead) {
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.reads, after)
+		if into.err == nil && len(into.page.events) > 0 {
+			f.keep(after, into.page)
+		}
+		close(into.done)
+	}()
+	into.page, into.err = f.loadPage(ctx, after)
+}
+
+// keep keeps a page, and lets go of the oldest ones. f.mu is held.
+func (f *feed) keep(after store.Cursor, page *feedPage) {
+	f.recent[after] = page
+	f.order = append(f.order, after)
+	f.bytes += len(page.message)
+	for len(f.order) > feedPages || f.bytes > feedBytes {
+		f.bytes -= len(f.recent[f.order[0]].message)
+		delete(f.recent, f.order[0])
+		f.order = f.order[1:]
+	}
+}
+
+// feedWait is a wait for changes that watchers share.
+type feedWait struct {
+	done   chan struct{}
+	err    error
+	users  int
+	cancel context.CancelFunc
+}
+
+// wait returns when there may be changes after a cursor, or with true when due comes
+// first.
+func (f *feed) wait(ctx context.Context, after store.Cursor, due <-chan time.Time) (isDue bool, err error) {
+	w := f.join(after)
+	defer f.leave(after, w)
+	select {
+	case <-w.done:
+		return false, w.err
+	case <-due:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func (f *feed) join(after store.Cursor) *feedWait {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := f.waits[after]
+	if w == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		w = &feedWait{done: make(chan struct{}), cancel: cancel}
+		f.waits[after] = w
+		f.waiters.Go(func() {
+			w.err = f.waitInStore(ctx, after)
+			f.end(after, w)
+			close(w.done)
+		})
+	}
+	w.users++
+	return w
+}
+
+// Leave ends a wait when its last user leaves.
+func (f *feed) leave(after store.Cursor, w *feedWait) {
+	f.mu.Lock()
+	w.users--
+	last := w.users == 0
+	f.mu.Unlock()
+	if last {
+		f.end(after, w)
+	}
+}
+
+// end lets nobody join a wait any more, and cancels it if nobody has.
+func (f *feed) end(after store.Cursor, w *feedWait) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waits[after] == w {
+		delete(f.waits, after)
+	}
+	if w.users == 0 {
+		w.cancel()
+	}
+}
+
+// Close returns when the goroutines of the feed have ended. They end with their
+// watchers.
+func (f *feed) close() { f.waiters.Wait() }
+
+func (f *feed) waitInStore(ctx context.Context, after store.Cursor) (err error) {
+	defer guard.Recover(&err)
+	return f.store.Wait(ctx, after)
+}
+
+// loadPage reads a page from the store.
+func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, error) {
+	changes, next, err := f.store.Changes(ctx, after, watchBatch)
+	if err != nil {
+		return nil, err
+	}
+	page := &feedPage{next: next, atHead: len(changes) < watchBatch, exact: true}
+	if len(changes) == 0 {
+		return page, nil
+	}
+	changes = lastOfEach(changes)
+	current, err := f.store.GetMany(ctx, upsertedIDs(changes))
+	if err != nil {
+		return nil, err
+	}
+	current = f.invalid.Without(current)
+	for _, change := range changes {
+		event := feedEvent{change: change, version: change.Version}
+		switch {
+		case change.Kind == store.Deleted:
+			event.data = wire.AppendDeleted(nil, change)
+		case len(current) > 0 && current[0].ID == change.UserID:
+			event.version = current[0].Version
+			event.data = wire.AppendUpserted(nil, current[0])
+			current = current[1:]
+		default:
+			continue // The user is gone, and a later change says so; or it cannot be shown.
+		}
+		page.exact = page.exact && event.version == change.Version
+		page.events = append(page.events, event)
+		page.message = append(page.message, event.data...)
+	}
+	page.message = wire.AppendCursor(page.message, next)
+	return page, nil
+}
+
+// lastOfEach returns the last change of each user, in order.
+func lastOfEach(changes []store.Change) []store.Change {
+	last := make(map[string]int64, len(changes))
+	for _, change := range changes {
+		last[change.UserID] = change.Version
+	}
+	kept := changes[:0]
+	for _, change := range changes {
+		if last[change.UserID] == change.Version {
+			kept = append(kept, change)
+		}
+	}
+	return kept
+}
+
+func upsertedIDs(changes []store.Change) []string {
+	ids := make([]string, 0, len(changes))
+	for _, change := range changes {
+		if change.Kind == store.Upserted {
+			ids = append(ids, change.UserID)
+		}
+	}
+	return ids
+}
+
+// heartbeat is a message that says only how far the watcher has come.
+func (p *feedPage) heartbeat() wire.EncodedResponse {
+	return &wire.EncodedEvents{Data: wire.AppendCursor(nil, p.next)}
+}

@@ -1,0 +1,288 @@
+package users
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
+)
+
+const (
+	// minImportChunk is the number of rows of an import that are worth a commit.
+	minImportChunk = 1_000
+	// maxImportChunk is the most rows that are committed together. A chunk grows
+	// up to it while the one before is being committed: the slower the commits
+	// are, the fewer are needed.
+	maxImportChunk = 5_000
+	// maxListedFailures is the most failures that a response lists.
+	maxListedFailures = 1_000
+	// maxSummaryFailures is the most failures that the detail of an error lists.
+	// Over gRPC a detail is a trailer, and peers take 8 KiB of those.
+	maxSummaryFailures = 10
+)
+
+func (u *Service) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
+	imported := newImporter(ctx, u.Store)
+	err := receiveRows(stream, imported)
+	if storeErr := imported.finish(); storeErr != nil {
+		err = storeErr
+	}
+	if err != nil {
+		return failure.WithDetail(failure.ForCaller(err), imported.summary())
+	}
+	return stream.Send(imported.response)
+}
+
+// receiveRows hands the rows of a stream to an importer, until the stream ends or
+// the importer has failed, which it says when it finishes.
+func receiveRows(stream connect.ServerStream, imported *importer) error {
+	var req userv1.CreateUserRequest
+	for rows, running := 0, true; running; rows++ {
+		req = userv1.CreateUserRequest{} // What was in it has been handed on.
+		err := stream.Receive(&req)
+		invalid := invalidMessage(err)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && invalid == nil:
+			return err
+		case rows == failure.MaxImportRows:
+			return failure.ErrTooManyRows
+		case invalid != nil:
+			running = imported.reject(failure.Invalid(invalid))
+		default:
+			running = imported.add(wire.NewUser(&req))
+		}
+	}
+	return nil
+}
+
+// importer stores the rows of one stream in order. It commits a chunk while the
+// store prepares the next one and another is being received, and holds no more than
+// these three.
+type importer struct {
+	store    store.Store
+	chunk    *importChunk
+	chunks   chan *importChunk
+	ended    chan struct{} // Closed when no more chunks are taken.
+	finished chan error
+	response *userv1.BatchCreateUsersResponse
+	received int32
+}
+
+// importChunk is consecutive rows of an import: users, and those that cannot be one.
+type importChunk struct {
+	first    int32 // Index of its first row.
+	users    []store.NewUser
+	rejected []rejectedRow
+}
+
+type rejectedRow struct {
+	index int32
+	why   failure.Status
+}
+
+func (c *importChunk) rows() int { return len(c.users) + len(c.rejected) }
+
+// importChunks are chunks that were committed, and are used again.
+var importChunks = sync.Pool{New: func() any { return &importChunk{users: make([]store.NewUser, 0, minImportChunk)} }}
+
+// newImporter starts an importer. Whoever starts it must finish it.
+func newImporter(ctx context.Context, s store.Store) *importer {
+	i := &importer{
+		store:    s,
+		chunks:   make(chan *importChunk),
+		ended:    make(chan struct{}),
+		finished: make(chan error, 1),
+		response: new(userv1.BatchCreateUsersResponse),
+	}
+	go func() { i.finished <- i.run(ctx) }()
+	return i
+}
+
+// add takes a user. It returns false when the store has failed.
+func (i *importer) add(user store.NewUser) bool {
+	chunk := i.current()
+	chunk.users = append(chunk.users, user)
+	return i.taken()
+}
+
+// reject takes a row that is not a valid user. It returns false when the store
+// has failed.
+func (i *importer) reject(why failure.Status) bool {
+	chunk := i.current()
+	chunk.rejected = append(chunk.rejected, rejectedRow{i.received, why})
+	return i.taken()
+}
+
+// current is the chunk that takes the next row.
+func (i *importer) current() *importChunk {
+	if i.chunk == nil {
+		i.chunk = importChunks.Get().(*importChunk)
+		i.chunk.first = i.received
+	}
+	return i.chunk
+}
+
+// taken counts a row, and hands over the chunk when it is time.
+func (i *importer) taken() bool {
+	i.received++
+	switch rows := i.chunk.rows(); {
+	case rows < minImportChunk:
+		return true
+	case rows < maxImportChunk:
+		select {
+		case i.chunks <- i.chunk: // Nothing is being committed.
+			i.chunk = nil
+		default:
+		}
+		return true
+	}
+	return i.flush()
+}
+
+// Flush hands over what there is. It returns false when the store has failed.
+func (i *importer) flush() bool {
+	select {
+	case i.chunks <- i.chunk:
+		i.chunk = nil
+		return true
+	case <-i.ended:
+		return false
+	}
+}
+
+// Finish stores what is left and returns the store's error. The response is then
+// complete.
+func (i *importer) finish() error {
+	if i.chunk != nil {
+		i.flush()
+	}
+	close(i.chunks)
+	return <-i.finished
+}
+
+func (i *importer) run(ctx context.Context) (err error) {
+	defer close(i.ended)
+	defer guard.Recover(&err)
+	last := &importTurn{ended: make(chan struct{})}
+	close(last.ended)
+	for chunk := range i.chunks {
+		last = i.begin(ctx, chunk, last)
+		<-last.come
+		select {
+		case <-last.ended:
+			if last.err != nil {
+				return last.err
+			}
+		default:
+		}
+	}
+	<-last.ended
+	return last.err
+}
+
+// importTurn is where a chunk stands among the others of its stream.
+type importTurn struct {
+	come  chan struct{} // Closed when all chunks before are stored, or it has ended.
+	ended chan struct{} // Closed when it is stored too, or err says why not.
+	err   error
+}
+
+// errNotItsTurn is never seen by callers, who get the error of the earlier rows. The
+// store does not get that one: it could take it for its own, and try again.
+var errNotItsTurn = errors.New("earlier rows were not stored")
+
+// begin begins to store a chunk. It is committed after the one before.
+func (i *importer) begin(ctx context.Context, chunk *importChunk, before *importTurn) *importTurn {
+	now := &importTurn{come: make(chan struct{}), ended: make(chan struct{})}
+	come := sync.OnceFunc(func() { close(now.come) })
+	go func() {
+		defer come()
+		defer close(now.ended)
+		err := i.storeChunk(ctx, chunk, func() error {
+			<-before.ended
+			if before.err != nil {
+				return errNotItsTurn
+			}
+			come()
+			return nil
+		})
+		<-before.ended
+		if now.err = before.err; now.err == nil {
+			now.err = err
+		}
+	}()
+	return now
+}
+
+// storeChunk stores a chunk, committing it when turn returns nil, and counts its rows.
+func (i *importer) storeChunk(ctx context.Context, chunk *importChunk, turn func() error) (err error) {
+	defer guard.Recover(&err)
+	var outcomes []store.Created
+	if len(chunk.users) > 0 {
+		if outcomes, err = i.store.Import(ctx, chunk.users, turn); err != nil {
+			return err
+		}
+	}
+	if err := turn(); err != nil { // A store that takes one import at a time has not called it.
+		return err
+	}
+	i.countAll(chunk, outcomes)
+	clear(chunk.users) // Their texts are not kept.
+	clear(chunk.rejected)
+	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
+	importChunks.Put(chunk)
+	return nil
+}
+
+// countAll counts the rows of a chunk in their order.
+func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
+	rejected := chunk.rejected
+	for index := chunk.first; len(rejected)+len(outcomes) > 0; index++ {
+		if len(rejected) > 0 && rejected[0].index == index {
+			i.fail(index, rejected[0].why)
+			rejected = rejected[1:]
+			continue
+		}
+		i.count(index, outcomes[0])
+		outcomes = outcomes[1:]
+	}
+}
+
+func (i *importer) count(index int32, outcome store.Created) {
+	if outcome.Err != nil {
+		i.fail(index, failure.StatusOf(outcome.Err))
+		return
+	}
+	i.response.SuccessCount++
+	i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)
+}
+
+func (i *importer) fail(index int32, why failure.Status) {
+	i.response.FailureCount++
+	if len(i.response.GetFailures()) < maxListedFailures {
+		i.response.Failures = append(i.response.Failures, &userv1.BatchCreateFailure{
+			Index: index, Reason: why.Reason, Message: why.Message,
+		})
+	}
+}
+
+// summary is the response without its long lists, for the detail of an error. The
+// rows that it counts are the first of the stream.
+func (i *importer) summary() *userv1.BatchCreateUsersResponse {
+	failures := i.response.GetFailures()
+	return &userv1.BatchCreateUsersResponse{
+		SuccessCount: i.response.GetSuccessCount(),
+		FailureCount: i.response.GetFailureCount(),
+		Failures:     failures[:min(len(failures), maxSummaryFailures)],
+	}
+}

@@ -1,0 +1,148 @@
+package users
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"buf.build/go/protovalidate"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/edge"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
+)
+
+// updateGroup is the most updates of a stream that are applied in one commit.
+const updateGroup = 256
+
+// invalidMessage is what validation has against a message that was received, or
+// nil. The stream can go on after it.
+func invalidMessage(err error) *protovalidate.ValidationError {
+	if err == nil {
+		return nil // Most are valid, and what follows allocates.
+	}
+	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
+		return invalid
+	}
+	return nil
+}
+
+// received is one message of an update stream: an update, or what is wrong with
+// it.
+type received struct {
+	update  store.Update
+	invalid *protovalidate.ValidationError
+}
+
+func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting := make(chan received, updateGroup)
+	ended := make(chan error, 1)
+	go func() { // Ends with the stream, at the latest when this method has returned.
+		defer close(waiting)
+		ended <- receiveUpdates(ctx, stream, waiting)
+	}()
+	for {
+		if len(waiting) == 0 {
+			if err := edge.Flush(ctx); err != nil {
+				return err
+			}
+		}
+		first, ok := <-waiting
+		if !ok {
+			return <-ended
+		}
+		if err := u.applyGroup(ctx, stream, gather(first, waiting)); err != nil {
+			return err
+		}
+	}
+}
+
+// receiveUpdates hands on the updates of a stream until it ends.
+func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, waiting chan<- received) (err error) {
+	defer guard.Recover(&err)
+	for {
+		req, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		next := received{invalid: invalidMessage(err)}
+		if next.invalid == nil {
+			if err != nil {
+				return err
+			}
+			next.update = wire.ToUpdate(req)
+		}
+		select {
+		case waiting <- next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// gather returns first and what else is waiting, up to a group. It does not wait.
+func gather(first received, waiting <-chan received) []received {
+	group := []received{first}
+	for len(group) < updateGroup {
+		select {
+		case next, ok := <-waiting:
+			if !ok {
+				return group
+			}
+			group = append(group, next)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// applyGroup applies a group in one commit and answers each of its messages.
+func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, group []received) error {
+	var updates []store.Update
+	for _, message := range group {
+		if message.invalid == nil {
+			updates = append(updates, message.update)
+		}
+	}
+	var outcomes []store.Updated
+	if len(updates) > 0 {
+		var err error
+		if outcomes, err = u.Store.UpdateMany(ctx, updates); err != nil {
+			return err
+		}
+	}
+	for _, message := range group {
+		var answer *userv1.UserUpdateResponse
+		if message.invalid != nil {
+			answer = refusedUpdate(failure.Invalid(message.invalid))
+		} else {
+			answer, outcomes = u.updateAnswer(outcomes[0]), outcomes[1:]
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Service) updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {
+	if outcome.Err != nil {
+		u.Invalid.Count(outcome.Err)
+		return refusedUpdate(failure.StatusOf(outcome.Err))
+	}
+	if !u.Invalid.Shows(&outcome.User) {
+		return refusedUpdate(failure.Internal)
+	}
+	return &userv1.UserUpdateResponse{Success: true, UpdatedUser: wire.ToProto(outcome.User)}
+}
+
+func refusedUpdate(s failure.Status) *userv1.UserUpdateResponse {
+	return &userv1.UserUpdateResponse{ErrorMessage: &s.Message, Reason: s.Reason}
+}

@@ -1,0 +1,102 @@
+package users
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+)
+
+// Config says how users are served. All but Reader must be set.
+type Config struct {
+	// Store keeps them.
+	Store store.Store
+	// Reader answers reads by id and by email. Default: they go to Store.
+	Reader Reader
+	// Invalid tells of those that cannot be shown.
+	Invalid *failure.InvalidUsers
+	// LoginResolution is the shortest time between two writes for logins of one user. 0
+	// is none.
+	LoginResolution time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// Running ends when the server begins to stop.
+	Running context.Context
+	// Logger is that of the calls. While it takes lines of each, none is sure not to wait.
+	Logger *slog.Logger
+}
+
+// Service serves the RPCs of user.v1.UserService from a store. Those that are in
+// Interceptor have no methods with their names.
+type Service struct {
+	userv1connect.UnimplementedUserServiceHandler
+	Config
+	near   nearReader // Nil where the reader is none.
+	feed   *feed
+	tokens pageTokens
+}
+
+// New returns a service. Whoever makes it must close it.
+func New(config Config) (*Service, error) {
+	if config.Reader == nil {
+		config.Reader = uncached{store: config.Store}
+	}
+	tokens, err := newPageTokens(config.Store.Identity().Secret)
+	if err != nil {
+		return nil, err
+	}
+	u := &Service{Config: config, tokens: tokens, feed: newFeed(config.Store, config.Invalid)}
+	u.near, _ = config.Reader.(nearReader)
+	return u, nil
+}
+
+// Close returns when nothing of the service runs any more. It ends with its calls.
+func (u *Service) Close() { u.feed.close() }
+
+func (u *Service) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (*userv1.CreateUserResponse, error) {
+	user, err := u.Store.Create(ctx, wire.NewUser(req))
+	if err != nil {
+		return nil, err
+	}
+	created, err := wire.User(user)
+	return &userv1.CreateUserResponse{User: created}, err
+}
+
+func (u *Service) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest) (*userv1.UpdateUserResponse, error) {
+	user, err := u.Store.Update(ctx, wire.ToUpdate(req.GetUpdate()))
+	if err != nil {
+		return nil, err
+	}
+	updated, err := wire.User(user)
+	return &userv1.UpdateUserResponse{User: updated}, err
+}
+
+func (u *Service) DeleteUser(ctx context.Context, req *userv1.DeleteUserRequest) (*userv1.DeleteUserResponse, error) {
+	version, err := u.Store.Delete(ctx, wire.CanonicalID(req.GetUserId()), req.GetExpectedVersion())
+	if err != nil {
+		return nil, err
+	}
+	return &userv1.DeleteUserResponse{Version: version}, nil
+}
+
+func (u *Service) RecordLogin(ctx context.Context, req *userv1.RecordLoginRequest) (*userv1.RecordLoginResponse, error) {
+	user, err := u.Store.RecordLogin(ctx, wire.CanonicalID(req.GetUserId()), loginTime(req, u.Now()), u.LoginResolution)
+	if err != nil {
+		return nil, err
+	}
+	loggedIn, err := wire.User(user)
+	return &userv1.RecordLoginResponse{User: loggedIn}, err
+}
+
+// loginTime is when a user logged in: now unless the request says.
+func loginTime(req *userv1.RecordLoginRequest, now time.Time) time.Time {
+	if req.GetAt() != nil {
+		now = req.GetAt().AsTime()
+	}
+	return now.UTC().Truncate(time.Microsecond)
+}

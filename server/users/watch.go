@@ -1,0 +1,131 @@
+package users
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/edge"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+)
+
+// watchInterval is the longest time between two messages of WatchUsers.
+const watchInterval = 10 * time.Second
+
+func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.WatchUsersRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	cursor := store.Cursor(req.GetCursor())
+	if cursor == "" {
+		head, err := u.Store.Head(ctx)
+		if err != nil {
+			return err
+		}
+		cursor = head
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(u.Running, func() { cancel(failure.ErrDraining) })
+	defer stop()
+	return u.watch(ctx, cursor, stream)
+}
+
+// watch sends the changes after a cursor until ctx ends.
+func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect.ServerStream) error {
+	seen := watcher{ahead: make(map[string]int64)}
+	due := time.NewTimer(0) // The first message comes at once.
+	defer due.Stop()
+	for isDue := true; ; {
+		page, err := u.feed.read(ctx, cursor)
+		if err != nil {
+			return causeOf(ctx, err)
+		}
+		cursor = page.next
+		if message := seen.message(page); message != nil || isDue {
+			if message == nil {
+				message = page.heartbeat()
+			}
+			if err := stream.Send(message); err != nil {
+				return err
+			}
+			due.Reset(watchInterval)
+			isDue = false
+		}
+		if !page.atHead {
+			continue
+		}
+		if err := edge.Flush(ctx); err != nil {
+			return err
+		}
+		if isDue, err = u.feed.wait(ctx, cursor, due.C); err != nil {
+			return causeOf(ctx, err)
+		}
+	}
+}
+
+// causeOf is why ctx ended, where it has, else err.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// watcher decides which changes one watcher is told of. The log says which versions
+// there were; users are read as they are now, which may be newer.
+type watcher struct {
+	// ahead has the versions that were delivered before their changes were read.
+	ahead map[string]int64
+}
+
+// Message is what a page means for the watcher, or nil if it means nothing.
+func (w *watcher) message(page *feedPage) wire.EncodedResponse {
+	if len(page.events) == 0 {
+		return nil
+	}
+	if len(w.ahead) == 0 && page.exact {
+		return &wire.EncodedEvents{Data: page.message}
+	}
+	var data []byte
+	for _, event := range page.events {
+		if w.isDue(event, page.atHead) {
+			data = append(data, event.data...)
+		}
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	return &wire.EncodedEvents{Data: wire.AppendCursor(data, page.next)}
+}
+
+// isDue reports whether an event is to be delivered. A user that is newer than the
+// change comes with its own change, later; only at the head of the log, where a user
+// that changes all the time would never come, is it delivered ahead.
+func (w *watcher) isDue(event feedEvent, atHead bool) bool {
+	if event.change.Kind == store.Deleted {
+		delete(w.ahead, event.change.UserID)
+		return true
+	}
+	if ahead, ok := w.ahead[event.change.UserID]; ok {
+		if ahead > event.change.Version {
+			return false
+		}
+		delete(w.ahead, event.change.UserID)
+		if ahead == event.change.Version {
+			return false
+		}
+	}
+	if event.version == event.change.Version {
+		return true
+	}
+	if atHead {
+		w.ahead[event.change.UserID] = event.version
+	}
+	return atHead
+}

@@ -1,0 +1,183 @@
+package users
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/wire"
+	"github.com/example/userd/store"
+)
+
+// quietStore has no changes. Its Wait returns early after wake.
+type quietStore struct {
+	store.Store
+	wake time.Duration
+}
+
+func (quietStore) Head(context.Context) (store.Cursor, error) { return "here", nil }
+
+func (quietStore) Changes(_ context.Context, after store.Cursor, _ int) ([]store.Change, store.Cursor, error) {
+	return nil, after, nil
+}
+
+func (q quietStore) Wait(ctx context.Context, _ store.Cursor) error {
+	select {
+	case <-time.After(q.wake):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestWatchHeartbeat(t *testing.T) {
+	for name, wake := range map[string]time.Duration{
+		"nothing happens":           time.Hour,
+		"changes without an effect": 7 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				quiet := quietStore{wake: wake}
+				service := &Service{Config: Config{Store: quiet, Running: t.Context()}, feed: newFeed(quiet, nil)}
+				defer service.feed.close()
+				ctx, cancel := context.WithCancel(t.Context())
+				start := time.Now()
+				i := time.Duration(0)
+				err := service.watchUsers(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
+					if len(message.GetEvents()) > 0 || message.GetCursor() != "here" {
+						t.Errorf("message %d is %v", i, message)
+					}
+					if after := time.Since(start); after != i*watchInterval {
+						t.Errorf("message %d comes after %v, want %v", i, after, i*watchInterval)
+					}
+					if i++; i == 4 {
+						cancel()
+					}
+				}))
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("watch ends with %v", err)
+				}
+			})
+		})
+	}
+}
+
+// watchStream is a watcher that asks for what happens from now on.
+type watchStream func(*userv1.WatchUsersResponse)
+
+func (watchStream) Receive(any) error { return nil }
+
+func (watchStream) SendHeaders() error { return nil }
+
+func (s watchStream) Send(msg any) error {
+	var sent bytes.Buffer
+	message := new(userv1.WatchUsersResponse)
+	err := wire.Codecs()[0].MarshalWrite(context.Background(), &sent, msg)
+	err = errors.Join(err, proto.Unmarshal(sent.Bytes(), message))
+	s(message)
+	return err
+}
+
+const watchedID = "11111111-1111-4111-8111-111111111111"
+
+// busyStore has a change for each of its versions, and counts what it is asked.
+type busyStore struct {
+	store.Store
+	mu                    sync.Mutex
+	head                  int64
+	changed               chan struct{}
+	changes, reads, waits int
+}
+
+func (b *busyStore) write() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.head++
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+func (b *busyStore) Head(context.Context) (store.Cursor, error) { return "0", nil }
+
+func (b *busyStore) Changes(_ context.Context, after store.Cursor, _ int) (changes []store.Change, _ store.Cursor, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changes++
+	last, err := strconv.ParseInt(string(after), 10, 64)
+	for version := last + 1; version <= b.head; version++ {
+		changes = append(changes, store.Change{UserID: watchedID, Version: version, Kind: store.Upserted})
+	}
+	return changes, store.Cursor(strconv.FormatInt(b.head, 10)), err
+}
+
+func (b *busyStore) GetMany(context.Context, []string) ([]store.User, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads++
+	return []store.User{{ID: watchedID, Version: b.head}}, nil
+}
+
+func (b *busyStore) Wait(ctx context.Context, after store.Cursor) error {
+	b.mu.Lock()
+	b.waits++
+	changed, behind := b.changed, string(after) != strconv.FormatInt(b.head, 10)
+	b.mu.Unlock()
+	if behind {
+		return nil
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// What a thousand watchers ask of the store is what one asks.
+func TestWatchersShareReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const watchers, writes = 1_000, 20
+		busy := &busyStore{changed: make(chan struct{})}
+		service := &Service{Config: Config{Store: busy, Running: t.Context()}, feed: newFeed(busy, nil)}
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		versions := make([]int64, watchers)
+		for i := range watchers {
+			watching.Go(func() {
+				_ = service.watchUsers(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
+					for _, event := range message.GetEvents() {
+						if version := event.GetUpserted().GetVersion(); version != versions[i]+1 {
+							t.Errorf("version %d comes after %d", version, versions[i])
+						}
+						versions[i]++
+					}
+				}))
+			})
+		}
+		for range writes {
+			synctest.Wait()
+			busy.write()
+		}
+		synctest.Wait()
+		cancel()
+		watching.Wait()
+		for i, version := range versions {
+			if version != writes {
+				t.Errorf("watcher %d has seen %d versions, want %d", i, version, writes)
+			}
+		}
+		// At first, when there is nothing to read yet, each may ask for itself.
+		if busy.changes > watchers+writes || busy.reads > writes || busy.waits > writes+1 {
+			t.Errorf("store is asked for changes %d times, for users %d times, and to wait %d times", busy.changes, busy.reads, busy.waits)
+		}
+	})
+}

@@ -1,0 +1,99 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Codecs are protobuf and JSON as Connect has them, but JSON is strict, and what
+// cannot be decoded is told without its content.
+func Codecs() []connect.Codec {
+	json := connectproto.NewJSONCodec()
+	json.UnmarshalOptions.DiscardUnknown = false
+	return []connect.Codec{
+		codec{StableCodec: connectproto.NewBinaryCodec(), fault: protoFault},
+		codec{StableCodec: json, fault: jsonFault},
+	}
+}
+
+type codec struct {
+	connect.StableCodec
+	// fault says why a message cannot be decoded.
+	fault func(data []byte, message protoreflect.MessageDescriptor) fault
+}
+
+func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
+	response, ok := msg.(EncodedResponse)
+	if !ok {
+		return c.StableCodec.MarshalWrite(ctx, dst, msg)
+	}
+	b := spare(dst, response.size())
+	if c.IsBinary() {
+		b = response.appendProto(b)
+	} else if b, ok = response.appendJSON(b); !ok {
+		return c.marshalDecoded(ctx, dst, response)
+	}
+	_, err := dst.Write(b)
+	return err
+}
+
+// DecodeKnown decodes a message with the codec of a name, if it is one of those that
+// come most often.
+func DecodeKnown(codec string, data []byte, message any) bool {
+	if codec == connect.CodecNameJSON {
+		return decodeJSON(data, message)
+	}
+	return decodeProto(data, message)
+}
+
+// spare returns an empty slice with room for about size bytes: that of dst itself
+// where dst is a buffer, so that what is appended is not copied.
+func spare(dst io.Writer, size int) []byte {
+	if buffer, ok := dst.(*bytes.Buffer); ok {
+		buffer.Grow(size)
+		return buffer.AvailableBuffer()
+	}
+	return make([]byte, 0, size)
+}
+
+// marshalDecoded is for users that this version of the server would not encode so.
+func (c codec) marshalDecoded(ctx context.Context, dst io.Writer, response EncodedResponse) error {
+	message := response.message()
+	if err := proto.Unmarshal(response.appendProto(nil), message); err != nil {
+		return err
+	}
+	return c.StableCodec.MarshalWrite(ctx, dst, message)
+}
+
+func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
+	message, ok := msg.(proto.Message)
+	if !ok {
+		return c.StableCodec.UnmarshalRead(ctx, src, msg)
+	}
+	body, buffered := src.(*bytes.Buffer)
+	if !buffered {
+		body = new(bytes.Buffer)
+		if _, err := body.ReadFrom(src); err != nil {
+			return err
+		}
+	}
+	data := body.Bytes()
+	var err error
+	switch {
+	case DecodeKnown(c.Name(), data, msg):
+	case c.IsBinary(): // It need not be copied.
+		err = proto.Unmarshal(data, message)
+	default:
+		err = c.StableCodec.UnmarshalRead(ctx, body, msg)
+	}
+	if err != nil {
+		return c.fault(data, message.ProtoReflect().Descriptor()).asError(err)
+	}
+	return nil
+}

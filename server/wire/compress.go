@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/example/userd/server/failure"
+)
+
+// maxZstdWindow bounds the memory that a peer's zstd frame can ask for, in bytes.
+// It is the window that RFC 8878 tells every decoder to support.
+const maxZstdWindow = 8 << 20
+
+// CompressMinBytes is the size below which a response is not worth compressing.
+const CompressMinBytes = 1 << 10
+
+// maxGzipRatio is how much larger than its compressed form a gzip message can be:
+// a little less than 1032 times, by the format.
+const maxGzipRatio = 1032
+
+// Compressors are those that callers can choose, the preferred first. They unpack
+// no message that is larger than maxBytes.
+func Compressors(maxBytes int) []connect.Compressor {
+	return []connect.Compressor{
+		measured{Compressor: &zstdCompressor{}, maxBytes: int64(maxBytes)},
+		measured{Compressor: &gzipCompressor{}, maxBytes: int64(maxBytes), ratio: maxGzipRatio},
+	}
+}
+
+// measured unpacks a message that could be too large to nowhere first, and to
+// memory only if it is not: a bomb costs a few milliseconds and no memory. Without
+// that, Connect fills a buffer up to the limit before it refuses.
+type measured struct {
+	connect.Compressor
+	maxBytes int64
+	ratio    int64 // Bound of the format, or 0 where it has none.
+}
+
+func (m measured) Decompress(src io.Reader) (io.ReadCloser, error) {
+	packed, ok := src.(*bytes.Buffer)
+	if ok && (m.ratio == 0 || int64(packed.Len())*m.ratio > m.maxBytes) {
+		if err := m.measure(packed.Bytes()); err != nil {
+			return nil, err
+		}
+	}
+	return m.Compressor.Decompress(src)
+}
+
+func (m measured) measure(packed []byte) error {
+	reader, err := m.Compressor.Decompress(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	size, err := io.Copy(io.Discard, io.LimitReader(reader, m.maxBytes+1))
+	if err == nil && size > m.maxBytes {
+		return failure.ErrMessageTooLarge
+	}
+	return err
+}
+
+// gzipCompressor pools readers and writers, which are large.
+type gzipCompressor struct {
+	readers, writers sync.Pool
+}
+
+func (c *gzipCompressor) Name() string { return connect.CompressionNameGzip }
+
+func (c *gzipCompressor) Compress(dst io.Writer) (io.WriteCloser, error) {
+	writer, ok := c.writers.Get().(*gzip.Writer)
+	if !ok {
+		writer, _ = gzip.NewWriterLevel(dst, gzip.BestSpeed)
+	}
+	writer.Reset(dst)
+	return &pooledWriter{WriteCloser: writer, release: func() { c.writers.Put(writer) }}, nil
+}
+
+func (c *gzipCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
+	reader, ok := c.readers.Get().(*gzip.Reader)
+	if !ok {
+		reader = new(gzip.Reader)
+	}
+	if err := reader.Reset(src); err != nil {
+		return nil, err
+	}
+	return &pooledReader{Reader: reader, release: func() { c.readers.Put(reader) }}, nil
+}
+
+// zstdCompressor pools decoders and encoders. They run on the caller's goroutine,
+// so that what a request costs is bounded by its own limits.
+type zstdCompressor struct {
+	readers, writers sync.Pool
+}
+
+func (c *zstdCompressor) Name() string { return connect.CompressionNameZstd }
+
+func (c *zstdCompressor) Compress(dst io.Writer) (io.WriteCloser, error) {
+	writer, ok := c.writers.Get().(*zstd.Encoder)
+	if !ok {
+		var err error
+		writer, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1),
+			zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			return nil, err
+		}
+	}
+	writer.Reset(dst)
+	return &pooledWriter{WriteCloser: writer, release: func() { c.writers.Put(writer) }}, nil
+}
+
+func (c *zstdCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
+	reader, ok := c.readers.Get().(*zstd.Decoder)
+	if !ok {
+		var err error
+		reader, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow),
+			zstd.WithDecodeBuffersBelow(0)) // Else a small input is decoded whole, whatever it becomes.
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := reader.Reset(src); err != nil {
+		return nil, err
+	}
+	return &pooledReader{Reader: reader, release: func() {
+		_ = reader.Reset(nil) // Lets go of src; fails for no nil reader.
+		c.readers.Put(reader)
+	}}, nil
+}
+
+type pooledWriter struct {
+	io.WriteCloser
+	release func()
+}
+
+func (w *pooledWriter) Close() error {
+	err := w.WriteCloser.Close()
+	w.release()
+	return err
+}
+
+type pooledReader struct {
+	io.Reader
+	release func()
+}
+
+func (r *pooledReader) Close() error {
+	r.release()
+	return nil
+}

@@ -1,0 +1,76 @@
+package wire
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+)
+
+// plainRequests are messages that decodeProto knows.
+var plainRequests = []proto.Message{
+	&userv1.GetUserRequest{UserId: testUUID},
+	&userv1.GetUserRequest{UserId: strings.ToUpper(testUUID), MinVersion: 1},
+	&userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Åsa", Roles: []string{"admin", "", "reader"}, UserId: testUUID},
+	&userv1.CreateUserRequest{DisplayName: strings.Repeat("å", 200), Roles: make([]string, 10)},
+}
+
+func TestDecodeProtoKnowsWhatCallersSend(t *testing.T) {
+	t.Parallel()
+	for _, message := range plainRequests {
+		data, err := proto.Marshal(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := message.ProtoReflect().New().Interface()
+		if !decodeProto(data, got) || !proto.Equal(got, message) {
+			t.Errorf("%v is decoded as %v", message, got)
+		}
+	}
+}
+
+// A message that is decoded here is decoded the same by package proto.
+func FuzzDecodeProto(f *testing.F) {
+	for _, message := range append(plainRequests, &userv1.GetUserRequest{UserId: "x"}, &userv1.GetUserRequest{}) {
+		data, err := proto.Marshal(message)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(append(data, data...))
+		f.Add(data[:len(data)/2])
+	}
+	f.Add([]byte("\x0a\x02\xc3\xa5\x0a\x01\xc3\x12\x01\xa5")) // A character in two halves, in two fields.
+	f.Add([]byte("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01x"))
+	f.Add([]byte("\x8a\x01\x01x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for got, want := range map[proto.Message]proto.Message{
+			new(userv1.GetUserRequest):    new(userv1.GetUserRequest),
+			new(userv1.CreateUserRequest): new(userv1.CreateUserRequest),
+		} {
+			if !decodeProto(data, got) {
+				continue
+			}
+			if err := proto.Unmarshal(data, want); err != nil || !proto.Equal(got, want) {
+				t.Errorf("%q is decoded as %v, package proto: %v, %v", data, got, want, err)
+			}
+		}
+	})
+}
+
+func BenchmarkDecodeProto(b *testing.B) {
+	data, err := proto.Marshal(&userv1.CreateUserRequest{
+		Email: "ada@example.com", DisplayName: "Ada Lovelace", Roles: []string{"admin", "reader"}, UserId: testUUID,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !decodeProto(data, new(userv1.CreateUserRequest)) {
+			b.Fatal("not decoded")
+		}
+	}
+}

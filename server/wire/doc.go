@@ -1,0 +1,11 @@
+// Package wire is a user on the wire: how the messages of user.v1 become those of package
+// store and back, and which requests are valid.
+//
+//   - user.go turns users and requests into each other's form, and encodes a user as
+//     caches keep it and callers get it.
+//   - responses.go and events.go are responses made of encoded users, json.go their JSON.
+//   - codec.go and compress.go are the codecs and compressors of the server. decode.go
+//     decodes the messages that come most often, undecodable.go says why one cannot be.
+//   - validate.go checks requests by the rules of the schema, which rules.go has once more,
+//     as loops, for the requests that come most often, and timestamps.go has for times.
+package wire

@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/failure"
+)
+
+// What is told of a request that cannot be decoded is made of these words, the
+// names of fields, and nothing else of the request.
+var decodeErrorTexts = regexp.MustCompile(`^(` +
+	`([A-Za-z_]\w{0,99}: )?there is no such field|` +
+	`(update|userId|user_id|displayName|display_name|addRoles|add_roles|removeRoles|remove_roles|expectedVersion|expected_version): ` +
+	`must be (a string|a number|a list|an object|given once)|` +
+	`the request (must be a JSON object|goes on after its message|is not valid UTF-8)|` +
+	`the request is not valid JSON( for this method|: it ends too early|, at line \d+, column \d+)?` +
+	`)$`)
+
+func FuzzJSONError(f *testing.F) {
+	for _, body := range []string{
+		`{}`, `{`, `[]`, `"invalid value for hush@example.com field email: 1"`, `{"hush@example.com":1}`,
+		`{"update":{"userId":1}}`, `{"update":{"addRoles":["a",{}]}}`, `{"update":{"expectedVersion":"hush"}}`,
+		`{"update":{"userId":"a","userId":"b"}}`, `{"update":null}`, "{\"update\":{\"userId\":\"\xff\"}}",
+	} {
+		f.Add(body)
+	}
+	json := Codecs()[1]
+	f.Fuzz(func(t *testing.T, body string) {
+		err := json.UnmarshalRead(context.Background(), strings.NewReader(body), new(userv1.UpdateUserRequest))
+		if err == nil {
+			return
+		}
+		if text := failure.ForCaller(err).Message(); !decodeErrorTexts.MatchString(text) {
+			t.Errorf("%q is told %q", body, text)
+		}
+	})
+}
+
+func FuzzBinaryError(f *testing.F) {
+	for _, body := range []string{"", "\x0a\x7fhush", "\x0b\x0b", "\x0a\x06\x0a\x04hu\xffh", "\x0a\x03\x12\x01\xff"} {
+		f.Add(body)
+	}
+	texts := regexp.MustCompile(`^([a-z_]+: must be valid UTF-8|the request is not a valid protobuf message of this method)$`)
+	binary := Codecs()[0]
+	f.Fuzz(func(t *testing.T, body string) {
+		err := binary.UnmarshalRead(context.Background(), strings.NewReader(body), new(userv1.UpdateUserRequest))
+		if err == nil {
+			return
+		}
+		if text := failure.ForCaller(err).Message(); !texts.MatchString(text) {
+			t.Errorf("%q is told %q", body, text)
+		}
+	})
+}
+
+// A time in binary form is taken where JSON can say it, within the rules of the schema.
+func FuzzTimestamp(f *testing.F) {
+	for _, at := range []*timestamppb.Timestamp{{}, {Nanos: -1}, {Nanos: 999_999_999}, {Nanos: 1e9}, {Seconds: -1}, {Seconds: 1 << 62}} {
+		f.Add(at.GetSeconds(), at.GetNanos())
+	}
+	rules := NewValidator()
+	f.Fuzz(func(t *testing.T, seconds int64, nanos int32) {
+		at := &timestamppb.Timestamp{Seconds: seconds, Nanos: nanos}
+		request := &userv1.RecordLoginRequest{UserId: "11111111-1111-4111-8111-111111111111", At: at}
+		_, notJSON := protojson.Marshal(request)
+		past := seconds >= 0 && at.AsTime().Before(time.Now())
+		if err := rules.Validate(request); (err == nil) != (notJSON == nil && past) {
+			t.Errorf("%v is told %v, by JSON %v", at, err, notJSON)
+		}
+	})
+}

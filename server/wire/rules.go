@@ -1,0 +1,171 @@
+package wire
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+// Bounds of the schema.
+const (
+	maxEmailBytes = 254
+	maxNameRunes  = 200
+	maxRoleBytes  = 63
+	maxLabelBytes = 63 // Of the domain of an email address.
+	maxBatchIDs   = 100
+	maxTokenBytes = 512
+	maxPageSize   = 100
+)
+
+// accepted reports whether a message keeps all rules of the schema, for the
+// messages that come most often. It says yes to nothing that breaks a rule; what it
+// does not say yes to is for protovalidate, which costs a hundred times as much
+// and finds the words for a refusal.
+func accepted(message any) bool {
+	switch m := message.(type) {
+	case *userv1.GetUserRequest:
+		return isUUID(m.GetUserId()) && m.GetMinVersion() >= 0
+	case *userv1.BatchGetUsersRequest:
+		return len(m.GetUserIds()) <= maxBatchIDs && all(m.GetUserIds(), isUUID)
+	case *userv1.GetUserByEmailRequest:
+		return isEmail(m.GetEmail())
+	case *userv1.ListUsersRequest:
+		return len(m.GetPageToken()) <= maxTokenBytes && (m.GetAll() || m.GetPageSize() >= 0 && m.GetPageSize() <= maxPageSize)
+	case *userv1.CreateUserRequest:
+		return isEmail(m.GetEmail()) && isName(m.GetDisplayName()) && areRoles(m.GetRoles()) &&
+			(m.GetUserId() == "" || isUUID(m.GetUserId()))
+	case *userv1.UserUpdate:
+		return isUpdate(m)
+	case *userv1.UpdateUserRequest:
+		return m.GetUpdate() != nil && isUpdate(m.GetUpdate())
+	}
+	return false
+}
+
+func isUpdate(m *userv1.UserUpdate) bool {
+	return isUUID(m.GetUserId()) && (m.DisplayName == nil || isName(m.GetDisplayName())) &&
+		(m.ExpectedVersion == nil || m.GetExpectedVersion() >= 1) &&
+		areRoles(m.GetAddRoles()) && areRoles(m.GetRemoveRoles()) &&
+		!slices.ContainsFunc(m.GetRemoveRoles(), func(role string) bool { return slices.Contains(m.GetAddRoles(), role) })
+}
+
+func all(texts []string, is func(string) bool) bool {
+	return !slices.ContainsFunc(texts, func(text string) bool { return !is(text) })
+}
+
+// isUUID is the rule string.uuid.
+func isUUID(text string) bool {
+	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return false
+	}
+	for i := range len(text) {
+		if class[text[i]]&hexDigit == 0 && i != 8 && i != 13 && i != 18 && i != 23 {
+			return false
+		}
+	}
+	return true
+}
+
+// isEmail is the rule string.email, which is that of HTML, within maxEmailBytes.
+func isEmail(text string) bool {
+	if len(text) > maxEmailBytes {
+		return false
+	}
+	at := 0
+	for at < len(text) && class[text[at]]&localByte != 0 {
+		at++
+	}
+	if at == 0 || at == len(text) || text[at] != '@' {
+		return false
+	}
+	start := at + 1
+	for i := start; i < len(text); i++ {
+		if text[i] == '.' {
+			if !isLabel(text[start:i]) {
+				return false
+			}
+			start = i + 1
+		}
+	}
+	return isLabel(text[start:])
+}
+
+// isLabel reports whether text is a part of a domain.
+func isLabel(text string) bool {
+	if text == "" || len(text) > maxLabelBytes || text[0] == '-' || text[len(text)-1] == '-' {
+		return false
+	}
+	for i := range len(text) {
+		if class[text[i]]&labelByte == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isName reports whether text is 1 to 200 characters and none of them is a control
+// character, of which Unicode has 65.
+func isName(text string) bool {
+	if text == "" || len(text) > maxNameRunes*utf8.UTFMax {
+		return false
+	}
+	runes := 0
+	for _, r := range text {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError { // The last may be no UTF-8.
+			return false
+		}
+		runes++
+	}
+	return runes <= maxNameRunes
+}
+
+func areRoles(roles []string) bool {
+	if len(roles) > store.MaxRoles {
+		return false
+	}
+	for i, role := range roles {
+		if !isRole(role) || slices.Contains(roles[:i], role) {
+			return false
+		}
+	}
+	return true
+}
+
+// isRole is the rule ^[a-z][a-z0-9_.:-]{0,62}$.
+func isRole(text string) bool {
+	if text == "" || len(text) > maxRoleBytes || text[0] < 'a' || text[0] > 'z' {
+		return false
+	}
+	for i := range len(text) {
+		if class[text[i]]&roleByte == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The classes of bytes in the texts of the schema.
+const (
+	hexDigit  = 1 << iota
+	localByte // Before the @ of an email address.
+	labelByte // Of its domain.
+	roleByte
+)
+
+var class = func() (class [256]byte) {
+	for kind, members := range map[byte]string{
+		hexDigit:                         "0123456789abcdefABCDEF",
+		localByte | labelByte:            "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+		localByte | labelByte | roleByte: "abcdefghijklmnopqrstuvwxyz0123456789-",
+		localByte | roleByte:             "._",
+		localByte:                        "!#$%&'*+/=?^`{|}~",
+		roleByte:                         ":",
+	} {
+		for i := range len(members) {
+			class[members[i]] |= kind
+		}
+	}
+	return class
+}()

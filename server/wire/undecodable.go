@@ -1,0 +1,223 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/failure"
+)
+
+// Why a message cannot be decoded is looked for in the message itself: the protobuf
+// runtime tells it by texts that hold values.
+
+// fault is what is wrong with a message.
+type fault struct {
+	unknown bool   // There is no such field.
+	field   string // Empty where no field can be named.
+	problem string // Without values of the message.
+}
+
+// asError is the fault as an error of a codec. cause is what the runtime says.
+func (f fault) asError(cause error) error {
+	reason := userv1.Reason_REASON_MALFORMED_REQUEST
+	if f.unknown {
+		reason = userv1.Reason_REASON_UNKNOWN_FIELD
+	}
+	if !fieldName.MatchString(f.field) { // Names of unknown fields are the caller's, and may be anything.
+		f.field = ""
+	}
+	message := f.problem
+	if f.field != "" {
+		message = f.field + ": " + message
+	}
+	return failure.NewDecodeError(reason, message, f.field, cause)
+}
+
+var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
+
+// protoFault is what is wrong with a message in the binary form.
+func protoFault(data []byte, message protoreflect.MessageDescriptor) fault {
+	for len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
+		size := protowire.ConsumeFieldValue(number, kind, data[max(n, 0):])
+		if n < 0 || size < 0 {
+			break
+		}
+		value := data[n : n+size]
+		data = data[n+size:]
+		field := message.Fields().ByNumber(number)
+		if field == nil || kind != protowire.BytesType {
+			continue
+		}
+		content, _ := protowire.ConsumeBytes(value) // It was measured above.
+		switch {
+		case field.Kind() == protoreflect.StringKind && !utf8.Valid(content):
+			return fault{field: string(field.Name()), problem: "must be valid UTF-8"}
+		case field.Kind() == protoreflect.MessageKind:
+			if inner := protoFault(content, field.Message()); inner.field != "" {
+				return inner
+			}
+		}
+	}
+	return fault{problem: "the request is not a valid protobuf message of this method"}
+}
+
+// jsonFault is what is wrong with a message in JSON.
+func jsonFault(data []byte, message protoreflect.MessageDescriptor) fault {
+	if !utf8.Valid(data) {
+		return fault{problem: "the request is not valid UTF-8"}
+	}
+	w := jsonWalker{json.NewDecoder(bytes.NewReader(data))}
+	w.UseNumber()
+	err := w.message("", message)
+	if err == nil {
+		if _, err = w.Token(); err == nil {
+			err = fault{problem: "the request goes on after its message"}
+		}
+	}
+	found, syntax := fault{}, new(json.SyntaxError)
+	switch {
+	case errors.As(err, &found):
+		return found
+	case errors.As(err, &syntax):
+		line, column := position(data, syntax.Offset)
+		return fault{problem: fmt.Sprintf("the request is not valid JSON, at line %d, column %d", line, column)}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fault{problem: "the request is not valid JSON: it ends too early"}
+	}
+	return fault{problem: "the request is not valid JSON for this method"}
+}
+
+// position is the line and column of a byte, from 1.
+func position(data []byte, offset int64) (line, column int) {
+	before := data[:min(max(offset-1, 0), int64(len(data)))]
+	return 1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// Error implements error, so that a walk can end with a fault.
+func (f fault) Error() string { return f.problem }
+
+// jsonWalker follows a message through its JSON, until something does not fit.
+type jsonWalker struct{ *json.Decoder }
+
+// next is the next token. That there is none is an error.
+func (w jsonWalker) next() (json.Token, error) {
+	token, err := w.Token()
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return token, err
+}
+
+func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor) error {
+	if token, err := w.next(); err != nil || token == nil {
+		return err
+	} else if token != json.Delim('{') {
+		return objectFault(name)
+	}
+	seen := make(map[protoreflect.FieldNumber]bool)
+	for w.More() {
+		token, err := w.next()
+		if err != nil {
+			return err
+		}
+		key, _ := token.(string) // Keys are nothing else.
+		field := message.Fields().ByJSONName(key)
+		if field == nil {
+			field = message.Fields().ByTextName(key)
+		}
+		switch {
+		case field == nil:
+			return fault{unknown: true, field: key, problem: "there is no such field"}
+		case seen[field.Number()]:
+			return fault{field: key, problem: "must be given once"}
+		}
+		seen[field.Number()] = true
+		if err := w.field(key, field); err != nil {
+			return err
+		}
+	}
+	_, err := w.next()
+	return err
+}
+
+// objectFault is for what is no object. Without a name it is the request itself.
+func objectFault(name string) fault {
+	if name == "" {
+		return fault{problem: "the request must be a JSON object"}
+	}
+	return fault{field: name, problem: "must be an object"}
+}
+
+func (w jsonWalker) field(name string, field protoreflect.FieldDescriptor) error {
+	if !field.IsList() {
+		return w.value(name, field)
+	}
+	if token, err := w.next(); err != nil || token == nil {
+		return err
+	} else if token != json.Delim('[') {
+		return fault{field: name, problem: "must be a list"}
+	}
+	for w.More() {
+		if err := w.value(name, field); err != nil {
+			return err
+		}
+	}
+	_, err := w.next()
+	return err
+}
+
+// timestampName is the message that JSON has as a text.
+const timestampName = "google.protobuf.Timestamp"
+
+func (w jsonWalker) value(name string, field protoreflect.FieldDescriptor) error {
+	if field.Kind() == protoreflect.MessageKind && field.Message().FullName() != timestampName {
+		return w.message(name, field.Message())
+	}
+	token, err := w.next()
+	if err != nil || token == nil {
+		return err
+	}
+	if problem := scalarProblem(token, field); problem != "" {
+		return fault{field: name, problem: problem}
+	}
+	return nil
+}
+
+// scalarProblem is what is wrong with a value that is no message and no list, or "".
+func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string {
+	text, isText := token.(string)
+	switch field.Kind() {
+	case protoreflect.StringKind, protoreflect.BytesKind:
+		if !isText {
+			return "must be a string"
+		}
+	case protoreflect.MessageKind:
+		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
+			return "must be a time such as 2006-01-02T15:04:05Z"
+		}
+	case protoreflect.BoolKind:
+		if _, ok := token.(bool); !ok {
+			return "must be true or false"
+		}
+	case protoreflect.Int32Kind, protoreflect.Int64Kind:
+		if number, ok := token.(json.Number); ok {
+			text = number.String()
+		}
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
+			return "must be a number"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,194 @@
+package wire
+
+import (
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
+)
+
+// The fields of a User.
+const (
+	fieldID protowire.Number = iota + 1
+	fieldEmail
+	fieldDisplayName
+	fieldCreatedAt
+	fieldLastLogin
+	fieldRoles
+	fieldVersion
+	fieldUpdatedAt
+)
+
+// User is u as callers see it, or a store.InvalidUserError.
+func User(u store.User) (*userv1.User, error) {
+	if err := u.Check(); err != nil {
+		return nil, err
+	}
+	return ToProto(u), nil
+}
+
+// ToProto is u, which has been checked, as callers see it.
+func ToProto(u store.User) *userv1.User {
+	user := &userv1.User{
+		Id:          u.ID,
+		Email:       u.Email,
+		DisplayName: u.DisplayName,
+		CreatedAt:   timestamppb.New(u.CreatedAt),
+		Roles:       u.Roles,
+		Version:     u.Version,
+		UpdatedAt:   timestamppb.New(u.UpdatedAt),
+	}
+	if !u.LastLogin.IsZero() {
+		user.LastLogin = timestamppb.New(u.LastLogin)
+	}
+	return user
+}
+
+// fromProto is the opposite of ToProto.
+func fromProto(user *userv1.User) store.User {
+	u := store.User{
+		ID:          user.GetId(),
+		Email:       user.GetEmail(),
+		DisplayName: user.GetDisplayName(),
+		CreatedAt:   user.GetCreatedAt().AsTime(),
+		UpdatedAt:   user.GetUpdatedAt().AsTime(),
+		Roles:       user.GetRoles(),
+		Version:     user.GetVersion(),
+	}
+	if user.GetLastLogin() != nil {
+		u.LastLogin = user.GetLastLogin().AsTime()
+	}
+	return u
+}
+
+// EncodeUser is u as a cache keeps it for this server: the protobuf message that
+// callers get. It returns a store.InvalidUserError where there is none of u.
+func EncodeUser(u store.User) ([]byte, error) {
+	if err := u.Check(); err != nil {
+		return nil, err
+	}
+	return encodeUser(u), nil
+}
+
+func encodeUser(u store.User) []byte {
+	const fixed = 3*16 + 7*2 + 10 // Times, the tags and lengths of others, version.
+	size := fixed + len(u.ID) + len(u.Email) + len(u.DisplayName)
+	for _, role := range u.Roles {
+		size += 2 + len(role)
+	}
+	return AppendUser(make([]byte, 0, size), u)
+}
+
+// AppendUser appends what proto.Marshal makes of ToProto(u), at a tenth of the cost. u
+// has been checked.
+func AppendUser(b []byte, u store.User) []byte {
+	b = appendText(b, fieldID, u.ID)
+	b = appendText(b, fieldEmail, u.Email)
+	b = appendText(b, fieldDisplayName, u.DisplayName)
+	b = appendTime(b, fieldCreatedAt, u.CreatedAt)
+	if !u.LastLogin.IsZero() {
+		b = appendTime(b, fieldLastLogin, u.LastLogin)
+	}
+	for _, role := range u.Roles {
+		b = appendElement(b, fieldRoles, role)
+	}
+	if u.Version != 0 {
+		b = protowire.AppendTag(b, fieldVersion, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(u.Version))
+	}
+	return appendTime(b, fieldUpdatedAt, u.UpdatedAt)
+}
+
+func appendText(b []byte, field protowire.Number, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return appendElement(b, field, text)
+}
+
+func appendElement(b []byte, field protowire.Number, text string) []byte {
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	return protowire.AppendString(b, text)
+}
+
+func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
+	b = append(protowire.AppendTag(b, field, protowire.BytesType), 0)
+	start := len(b)
+	if seconds := t.Unix(); seconds != 0 {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 1, protowire.VarintType), uint64(seconds))
+	}
+	if nanos := t.Nanosecond(); nanos != 0 {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), uint64(nanos))
+	}
+	b[start-1] = byte(len(b) - start)
+	return b
+}
+
+// DecodeUser is the opposite of EncodeUser.
+func DecodeUser(data []byte) (store.User, error) {
+	var user userv1.User
+	if err := proto.Unmarshal(data, &user); err != nil {
+		return store.User{}, err
+	}
+	return fromProto(&user), nil
+}
+
+func ToProtos(users []store.User) []*userv1.User {
+	messages := make([]*userv1.User, len(users))
+	for i, user := range users {
+		messages[i] = ToProto(user)
+	}
+	return messages
+}
+
+// NewUser is the user that a request asks for, with a new id unless it brings
+// one.
+func NewUser(req *userv1.CreateUserRequest) store.NewUser {
+	id := CanonicalID(req.GetUserId())
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return store.NewUser{
+		ID:          id,
+		Email:       req.GetEmail(),
+		DisplayName: req.GetDisplayName(),
+		Roles:       req.GetRoles(),
+	}
+}
+
+func ToUpdate(req *userv1.UserUpdate) store.Update {
+	return store.Update{
+		ID:              CanonicalID(req.GetUserId()),
+		DisplayName:     req.DisplayName,
+		AddRoles:        req.GetAddRoles(),
+		RemoveRoles:     req.GetRemoveRoles(),
+		ExpectedVersion: req.GetExpectedVersion(),
+	}
+}
+
+// CanonicalID is a UUID as the store has it.
+func CanonicalID(id string) string {
+	const lower = 'a' - 'A' // Digits and the hyphen have this bit, too.
+	common := byte(lower)
+	for i := range len(id) {
+		common &= id[i]
+	}
+	if common == lower {
+		return id
+	}
+	return strings.ToLower(id)
+}
+
+func CanonicalIDs(ids []string) []string {
+	canonical := make([]string, len(ids))
+	for i, id := range ids {
+		canonical[i] = CanonicalID(id)
+	}
+	return canonical
+}

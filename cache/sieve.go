@@ -97,20 +97,6 @@ func (s *sieve) update(k key, change func(*held) *held) {
 	}
 }
 
-// each calls f for every slot.
-func (s *sieve) each(f func(key, *held)) {
-	for i := range s.shards {
-		shard := &s.shards[i]
-		shard.mu.RLock()
-		for k, node := range shard.nodes {
-			if node.held != nil {
-				f(k, node.held)
-			}
-		}
-		shard.mu.RUnlock()
-	}
-}
-
 // clear removes everything.
 func (s *sieve) clear() {
 	for i := range s.shards {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,9 +112,10 @@ func TestDockerfileBuildsAStaticBinary(t *testing.T) {
 	src := t.TempDir()
 	shell(t, root, "git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t "+src)
 	commands := 0
+	arguments := "TARGETOS=linux TARGETARCH=" + runtime.GOARCH // As BuildKit sets them.
 	for line := range strings.Lines(build) {
 		if command, ok := strings.CutPrefix(line, "RUN "); ok {
-			shell(t, src, command)
+			shell(t, src, arguments+"; "+command)
 			commands++
 		}
 	}

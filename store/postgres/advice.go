@@ -13,7 +13,7 @@ var advices = map[string]string{
 	"28P01":           badLogin,
 	"28000":           badLogin,
 	"3D000":           "there is no such database: create it, or correct --database",
-	"42501":           "the role lacks a right: make it the owner of userd's tables, or grant it select, insert, update, delete and truncate",
+	"42501":           "the role lacks a right, or row security hides rows from it: make it the owner of userd's tables, or grant it select, insert, update, delete and truncate, and switch row security off",
 	"25006":           readOnly,
 	"53100":           "the disk of the database is full: free space there",
 	"53200":           "the database server is out of memory",

@@ -33,11 +33,19 @@ var schemaParts = strings.Fields(`
 	refuse_deleted_ids`)
 
 const (
-	// The columns, indexes and triggers of the tables that have our names.
-	partsSQL = `
+	// The tables that have our names.
+	oursSQL = `
 		with ours as (
 			select to_regclass(name)::oid as id from unnest(array['users', 'deleted_users', 'changes', 'meta']) as name
-		)
+		)`
+
+	// Those that hide rows from us.
+	hidingSQL = oursSQL + `
+		select coalesce(string_agg(relname, ', ' order by relname), '')
+		from pg_class where oid in (select id from ours) and row_security_active(oid)`
+
+	// Their columns, indexes and triggers.
+	partsSQL = oursSQL + `
 		select relname || '.' || attname || ':' || typname
 		from pg_attribute join pg_class on pg_class.oid = attrelid join pg_type on pg_type.oid = atttypid
 		where attrelid in (select id from ours) and attnum > 0 and not attisdropped
@@ -164,6 +172,9 @@ func readSchema(ctx context.Context, from querier) (schema store.Schema, recorde
 	if err != nil {
 		return schema, false, fmt.Errorf("read schema: %w", translate(ctx, err))
 	}
+	if err := checkRowSecurity(ctx, from); err != nil {
+		return schema, false, err
+	}
 	recorded = schema.Current > 0
 	missing := slices.DeleteFunc(slices.Clone(schemaParts), func(part string) bool { return slices.Contains(parts, part) })
 	switch {
@@ -178,6 +189,19 @@ func readSchema(ctx context.Context, from querier) (schema store.Schema, recorde
 		schema.Current = schemaVersion
 	}
 	return schema, recorded, err
+}
+
+// checkRowSecurity refuses tables of which we would see a part.
+func checkRowSecurity(ctx context.Context, from querier) error {
+	var hiding string
+	if err := from.QueryRow(ctx, hidingSQL).Scan(&hiding); err != nil {
+		return fmt.Errorf("read row security: %w", translate(ctx, err))
+	}
+	if hiding == "" {
+		return nil
+	}
+	return refusal("row security hides rows of " + hiding + " from userd: " +
+		"switch it off with `alter table NAME disable row level security`, or give the role bypassrls")
 }
 
 // readVersion returns the version that is recorded, or 0.

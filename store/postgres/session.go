@@ -31,11 +31,37 @@ var settings = []setting{
 	{name: "exit_on_error", want: "off", relied: true},                            // Else an email that is taken ends the session.
 	{name: "session_replication_role", want: "origin", relied: true, fixed: true}, // Else deleted ids can be used again.
 	{name: "idle_session_timeout", want: "0"},
+	{name: "row_security", want: "off"}, // Else a policy made meanwhile hides users from us, and nobody notices.
 	// Our statements find a few rows by an index. A cautious estimate about a large table
 	// would add parallel workers or compiled code, which take longer to make than such
 	// a statement to run.
 	{name: "max_parallel_workers_per_gather", want: "0"},
 	{name: "jit", want: "off"},
+}
+
+// pathSQL has a session that is one with the server process $1 look for everything in
+// the schema with our tables, or the one where they are to be made, after pg_catalog.
+// What others have put into further schemas, with names of ours or of PostgreSQL's
+// functions and operators, is then not found. It returns false where there is such a
+// schema, and a pooler, with which we cannot set the path. It relies on no path itself.
+var pathSQL = `
+	select case
+		when schema is null then true
+		when pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int8
+			then pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', schema), false) is not null
+		else pg_catalog.current_schemas(false) OPERATOR(pg_catalog.=) array[schema]
+			or pg_catalog.current_schemas(false) OPERATOR(pg_catalog.=) array['pg_catalog', schema]
+		end
+	from (select coalesce(` + schemaOf("userd_migrations") + `, ` + schemaOf("users") + `, (
+		select name from pg_catalog.unnest(pg_catalog.current_schemas(false)) with ordinality as path (name, place)
+		where name OPERATOR(pg_catalog.<>) 'pg_catalog' order by place limit 1
+	)) as schema) as ours`
+
+// schemaOf is an SQL expression: where the path finds a table, or null.
+func schemaOf(table string) string {
+	return `(select nspname from pg_catalog.pg_class join pg_catalog.pg_namespace
+		on pg_namespace.oid OPERATOR(pg_catalog.=) relnamespace
+		where pg_class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('` + table + `'))`
 }
 
 // sessionSQL sets the settings if the session is one with the server process $1, and
@@ -97,6 +123,9 @@ func (s *sessions) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 		return refusal(fmt.Sprintf("the database has encoding %s, in which not every name can be kept: "+
 			"userd needs one made with `create database NAME encoding 'UTF8' template template0`", encoding))
 	}
+	if err := pinPath(ctx, conn); err != nil {
+		return err
+	}
 	var process uint32
 	var wrong string
 	err := conn.QueryRow(ctx, sessionSQL, pgx.QueryExecModeExec, int64(conn.PgConn().PID())).Scan(&process, &wrong)
@@ -111,12 +140,27 @@ func (s *sessions) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	case pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement:
 		return poolerError{}
 	case wrong != "":
-		return refusal(fmt.Sprintf("the session has %s, which userd cannot work with and cannot change itself, "+
-			"for lack of rights or for a connection pooler: change it with `alter role` or `alter database`", wrong))
+		return unfit(wrong)
 	case pooled:
 		return allowsTransactions(ctx, conn)
 	}
 	return nil
+}
+
+// pinPath makes sure that the session finds what our statements mean.
+func pinPath(ctx context.Context, conn *pgx.Conn) error {
+	var safe bool
+	err := conn.QueryRow(ctx, pathSQL, pgx.QueryExecModeExec, int64(conn.PgConn().PID())).Scan(&safe)
+	if err == nil && !safe {
+		err = unfit("a search_path with other schemas than userd's own")
+	}
+	return err
+}
+
+// unfit refuses a session for its settings.
+func unfit(settings string) error {
+	return refusal("the session has " + settings + ", which userd cannot work with and cannot change itself, " +
+		"for lack of rights or for a connection pooler: change it with `alter role` or `alter database`")
 }
 
 // allowsTransactions checks that a pooler gives a transaction one connection.

@@ -21,7 +21,7 @@ var harmless = []string{
 	`array_nulls = off`, `transform_null_equals = on`, `quote_all_identifiers = on`, `xmloption = 'document'`,
 	`default_transaction_deferrable = on`, `statement_timeout = '30s'`, `lock_timeout = '10s'`,
 	`idle_in_transaction_session_timeout = '10s'`, `lc_messages = 'C'`, `client_min_messages = 'error'`, `check_function_bodies = off`,
-	`enable_indexscan = off`, `plan_cache_mode = 'force_generic_plan'`, `work_mem = '64kB'`, `default_toast_compression = 'pglz'`,
+	`row_security = off`, `enable_indexscan = off`, `plan_cache_mode = 'force_generic_plan'`, `work_mem = '64kB'`, `default_toast_compression = 'pglz'`,
 }
 
 // harmful are those that we set, and refuse to go without where we cannot.

@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"strings"
+)
 
 // What a Store returns besides errors of its database. The engines translate
 // their driver's errors into these in one place each; the server maps them to
@@ -29,27 +33,36 @@ var (
 	ErrCursorExpired = errors.New("cursor has expired")
 )
 
-// UnavailableError is ErrUnavailable with a cause that an operator can do something
-// about.
-type UnavailableError struct {
+// CauseError is an error with a cause that an operator can do something about.
+type CauseError struct {
+	Kind  error  // What it is to callers: ErrUnavailable, or context.DeadlineExceeded.
 	Cause string // What is wrong and what to do, for the log: no secrets, no personal data.
 	Err   error  // What the driver says; nil where the store has found it out itself.
 }
 
-// Unavailable returns an UnavailableError.
-func Unavailable(cause string, err error) error { return &UnavailableError{cause, err} }
+// Unavailable returns ErrUnavailable with its cause.
+func Unavailable(cause string, err error) error { return &CauseError{ErrUnavailable, cause, err} }
 
-func (e *UnavailableError) Error() string {
+// TooLate returns context.DeadlineExceeded with what the call has waited for.
+func TooLate(cause string, err error) error {
+	return &CauseError{context.DeadlineExceeded, cause, err}
+}
+
+// Error has one line: drivers put line breaks between the hosts that they have tried.
+func (e *CauseError) Error() string {
 	if e.Err == nil {
 		return e.Cause
 	}
-	return e.Cause + ": " + e.Err.Error()
+	return strings.Join(strings.Fields(e.Cause+": "+e.Err.Error()), " ")
 }
 
-// Unwrap makes the error one of ErrUnavailable, and of what the driver says.
-func (e *UnavailableError) Unwrap() []error {
+// Unwrap makes the error one of its kind, and of what the driver says.
+func (e *CauseError) Unwrap() []error {
 	if e.Err == nil {
-		return []error{ErrUnavailable}
+		return []error{e.Kind}
 	}
-	return []error{ErrUnavailable, e.Err}
+	return []error{e.Kind, e.Err}
 }
+
+// UnavailableError is what stores returned before CauseError.
+type UnavailableError struct{ CauseError }

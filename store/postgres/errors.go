@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,11 @@ import (
 	"github.com/example/userd/store"
 )
 
+var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
+
 // errRestored: the database was replaced while the store was open. Its identity
 // is another now, so the store has to be opened again.
-var errRestored = fmt.Errorf("%w: the database was restored; restart userd", store.ErrUnavailable)
+var errRestored = store.Unavailable("the database was restored while userd had it open: restart userd", nil)
 
 // uniqueViolation is PostgreSQL's code for a row that a unique index refuses.
 const uniqueViolation = "23505"
@@ -26,7 +29,7 @@ const uniqueViolation = "23505"
 const protocolViolation = "08P01"
 
 // errReadOnly: a session cannot write; its server has become a standby.
-var errReadOnly = fmt.Errorf("%w: the server is read-only", store.ErrUnavailable)
+var errReadOnly = store.Unavailable(readOnly, nil)
 
 // translate returns err as the errors of package store, for a call made with ctx.
 // It is the only place that knows PostgreSQL's codes.
@@ -34,20 +37,24 @@ func translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if cause := ctx.Err(); cause != nil {
-		return cause
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
+	switch ended := ctx.Err(); {
+	case errors.Is(ended, context.DeadlineExceeded):
+		return store.TooLate(cmp.Or(dialCause(err), tooLate), err)
+	case ended != nil:
+		return ended
+	case errors.Is(err, pgx.ErrNoRows):
 		return store.ErrNotFound
+	case errors.Is(err, puddle.ErrClosedPool):
+		return errClosed
 	}
-	sentinel := classify(err)
-	if sentinel == nil {
+	switch sentinel := classify(err); sentinel {
+	case nil:
 		return err
+	case store.ErrUnavailable:
+		return store.Unavailable(causeOf(err), err)
+	default:
+		return fmt.Errorf("%w: %w", sentinel, err)
 	}
-	if what := advice(err); sentinel == store.ErrUnavailable && what != "" {
-		return fmt.Errorf("%w: %s: %w", sentinel, what, err)
-	}
-	return fmt.Errorf("%w: %w", sentinel, err)
 }
 
 // classify returns the sentinel that err is a case of, or nil.
@@ -99,7 +106,7 @@ func lostConnection(err error) bool {
 	var netErr net.Error
 	return errors.As(err, &connectErr) || errors.As(err, &netErr) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, puddle.ErrClosedPool) || pgconn.SafeToRetry(err)
+		pgconn.SafeToRetry(err)
 }
 
 // brokenPool reports whether the other connections of the pool are likely to be as

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -61,6 +63,36 @@ func asRole(t *testing.T, database, role, password string) string {
 	query.Set("password", password)
 	parsed.RawQuery = query.Encode()
 	return parsed.String()
+}
+
+// A caller whose deadline passes learns no more than that; the log learns what it has
+// waited for, once.
+func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
+	t.Parallel()
+	url := storetest.Postgres(t, migrate)
+	log := new(lines)
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: url, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	user := mustCreate(t, s)
+	hold := begin(t, connect(t, url))
+	touchUser(t, hold, user.ID)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := s.Update(ctx, store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("update: %v", err)
+		}
+	}
+	if n := log.count("look for locks"); n != 1 {
+		t.Errorf("the log names the lock %d times:\n%s", n, log.text.String())
+	}
+	if err := hold.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {

@@ -48,7 +48,7 @@ type Store struct {
 	now      func() time.Time
 	identity store.Identity
 	wake     *waker
-	outage   outage
+	causes   store.Causes
 
 	importsCollide atomic.Bool // The last import had rows that were taken.
 
@@ -70,7 +70,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.outage.log = s.log
+	s.causes.Logger = s.log
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -178,13 +178,13 @@ func (s *Store) Close() error {
 // read runs f, which changes nothing, and runs it once more on a new connection
 // when it lost its own.
 func (s *Store) read(ctx context.Context, f func() error) error {
-	return s.run(ctx, f, brokenPool)
+	return s.run(ctx, store.Reading, f, brokenPool)
 }
 
 // write runs f, which is one statement or transaction, and runs it once more when
 // nothing of it can have reached the database.
 func (s *Store) write(ctx context.Context, f func() error) error {
-	return s.run(ctx, f, pgconn.SafeToRetry)
+	return s.run(ctx, store.Writing, f, pgconn.SafeToRetry)
 }
 
 // writeTx is write for a transaction, which also runs again, a few times, after
@@ -200,20 +200,16 @@ func (s *Store) writeTx(ctx context.Context, f func() error) error {
 	})
 }
 
-func (s *Store) run(ctx context.Context, f func() error, retry func(error) bool) error {
+func (s *Store) run(ctx context.Context, call store.Call, f func() error, retry func(error) bool) error {
 	err := f()
-	if err == nil {
-		s.outage.see(ctx, nil)
-		return nil
-	}
-	if brokenPool(err) && ctx.Err() == nil {
+	if err != nil && brokenPool(err) && ctx.Err() == nil {
 		s.pool.Reset()
 		if retry(err) {
 			err = f()
 		}
 	}
 	err = translate(ctx, err)
-	s.outage.see(ctx, err)
+	s.causes.See(ctx, call, err)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,7 @@ type owner struct {
 	lock   *os.File
 	mark   mark
 	logger *slog.Logger
+	causes *store.Causes
 
 	files map[string]fs.FileInfo // The database and its log, as they were opened.
 	moved atomic.Bool
@@ -47,8 +49,8 @@ type owner struct {
 
 // own takes the lock of a file, or returns errInUse. It reads no database, for SQLite
 // must not before a log is known to belong to it.
-func own(path string, logger *slog.Logger) (*owner, error) {
-	o := &owner{path: resolve(path), logger: logger, stop: make(chan struct{})}
+func own(path string, logger *slog.Logger, causes *store.Causes) (*owner, error) {
+	o := &owner{path: resolve(path), logger: logger, causes: causes, stop: make(chan struct{})}
 	info, err := os.Stat(o.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -210,13 +212,14 @@ func (o *owner) look() {
 		info, err := os.Stat(path)
 		moved = moved || err != nil || !os.SameFile(info, opened)
 	}
-	switch {
-	case o.moved.Swap(moved) == moved:
-	case moved:
-		o.logger.Error("store is unavailable", "error", errMoved)
-	default:
-		o.logger.Info("the database file is back")
+	if o.moved.Swap(moved) == moved {
+		return
 	}
+	var err error
+	if moved {
+		err = errMoved
+	}
+	o.causes.See(context.Background(), store.Writing, err)
 }
 
 // acknowledge returns nil when the changes up to head may be called stored.

@@ -118,7 +118,7 @@ func TestAFileThatIsPutBackIsUsedAgain(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	lines.await(t, "is back")
+	lines.await(t, "store answers again")
 	if got := mustUpdate(t, s, user.ID, "Zoë"); got.Version != 2 {
 		t.Errorf("user is %+v", got)
 	}

@@ -53,6 +53,7 @@ type Store struct {
 	identity store.Identity
 	wake     *waker
 	owner    *owner // Nil for a shared file.
+	causes   store.Causes
 
 	calls  sync.RWMutex // Held for reading by those who read.
 	closed bool
@@ -86,9 +87,9 @@ func open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.Path == "" || config.Path == ":memory:" {
 		return nil, errors.New("the path names no file")
 	}
-	s := &Store{now: config.Now}
+	s := &Store{now: config.Now, causes: store.Causes{Logger: config.Logger}}
 	if !config.Shared {
-		if s.owner, err = own(config.Path, config.Logger); err != nil {
+		if s.owner, err = own(config.Path, config.Logger, &s.causes); err != nil {
 			return nil, err
 		}
 	}
@@ -319,11 +320,11 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 		return errMoved
 	}
 	conn, err := s.readers.Take(ctx)
-	if err != nil {
-		return translate(ctx, err)
+	if err == nil {
+		defer s.readers.Put(conn)
+		err = f(conn)
 	}
-	defer s.readers.Put(conn)
-	return translate(ctx, f(conn))
+	return s.seen(ctx, store.Reading, err)
 }
 
 // snapshot runs f on a connection whose statements all see one moment.
@@ -336,13 +337,20 @@ func (s *Store) snapshot(ctx context.Context, f func(*sqlite.Conn) error) error 
 
 // write runs f in a transaction and returns when it is committed.
 func (s *Store) write(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return translate(ctx, s.writer.run(ctx, f, true))
+	return s.seen(ctx, store.Writing, s.writer.run(ctx, f, true))
 }
 
 // writeMany is write for an f that writes many rows. It has a transaction of its
 // own: a savepoint would make it remember every page that it changes.
 func (s *Store) writeMany(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return translate(ctx, s.writer.run(ctx, f, false))
+	return s.seen(ctx, store.Writing, s.writer.run(ctx, f, false))
+}
+
+// seen translates what became of a call, and has the log told of it.
+func (s *Store) seen(ctx context.Context, call store.Call, err error) error {
+	err = translate(ctx, err)
+	s.causes.See(ctx, call, err)
+	return err
 }
 
 // tick returns the time now in microseconds, but later than any tick before: users

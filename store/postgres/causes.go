@@ -8,8 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// advices say what to do about an error of PostgreSQL, by its code.
-var advices = map[string]string{
+// causes are what PostgreSQL's codes for a database that cannot be used mean, and what
+// to do.
+var causes = map[string]string{
 	"28P01":           badLogin,
 	"28000":           badLogin,
 	"3D000":           "there is no such database: create it, or correct --database",
@@ -30,23 +31,38 @@ var advices = map[string]string{
 const (
 	badLogin = "the database does not take the role or its password: correct them in --database or the PG* variables, and start userd again"
 	readOnly = "the database takes no writes: it is a standby, or default_transaction_read_only is on"
+	tooLate  = "the database did not answer before the deadline of a call: look for locks and load in pg_stat_activity, or raise pool_max_conns in --database"
 )
 
-// advice says in one line what to do about an error that makes the store unavailable,
-// or nothing where the error says it all.
-func advice(err error) string {
+// causeOf says in one line why the store is unavailable, and what to do.
+func causeOf(err error) string {
+	if cause := dialCause(err); cause != "" {
+		return cause
+	}
 	var pgErr *pgconn.PgError
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		return refused.Error()
+	case !errors.As(err, &pgErr):
+		return "the connection to the database was lost: look at its log and at the network"
+	case causes[pgErr.Code] != "":
+		return causes[pgErr.Code]
+	}
+	return "the database is in trouble: look at its log"
+}
+
+// dialCause is causeOf for what happens on the way to the database, or "".
+func dialCause(err error) string {
 	var certificate *tls.CertificateVerificationError
 	var resolve *net.DNSError
 	var dial *net.OpError
 	switch {
-	case errors.As(err, &pgErr):
-		return advices[pgErr.Code]
 	case errors.As(err, &certificate):
 		return "the certificate of the database is not trusted: correct sslrootcert or the host in --database"
 	case errors.As(err, &resolve):
 		return "the host of the database cannot be found: correct it in --database, or look at DNS"
-	case errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, errReadOnly):
+	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return readOnly
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return "nothing answers at the address of the database: is it running, and is --database right?"

@@ -12,9 +12,14 @@ func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Show and update the schema of a database",
-		Long:  "Show and update the schema of a database. SQLite files are updated by serve too.",
-		Args:  noArgs,
-		RunE:  showHelp,
+		Long: "Show and update the schema of a database. SQLite files are updated by serve too.\n\n" +
+			"status exits with 0 when the database has the schema that this program needs, or none yet.\n" +
+			"It exits with 1 when a migration is due, when the schema is a newer program's or a\n" +
+			"stranger's, and when the database cannot be reached.\n" +
+			"up exits with 0 when the database has the schema that this program needs afterwards,\n" +
+			"whether or not there was something to do, and with 1 otherwise.",
+		Args: noArgs,
+		RunE: showHelp,
 	}
 	var database string
 	cmd.PersistentFlags().StringVar(&database, "database", defaultDatabase, databaseUsage)

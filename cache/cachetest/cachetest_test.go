@@ -35,7 +35,7 @@ func TestProxy(t *testing.T) {
 	t.Parallel()
 	r := Start(t)
 	p := StartProxy(t, r)
-	behind := &Redis{t: t, network: "tcp", address: p.listener.Addr().String()}
+	behind := &Redis{Instance: &Instance{network: "tcp", address: p.listener.Addr().String()}, t: t}
 	if got := text(behind, "ECHO", "hello"); got != "hello" {
 		t.Errorf("through the proxy: %q, want hello", got)
 	}

@@ -39,6 +39,7 @@ type Security struct {
 	dir       string
 	key       *ecdsa.PrivateKey
 	authority *x509.Certificate
+	roots     *x509.CertPool
 }
 
 // NewSecurity makes passwords and an authority.
@@ -54,7 +55,14 @@ func NewSecurity(t testing.TB) *Security {
 	}
 	s.key = newKey(t)
 	s.CA = filepath.Join(s.dir, "ca.pem")
-	writePEM(t, s.CA, "CERTIFICATE", s.sign(t, s.authority, &s.key.PublicKey))
+	signed := s.sign(t, s.authority, &s.key.PublicKey)
+	writePEM(t, s.CA, "CERTIFICATE", signed)
+	trusted, err := x509.ParseCertificate(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.roots = x509.NewCertPool()
+	s.roots.AddCert(trusted)
 	return s
 }
 
@@ -135,15 +143,8 @@ func (s *Security) tlsSettings(t testing.TB, host, port string) []string {
 }
 
 // config is how a test connects.
-func (s *Security) config(t testing.TB) *tls.Config {
-	t.Helper()
-	content, err := os.ReadFile(s.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(content)
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+func (s *Security) config() *tls.Config {
+	return &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}
 }
 
 // secureURL names a server for a user.

@@ -24,8 +24,8 @@ func StartSentinel(t testing.TB, secure *Security) *Sentinel {
 	t.Helper()
 	primary := StartSecure(t, secure)
 	replica := StartReplica(t, primary)
-	sentinel := newRedis(t, Binary(t))
-	sentinel.network, sentinel.address, sentinel.secure = "tcp", freeAddress(t), secure
+	sentinel := newRedis(t)
+	sentinel.network, sentinel.address, sentinel.secure = "tcp", mustFreeAddress(t), secure
 	file := filepath.Join(sentinel.dir, "sentinel.conf")
 	settings := fmt.Sprintf(`port %s
 bind 127.0.0.1

@@ -121,13 +121,17 @@ type Server struct {
 // which what is committed survives a crash. It ends with the test.
 func NewServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := startServer("", settings...)
+	s, err := StartServer(settings...)
 	if err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(s.Close)
 	return s
 }
+
+// StartServer is [NewServer] for programs that are no tests. The caller closes the
+// server; it ends with this process all the same.
+func StartServer(settings ...string) (*Server, error) { return startServer("", settings...) }
 
 func startServer(parent string, settings ...string) (*Server, error) {
 	s, err := newServer(parent, settings)
@@ -139,7 +143,7 @@ func startServer(parent string, settings ...string) (*Server, error) {
 		err = s.start()
 	}
 	if err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -206,7 +210,8 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-func (s *Server) close() { s.guard.Close() }
+// Close ends the server and removes its folder.
+func (s *Server) Close() { s.guard.Close() }
 
 // URL returns the URL of a database on the server.
 func (s *Server) URL(database string) string {
@@ -282,7 +287,7 @@ func (s *Server) NewStandby(t testing.TB, name string) *Server {
 	if err != nil {
 		t.Fatalf("PostgreSQL standby: %v", err)
 	}
-	t.Cleanup(standby.close)
+	t.Cleanup(standby.Close)
 	err = standby.run("pg_basebackup", "-D", standby.data(), "-R", "-X", "stream", "-c", "fast",
 		"-d", fmt.Sprintf("host=%s user=postgres application_name=%s", s.dir, name))
 	if err == nil {
@@ -319,7 +324,7 @@ func childrenOf(pid int) []int {
 // run runs a PostgreSQL program to its end.
 func (s *Server) run(program string, args ...string) error {
 	var output bytes.Buffer
-	command := s.command(filepath.Join(s.bin, program), args...)
+	command := s.Command(program, args...)
 	// A file, not a pipe: the server that pg_ctl leaves behind would keep it open.
 	log, err := os.CreateTemp("", "userd-postgres-output-")
 	if err != nil {
@@ -335,6 +340,11 @@ func (s *Server) run(program string, args ...string) error {
 		return fmt.Errorf("%s: %w\n%s%s", program, err, output.String(), serverLog)
 	}
 	return nil
+}
+
+// Command is a program of PostgreSQL, not run as root.
+func (s *Server) Command(program string, args ...string) *exec.Cmd {
+	return s.command(filepath.Join(s.bin, program), args...)
 }
 
 // command is a command in the server's folder, not as root: PostgreSQL refuses it.

@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/population"
@@ -81,7 +85,7 @@ func TestAMissingFigureSaysWhy(t *testing.T) {
 
 func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-run", "unary,nothing"}, {"-fast"}} {
+	for _, args := range [][]string{{"-run", "unary,nothing"}, {"-fast"}, {"-quick", "-run", "wire", "-before", t.TempDir()}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v: no error", args)
 		}
@@ -90,13 +94,15 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 
 // TestAScenarioRunsEndToEnd starts a real server and asks it.
 func TestAScenarioRunsEndToEnd(t *testing.T) {
-	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "results.md")
 	var out, log bytes.Buffer
-	if err := run(t.Context(), []string{"-quick", "-run", "start", "-out", dir}, &out, &log); err != nil {
+	if err := run(t.Context(), []string{"-quick", "-run", "start", "-o", file}, &out, &log); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	if !strings.Contains(out.String(), "| start to first answer |") {
-		t.Error(out.String())
+	written, err := os.ReadFile(file)
+	if err != nil || string(written) != out.String() || !strings.Contains(out.String(), "| start to first answer |") ||
+		!strings.Contains(out.String(), "`make bench ARGS='-quick -run start -o ") {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
 
@@ -118,28 +124,32 @@ func TestWrongAnswersFailTheRunAndStayInTheReport(t *testing.T) {
 	}
 }
 
-func TestCensusMissesNobody(t *testing.T) {
+func TestTallyMissesNobody(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 3, smallUser)
-	encoded := func(i int) []byte {
-		message, err := framed(users.User(i))
-		if err != nil {
-			t.Fatal(err)
+	users := population.New(1, 3)
+	for _, c := range []struct {
+		name   string
+		listed []int
+		right  bool
+	}{
+		{"all, in another order", []int{2, 0, 1}, true},
+		{"one is missing", []int{0, 1}, false},
+		{"one comes twice instead of another", []int{0, 1, 1}, false},
+		{"one comes once more", []int{0, 1, 2, 2}, false},
+	} {
+		var listed tally
+		for _, i := range c.listed {
+			message, err := proto.Marshal(users.User(i))
+			if err == nil {
+				err = listed.take(message)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		return message[5:]
-	}
-	c := newCensus(users)
-	if err := errors.Join(c.take(encoded(0)), c.take(encoded(1))); err != nil {
-		t.Fatal(err)
-	}
-	if c.take(encoded(1)) == nil {
-		t.Error("a user came twice")
-	}
-	if c.complete() == nil {
-		t.Error("a user is missing")
-	}
-	if err := errors.Join(c.take(encoded(2)), c.complete()); err != nil {
-		t.Error(err)
+		if err := listed.check(tallyOf(users)); (err == nil) != c.right {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
 

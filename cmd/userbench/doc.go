@@ -6,8 +6,13 @@
 //	go run ./cmd/userbench -quick       # shows in seconds that everything runs
 //
 // It needs Go, PostgreSQL's programs and redis-server, and finds them as the tests
-// do; for tonic run .ci/tonic before. It prints Markdown and writes report.md,
-// report.json and charts to bench-results. It fails when an answer was wrong.
+// do; for tonic run .ci/tonic before. It prints Markdown. A run of everything also
+// writes it to RESULTS.md. It fails when an answer was wrong.
+//
+// Two revisions are compared in one run, in turn, slice by slice:
+//
+//	git worktree add /tmp/before main~20
+//	go run ./cmd/userbench -run unary,wire -before /tmp/before
 //
 // # How it measures
 //
@@ -20,7 +25,7 @@
 // machines, absolute figures do not.
 //
 // The generator (package load) must cost less than the server, or it measures
-// itself. It speaks HTTP/2 in raw frames, many requests in one system call, and
+// itself. It speaks HTTP/2 frame by frame, many requests in one system call, and
 // checks every answer all the same: the status, the form of the message, and that
 // the user is the one that was asked for.
 //
@@ -37,8 +42,8 @@
 //
 // # What is compared
 //
-// The peers (folder peers, a module of its own) serve the same users from memory:
-// grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
+// The peers (folder peers) serve the same users from memory: grpc-go on its own
+// transport, and Connect on net/http.
 // So does tonic in Rust (folder peers/tonic), on one thread, with the allocator
 // mimalloc, everything optimized as one unit for this processor. Script .ci/tonic
 // builds it from Debian's packages; where it has not, tonic does not take part.

@@ -9,10 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/population"
@@ -22,15 +22,17 @@ import (
 // fleet builds programs once, seeds a database of each kind once, and starts the
 // servers of a scenario.
 type fleet struct {
-	lab      *lab.Lab
-	programs map[string]string
-	help     string // Of userd serve.
-	seeded   string // SQLite file with all users.
-	postgres *lab.Postgres
-	redis    *lab.Redis
-	names    int
-	servers  []*lab.Server
-	closers  []func()
+	lab        *lab.Lab
+	users      *population.Users // In the databases, and of the peers.
+	buildFlags []string
+	programs   map[string]string // By tree and folder.
+	seeded     map[string]string // SQLite files with all users, by the tree whose userd made them.
+	postgres   *lab.Postgres
+	redis      *cachetest.Instance
+	template   string // PostgreSQL database with all users.
+	names      int
+	servers    []*lab.Server
+	closers    []func()
 }
 
 // Folders of what is built.
@@ -40,113 +42,76 @@ const (
 	peersFolder    = "cmd/userbench/peers"
 )
 
-// seedDatabase is the PostgreSQL database with all users, which others are copied
-// from.
-const seedDatabase = "seed"
-
-// stop ends the servers of a scenario.
+// stop closes the load's connections and ends the servers of a scenario.
 func (f *fleet) stop() {
-	f.disconnect()
-	for _, server := range f.servers {
-		server.Stop()
-	}
-	f.servers = nil
-}
-
-// disconnect closes the load's connections.
-func (f *fleet) disconnect() {
 	for _, disconnect := range f.closers {
 		disconnect()
 	}
-	f.closers = nil
+	for _, server := range f.servers {
+		server.Stop()
+	}
+	f.closers, f.servers = nil, nil
 }
 
-func (f *fleet) program(ctx context.Context, folder string) (string, error) {
-	if program, ok := f.programs[folder]; ok {
+// program builds a command of a tree of the project. What has the server in it is
+// optimized as userd is.
+func (f *fleet) program(ctx context.Context, root, folder string) (string, error) {
+	key := filepath.Join(root, folder)
+	if program, ok := f.programs[key]; ok {
 		return program, nil
 	}
-	build := f.lab.Build
-	if folder == peersFolder {
-		build = f.lab.BuildModule
+	flags := f.buildFlags
+	if folder != peersFolder {
+		flags = append(flags, "-pgo="+filepath.Join(root, userdFolder, "default.pgo"))
 	}
-	program, err := build(ctx, folder)
-	if err != nil {
-		return "", err
+	program, err := f.lab.Build(ctx, root, folder, flags...)
+	if err == nil {
+		f.programs[key] = program
 	}
-	if f.programs == nil {
-		f.programs = make(map[string]string)
-	}
-	f.programs[folder] = program
-	return program, nil
+	return program, err
 }
 
-// serveHelp is what userd serve says of its flags.
-func (f *fleet) serveHelp(ctx context.Context) (string, error) {
-	program, err := f.program(ctx, userdFolder)
-	if err != nil {
-		return "", err
-	}
-	if f.help == "" {
-		if f.help, err = f.lab.Run(exec.CommandContext(ctx, program, "serve", "--help")); err != nil {
-			return "", fmt.Errorf("userd serve --help: %w", err)
-		}
-	}
-	return f.help, nil
+// userd starts this userd, on its own processor or on all.
+func (f *fleet) userd(ctx context.Context, pinned bool, database string, flags ...string) (*lab.Server, error) {
+	return f.userdOf(ctx, f.lab.Root(), pinned, database, flags...)
 }
 
-// need returns why a scenario cannot run with this userd.
-func (f *fleet) need(ctx context.Context, parts ...string) error {
-	help, err := f.serveHelp(ctx)
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		if !strings.Contains(help, part) {
-			return unavailable("this userd has no " + part)
-		}
-	}
-	return nil
-}
-
-// userd starts userd on its own processor.
-func (f *fleet) userd(ctx context.Context, database string, flags ...string) (*lab.Server, error) {
-	return f.start(ctx, true, database, flags...)
-}
-
-// unpinned starts userd on all processors.
-func (f *fleet) unpinned(ctx context.Context, database string, flags ...string) (*lab.Server, error) {
-	return f.start(ctx, false, database, flags...)
-}
-
-func (f *fleet) start(ctx context.Context, pinned bool, database string, flags ...string) (*lab.Server, error) {
-	program, err := f.program(ctx, userdFolder)
+// userdOf starts userd of a tree of the project.
+func (f *fleet) userdOf(ctx context.Context, root string, pinned bool, database string, flags ...string) (*lab.Server, error) {
+	program, err := f.program(ctx, root, userdFolder)
 	if err != nil {
 		return nil, err
 	}
-	server, err := f.lab.Userd(ctx, pinned, program, append([]string{"--database", database}, flags...)...)
+	return f.started(f.lab.Userd(ctx, pinned, program, append([]string{"--database", database}, flags...)...))
+}
+
+func (f *fleet) started(server *lab.Server, err error) (*lab.Server, error) {
+	if err == nil {
+		f.servers = append(f.servers, server)
+	}
+	return server, err
+}
+
+// other starts a server of this project that is no userd.
+func (f *fleet) other(ctx context.Context, folder string, flags ...string) (*lab.Server, error) {
+	program, err := f.program(ctx, f.lab.Root(), folder)
 	if err != nil {
 		return nil, err
 	}
-	f.servers = append(f.servers, server)
-	return server, nil
+	return f.started(f.lab.Serve(ctx, true, program, append(flags, "-users", fmt.Sprint(f.users.Len()))...))
 }
 
-// peer starts one of the peers with the users of a population.
-func (f *fleet) peer(ctx context.Context, name string, users *population.Users) (*lab.Server, error) {
-	return f.other(ctx, peersFolder, append(usersFlags(users), "-peer", name)...)
-}
-
-// tonic starts tonic with the users of a population, where it has been built.
-func (f *fleet) tonic(ctx context.Context, users *population.Users) (*lab.Server, error) {
+// tonic starts tonic, where it has been built.
+func (f *fleet) tonic(ctx context.Context) (*lab.Server, error) {
 	program := filepath.Join(f.lab.Root(), ".tools", "tonic", "peer")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 		return nil, unavailable("tonic is not built, run .ci/tonic")
 	}
 	served := f.lab.Path("users")
-	if err := writeUsers(served, users); err != nil {
+	if err := writeUsers(served, f.users); err != nil {
 		return nil, err
 	}
-	return f.serve(ctx, program, served)
+	return f.started(f.lab.Serve(ctx, true, program, served))
 }
 
 // writeUsers writes a file that has all users.
@@ -159,129 +124,114 @@ func writeUsers(path string, users *population.Users) error {
 	return errors.Join(users.Write(buffered), buffered.Flush(), file.Close())
 }
 
-// storeoff starts the product's server without a store.
-func (f *fleet) storeoff(ctx context.Context, users *population.Users) (*lab.Server, error) {
-	return f.other(ctx, storeoffFolder, usersFlags(users)...)
-}
-
-func usersFlags(users *population.Users) []string {
-	return []string{"-users", fmt.Sprint(users.Len()), "-size", fmt.Sprint(users.Size()), "-kind", fmt.Sprint(users.Kind())}
-}
-
-func (f *fleet) other(ctx context.Context, folder string, args ...string) (*lab.Server, error) {
-	program, err := f.program(ctx, folder)
-	if err != nil {
-		return nil, err
-	}
-	return f.serve(ctx, program, args...)
-}
-
-// serve starts a program that is no userd on the server's processor.
-func (f *fleet) serve(ctx context.Context, program string, args ...string) (*lab.Server, error) {
-	server, err := f.lab.Serve(ctx, true, program, args...)
-	if err != nil {
-		return nil, err
-	}
-	f.servers = append(f.servers, server)
-	return server, nil
-}
-
 // newName is a name that no database of this run has.
 func (f *fleet) newName() string {
 	f.names++
 	return fmt.Sprintf("bench%d", f.names)
 }
 
-// sqlite is the address of a new SQLite database with these users.
-func (f *fleet) sqlite(ctx context.Context, users ...*population.Users) (string, error) {
-	if f.seeded == "" {
-		path := f.lab.Path("seed.db")
-		if err := f.seed(ctx, "sqlite:"+path, users...); err != nil {
+// userdOnSQLite starts userd of a tree on a new database with all users.
+func (f *fleet) userdOnSQLite(ctx context.Context, root string, flags ...string) (*lab.Server, error) {
+	database, err := f.sqlite(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	return f.userdOf(ctx, root, true, database, flags...)
+}
+
+// sqlite is the address of a new SQLite database with all users, for userd of a tree.
+func (f *fleet) sqlite(ctx context.Context, root string) (string, error) {
+	database := f.emptySQLite()
+	if f.seeded[root] == "" {
+		if err := f.seed(ctx, root, database); err != nil {
 			return "", fmt.Errorf("seed SQLite: %w", err)
 		}
-		f.seeded = path
+		f.seeded[root], database = database, f.emptySQLite()
 	}
-	path := f.lab.Path(f.newName() + ".db")
-	return "sqlite:" + path, copyFile(path, f.seeded)
+	return database, copyFile(sqliteFile(database), sqliteFile(f.seeded[root]))
 }
 
 // emptySQLite is the address of a SQLite database that does not exist yet.
-func (f *fleet) emptySQLite() string { return "sqlite:" + f.lab.Path(f.newName()+".db") }
+func (f *fleet) emptySQLite() string { return sqliteScheme + f.lab.Path(f.newName()+".db") }
 
-// postgresServer starts PostgreSQL where it does not run.
-func (f *fleet) postgresServer(ctx context.Context) (*lab.Postgres, error) {
-	if f.postgres != nil {
-		return f.postgres, nil
+const sqliteScheme = "sqlite:"
+
+// sqliteFile is the file of a SQLite database.
+func sqliteFile(database string) string { return database[len(sqliteScheme):] }
+
+// copyFile copies a database that nobody has open.
+func copyFile(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
 	}
-	if err := f.need(ctx, "postgres://"); err != nil {
-		return nil, err
-	}
-	var err error
-	f.postgres, err = f.lab.Postgres(ctx)
-	return f.postgres, err
+	return os.WriteFile(to, data, 0o600)
 }
 
 // redisServer starts Redis where it does not run.
-func (f *fleet) redisServer(ctx context.Context) (*lab.Redis, error) {
+func (f *fleet) redisServer() (*cachetest.Instance, error) {
 	if f.redis != nil {
 		return f.redis, nil
 	}
-	if err := f.need(ctx, "--redis"); err != nil {
-		return nil, err
-	}
 	var err error
-	f.redis, err = f.lab.Redis(ctx)
+	f.redis, err = f.lab.Redis()
 	return f.redis, err
 }
 
-// postgresDatabase makes a PostgreSQL database with these users and returns its
-// name.
-func (f *fleet) postgresDatabase(ctx context.Context, users ...*population.Users) (string, error) {
-	server, err := f.postgresServer(ctx)
+// userdOnPostgres starts userd on a new PostgreSQL database with all users.
+func (f *fleet) userdOnPostgres(ctx context.Context, flags ...string) (*lab.Server, error) {
+	database, err := f.postgresDatabase(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	found, err := server.SQL(ctx, "postgres", "select count(*) from pg_database where datname = '"+seedDatabase+"'")
-	if err != nil {
-		return "", err
-	}
-	if found == "0" {
-		if err := f.emptyPostgres(ctx, seedDatabase); err != nil {
+	return f.userd(ctx, true, f.postgres.URL(database, ""), flags...)
+}
+
+// postgresDatabase makes a PostgreSQL database with all users and returns its name.
+func (f *fleet) postgresDatabase(ctx context.Context) (string, error) {
+	if f.template == "" {
+		name, err := f.emptyPostgres(ctx)
+		if err != nil {
 			return "", err
 		}
-		if err := f.seed(ctx, server.URL(seedDatabase), users...); err != nil {
+		if err := f.seed(ctx, f.lab.Root(), f.postgres.URL(name, "")); err != nil {
 			return "", fmt.Errorf("seed PostgreSQL: %w", err)
 		}
-		if _, err := server.SQL(ctx, seedDatabase, "vacuum analyze"); err != nil {
+		if _, err := f.postgres.SQL(name, "vacuum analyze"); err != nil {
+			return "", err
+		}
+		f.template = name
+	}
+	name := f.newName()
+	_, err := f.postgres.SQL("postgres", "create database "+name+" template "+f.template)
+	return name, err
+}
+
+// emptyPostgres makes a PostgreSQL database with the schema and nothing else. It
+// starts PostgreSQL where it does not run.
+func (f *fleet) emptyPostgres(ctx context.Context) (name string, err error) {
+	if f.postgres == nil {
+		if f.postgres, err = f.lab.Postgres(); err != nil {
 			return "", err
 		}
 	}
-	name := f.newName()
-	return name, server.CreateDatabase(ctx, name, seedDatabase)
+	program, err := f.program(ctx, f.lab.Root(), userdFolder)
+	if err != nil {
+		return "", err
+	}
+	name = f.newName()
+	if _, err := f.postgres.SQL("postgres", "create database "+name); err != nil {
+		return "", err
+	}
+	if _, err := f.lab.Run(exec.CommandContext(ctx, program, "migrate", "up", "--database", f.postgres.URL(name, ""))); err != nil {
+		return "", fmt.Errorf("userd migrate up: %w", err)
+	}
+	return name, nil
 }
 
-// emptyPostgres makes a PostgreSQL database with the schema and nothing else.
-func (f *fleet) emptyPostgres(ctx context.Context, name string) error {
-	server, err := f.postgresServer(ctx)
-	if err != nil {
-		return err
-	}
-	program, err := f.program(ctx, userdFolder)
-	if err != nil {
-		return err
-	}
-	if err := server.CreateDatabase(ctx, name, ""); err != nil {
-		return err
-	}
-	if _, err := f.lab.Run(exec.CommandContext(ctx, program, "migrate", "up", "--database", server.URL(name))); err != nil {
-		return fmt.Errorf("userd migrate up: %w", err)
-	}
-	return nil
-}
-
-// seed imports users through a server that ends thereafter.
-func (f *fleet) seed(ctx context.Context, database string, users ...*population.Users) error {
-	server, err := f.unpinned(ctx, database)
+// seed imports all users through a server that ends thereafter.
+func (f *fleet) seed(ctx context.Context, root, database string) error {
+	server, err := f.userdOf(ctx, root, false, database)
 	if err != nil {
 		return err
 	}
@@ -289,16 +239,12 @@ func (f *fleet) seed(ctx context.Context, database string, users ...*population.
 	if err != nil {
 		return err
 	}
-	for _, u := range users {
-		for from := 0; from < u.Len(); from += maxImport {
-			rows, err := importRows(u, from, min(from+maxImport, u.Len()))
-			if err != nil {
-				return err
-			}
-			if err := importInto(session, rows); err != nil {
-				return err
-			}
-		}
+	rows, err := importRows(f.users, 0, f.users.Len())
+	if err != nil {
+		return err
+	}
+	if err := importInto(session, rows); err != nil {
+		return err
 	}
 	session.Close()
 	return server.Drain()
@@ -316,14 +262,18 @@ type rows struct {
 func importRows(users *population.Users, from, to int) (rows, error) {
 	r := rows{count: to - from}
 	for i := from; i < to; i++ {
-		row := users.Row(i)
-		r.messages = load.AppendPrefix(r.messages, proto.Size(row))
-		var err error
-		if r.messages, err = (proto.MarshalOptions{}).MarshalAppend(r.messages, row); err != nil {
+		message, err := framed(users.Row(i))
+		if err != nil {
 			return rows{}, err
 		}
+		r.messages = append(r.messages, message...)
 	}
 	return r, nil
+}
+
+// framed is a message behind its prefix.
+func framed(message proto.Message) ([]byte, error) {
+	return (proto.MarshalOptions{}).MarshalAppend(load.AppendPrefix(nil, proto.Size(message)), message)
 }
 
 // importInto imports rows through one stream and checks that all are stored.
@@ -336,8 +286,8 @@ func importInto(session *load.Session, r rows) error {
 		return err
 	}
 	if int(response.GetSuccessCount()) != r.count || len(response.GetCreatedUserIds()) != r.count {
-		return errors.Join(fmt.Errorf("%d of %d rows were stored", response.GetSuccessCount(), r.count),
-			fmt.Errorf("%v", response.GetFailures()[:min(1, len(response.GetFailures()))]))
+		return fmt.Errorf("%d of %d rows were stored: %v", response.GetSuccessCount(), r.count,
+			response.GetFailures()[:min(1, len(response.GetFailures()))])
 	}
 	return nil
 }

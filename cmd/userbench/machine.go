@@ -1,18 +1,19 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 
+	"github.com/prometheus/procfs"
+
 	"github.com/example/userd/cmd/userbench/report"
 )
 
 // machine is what a reader needs to know to make sense of absolute figures.
-func (b *bench) machine(ctx context.Context) []report.Fact {
+func (b *bench) machine() []report.Fact {
 	facts := []report.Fact{
 		{Name: "processor", Value: fmt.Sprintf("%s, %d usable", processor(), runtime.NumCPU())},
 		{Name: "pinning", Value: b.lab.Cores.String()},
@@ -21,8 +22,11 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 		{Name: "load average before the run", Value: b.busyBefore},
 		{Name: "revision", Value: b.revision},
 	}
+	if b.before != "" {
+		facts = append(facts, report.Fact{Name: "revision before", Value: revision(b.before)})
+	}
 	if b.fleet.postgres != nil {
-		if version, err := b.fleet.postgres.SQL(ctx, "postgres", "show server_version"); err == nil {
+		if version, err := b.fleet.postgres.SQL("postgres", "show server_version"); err == nil {
 			facts = append(facts, report.Fact{Name: "PostgreSQL", Value: version + ", fsync on"})
 		}
 	}
@@ -35,8 +39,8 @@ func (b *bench) machine(ctx context.Context) []report.Fact {
 }
 
 // revision is what the folder of the project has.
-func revision(ctx context.Context, root string) string {
-	name, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always", "--dirty").Output()
+func revision(root string) string {
+	name, err := exec.Command("git", "-C", root, "describe", "--always", "--dirty").Output()
 	if err != nil {
 		return "unknown"
 	}
@@ -60,10 +64,13 @@ func processor() string {
 // loadAverage is how many threads of this machine wanted to run in the last minute.
 // Much above 0, others have taken part of what is measured.
 func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
+	proc, err := procfs.NewDefaultFS()
 	if err != nil {
 		return "unknown"
 	}
-	minute, _, _ := strings.Cut(string(text), " ")
-	return minute
+	load, err := proc.LoadAvg()
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprint(load.Load1)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -48,7 +49,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
 	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
-	dir := flags.String("out", "bench-results", "folder for report.md, report.json and charts")
+	file := flags.String("o", "", "file to write the report to; default cmd/userbench/RESULTS.md, for a run of everything")
+	before := flags.String("before", "", "folder with another revision (git worktree add DIR REVISION): unary and wire run its userd, too,\nin turn with this one, in three times as many rounds, and have a table of the ratios, for example -run unary,wire -before DIR")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 		p = quickPlan
 	}
 	debug.SetGCPercent(400) // The generator's own pauses would be taken for the server's.
-	b, err := newBench(ctx, p, log)
+	b, err := newBench(ctx, p, *before, log)
 	if err != nil {
 		return err
 	}
@@ -69,9 +71,24 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	if *profile != "" {
 		return b.profile(ctx, *profile)
 	}
+	b.report.Command = command(args)
 	err = b.run(ctx, chosen)
 	fmt.Fprint(out, b.report.Markdown())
-	return errors.Join(err, b.results(*dir))
+	if *file == "" && len(args) == 0 {
+		*file = filepath.Join(b.lab.Root(), "cmd", "userbench", "RESULTS.md")
+	}
+	if err != nil || *file == "" {
+		return err
+	}
+	return os.WriteFile(*file, []byte(b.report.Markdown()), 0o644)
+}
+
+// command is how a person makes such a run.
+func command(args []string) string {
+	if len(args) == 0 {
+		return "make bench"
+	}
+	return "make bench ARGS='" + strings.Join(args, " ") + "'"
 }
 
 func names() string {

@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/report"
@@ -25,7 +23,7 @@ var memoryScenario = scenario{
 const defaultWindow = 65_535
 
 func runMemory(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx, section, "userd", "grpc-go", "connect")
+	rivals, err := b.rivals(ctx, section, "userd", "grpc-go")
 	if err != nil {
 		return err
 	}
@@ -51,7 +49,7 @@ func (b *bench) slowReaders(server *lab.Server) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	before, err := server.Memory()
+	before, _, err := server.Memory()
 	if err != nil {
 		return 0, err
 	}
@@ -61,7 +59,7 @@ func (b *bench) slowReaders(server *lab.Server) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	after, err := server.Memory()
+	after, _, err := server.Memory()
 	return float64(after-before) / float64(more), err
 }
 
@@ -97,23 +95,10 @@ func (b *bench) stall(server *lab.Server, readers int) (opened sessions, err err
 		stream.Send(request)
 		stream.CloseSend()
 	}
-	b.awaitStall(&taken)
-	b.settle()
-	return opened, nil
-}
-
-// settle gives a server the time to return what it does not need: there is no event to
-// wait for.
-func (b *bench) settle() { time.Sleep(2 * b.settled) }
-
-// awaitStall returns when no reader takes anything any more.
-func (b *bench) awaitStall(taken *atomic.Int64) {
 	for last := int64(-1); taken.Load() != last; time.Sleep(b.settled) {
 		last = taken.Load()
 	}
-}
-
-// framed is a message behind its prefix.
-func framed(message proto.Message) ([]byte, error) {
-	return (proto.MarshalOptions{}).MarshalAppend(load.AppendPrefix(nil, proto.Size(message)), message)
+	// There is no event for a server that has returned what it does not need.
+	time.Sleep(2 * b.settled)
+	return opened, nil
 }

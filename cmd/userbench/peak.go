@@ -9,7 +9,6 @@ import (
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/population"
 	"github.com/example/userd/cmd/userbench/report"
-	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 var peakScenario = scenario{
@@ -22,13 +21,13 @@ var peakScenario = scenario{
 }
 
 // peakKind is the kind of users that the large streams carry.
-const peakKind = 2
+const peakKind = 1
 
 func runPeak(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.lab.Cores.UnpinLoad(); err != nil {
 		return err
 	}
-	users := population.New(peakKind, b.peakImports*b.peakRows, smallUser)
+	users := population.New(peakKind, b.peakImports*b.peakRows)
 	database := b.fleet.emptySQLite()
 	table := report.Table{Columns: []string{"what", "memory above idle", "took"}}
 	if err := b.peakOfImports(ctx, &table, database, users); err != nil {
@@ -41,18 +40,33 @@ func runPeak(ctx context.Context, b *bench, section *report.Section) error {
 	return nil
 }
 
+// idleServer is a server, a connection to it, and the server's memory when it had
+// nothing to do yet.
+type idleServer struct {
+	*lab.Server
+	session *load.Session
+	memory  int64
+}
+
+// idle starts a server and lets its peak count from when it has come to rest.
+func (b *bench) idle(ctx context.Context, database string) (s idleServer, err error) {
+	if s.Server, err = b.fleet.userd(ctx, false, database); err != nil {
+		return s, err
+	}
+	if s.session, err = load.DialSession(s.Address, 0); err != nil {
+		return s, err
+	}
+	b.fleet.closers = append(b.fleet.closers, s.session.Close)
+	time.Sleep(b.settled) // Idle is a state, not an event.
+	if err = s.ResetPeak(); err == nil {
+		s.memory, _, err = s.Memory()
+	}
+	return s, err
+}
+
 // peakOfImports imports users in as many streams as the plan says.
 func (b *bench) peakOfImports(ctx context.Context, table *report.Table, database string, users *population.Users) error {
-	server, err := b.fleet.unpinned(ctx, database)
-	if err != nil {
-		return err
-	}
-	session, err := load.DialSession(server.Address, 0)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	idle, err := b.idle(server)
+	server, err := b.idle(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -63,20 +77,17 @@ func (b *bench) peakOfImports(ctx context.Context, table *report.Table, database
 			return err
 		}
 		began := time.Now()
-		if err := importInto(session, r); err != nil {
+		if err := importInto(server.session, r); err != nil {
 			return err
 		}
 		took += time.Since(began)
-		what, key := "", ""
 		switch n {
 		case 0:
-			what, key = report.Number(float64(b.peakRows))+" rows imported through one stream", "peak/import"
+			err = b.addPeak(table, server, report.Number(float64(b.peakRows))+" rows imported through one stream", "peak/import", took)
 		case b.peakImports - 1:
-			what, key = fmt.Sprintf("%d such imports, one after the other", b.peakImports), "peak/imports"
-		default:
-			continue
+			err = b.addPeak(table, server, fmt.Sprintf("%d such imports, one after the other", b.peakImports), "peak/imports", took)
 		}
-		if err := b.addPeak(table, server, idle, what, key, took); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -85,53 +96,22 @@ func (b *bench) peakOfImports(ctx context.Context, table *report.Table, database
 
 // peakOfList lists all users through one stream.
 func (b *bench) peakOfList(ctx context.Context, table *report.Table, database string, users *population.Users) error {
-	server, err := b.fleet.unpinned(ctx, database)
-	if err != nil {
-		return err
-	}
-	session, err := load.DialSession(server.Address, 0)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	request, err := framed(&userv1.ListUsersRequest{All: true})
-	if err != nil {
-		return err
-	}
-	census := newCensus(users)
-	idle, err := b.idle(server)
+	server, err := b.idle(ctx, database)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	stream := session.Open("ListUsers", census.take)
-	stream.Send(request)
-	stream.CloseSend()
-	if err := stream.Wait(); err != nil {
+	if err := list(server.session, tallyOf(users)); err != nil {
 		return err
 	}
-	if err := census.complete(); err != nil {
-		return err
-	}
-	what := report.Number(float64(users.Len())) + " users listed in one stream"
-	return b.addPeak(table, server, idle, what, "peak/list", time.Since(began))
+	return b.addPeak(table, server, report.Number(float64(users.Len()))+" users listed in one stream", "peak/list", time.Since(began))
 }
 
-// idle returns the memory of a server that has nothing to do, and lets its peak
-// count from there.
-func (b *bench) idle(server *lab.Server) (int64, error) {
-	time.Sleep(b.settled) // Idle is a state, not an event.
-	if err := server.ResetPeak(); err != nil {
-		return 0, err
-	}
-	return server.Memory()
-}
-
-func (b *bench) addPeak(table *report.Table, server *lab.Server, idle int64, what, key string, took time.Duration) error {
-	peak, err := server.Peak()
+func (b *bench) addPeak(table *report.Table, server idleServer, what, key string, took time.Duration) error {
+	_, peak, err := server.Memory()
 	if err != nil {
 		return err
 	}
-	table.Add(what, b.record(key, "MiB", float64(peak-idle)/(1<<20)).String(), took.Round(time.Second/10).String())
+	table.Add(what, b.record(key, "MiB", float64(peak-server.memory)/(1<<20)).String(), took.Round(time.Second/10).String())
 	return nil
 }

@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
@@ -25,11 +19,8 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	if err := b.lab.Cores.PinLoad(); err != nil {
 		return err
 	}
-	database, err := b.fleet.sqlite(ctx, b.small, b.big)
-	if err != nil {
-		return err
-	}
-	server, err := b.fleet.userd(ctx, database, "--pprof")
+	b.fleet.buildFlags = []string{"-trimpath"} // The profile has the paths of the sources.
+	server, err := b.fleet.userdOnSQLite(ctx, b.lab.Root(), "--pprof")
 	if err != nil {
 		return err
 	}
@@ -44,7 +35,7 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	if err := errors.Join(err, <-profiled); err != nil {
 		return err
 	}
-	return writeWithoutPaths(file, data)
+	return os.WriteFile(file, data, 0o644)
 }
 
 // profiledLoad is half calls over gRPC, a quarter calls over HTTP/1.1, and a quarter
@@ -83,52 +74,4 @@ func (b *bench) profiledLoad(server *lab.Server) error {
 		}
 	}
 	return nil
-}
-
-// writeWithoutPaths writes a profile without the paths of this machine. The compiler
-// needs the names of functions only.
-func writeWithoutPaths(to string, packedProfile []byte) error {
-	unpacked, err := gzip.NewReader(bytes.NewReader(packedProfile))
-	if err != nil {
-		return err
-	}
-	profile, err := io.ReadAll(unpacked)
-	if err != nil {
-		return err
-	}
-	if profile, err = withoutPaths(profile); err != nil {
-		return fmt.Errorf("profile: %w", err)
-	}
-	var packed bytes.Buffer
-	writer := gzip.NewWriter(&packed)
-	_, err = writer.Write(profile)
-	if err = errors.Join(err, writer.Close()); err != nil {
-		return err
-	}
-	return os.WriteFile(to, packed.Bytes(), 0o644)
-}
-
-// profileStrings is the field of a profile that has all its texts.
-const profileStrings = 6
-
-func withoutPaths(profile []byte) (short []byte, err error) {
-	for len(profile) > 0 {
-		number, kind, n := protowire.ConsumeTag(profile)
-		if n < 0 {
-			return nil, protowire.ParseError(n)
-		}
-		size := protowire.ConsumeFieldValue(number, kind, profile[n:])
-		if size < 0 {
-			return nil, protowire.ParseError(size)
-		}
-		field := profile[:n+size]
-		profile = profile[n+size:]
-		if text, _ := protowire.ConsumeBytes(field[n:]); number == profileStrings && bytes.HasPrefix(text, []byte("/")) {
-			short = protowire.AppendTag(short, number, kind)
-			short = protowire.AppendString(short, path.Base(string(text)))
-			continue
-		}
-		short = append(short, field...)
-	}
-	return short, nil
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/example/userd/cmd/userbench/lab"
+	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/report"
 )
 
@@ -14,16 +17,20 @@ type rival struct {
 	server    *lab.Server
 }
 
-// tonic is the key of the rival that is there only where .ci/tonic has built it.
-const tonic = "tonic"
+// Keys of rivals that are not always there: userd of the revision to compare with, and
+// tonic where .ci/tonic has built it.
+const (
+	before = "before"
+	tonic  = "tonic"
+)
 
 // rivalNames are all rivals.
 var rivalNames = map[string]string{
 	"userd":    "userd",
+	before:     "userd before",
 	"storeoff": "userd, store off",
 	tonic:      "tonic",
 	"grpc-go":  "grpc-go, its own transport",
-	"net/http": "bare net/http, encoded beforehand",
 	"connect":  "Connect on net/http",
 }
 
@@ -31,6 +38,9 @@ var rivalNames = map[string]string{
 func (b *bench) rivals(ctx context.Context, section *report.Section, keys ...string) ([]rival, error) {
 	var started []rival
 	for _, key := range keys {
+		if key == before && b.before == "" {
+			continue
+		}
 		server, err := b.startRival(ctx, key)
 		if why := unavailable(""); key == tonic && errors.As(err, &why) {
 			section.Absent = append(section.Absent, report.Fact{Name: key, Value: string(why)})
@@ -47,15 +57,43 @@ func (b *bench) rivals(ctx context.Context, section *report.Section, keys ...str
 func (b *bench) startRival(ctx context.Context, key string) (*lab.Server, error) {
 	switch key {
 	case "userd":
-		database, err := b.fleet.sqlite(ctx, b.small, b.big)
+		return b.fleet.userdOnSQLite(ctx, b.lab.Root())
+	case before:
+		return b.fleet.userdOnSQLite(ctx, b.before)
+	case "storeoff":
+		return b.fleet.other(ctx, storeoffFolder)
+	case tonic:
+		return b.fleet.tonic(ctx)
+	}
+	return b.fleet.other(ctx, peersFolder, "-peer", key)
+}
+
+// enterAll enters rivals with a load of GetUser for users that every cache holds.
+func (b *bench) enterAll(scenario string, rivals []rival, wire load.Wire) ([]*contestant, error) {
+	var contestants []*contestant
+	for _, r := range rivals {
+		c, err := b.enter(fmt.Sprintf("%s/%s/%s", scenario, r.key, &wire), fmt.Sprintf("%s, %s", r.name, &wire), r.server, load.Target{
+			Wire: wire, Read: load.GetUser(b.small, wire.Codec), Keys: load.Uniform(b.hot),
+		})
 		if err != nil {
 			return nil, err
 		}
-		return b.fleet.userd(ctx, database)
-	case "storeoff":
-		return b.fleet.storeoff(ctx, b.small)
-	case tonic:
-		return b.fleet.tonic(ctx, b.small)
+		contestants = append(contestants, c)
 	}
-	return b.fleet.peer(ctx, key, b.small)
+	return contestants, nil
+}
+
+// sinceBefore adds a table of how userd compares with the revision before, where there
+// is one. Its contestants come right behind userd's.
+func (b *bench) sinceBefore(section *report.Section, contestants []*contestant) {
+	if b.before == "" {
+		return
+	}
+	table := newStandings("now, and the ratios to before")
+	for i, c := range contestants {
+		if strings.Contains(c.key, "/"+before+"/") {
+			table.add(contestants[i-1], c)
+		}
+	}
+	section.Tables = append(section.Tables, table.Table)
 }

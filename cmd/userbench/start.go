@@ -16,13 +16,13 @@ var startScenario = scenario{
 }
 
 func runStart(ctx context.Context, b *bench, section *report.Section) error {
-	database, err := b.fleet.sqlite(ctx, b.small, b.big)
+	database, err := b.fleet.sqlite(ctx, b.lab.Root())
 	if err != nil {
 		return err
 	}
 	var answered, memory []float64
 	for range b.starts {
-		server, err := b.fleet.userd(ctx, database)
+		server, err := b.fleet.userd(ctx, true, database)
 		if err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func runStart(ctx context.Context, b *bench, section *report.Section) error {
 		answered = append(answered, milliseconds(time.Since(server.Began)))
 		session.Close()
 		time.Sleep(b.settled) // Idle is a state, not an event.
-		bytes, err := server.Memory()
+		bytes, _, err := server.Memory()
 		if err != nil {
 			return err
 		}

@@ -36,12 +36,14 @@ func runStores(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.sqliteStore(ctx, &table); err != nil {
 		return fmt.Errorf("SQLite: %w", err)
 	}
-	section.Tables = append(section.Tables, table)
-	measured := &section.Tables[len(section.Tables)-1]
-	if err := b.postgresStore(ctx, measured); err != nil {
+	if err := b.postgresStore(ctx, &table); err != nil {
 		return fmt.Errorf("PostgreSQL: %w", err)
 	}
-	return b.postgresPackage(ctx, measured)
+	if err := b.postgresPackage(ctx, &table); err != nil {
+		return err
+	}
+	section.Tables = append(section.Tables, table)
+	return nil
 }
 
 // postgresPackage runs the benchmarks of package postgres that compare the store
@@ -85,7 +87,7 @@ func (b *bench) timedImport(server *lab.Server, kind uint64) (float64, error) {
 }
 
 func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
-	peers, err := b.fleet.program(ctx, peersFolder)
+	peers, err := b.fleet.program(ctx, b.lab.Root(), peersFolder)
 	if err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 	for round := range b.streamRounds {
 		clear(b.prepared)
 		database := b.fleet.emptySQLite()
-		server, err := b.fleet.unpinned(ctx, database)
+		server, err := b.fleet.userd(ctx, false, database)
 		if err != nil {
 			return err
 		}
@@ -101,10 +103,10 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		empty := b.lab.Path("bare.db")
-		if err := copyFile(empty, strings.TrimPrefix(database, "sqlite:")); err != nil {
+		if err := copyFile(empty, sqliteFile(database)); err != nil {
 			return err
 		}
-		if server, err = b.fleet.unpinned(ctx, database); err != nil {
+		if server, err = b.fleet.userd(ctx, false, database); err != nil {
 			return err
 		}
 		rate, err := b.timedImport(server, importedKind+uint64(round))
@@ -115,7 +117,7 @@ func (b *bench) sqliteStore(ctx context.Context, table *report.Table) error {
 			return err
 		}
 		ours = append(ours, rate)
-		if rate, err = b.bareImport(ctx, peers, strings.TrimPrefix(database, "sqlite:"), empty, b.imported); err != nil {
+		if rate, err = b.bareImport(ctx, peers, sqliteFile(database), empty, b.imported); err != nil {
 			return err
 		}
 		bare = append(bare, rate)
@@ -141,11 +143,11 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 	if err := b.postgresImport(ctx, table); err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
-	name, err := b.fleet.postgresDatabase(ctx, b.small, b.big)
+	name, err := b.fleet.postgresDatabase(ctx)
 	if err != nil {
 		return err
 	}
-	server, err := b.fleet.unpinned(ctx, b.fleet.postgres.URL(name, fmt.Sprintf("pool_max_conns=%d", pooled)), noCacheFlags...)
+	server, err := b.fleet.userd(ctx, false, b.fleet.postgres.URL(name, fmt.Sprintf("&pool_max_conns=%d", pooled)), noCacheFlags...)
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func (b *bench) postgresStore(ctx context.Context, table *report.Table) error {
 	} {
 		c.target.Wire.Protocol, c.target.Wire.Codec = load.GRPC, load.Proto
 		c.target.Connections, c.target.Streams = pooled, 1
-		if err := b.besidePgbench(ctx, table, server, name, c.key, c.what, c.target, c.script); err != nil {
+		if err := b.besidePgbench(table, server, name, c.key, c.what, c.target, c.script); err != nil {
 			return fmt.Errorf("%s: %w", c.key, err)
 		}
 	}
@@ -182,19 +184,18 @@ func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
 		{what: "the same without a cache", key: "postgres/bare import", toolKey: "postgres/bare copy", flags: noCacheFlags},
 	}
 	for _, s := range setups {
-		s.database = b.fleet.newName()
-		if err := b.fleet.emptyPostgres(ctx, s.database); err != nil {
+		var err error
+		if s.database, err = b.fleet.emptyPostgres(ctx); err != nil {
 			return err
 		}
-		var err error
-		if s.server, err = b.fleet.unpinned(ctx, b.fleet.postgres.URL(s.database), s.flags...); err != nil {
+		if s.server, err = b.fleet.userd(ctx, false, b.fleet.postgres.URL(s.database, ""), s.flags...); err != nil {
 			return err
 		}
 	}
 	for round := range b.streamRounds {
 		clear(b.prepared)
 		for _, s := range setups {
-			ours, copied, err := b.besideCopy(ctx, s.server, s.database, round)
+			ours, copied, err := b.besideCopy(s.server, s.database, round)
 			if err != nil {
 				return err
 			}
@@ -209,7 +210,7 @@ func (b *bench) postgresImport(ctx context.Context, table *report.Table) error {
 
 // besideCopy imports rows, takes them out with \copy, empties the table and takes
 // them in again. It returns rows a second.
-func (b *bench) besideCopy(ctx context.Context, server *lab.Server, database string, round int) (ours, copied float64, err error) {
+func (b *bench) besideCopy(server *lab.Server, database string, round int) (ours, copied float64, err error) {
 	const (
 		inOrder = "(select * from users order by created_at, id)" // In which they came, as for the import.
 		empty   = "truncate users, changes"
@@ -219,16 +220,16 @@ func (b *bench) besideCopy(ctx context.Context, server *lab.Server, database str
 		return 0, 0, err
 	}
 	for _, statement := range []string{`\copy ` + inOrder + ` to '` + file + `'`, empty} {
-		if _, err := b.fleet.postgres.SQL(ctx, database, statement); err != nil {
+		if _, err := b.fleet.postgres.SQL(database, statement); err != nil {
 			return 0, 0, err
 		}
 	}
 	began := time.Now()
-	if _, err := b.fleet.postgres.SQL(ctx, database, `\copy users from '`+file+`'`); err != nil {
+	if _, err := b.fleet.postgres.SQL(database, `\copy users from '`+file+`'`); err != nil {
 		return 0, 0, err
 	}
 	copied = float64(b.imported) / time.Since(began).Seconds()
-	_, err = b.fleet.postgres.SQL(ctx, database, empty)
+	_, err = b.fleet.postgres.SQL(database, empty)
 	return ours, copied, err
 }
 
@@ -260,8 +261,8 @@ var parameter = regexp.MustCompile(`\$(\d+)`)
 
 // script is the pgbench script. It finds the statement where PostgreSQL shows what
 // each connection has done last, and the types of its parameters by preparing it.
-func (s pgScript) script(ctx context.Context, postgres *lab.Postgres, database string) (string, error) {
-	statement, err := postgres.SQL(ctx, database, "select query from pg_stat_activity where datname = '"+database+
+func (s pgScript) script(postgres *lab.Postgres, database string) (string, error) {
+	statement, err := postgres.SQL(database, "select query from pg_stat_activity where datname = '"+database+
 		"' and pid <> pg_backend_pid() and query like '%"+s.finds+"%' order by query_start desc limit 1")
 	if err != nil {
 		return "", err
@@ -269,7 +270,7 @@ func (s pgScript) script(ctx context.Context, postgres *lab.Postgres, database s
 	if statement == "" {
 		return "", fmt.Errorf("userd has sent no statement with %q", s.finds)
 	}
-	types, err := postgres.SQL(ctx, database, "prepare sent as "+statement+
+	types, err := postgres.SQL(database, "prepare sent as "+statement+
 		`; select array_to_string(parameter_types::text[], ';') from pg_prepared_statements where name = 'sent'`)
 	if err != nil {
 		return "", err
@@ -291,13 +292,13 @@ func (s pgScript) script(ctx context.Context, postgres *lab.Postgres, database s
 }
 
 // besidePgbench lets userd and pgbench run in turn.
-func (b *bench) besidePgbench(ctx context.Context, table *report.Table, server *lab.Server, database, key, what string, target load.Target, script pgScript) error {
+func (b *bench) besidePgbench(table *report.Table, server *lab.Server, database, key, what string, target load.Target, script pgScript) error {
 	c, err := b.enter("stores/"+key, what, server, target)
 	if err != nil {
 		return err
 	}
 	postgres := b.fleet.postgres
-	text, err := script.script(ctx, postgres, database)
+	text, err := script.script(postgres, database)
 	if err != nil {
 		return err
 	}
@@ -306,7 +307,7 @@ func (b *bench) besidePgbench(ctx context.Context, table *report.Table, server *
 		if err := c.slice(b.storeSlice); err != nil {
 			return err
 		}
-		rate, err := postgres.Pgbench(ctx, database, text, pooled, b.storeSlice)
+		rate, err := postgres.Pgbench(database, text, pooled, b.storeSlice)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ var streamKinds = []streamKind{
 }
 
 func runStreams(ctx context.Context, b *bench, section *report.Section) error {
-	rivals, err := b.rivals(ctx, section, "userd", "storeoff", tonic, "grpc-go", "connect")
+	rivals, err := b.rivals(ctx, section, "userd", "storeoff", tonic, "grpc-go")
 	if err != nil {
 		return err
 	}
@@ -72,17 +72,13 @@ func (b *bench) runStreamKind(ctx context.Context, section *report.Section, kind
 		}
 	}
 	table := report.Table{Columns: []string{kind.title, "messages/s", "ratio", "server CPU a message"}}
-	chart := &report.Chart{Name: "streams-" + kind.key, Title: kind.title + ", messages a second on one core"}
-	base := report.NewFigure("", rates["connect"]...)
+	base := report.NewFigure("", rates["grpc-go"]...)
 	for _, r := range rivals {
 		key := "streams/" + kind.key + "/" + r.key
 		figure := b.record(key, "/s", rates[r.key]...)
-		cost := b.record(key+"/cpu", "µs", costs[r.key]...)
-		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median), cost.String())
-		chart.Bars = append(chart.Bars, report.Bar{Name: r.name, Figure: figure})
+		table.Add(r.name, figure.WithSpread(), report.Number(figure.Median/base.Median), report.NewFigure("µs", costs[r.key]...).String())
 	}
 	section.Tables = append(section.Tables, table)
-	section.Charts = append(section.Charts, chart)
 	return nil
 }
 
@@ -119,29 +115,11 @@ func together(server *lab.Server, messages int, call func(n int, session *load.S
 	return found, errors.Join(errs...)
 }
 
-// list reads all users and checks that each comes once.
+// list reads all users.
 func (b *bench) list(r rival, _ int) (pace, error) {
-	populations := []*population.Users{b.small}
-	if r.key == "userd" {
-		populations = append(populations, b.big)
-	}
-	request, err := framed(&userv1.ListUsersRequest{All: true})
-	if err != nil {
-		return pace{}, err
-	}
-	total := 0
-	for _, users := range populations {
-		total += users.Len()
-	}
-	return together(r.server, total, func(_ int, session *load.Session) error {
-		census := newCensus(populations...)
-		stream := session.Open("ListUsers", census.take)
-		stream.Send(request)
-		stream.CloseSend()
-		if err := stream.Wait(); err != nil {
-			return err
-		}
-		return census.complete()
+	everybody := tallyOf(b.small)
+	return together(r.server, b.small.Len(), func(_ int, session *load.Session) error {
+		return list(session, everybody)
 	})
 }
 
@@ -160,7 +138,7 @@ func (b *bench) prepare(kind uint64, count int) (rows, error) {
 	if made, ok := b.prepared[key]; ok {
 		return made, nil
 	}
-	made, err := importRows(population.New(kind, count, smallUser), 0, count)
+	made, err := importRows(population.New(kind, count), 0, count)
 	b.prepared[key] = made
 	return made, err
 }

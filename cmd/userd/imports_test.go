@@ -33,7 +33,7 @@ var rooms = map[string]struct{ mayImport []string }{
 
 // owners are the packages that alone may import a module.
 var owners = map[string][]string{
-	"zombiezen.com/go/sqlite":  {"store/sqlite"},
+	"zombiezen.com/go/sqlite":  {"store/sqlite", "cmd/userbench/peers"},
 	"github.com/jackc/pgx/v5":  {"store/postgres", "store/storetest"},
 	"github.com/redis/rueidis": {"cache", "cache/cachetest"},
 }

@@ -50,46 +50,19 @@ func (l *Lab) Root() string { return l.root }
 // Path is a path in the lab's folder.
 func (l *Lab) Path(name string) string { return filepath.Join(l.dir, name) }
 
-// Build builds the command in a folder of the project, optimized as userd is.
-func (l *Lab) Build(ctx context.Context, folder string) (program string, err error) {
-	return l.build(ctx, folder, "-pgo="+filepath.Join(l.root, "cmd", "userd", "default.pgo"))
-}
-
-// BuildModule builds the command in a folder that is a module of its own. Its go.mod
-// names the project, so its requirements follow from the project's: they are brought
-// up to date in a copy, or each change of the project's would have to be made twice.
-func (l *Lab) BuildModule(ctx context.Context, folder string) (program string, err error) {
-	mod := l.Path(filepath.Base(folder) + ".mod")
-	if err := concatenate(mod, filepath.Join(l.root, folder, "go.mod")); err != nil {
+// Build builds the command in a folder of a tree of the project.
+func (l *Lab) Build(ctx context.Context, root, folder string, flags ...string) (program string, err error) {
+	dir, err := os.MkdirTemp(l.dir, "bin-")
+	if err != nil {
 		return "", err
 	}
-	sum := strings.TrimSuffix(mod, ".mod") + ".sum"
-	if err := concatenate(sum, filepath.Join(l.root, folder, "go.sum"), filepath.Join(l.root, "go.sum")); err != nil {
-		return "", err
-	}
-	return l.build(ctx, folder, "-mod=mod", "-modfile="+mod)
-}
-
-func (l *Lab) build(ctx context.Context, folder string, flags ...string) (program string, err error) {
-	program = filepath.Join(l.dir, "bin", filepath.Base(folder))
-	build := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", program, ".")...)
-	build.Dir = filepath.Join(l.root, folder)
+	program = filepath.Join(dir, filepath.Base(folder))
+	build := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", program, "./"+folder)...)
+	build.Dir = root
 	if _, err := l.Run(build); err != nil {
 		return "", fmt.Errorf("build %s: %w", folder, err)
 	}
 	return program, nil
-}
-
-func concatenate(to string, files ...string) error {
-	var all []byte
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		all = append(all, data...)
-	}
-	return os.WriteFile(to, all, 0o644)
 }
 
 // Run runs a command to its end, on all processors. An error has what the command

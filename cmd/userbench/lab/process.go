@@ -1,18 +1,16 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // process is a running program.
@@ -48,53 +46,32 @@ func (p *process) kill() {
 }
 
 // CPU is the processor time that the process has used.
-func (p *process) CPU() (time.Duration, error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.command.Process.Pid))
-	if err != nil || len(tasks) == 0 {
-		return 0, errors.New("the system does not tell the processor time of a process")
-	}
-	var used time.Duration
-	for _, task := range tasks {
-		text, err := os.ReadFile(task)
-		if err != nil {
-			continue // A thread that has ended.
+func (p *process) CPU() (used time.Duration, err error) {
+	threads, err := procfs.AllThreads(p.command.Process.Pid)
+	for _, thread := range threads {
+		// A thread that has ended has none.
+		if times, err := thread.Schedstat(); err == nil {
+			used += time.Duration(times.RunningNanoseconds)
 		}
-		first, _, _ := strings.Cut(string(text), " ")
-		nanoseconds, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", task, err)
-		}
-		used += time.Duration(nanoseconds)
 	}
-	return used, nil
+	return used, err
 }
 
-// Memory is the resident memory of the process, in bytes.
-func (p *process) Memory() (int64, error) { return p.status("VmRSS:") }
-
-// Peak is the most resident memory that the process has had since ResetPeak or its
-// start, in bytes.
-func (p *process) Peak() (int64, error) { return p.status("VmHWM:") }
+// Memory is the resident memory of the process, and the most that it has had since
+// ResetPeak or its start, in bytes.
+func (p *process) Memory() (now, peak int64, err error) {
+	account, err := procfs.NewProc(p.command.Process.Pid)
+	if err != nil {
+		return 0, 0, err
+	}
+	status, err := account.NewStatus()
+	return int64(status.VmRSS), int64(status.VmHWM), err
+}
 
 // ResetPeak lets the peak count from now.
 func (p *process) ResetPeak() error {
 	const peakOnly = "5" // See proc_pid_clear_refs(5).
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.command.Process.Pid), []byte(peakOnly), 0)
-}
-
-// status is a size in the system's account of the process, in bytes.
-func (p *process) status(name string) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name); ok {
-			kib, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("the system does not tell the memory of a process")
 }
 
 // tail keeps the end of what a process prints, for errors.
@@ -120,23 +97,4 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(bytes.TrimSpace(t.text))
-}
-
-// banner reads the lines of a server's banner until it has all of these words, and
-// returns what stands behind each.
-func banner(out *bufio.Reader, words ...string) (map[string]string, error) {
-	found := make(map[string]string)
-	for len(found) < len(words) {
-		line, err := out.ReadString('\n')
-		if err != nil {
-			return nil, fmt.Errorf("read banner: %w", err)
-		}
-		fields := strings.Fields(line)
-		for _, word := range words {
-			if len(fields) == 2 && fields[0] == word {
-				found[word] = fields[1]
-			}
-		}
-	}
-	return found, nil
 }

@@ -2,16 +2,25 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
+
+// startWait is how long a server may take to start or to stop.
+const startWait = 30 * time.Second
 
 // Server is a running server with the service of user.v1 or a part of it.
 type Server struct {
@@ -42,9 +51,9 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 	}
 	s := &Server{process: p, Began: began}
 	reader := bufio.NewReader(out)
-	if err := s.readBanner(reader); err != nil {
+	if err := s.readBanner(reader, slices.Contains(args, "--admin-listen")); err != nil {
 		p.kill()
-		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, p.output)
+		return nil, fmt.Errorf("%s %s: read banner: %w: %s", program, strings.Join(args, " "), err, p.output)
 	}
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // Ends with the process.
 	return s, nil
@@ -56,17 +65,21 @@ func (l *Lab) Userd(ctx context.Context, pinned bool, program string, flags ...s
 	return l.Serve(ctx, pinned, program, args...)
 }
 
-func (s *Server) readBanner(out *bufio.Reader) error {
-	words := []string{"service"}
-	if strings.Contains(strings.Join(s.command.Args, " "), "--admin-listen") {
-		words = append(words, "metrics")
+// readBanner reads the addresses that a server prints, each behind its name.
+func (s *Server) readBanner(out *bufio.Reader, withMetrics bool) error {
+	for s.Address == "" || withMetrics && s.metrics == "" {
+		line, err := out.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		name, address, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch address = strings.TrimSpace(address); name {
+		case "service":
+			s.Address = strings.TrimPrefix(address, "http://")
+		case "metrics":
+			s.metrics = address
+		}
 	}
-	found, err := banner(out, words...)
-	if err != nil {
-		return err
-	}
-	s.Address = strings.TrimPrefix(found["service"], "http://")
-	s.metrics = found["metrics"]
 	return nil
 }
 
@@ -89,20 +102,28 @@ func (s *Server) Drain() error {
 	}
 }
 
-// Metrics are the values of a server's metrics at a moment, by name and labels as
-// they are printed.
-type Metrics map[string]float64
+// Metrics are the values of a server's metrics at a moment, by name.
+type Metrics map[string]*dto.MetricFamily
 
 // Metrics reads the server's metrics.
 func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
-	if s.metrics == "" {
-		return nil, errors.New("the server has no metrics")
-	}
 	text, err := fetch(ctx, s.metrics)
 	if err != nil {
 		return nil, err
 	}
-	return parseMetrics(string(text))
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(bytes.NewReader(text))
+}
+
+// Sum adds the values of a counter, or the counts of a histogram, that have a label
+// with this value; "" takes all.
+func (m Metrics) Sum(name, label string) (sum float64) {
+	for _, metric := range m[name].GetMetric() {
+		if label == "" || slices.ContainsFunc(metric.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label }) {
+			sum += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
 }
 
 // Profile is the CPU profile of a server over some time.
@@ -126,42 +147,4 @@ func fetch(ctx context.Context, url string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
-}
-
-func parseMetrics(text string) (Metrics, error) {
-	metrics := make(Metrics)
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		at := strings.LastIndexByte(line, ' ')
-		if strings.HasPrefix(line, "#") || at < 0 {
-			continue
-		}
-		var value float64
-		if _, err := fmt.Sscan(line[at+1:], &value); err != nil {
-			return nil, fmt.Errorf("metric %q: %w", line, err)
-		}
-		metrics[line[:at]] = value
-	}
-	return metrics, nil
-}
-
-// Sum adds the values of a metric over all labels that have these parts, and
-// reports whether there are any.
-func (m Metrics) Sum(name string, labels ...string) (sum float64, ok bool) {
-	for key, value := range m {
-		if found, rest, _ := strings.Cut(key, "{"); found != name || !containsAll(rest, labels) {
-			continue
-		}
-		sum, ok = sum+value, true
-	}
-	return sum, ok
-}
-
-func containsAll(text string, parts []string) bool {
-	for _, part := range parts {
-		if !strings.Contains(text, part) {
-			return false
-		}
-	}
-	return true
 }

@@ -31,7 +31,7 @@ func dial(t *testing.T, target Target) *Generator {
 
 func TestRightAnswersCount(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 100, 150)
+	users := population.New(1, 100)
 	address := serveHTTP2(t, users, right(users))
 	g := dial(t, Target{Address: address, Wire: Wire{Protocol: GRPC, Codec: Proto}, Read: GetUser(users, Proto), Keys: Uniform(100)})
 	r := g.Closed(aMoment)
@@ -42,7 +42,7 @@ func TestRightAnswersCount(t *testing.T) {
 
 func TestWrongAnswersAreCaught(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 100, 150)
+	users := population.New(1, 100)
 	other := users.User(7)
 	nameless := proto.CloneOf(other)
 	for name, say := range map[string]func(string) answer{
@@ -81,7 +81,7 @@ func TestWrongAnswersAreCaught(t *testing.T) {
 
 func TestWrongJSONIsCaught(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 10, 150)
+	users := population.New(1, 10)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	for _, body := range []string{`{}`, `{"user":{"id":"` + users.ID(4) + `"}}`, `{"user":{"id":"` + users.ID(3) + `"}`, ``} {
@@ -103,7 +103,7 @@ func (k onlyKey) Choose(*rand.Rand) int { return int(k) }
 
 func TestHTTP1SpeaksJSONAndGET(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 10, 150)
+	users := population.New(1, 10)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	var gets atomic.Int64
@@ -139,7 +139,7 @@ func TestHTTP1SpeaksJSONAndGET(t *testing.T) {
 // due meanwhile.
 func TestOpenLoopShowsAStall(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 10, 150)
+	users := population.New(1, 10)
 	const run, stall = 600 * time.Millisecond, 300 * time.Millisecond
 	var stalled atomic.Bool
 	say := right(users)
@@ -175,7 +175,7 @@ func TestOpenLoopShowsAStall(t *testing.T) {
 
 func TestOpenLoopKeepsItsRate(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 10, 150)
+	users := population.New(1, 10)
 	g := dial(t, Target{
 		Address: serveHTTP2(t, users, right(users)), Wire: Wire{Protocol: GRPC, Codec: Proto},
 		Read: GetUser(users, Proto), Keys: Uniform(10),
@@ -191,7 +191,7 @@ func TestOpenLoopKeepsItsRate(t *testing.T) {
 
 func TestADeadServerEndsTheRun(t *testing.T) {
 	t.Parallel()
-	users := population.New(1, 10, 150)
+	users := population.New(1, 10)
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	calls := new(atomic.Int64)

@@ -5,10 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http/httputil"
-	"strconv"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -16,13 +14,12 @@ import (
 // h1Conn is the client's end of an HTTP/1.1 connection: one call at a time, as
 // clients do it, with no more work than that needs.
 type h1Conn struct {
-	conn     net.Conn
-	wire     *Wire
-	in       *bufio.Reader
-	done     func(call, error)
-	stopped  chan struct{} // Closed when the reader has ended.
-	body     []byte        // The response at hand; the reader's.
-	unpacked []byte
+	conn    net.Conn
+	wire    *Wire
+	in      *bufio.Reader
+	done    func(call, error)
+	stopped chan struct{} // Closed when the reader has ended.
+	body    bytes.Buffer  // The response at hand; the reader's.
 
 	mu      sync.Mutex
 	err     error
@@ -78,12 +75,12 @@ func (c *h1Conn) flush() {
 func (c *h1Conn) serve() {
 	defer close(c.stopped)
 	for {
-		status, encoding, err := c.read()
+		status, err := c.read()
 		c.mu.Lock()
 		c.now = clock()
 		c.err = err
 		if err == nil {
-			err = c.check(status, encoding)
+			err = c.check(status)
 		}
 		if c.busy {
 			c.busy = false
@@ -99,19 +96,11 @@ func (c *h1Conn) serve() {
 	}
 }
 
-func (c *h1Conn) check(status int, encoding string) error {
-	if status != 200 {
-		return fmt.Errorf("HTTP status %d: %.200s", status, c.body)
+func (c *h1Conn) check(status int) error {
+	if status != http.StatusOK {
+		return fmt.Errorf("HTTP status %d: %.200s", status, &c.body)
 	}
-	message := c.body
-	if encoding != "" && encoding != "identity" {
-		var err error
-		if c.unpacked, err = decompress(c.unpacked[:0], encoding, c.body); err != nil {
-			return err
-		}
-		message = c.unpacked
-	}
-	return c.call.op.Check(message, c.call.key)
+	return c.call.op.Check(c.body.Bytes(), c.call.key)
 }
 
 func (c *h1Conn) close() {
@@ -120,92 +109,29 @@ func (c *h1Conn) close() {
 }
 
 // read reads one response into body.
-func (c *h1Conn) read() (status int, encoding string, err error) {
-	line, err := c.in.ReadSlice('\n')
+func (c *h1Conn) read() (status int, err error) {
+	response, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		return 0, "", err
+		return 0, err
 	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) || len(line) < 12 {
-		return 0, "", fmt.Errorf("status line %.40q", line)
+	c.body.Reset()
+	_, err = c.body.ReadFrom(response.Body)
+	if err == nil && response.Close {
+		err = errors.New("the server closes the connection")
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, "", fmt.Errorf("status line: %w", err)
-	}
-	length, chunked := -1, false
-	for {
-		name, value, err := c.readField()
-		if err != nil {
-			return 0, "", err
-		}
-		switch {
-		case len(name) == 0:
-			return status, encoding, c.readBody(length, chunked)
-		case bytes.EqualFold(name, []byte("content-length")):
-			length, err = strconv.Atoi(string(value))
-		case bytes.EqualFold(name, []byte("transfer-encoding")):
-			chunked = string(value) == "chunked"
-		case bytes.EqualFold(name, []byte("content-encoding")):
-			encoding = string(value)
-		}
-		if err != nil {
-			return 0, "", fmt.Errorf("content-length: %w", err)
-		}
-	}
-}
-
-// readField reads one header field; after the last one its name is empty.
-func (c *h1Conn) readField() (name, value []byte, err error) {
-	line, err := c.in.ReadSlice('\n')
-	if err != nil {
-		return nil, nil, err
-	}
-	name, value, _ = bytes.Cut(bytes.TrimSpace(line), []byte(":"))
-	return name, bytes.TrimSpace(value), nil
-}
-
-func (c *h1Conn) readBody(length int, chunked bool) error {
-	switch {
-	case chunked:
-		buffer := bytes.NewBuffer(c.body[:0])
-		if _, err := buffer.ReadFrom(httputil.NewChunkedReader(c.in)); err != nil {
-			return err
-		}
-		c.body = buffer.Bytes()
-		_, err := c.in.ReadSlice('\n') // The end of the trailers, of which there are none.
-		return err
-	case length < 0:
-		return errors.New("the server closes the connection")
-	}
-	if cap(c.body) < length {
-		c.body = make([]byte, length)
-	}
-	c.body = c.body[:length]
-	_, err := io.ReadFull(c.in, c.body)
-	return err
+	return response.StatusCode, err
 }
 
 // appendHTTP1 appends a request.
 func (w *Wire) appendHTTP1(dst []byte, host, method string, message []byte) []byte {
 	if w.Get {
-		dst = append(dst, "GET "...)
-		dst = append(dst, w.path(method, message)...)
+		dst = fmt.Appendf(dst, "GET %s HTTP/1.1\r\nHost: %s\r\n", w.path(method, message), host)
+		message = nil
 	} else {
-		dst = append(dst, "POST "+service...)
-		dst = append(dst, method...)
+		dst = fmt.Appendf(dst, "POST %s%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", service, method, host, len(message))
 	}
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, host...)
 	for _, field := range w.fields() {
-		dst = append(dst, "\r\n"...)
-		dst = append(dst, field[0]...)
-		dst = append(dst, ": "...)
-		dst = append(dst, field[1]...)
+		dst = fmt.Appendf(dst, "%s: %s\r\n", field[0], field[1])
 	}
-	if w.Get {
-		return append(dst, "\r\n\r\n"...)
-	}
-	dst = append(dst, "\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(message)), 10)
-	dst = append(dst, "\r\n\r\n"...)
-	return append(dst, message...)
+	return append(append(dst, "\r\n"...), message...)
 }

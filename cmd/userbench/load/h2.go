@@ -1,11 +1,11 @@
 package load
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"sync"
@@ -43,7 +43,7 @@ type h2Conn struct {
 	conn      net.Conn
 	authority string
 	window    int // Stream window that the peer is given.
-	in        frameReader
+	in        *bufio.Reader
 	decoder   *hpack.Decoder
 	stopped   chan struct{} // Closed when the reader has ended.
 
@@ -53,7 +53,7 @@ type h2Conn struct {
 	now         time.Duration // When the frames at hand were read.
 	out, spare  bytes.Buffer
 	writing     bool
-	framer      *http2.Framer // Writes to out.
+	framer      *http2.Framer // Writes to out; only the reader reads.
 	encoder     *hpack.Encoder
 	block       bytes.Buffer // What encoder writes to.
 	blocks      map[*header][]byte
@@ -79,14 +79,16 @@ func dialH2(address string, window int) (*h2Conn, error) {
 		return nil, err
 	}
 	c := &h2Conn{
-		conn: conn, authority: address, window: window, in: frameReader{from: conn},
+		conn: conn, authority: address, window: window, in: bufio.NewReaderSize(conn, 4*(frameHeader+maxFrame)),
 		stopped: make(chan struct{}),
 		blocks:  make(map[*header][]byte), introduced: make(map[*header]bool), tableIsFull: true,
 		next: 1, streams: make(map[uint32]*stream),
 		sendWindow: protocolWindow, initialWindow: protocolWindow, maxStreams: math.MaxInt32,
 	}
 	c.sendable = sync.NewCond(&c.mu)
-	c.framer = http2.NewFramer(&c.out, nil)
+	c.framer = http2.NewFramer(&c.out, c.in)
+	c.framer.SetMaxReadFrameSize(maxFrame)
+	c.framer.SetReuseFrames()
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.decoder = hpack.NewDecoder(headerTable, func(f hpack.HeaderField) { c.current.header(f) })
 	if err := c.greet(); err != nil {
@@ -110,9 +112,9 @@ func (c *h2Conn) greet() error {
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.window)})
 	_ = c.framer.WriteWindowUpdate(0, connWindow-protocolWindow)
 	c.flush()
-	frame, err := c.in.read()
-	if err == nil && frame.kind != http2.FrameSettings {
-		err = fmt.Errorf("the first frame is %s", frame.kind)
+	frame, err := c.framer.ReadFrame()
+	if _, ok := frame.(*http2.SettingsFrame); err == nil && !ok {
+		err = fmt.Errorf("the first frame is %s", frame.Header())
 	}
 	if err == nil {
 		err = c.handle(frame)
@@ -125,14 +127,14 @@ func (c *h2Conn) greet() error {
 func (c *h2Conn) serve() {
 	defer close(c.stopped)
 	for {
-		frame, err := c.in.read()
+		frame, err := c.framer.ReadFrame()
 		c.mu.Lock()
 		c.now = clock()
 		for err == nil {
-			if err = c.handle(frame); err != nil || !c.in.ready() {
+			if err = c.handle(frame); err != nil || !c.ready() {
 				break
 			}
-			frame, err = c.in.read()
+			frame, err = c.framer.ReadFrame()
 		}
 		if err != nil {
 			c.fail(err)
@@ -142,6 +144,15 @@ func (c *h2Conn) serve() {
 		c.flush()
 		c.mu.Unlock()
 	}
+}
+
+// ready reports whether another frame can be read without a system call.
+func (c *h2Conn) ready() bool {
+	if c.in.Buffered() < frameHeader {
+		return false
+	}
+	start, _ := c.in.Peek(4) // It is buffered.
+	return c.in.Buffered() >= frameHeader+int(binary.BigEndian.Uint32(start)>>8)
 }
 
 // flush sends what is in the buffer. While one goroutine writes, the others only
@@ -286,99 +297,75 @@ func (c *h2Conn) finish(s *stream, err error) {
 	c.idle = append(c.idle, s)
 }
 
-func (c *h2Conn) handle(f frame) error {
-	switch f.kind {
-	case http2.FrameData:
-		return c.handleData(f)
-	case http2.FrameHeaders:
-		return c.handleHeaders(f)
-	case http2.FrameContinuation:
-		return c.handleFragment(f.flags, f.payload)
-	case http2.FrameSettings:
+func (c *h2Conn) handle(f http2.Frame) error {
+	switch f := f.(type) {
+	case *http2.DataFrame:
+		c.handleData(f)
+	case *http2.HeadersFrame:
+		if c.current = c.streams[f.StreamID]; c.current == nil {
+			c.current = new(stream) // The table must be kept up to date all the same.
+		}
+		c.endsStream = f.StreamEnded()
+		return c.handleFragment(f.HeaderBlockFragment(), f.HeadersEnded())
+	case *http2.ContinuationFrame:
+		return c.handleFragment(f.HeaderBlockFragment(), f.HeadersEnded())
+	case *http2.SettingsFrame:
 		return c.handleSettings(f)
-	case http2.FrameWindowUpdate:
-		return c.handleWindowUpdate(f)
-	case http2.FrameRSTStream:
-		if s := c.streams[f.stream]; s != nil && len(f.payload) == 4 {
-			c.finish(s, fmt.Errorf("stream reset: %s", http2.ErrCode(binary.BigEndian.Uint32(f.payload))))
+	case *http2.WindowUpdateFrame:
+		c.handleWindowUpdate(f)
+	case *http2.RSTStreamFrame:
+		if s := c.streams[f.StreamID]; s != nil {
+			c.finish(s, fmt.Errorf("stream reset: %s", f.ErrCode))
 		}
-	case http2.FramePing:
-		if !f.flags.Has(http2.FlagPingAck) {
-			_ = c.framer.WritePing(true, [8]byte(f.payload))
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			_ = c.framer.WritePing(true, f.Data)
 		}
-	case http2.FrameGoAway:
-		if code := binary.BigEndian.Uint32(f.payload[4:]); code != 0 || len(c.streams) > 0 {
-			return fmt.Errorf("the server goes away: %s %q", http2.ErrCode(code), f.payload[8:])
+	case *http2.GoAwayFrame:
+		if f.ErrCode != http2.ErrCodeNo || len(c.streams) > 0 {
+			return fmt.Errorf("the server goes away: %s %q", f.ErrCode, f.DebugData())
 		}
 	}
 	return nil
 }
 
-func (c *h2Conn) handleData(f frame) error {
-	payload, err := f.unpadded()
-	if err != nil {
-		return err
-	}
+func (c *h2Conn) handleData(f *http2.DataFrame) {
 	c.credit(f)
-	s := c.streams[f.stream]
+	s := c.streams[f.StreamID]
 	if s == nil {
-		return nil // Of a stream that has failed.
+		return // Of a stream that has failed.
 	}
-	if err := s.data(payload); err != nil {
-		c.abandon(s, err)
-	} else if f.flags.Has(http2.FlagDataEndStream) {
+	if err := s.data(f.Data()); err != nil {
+		_ = c.framer.WriteRSTStream(s.id, http2.ErrCodeCancel)
+		c.finish(s, err)
+	} else if f.StreamEnded() {
 		c.finish(s, s.verdict())
 	}
-	return nil
 }
 
 // credit gives the peer's windows back what a DATA frame has used.
-func (c *h2Conn) credit(f frame) {
-	c.received += len(f.payload)
+func (c *h2Conn) credit(f *http2.DataFrame) {
+	c.received += int(f.Length)
 	if c.received >= connWindow/2 {
 		_ = c.framer.WriteWindowUpdate(0, uint32(c.received))
 		c.received = 0
 	}
-	s := c.streams[f.stream]
+	s := c.streams[f.StreamID]
 	if s == nil || s.stalled {
 		return
 	}
-	s.received += len(f.payload)
-	if s.received >= c.window/2 && !f.flags.Has(http2.FlagDataEndStream) {
+	s.received += int(f.Length)
+	if s.received >= c.window/2 && !f.StreamEnded() {
 		_ = c.framer.WriteWindowUpdate(s.id, uint32(s.received))
 		s.received = 0
 	}
 }
 
-// abandon ends a stream that the peer may go on with.
-func (c *h2Conn) abandon(s *stream, err error) {
-	_ = c.framer.WriteRSTStream(s.id, http2.ErrCodeCancel)
-	c.finish(s, err)
-}
-
-func (c *h2Conn) handleHeaders(f frame) error {
-	payload, err := f.unpadded()
-	if err != nil {
-		return err
-	}
-	if f.flags.Has(http2.FlagHeadersPriority) {
-		if len(payload) < 5 {
-			return io.ErrUnexpectedEOF
-		}
-		payload = payload[5:]
-	}
-	if c.current = c.streams[f.stream]; c.current == nil {
-		c.current = new(stream) // The table must be kept up to date all the same.
-	}
-	c.endsStream = f.flags.Has(http2.FlagHeadersEndStream)
-	return c.handleFragment(f.flags, payload)
-}
-
-func (c *h2Conn) handleFragment(flags http2.Flags, fragment []byte) error {
+func (c *h2Conn) handleFragment(fragment []byte, last bool) error {
 	if _, err := c.decoder.Write(fragment); err != nil {
 		return fmt.Errorf("header block: %w", err)
 	}
-	if !flags.Has(http2.FlagHeadersEndHeaders) {
+	if !last {
 		return nil
 	}
 	if err := c.decoder.Close(); err != nil {
@@ -390,40 +377,33 @@ func (c *h2Conn) handleFragment(flags http2.Flags, fragment []byte) error {
 	return nil
 }
 
-func (c *h2Conn) handleSettings(f frame) error {
-	if f.flags.Has(http2.FlagSettingsAck) {
+func (c *h2Conn) handleSettings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
 		return nil
 	}
-	for p := f.payload; len(p) >= 6; p = p[6:] {
-		value := binary.BigEndian.Uint32(p[2:])
-		switch http2.SettingID(binary.BigEndian.Uint16(p)) {
-		case http2.SettingHeaderTableSize:
-			c.encoder.SetMaxDynamicTableSizeLimit(value)
-			c.tableIsFull = value >= headerTable
-		case http2.SettingMaxConcurrentStreams:
-			c.maxStreams = int(min(value, math.MaxInt32))
-		case http2.SettingInitialWindowSize:
-			for _, s := range c.streams {
-				s.sendWindow += int64(value) - c.initialWindow
-			}
-			c.initialWindow = int64(value)
-			c.sendable.Broadcast()
+	if size, ok := f.Value(http2.SettingHeaderTableSize); ok {
+		c.encoder.SetMaxDynamicTableSizeLimit(size)
+		c.tableIsFull = size >= headerTable
+	}
+	if streams, ok := f.Value(http2.SettingMaxConcurrentStreams); ok {
+		c.maxStreams = int(min(streams, math.MaxInt32))
+	}
+	if window, ok := f.Value(http2.SettingInitialWindowSize); ok {
+		for _, s := range c.streams {
+			s.sendWindow += int64(window) - c.initialWindow
 		}
+		c.initialWindow = int64(window)
+		c.sendable.Broadcast()
 	}
 	return c.framer.WriteSettingsAck()
 }
 
-func (c *h2Conn) handleWindowUpdate(f frame) error {
-	if len(f.payload) != 4 {
-		return io.ErrUnexpectedEOF
-	}
-	increment := int64(binary.BigEndian.Uint32(f.payload) & math.MaxInt32)
-	if f.stream == 0 {
-		c.sendWindow += increment
+func (c *h2Conn) handleWindowUpdate(f *http2.WindowUpdateFrame) {
+	if f.StreamID == 0 {
+		c.sendWindow += int64(f.Increment)
 		c.sendWaiting()
-	} else if s := c.streams[f.stream]; s != nil {
-		s.sendWindow += increment
+	} else if s := c.streams[f.StreamID]; s != nil {
+		s.sendWindow += int64(f.Increment)
 	}
 	c.sendable.Broadcast()
-	return nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // shortestSleep bounds how often the pacer wakes. Calls that fall due meanwhile
-// leave together, late by no more than that; Result.Late shows it.
+// leave together, late by no more than that.
 const shortestSleep = 50 * time.Microsecond
 
 // Open offers calls at a rate, whatever the server makes of it, as independent
@@ -66,7 +66,6 @@ func (p *pacer) sendOn(l *lane, at time.Duration, wait bool) bool {
 	switch {
 	case l.room() > 0 && len(l.queue) == 0:
 		l.begin(p.generator.nextCall(p.phase, l, at))
-		p.phase.late(clock() - at)
 		if len(p.touched) == 0 || p.touched[len(p.touched)-1] != l {
 			p.touched = append(p.touched, l)
 		}

@@ -30,9 +30,6 @@ type Result struct {
 	Latency *hdrhistogram.Histogram
 	// Unsent is the number of those.
 	Unsent int64
-	// Late has how much later than intended the calls were sent for which there was
-	// room: the generator's own fault. In microseconds; empty for closed runs.
-	Late *hdrhistogram.Histogram
 	// Refused is the number of calls that an overloaded server did not take
 	// (RESOURCE_EXHAUSTED). Their times are not in Latency.
 	Refused int64
@@ -50,7 +47,7 @@ type recorder struct {
 }
 
 func newRecorder() recorder {
-	return recorder{mu: new(sync.Mutex), found: &Result{Latency: NewHistogram(), Late: NewHistogram()}}
+	return recorder{mu: new(sync.Mutex), found: &Result{Latency: NewHistogram()}}
 }
 
 func (r *recorder) record(latency time.Duration, inTime bool) {
@@ -70,12 +67,6 @@ func (r *recorder) abandon(calls []call, now time.Duration) {
 		r.found.Unsent++
 		recordTime(r.found.Latency, now-c.at)
 	}
-}
-
-func (r *recorder) late(by time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	recordTime(r.found.Late, by)
 }
 
 func (r *recorder) fail(err error) {

@@ -1,11 +1,5 @@
 package load
 
-import (
-	"fmt"
-
-	"golang.org/x/net/http2"
-)
-
 // Session is a connection for streaming calls over gRPC.
 type Session struct {
 	conn    *h2Conn
@@ -109,16 +103,6 @@ func (s *Stream) CloseSend() {
 	defer s.conn.mu.Unlock()
 	if s.raw != nil {
 		_ = s.conn.framer.WriteData(s.raw.id, true, nil)
-		s.conn.flush()
-	}
-}
-
-// Cancel ends the call.
-func (s *Stream) Cancel() {
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	if s.raw != nil {
-		s.conn.abandon(s.raw, fmt.Errorf("cancelled: %w", http2.StreamError{StreamID: s.raw.id, Code: http2.ErrCodeCancel}))
 		s.conn.flush()
 	}
 }

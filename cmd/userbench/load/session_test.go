@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/http2"
 )
 
 // serveEcho answers streams with the messages that they send, and fails those whose
@@ -104,16 +102,6 @@ func TestARefusedMessageEndsTheStream(t *testing.T) {
 	}
 	if err := session.Call("Echo", []byte("m"), func([]byte) error { return nil }); err != nil {
 		t.Errorf("the next call: %v", err)
-	}
-}
-
-func TestCancelEndsAStream(t *testing.T) {
-	t.Parallel()
-	session := dialSession(t, serveEcho(t), 0)
-	stream := session.Open("Echo", func([]byte) error { return nil })
-	stream.Cancel()
-	if reset := (http2.StreamError{}); !errors.As(stream.Wait(), &reset) {
-		t.Error(stream.Wait())
 	}
 }
 

@@ -27,15 +27,13 @@ type stream struct {
 	sendWindow int64                // Room in the peer's window.
 	stalled    bool                 // Takes nothing beyond the first window.
 	messages   int                  // Messages received.
-	unpacked   []byte               // Scratch for decompression.
 	status     string               // HTTP status.
 	grpcStatus string
 	grpcError  string
-	encoding   string // Compression of the response.
 }
 
 func (s *stream) reset() {
-	*s = stream{body: s.body[:0], unpacked: s.unpacked}
+	*s = stream{body: s.body[:0]}
 }
 
 // header takes one field of the headers or the trailers.
@@ -47,8 +45,6 @@ func (s *stream) header(f hpack.HeaderField) {
 		s.grpcStatus = f.Value
 	case "grpc-message":
 		s.grpcError = f.Value
-	case "content-encoding", "grpc-encoding":
-		s.encoding = f.Value
 	}
 }
 
@@ -76,14 +72,7 @@ func (s *stream) takeMessages(p []byte) ([]byte, error) {
 		if len(p)-grpcPrefix < size {
 			break
 		}
-		message := p[grpcPrefix : grpcPrefix+size]
-		if p[0]&1 != 0 {
-			var err error
-			if message, err = s.unpack(message); err != nil {
-				return nil, err
-			}
-		}
-		if err := s.take(p[0], message); err != nil {
+		if err := s.take(p[0], p[grpcPrefix:grpcPrefix+size]); err != nil {
 			return nil, err
 		}
 		p = p[grpcPrefix+size:]
@@ -95,9 +84,12 @@ func (s *stream) takeMessages(p []byte) ([]byte, error) {
 const webTrailer = 0x80
 
 func (s *stream) take(flags byte, message []byte) error {
-	if flags&webTrailer != 0 {
+	if flags == webTrailer {
 		s.trailer(message)
 		return nil
+	}
+	if flags != 0 {
+		return fmt.Errorf("a message with the flags %#x", flags)
 	}
 	s.messages++
 	if s.message != nil {
@@ -117,19 +109,13 @@ func (s *stream) trailer(text []byte) {
 	}
 }
 
-func (s *stream) unpack(message []byte) ([]byte, error) {
-	var err error
-	s.unpacked, err = decompress(s.unpacked[:0], s.encoding, message)
-	return s.unpacked, err
-}
-
 // verdict says whether a response that has ended is a right one.
 func (s *stream) verdict() error {
 	switch {
 	case s.status != "200":
 		return fmt.Errorf("HTTP status %q: %.200s", s.status, s.body)
 	case !s.wire.isGRPC():
-		return checkBody(s)
+		return s.call.op.Check(s.body, s.call.key)
 	case s.grpcStatus != "0":
 		text, _ := url.PathUnescape(s.grpcError)
 		return &StatusError{Code: s.grpcStatus, Message: text}
@@ -139,18 +125,6 @@ func (s *stream) verdict() error {
 		return errors.New("no message in a unary response")
 	}
 	return nil
-}
-
-// checkBody checks the response of a unary call over the Connect protocol.
-func checkBody(s *stream) error {
-	message := s.body
-	if s.encoding != "" && s.encoding != "identity" {
-		var err error
-		if message, err = s.unpack(message); err != nil {
-			return err
-		}
-	}
-	return s.call.op.Check(message, s.call.key)
 }
 
 // StatusError is a call that the server has answered with an error.

@@ -1,15 +1,8 @@
 package load
 
 import (
-	"bytes"
 	"encoding/base64"
-	"fmt"
-	"io"
-	"strings"
-	"sync"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -29,10 +22,9 @@ const (
 
 // Wire says how calls are put on the wire.
 type Wire struct {
-	Protocol    Protocol
-	Codec       Codec
-	Get         bool   // Connect GET instead of POST.
-	Compression string // That the response may have: "", "gzip" or "zstd".
+	Protocol Protocol
+	Codec    Codec
+	Get      bool // Connect GET instead of POST.
 }
 
 // isGRPC reports whether messages have a prefix, and the response a status of gRPC.
@@ -43,11 +35,7 @@ func (w *Wire) String() string {
 	if w.Get {
 		name += "GET, "
 	}
-	name += string(w.Codec)
-	if w.Compression != "" {
-		name += ", " + w.Compression
-	}
-	return name
+	return name + string(w.Codec)
 }
 
 // header is the headers of one procedure's requests over HTTP/2.
@@ -76,22 +64,15 @@ func (w *Wire) header(method string) *header {
 
 // fields are the request headers of a protocol.
 func (w *Wire) fields() [][2]string {
-	var fields [][2]string
-	accept := "accept-encoding"
 	switch {
 	case w.Protocol == GRPC:
-		fields = [][2]string{{"content-type", "application/grpc+" + string(w.Codec)}, {"te", "trailers"}}
-		accept = "grpc-accept-encoding"
+		return [][2]string{{"content-type", "application/grpc+" + string(w.Codec)}, {"te", "trailers"}}
 	case w.Protocol == GRPCWeb:
-		fields = [][2]string{{"content-type", "application/grpc-web+" + string(w.Codec)}, {"x-grpc-web", "1"}}
-		accept = "grpc-accept-encoding"
+		return [][2]string{{"content-type", "application/grpc-web+" + string(w.Codec)}, {"x-grpc-web", "1"}}
 	case !w.Get:
-		fields = [][2]string{{"content-type", "application/" + string(w.Codec)}, {"connect-protocol-version", "1"}}
+		return [][2]string{{"content-type", "application/" + string(w.Codec)}, {"connect-protocol-version", "1"}}
 	}
-	if w.Compression != "" {
-		fields = append(fields, [2]string{accept, w.Compression})
-	}
-	return fields
+	return nil
 }
 
 // body appends the body that carries a message.
@@ -109,40 +90,5 @@ func AppendPrefix(dst []byte, size int) []byte {
 
 // path is the target of a GET that carries a message.
 func (w *Wire) path(method string, message []byte) string {
-	var b strings.Builder
-	b.WriteString(service)
-	b.WriteString(method)
-	b.WriteString("?connect=v1&encoding=")
-	b.WriteString(string(w.Codec))
-	b.WriteString("&base64=1&message=")
-	b.WriteString(base64.RawURLEncoding.EncodeToString(message))
-	return b.String()
-}
-
-var (
-	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
-	zstdReaders = sync.Pool{New: func() any {
-		reader, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)) // These options are valid.
-		return reader
-	}}
-)
-
-// decompress appends what packed holds.
-func decompress(dst []byte, encoding string, packed []byte) ([]byte, error) {
-	switch encoding {
-	case "gzip":
-		reader := gzipReaders.Get().(*gzip.Reader)
-		defer gzipReaders.Put(reader)
-		if err := reader.Reset(bytes.NewReader(packed)); err != nil {
-			return nil, err
-		}
-		buffer := bytes.NewBuffer(dst)
-		_, err := io.Copy(buffer, reader)
-		return buffer.Bytes(), err
-	case "zstd":
-		reader := zstdReaders.Get().(*zstd.Decoder)
-		defer zstdReaders.Put(reader)
-		return reader.DecodeAll(packed, dst)
-	}
-	return nil, fmt.Errorf("a response compressed with %q", encoding)
+	return service + method + "?connect=v1&encoding=" + string(w.Codec) + "&base64=1&message=" + base64.RawURLEncoding.EncodeToString(message)
 }

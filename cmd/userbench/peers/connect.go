@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 
@@ -36,47 +34,4 @@ type connectHandler struct {
 
 func (h connectHandler) GetUser(_ context.Context, req *userv1.GetUserRequest) (*userv1.GetUserResponse, error) {
 	return h.users.get(req), nil
-}
-
-func (h connectHandler) BatchGetUsers(_ context.Context, req *userv1.BatchGetUsersRequest) (*userv1.BatchGetUsersResponse, error) {
-	return h.users.getMany(req), nil
-}
-
-func (h connectHandler) ListUsers(_ context.Context, _ *userv1.ListUsersRequest, stream userv1connect.UserServiceListUsersServerStream) error {
-	for _, user := range h.users.all {
-		if err := stream.Send(user); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (h connectHandler) BatchCreateUsers(_ context.Context, stream userv1connect.UserServiceBatchCreateUsersServerStream) (*userv1.BatchCreateUsersResponse, error) {
-	resp := new(userv1.BatchCreateUsersResponse)
-	for {
-		req, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return resp, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		resp.SuccessCount++
-		resp.CreatedUserIds = append(resp.CreatedUserIds, req.GetUserId())
-	}
-}
-
-func (h connectHandler) StreamUserUpdates(_ context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
-	for {
-		req, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(h.users.update(req)); err != nil {
-			return err
-		}
-	}
 }

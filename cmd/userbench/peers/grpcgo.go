@@ -19,10 +19,7 @@ func serveGRPC(listener net.Listener, u *users) error {
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "user.v1.UserService",
 		HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{
-			{MethodName: "GetUser", Handler: unary(u.get)},
-			{MethodName: "BatchGetUsers", Handler: unary(u.getMany)},
-		},
+		Methods:     []grpc.MethodDesc{{MethodName: "GetUser", Handler: u.getGRPC}},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "ListUsers", ServerStreams: true, Handler: u.listGRPC},
 			{StreamName: "BatchCreateUsers", ClientStreams: true, Handler: u.importGRPC},
@@ -32,16 +29,14 @@ func serveGRPC(listener net.Listener, u *users) error {
 	return server.Serve(listener)
 }
 
-// unary is what protoc-gen-go-grpc generates for a unary method, without
+// getGRPC is what protoc-gen-go-grpc generates for a unary method, without
 // interceptors.
-func unary[Req, Resp any](answer func(*Req) Resp) grpc.MethodHandler {
-	return func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-		req := new(Req)
-		if err := decode(req); err != nil {
-			return nil, err
-		}
-		return answer(req), nil
+func (u *users) getGRPC(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	req := new(userv1.GetUserRequest)
+	if err := decode(req); err != nil {
+		return nil, err
 	}
+	return u.get(req), nil
 }
 
 func (u *users) listGRPC(_ any, stream grpc.ServerStream) error {

@@ -1,10 +1,7 @@
 // Peers are the servers that userd is measured beside, each in its best form:
-// grpc-go on its own transport, a bare net/http handler, and Connect on net/http.
-// They answer from memory. With the argument sqlite it is SQLite's bare engine.
-// Folder tonic has one more, in Rust.
-//
-// It is a module of its own, so that userd does not depend on what it is compared
-// with.
+// grpc-go on its own transport, and Connect on net/http. They answer from memory.
+// With the argument sqlite it is SQLite's bare engine. Folder tonic has one more, in
+// Rust.
 package main
 
 import (
@@ -19,9 +16,8 @@ import (
 
 // peers are the servers by name.
 var peers = map[string]func(net.Listener, *users) error{
-	"grpc-go":  serveGRPC,
-	"net/http": serveBare,
-	"connect":  serveConnect,
+	"grpc-go": serveGRPC,
+	"connect": serveConnect,
 }
 
 func main() {
@@ -35,16 +31,14 @@ func run() error {
 	if len(os.Args) > 1 && os.Args[1] == "sqlite" {
 		return importSQLite(os.Args[2:])
 	}
-	name := flag.String("peer", "", "grpc-go, net/http or connect")
+	name := flag.String("peer", "", "grpc-go or connect")
 	count := flag.Int("users", 100_000, "users to serve")
-	size := flag.Int("size", 150, "bytes of an encoded user")
-	kind := flag.Uint64("kind", 0, "kind of the users")
 	flag.Parse()
 	serve, ok := peers[*name]
 	if !ok {
-		return fmt.Errorf("-peer must be grpc-go, net/http or connect, not %q", *name)
+		return fmt.Errorf("-peer must be grpc-go or connect, not %q", *name)
 	}
-	served := newUsers(population.New(*kind, *count, *size))
+	served := newUsers(population.New(0, *count))
 	debug.FreeOSMemory() // Or what calls need would fit into what this has left.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -17,6 +17,7 @@ const rowsInTransaction = 1_000
 
 // importSQLite inserts all rows of one database into another, empty one with the
 // same tables, with the engine and nothing else, and prints how long that took.
+// Triggers would write rows that are there already.
 func importSQLite(args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("usage: peers sqlite FROM TO USERS")
@@ -34,6 +35,15 @@ func importSQLite(args []string) error {
 		return err
 	}
 	defer conn.Close()
+	triggers, err := names(conn, "type = 'trigger'")
+	if err != nil {
+		return err
+	}
+	for _, trigger := range triggers {
+		if err := sqlitex.ExecuteTransient(conn, "DROP TRIGGER "+trigger, nil); err != nil {
+			return err
+		}
+	}
 	if err := sqlitex.ExecuteTransient(conn, "PRAGMA synchronous=FULL", nil); err != nil {
 		return err
 	}
@@ -47,11 +57,21 @@ func importSQLite(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(map[string]float64{"seconds": time.Since(began).Seconds()})
 }
 
+// names are the names of what a database has.
+func names(conn *sqlite.Conn, condition string) (found []string, err error) {
+	err = sqlitex.ExecuteTransient(conn, "SELECT name FROM sqlite_schema WHERE "+condition, &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			found = append(found, stmt.ColumnText(0))
+			return nil
+		},
+	})
+	return found, err
+}
+
 // table is the content of a table.
 type table struct {
-	name    string
-	columns int
-	rows    [][]any
+	name string
+	rows [][]any
 }
 
 func readTables(path string) ([]*table, error) {
@@ -60,38 +80,34 @@ func readTables(path string) ([]*table, error) {
 		return nil, err
 	}
 	defer conn.Close()
+	found, err := names(conn, "type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'meta'")
 	var tables []*table
-	err = sqlitex.ExecuteTransient(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'meta'",
-		&sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-			tables = append(tables, &table{name: stmt.ColumnText(0)})
-			return nil
-		}})
-	for _, t := range tables {
-		if err == nil {
-			err = t.read(conn)
+	for _, name := range found {
+		t := &table{name: name}
+		if err := sqlitex.ExecuteTransient(conn, "SELECT * FROM "+name, &sqlitex.ExecOptions{ResultFunc: t.add}); err != nil {
+			return nil, err
 		}
+		tables = append(tables, t)
 	}
 	return tables, err
 }
 
-func (t *table) read(conn *sqlite.Conn) error {
-	return sqlitex.ExecuteTransient(conn, "SELECT * FROM "+t.name, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-		t.columns = stmt.ColumnCount()
-		row := make([]any, t.columns)
-		for i := range row {
-			switch stmt.ColumnType(i) {
-			case sqlite.TypeInteger:
-				row[i] = stmt.ColumnInt64(i)
-			case sqlite.TypeText:
-				row[i] = stmt.ColumnText(i)
-			case sqlite.TypeNull:
-			default:
-				return fmt.Errorf("column %d of %s is a %s", i, t.name, stmt.ColumnType(i))
-			}
+// add adds a row of the table.
+func (t *table) add(stmt *sqlite.Stmt) error {
+	row := make([]any, stmt.ColumnCount())
+	for i := range row {
+		switch stmt.ColumnType(i) {
+		case sqlite.TypeInteger:
+			row[i] = stmt.ColumnInt64(i)
+		case sqlite.TypeText:
+			row[i] = stmt.ColumnText(i)
+		case sqlite.TypeNull:
+		default:
+			return fmt.Errorf("column %d of %s is a %s", i, t.name, stmt.ColumnType(i))
 		}
-		t.rows = append(t.rows, row)
-		return nil
-	}})
+	}
+	t.rows = append(t.rows, row)
+	return nil
 }
 
 // insertPart inserts one of several equal parts of every table in one transaction.
@@ -102,10 +118,10 @@ func insertPart(conn *sqlite.Conn, tables []*table, part, parts int) (err error)
 	}
 	defer end(&err)
 	for _, t := range tables {
-		if t.columns == 0 {
+		if len(t.rows) == 0 {
 			continue
 		}
-		stmt, err := conn.Prepare("INSERT INTO " + t.name + " VALUES (?" + strings.Repeat(", ?", t.columns-1) + ")")
+		stmt, err := conn.Prepare("INSERT INTO " + t.name + " VALUES (?" + strings.Repeat(", ?", len(t.rows[0])-1) + ")")
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/md5"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,20 +18,18 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
-// maxRole is the length of the longest role that the service takes.
-const maxRole = 63
+// Size is about what a user takes when it is encoded, in bytes.
+const Size = 150
 
 // Users are users 0 to Len()-1 of one kind.
 type Users struct {
 	kind uint64
-	size int
 	ids  []string
 }
 
-// New returns n users whose encoded form is about size bytes, at least 150 and at
-// most 2,000. Users of different kinds have different ids and emails.
-func New(kind uint64, n, size int) *Users {
-	u := &Users{kind: kind, size: size, ids: make([]string, n)}
+// New returns n users. Users of different kinds have different ids and emails.
+func New(kind uint64, n int) *Users {
+	u := &Users{kind: kind, ids: make([]string, n)}
 	for i := range u.ids {
 		u.ids[i] = id(kind, uint64(i))
 	}
@@ -39,9 +38,6 @@ func New(kind uint64, n, size int) *Users {
 
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.ids) }
-
-// Size is what [New] was given.
-func (u *Users) Size() int { return u.size }
 
 // Kind is what [New] was given.
 func (u *Users) Kind() uint64 { return u.kind }
@@ -77,19 +73,10 @@ func (u *Users) User(i int) *userv1.User {
 		Id: u.ids[i], Email: u.Email(i), DisplayName: fmt.Sprintf("User %07d", i),
 		Roles: []string{"member"}, CreatedAt: created, UpdatedAt: created, Version: 1,
 	}
-	for n := 0; ; n++ {
-		missing := u.size - proto.Size(user)
-		if missing < 8 {
-			return user
-		}
-		user.Roles = append(user.Roles, role(n, min(missing-2, maxRole)))
+	if missing := Size - proto.Size(user); missing >= 8 {
+		user.Roles = append(user.Roles, "role"+strings.Repeat("0", missing-6))
 	}
-}
-
-// role is the nth role that fills a user, in the alphabetical order of n.
-func role(n, length int) string {
-	name := []byte(fmt.Sprintf("role%02d%0*d", n, maxRole, 0))
-	return string(name[:length])
+	return user
 }
 
 // id is a UUID that looks random and is not. In PostgreSQL it is

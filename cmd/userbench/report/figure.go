@@ -5,15 +5,16 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Figure is a measured value: the median of its samples, and the quartiles.
 type Figure struct {
-	Median  float64 `json:"median"`
-	Low     float64 `json:"p25"`
-	High    float64 `json:"p75"`
-	Samples int     `json:"samples"`
-	Unit    string  `json:"unit"`
+	Median  float64
+	Low     float64
+	High    float64
+	Samples int
+	Unit    string
 }
 
 // NewFigure makes a figure of samples. Those that are not a number do not count.
@@ -44,7 +45,7 @@ func (f Figure) String() string {
 	if !f.Known() {
 		return "–"
 	}
-	return Number(f.Median) + unit(f.Unit)
+	return strings.TrimSpace(Number(f.Median) + " " + f.Unit)
 }
 
 // WithSpread is the median with its unit and the quartiles.
@@ -55,38 +56,20 @@ func (f Figure) WithSpread() string {
 	return fmt.Sprintf("%s (%s–%s)", f, Number(f.Low), Number(f.High))
 }
 
-func unit(name string) string {
-	if name == "" || name == "%" {
-		return name
-	}
-	return " " + name
-}
-
 // Number prints three significant digits, and groups thousands.
 func Number(value float64) string {
-	magnitude := math.Abs(value)
 	switch {
-	case magnitude >= 100:
-		return grouped(int64(math.Round(roundTo(value, 3))))
-	case magnitude >= 10:
-		return strconv.FormatFloat(value, 'f', 1, 64)
-	case magnitude == 0:
+	case math.IsNaN(value) || math.IsInf(value, 0):
+		return "–"
+	case value == 0:
 		return "0"
-	case magnitude >= 0.01:
-		return strconv.FormatFloat(value, 'f', 2, 64)
 	}
-	return strconv.FormatFloat(value, 'g', 2, 64)
-}
-
-// roundTo rounds to significant digits.
-func roundTo(value float64, digits int) float64 {
-	scale := math.Pow(10, math.Floor(math.Log10(math.Abs(value)))-float64(digits-1))
-	return math.Round(value/scale) * scale
-}
-
-func grouped(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for at := len(text) - 3; at > 0 && text[at-1] != '-'; at -= 3 {
+	decimals := 2 - int(math.Floor(math.Log10(math.Abs(value))))
+	if scale := math.Pow10(-decimals); decimals < 0 {
+		value = math.Round(value/scale) * scale
+	}
+	text := strconv.FormatFloat(value, 'f', min(max(decimals, 0), 4), 64)
+	for at := len(text) - 3; decimals < 0 && at > 0 && text[at-1] != '-'; at -= 3 {
 		text = text[:at] + "," + text[at:]
 	}
 	return text

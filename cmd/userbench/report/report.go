@@ -1,87 +1,53 @@
-// Package report writes what a benchmark has found: Markdown for people, JSON for
-// programs, SVG charts for both. It has no figures of its own.
+// Package report writes what a benchmark has found as Markdown. It has no figures of
+// its own.
 package report
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
 
 // Report is what a benchmark has found.
 type Report struct {
-	Machine  []Fact            `json:"machine"`
-	Began    time.Time         `json:"began"`
-	Took     time.Duration     `json:"took_ns"`
-	Goals    []Goal            `json:"goals"`
-	Sections []*Section        `json:"sections"`
-	Figures  map[string]Figure `json:"figures"`
+	Command  string // What was called.
+	Machine  []Fact
+	Began    time.Time
+	Took     time.Duration
+	Goals    []Goal
+	Sections []*Section
+	Figures  map[string]Figure
 }
 
 // Fact is one line about the machine or the run.
-type Fact struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
+type Fact struct{ Name, Value string }
 
-// Goal is a row of the table of goals.
-type Goal struct {
-	What    string `json:"what"`
-	Goal    string `json:"goal"`
-	Ours    string `json:"ours"`
-	Peer    string `json:"peer"`
-	Ratio   string `json:"ratio"`
-	Verdict string `json:"verdict"` // "met", "not met" or "not measured (why)".
-}
+// Goal is a row of the table of goals. Verdict is "met", "not met" or "not measured
+// (why)".
+type Goal struct{ What, Goal, Ours, Peer, Ratio, Verdict string }
 
 // Section is what one scenario has found.
 type Section struct {
-	Title  string   `json:"title"`
-	Text   string   `json:"text"` // How it was measured.
-	Tables []Table  `json:"tables"`
-	Charts []*Chart `json:"-"`
-	Absent []Fact   `json:"absent,omitempty"` // Who did not take part, and why.
-	Failed string   `json:"failed,omitempty"` // Why there is no more.
+	Title  string
+	Text   string // How it was measured.
+	Tables []Table
+	Absent []Fact // Who did not take part, and why.
+	Failed string // Why there is no more.
 }
 
 // Table is a table with a row of names above it.
 type Table struct {
-	Columns []string   `json:"columns"`
-	Rows    [][]string `json:"rows"`
+	Columns []string
+	Rows    [][]string
 }
 
 // Add adds a row.
 func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
 
-// Write writes README.md, report.json and the charts into a folder, which it makes.
-func (r *Report) Write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, section := range r.Sections {
-		for _, chart := range section.Charts {
-			if err := os.WriteFile(filepath.Join(dir, chart.File()), []byte(chart.SVG()), 0o644); err != nil {
-				return err
-			}
-		}
-	}
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode report: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "report.md"), []byte(r.Markdown()), 0o644)
-}
-
 // Markdown is the report as one page.
 func (r *Report) Markdown() string {
 	var b strings.Builder
-	b.WriteString("# Benchmark of userd\n\n")
+	fmt.Fprintf(&b, "# Benchmark of userd\n\nWritten by `%s`; [doc.go](doc.go) tells how it measures.\n\n", r.Command)
 	for _, fact := range r.Machine {
 		fmt.Fprintf(&b, "- %s: %s\n", fact.Name, fact.Value)
 	}
@@ -107,9 +73,6 @@ func (s *Section) write(b *strings.Builder) {
 	for _, table := range s.Tables {
 		b.WriteString("\n")
 		writeTable(b, table)
-	}
-	for _, chart := range s.Charts {
-		fmt.Fprintf(b, "\n![%s](%s)\n", chart.Title, chart.File())
 	}
 	for _, absent := range s.Absent {
 		fmt.Fprintf(b, "\nWithout %s: %s\n", absent.Name, absent.Value)

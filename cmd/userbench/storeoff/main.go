@@ -33,10 +33,8 @@ func main() {
 
 func run(ctx context.Context) error {
 	count := flag.Int("users", 100_000, "users to serve")
-	size := flag.Int("size", 150, "bytes of an encoded user")
-	kind := flag.Uint64("kind", 0, "kind of the users")
 	flag.Parse()
-	users := newDiscard(population.New(*kind, *count, *size))
+	users := newDiscard(population.New(0, *count))
 	debug.FreeOSMemory() // Or what calls need would fit into what this has left.
 	srv, err := server.New(server.Config{Store: users})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/example/userd/store"
@@ -12,13 +13,16 @@ import (
 )
 
 // databaseUsage says what a --database can be.
-const databaseUsage = "sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME"
+const databaseUsage = "sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME, or as libpq has it, 'host=HOST user=USER dbname=NAME'"
+
+// postgresSetting matches what is a setting of PostgreSQL, right or wrong.
+var postgresSetting = regexp.MustCompile(`^(postgres(ql)?://|[a-z_]+ *=)`)
 
 // database is where users are kept, as a --database names it.
 type database struct {
 	name string // As it may be shown.
 	path string // Of the file, for SQLite.
-	url  string // Of PostgreSQL.
+	url  string // Of PostgreSQL, or keys and values.
 }
 
 // parseDatabase reads the value of a flag.
@@ -26,7 +30,7 @@ func parseDatabase(flag, value string) (database, error) {
 	if path, ok := strings.CutPrefix(value, "sqlite:"); ok && path != "" {
 		return database{name: value, path: path}, nil
 	}
-	if strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://") {
+	if postgresSetting.MatchString(value) {
 		name, err := postgres.Name(value)
 		if err != nil {
 			return database{}, fmt.Errorf("%s: %w", flag, err)

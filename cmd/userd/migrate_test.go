@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,16 @@ func TestExitCodesOfMigrate(t *testing.T) {
 			newPostgres,
 			exit{0, "as this program needs"},
 			exit{0, "schema is at version 1, was at 1"},
+		},
+		"keys and values": {
+			func(t *testing.T) string {
+				config, err := pgx.ParseConfig(newPostgres(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprintf("host = '%s' port=%d user=%s dbname=%s pool_max_conns=2", config.Host, config.Port, config.User, config.Database)
+			},
+			exit{0, "as this program needs"}, exit{0, "was at 1"},
 		},
 		"no schema": {
 			func(t *testing.T) string { return postgresAfter(t, noSchema) },

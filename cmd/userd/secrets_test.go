@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store/storetest"
 )
 
 // secret is a password that must not be seen anywhere.
@@ -33,6 +36,9 @@ var secretDatabases = []string{
 	"postgres:ada:" + secret + "@127.0.0.1:1/users",
 	"host=127.0.0.1 port=1 user=ada password=" + secret + " dbname=users",
 	"host=127.0.0.1 password='" + secret,
+	"password = '" + secret + " " + secret + "' host = 127.0.0.1 port = 1",
+	"host=127.0.0.1 port=1 password=" + secret + " sslmode=" + secret,
+	"password=" + secret + " " + secret,
 	"mysql://ada:" + secret + "@127.0.0.1/users",
 	secret,
 }
@@ -106,14 +112,8 @@ func TestNoServerShowsAPassword(t *testing.T) {
 			var log bytes.Buffer
 			p := startLogging(t, &log, "--pprof", "--redis", setting, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 			for _, path := range []string{"metrics", "readyz", "debug/pprof/", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2", "debug/pprof/heap?debug=1"} {
-				resp, err := http.Get("http://" + p.adminHost + "/" + path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				text, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err != nil || bytes.Contains(text, []byte(secret)) {
-					t.Errorf("%s shows the password, or %v", path, err)
+				if strings.Contains(get(t, "http://"+p.adminHost+"/"+path), secret) {
+					t.Errorf("%s shows the password", path)
 				}
 			}
 			if err := p.stop(t); err != nil {
@@ -124,6 +124,67 @@ func TestNoServerShowsAPassword(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSecretsInFilesAreUsed runs a server whose PostgreSQL and Redis let nobody in
+// without the passwords that its files hold, and looks for them in all that it says.
+func TestSecretsInFilesAreUsed(t *testing.T) {
+	t.Parallel()
+	postgres := storetest.NewServer(t, "fsync=off")
+	redis := cachetest.StartTCP(t, "--requirepass", secret)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	database := write("database", postgres.Login(t, "postgres", "userd", secret))
+	migrated, err := exec.CommandContext(t.Context(), userdPath(t), "migrate", "up", "--database-file", database).CombinedOutput()
+	if err != nil {
+		t.Fatalf("migrate: %v: %s", err, migrated)
+	}
+	var log transcript
+	p := startLogging(t, &log, "--pprof", "--log-level", "debug", "--database-file", database,
+		"--redis-file", write("redis", "redis://:"+secret+"@127.0.0.1:"+redis.Port()))
+	createUser(t, grpcClient(t, p.url), "ada@example.com")
+	awaitMetric(t, p.adminHost, `userd_cache_trusted 1`)
+	said := map[string]string{"migrate": string(migrated), "the banner": p.banner}
+	for _, path := range []string{"metrics", "readyz", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2"} {
+		said[path] = get(t, "http://"+p.adminHost+"/"+path)
+	}
+	for _, file := range []string{"cmdline", "environ"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[file] = string(text)
+	}
+	if err := p.stop(t); err != nil {
+		t.Error(err)
+	}
+	said["the log"] = log.String()
+	for where, text := range said {
+		if text == "" || strings.Contains(text, secret) {
+			t.Errorf("%s is empty or shows the password:\n%s", where, text)
+		}
+	}
+}
+
+// get returns what is at an address.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // Two values for one setting are a mistake, and a file holds one line.

@@ -29,6 +29,7 @@ type process struct {
 	url       string // Of the service.
 	adminHost string // host:port of the admin listener.
 	curl      string // The command that the banner proposes.
+	banner    string // All up to there.
 }
 
 var (
@@ -101,6 +102,7 @@ func (p *process) readBanner(t *testing.T) {
 		if err != nil {
 			t.Fatalf("read banner: %v", err)
 		}
+		p.banner += line
 		if match := serviceLine.FindStringSubmatch(line); match != nil {
 			p.url = match[1]
 		}

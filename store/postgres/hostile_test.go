@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -107,7 +108,14 @@ func withRole(t *testing.T, database, sql string) string {
 		}
 	})
 	run(t, conn, strings.ReplaceAll(sql, "ROLE", role))
-	return asRole(t, database, role, "")
+	parsed, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := parsed.Query()
+	query.Set("user", role)
+	parsed.RawQuery = query.Encode()
+	return parsed.String()
 }
 
 const (

@@ -14,7 +14,8 @@ import (
 )
 
 // errURL says nothing of the URL, which may hold a password anywhere.
-var errURL = errors.New("the database's URL cannot be read; special characters of user and password must be percent-encoded")
+var errURL = errors.New("the database's URL cannot be read; special characters of user and password must be percent-encoded, " +
+	"and where it is keys and values those with blanks quoted")
 
 // Name is what a database may be called in the open: its user, hosts and name, as
 // they were understood, and nothing else of the URL.

@@ -4,17 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
@@ -37,32 +31,6 @@ func (l *lines) count(part string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), part)
-}
-
-// addLogin makes a role that has to give its password.
-func addLogin(t *testing.T, admin *pgx.Conn, server *storetest.Server, role, password string) {
-	t.Helper()
-	run(t, admin, fmt.Sprintf(`create role %s login superuser password '%s'`, role, password))
-	hba := filepath.Join(server.Host(), "data", "pg_hba.conf")
-	rules := fmt.Sprintf("local all postgres trust\nlocal all %s scram-sha-256\n", role)
-	if err := os.WriteFile(hba, []byte(rules), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, admin, `select pg_reload_conf()`)
-}
-
-// asRole returns the URL of a database as another role than the superuser of it.
-func asRole(t *testing.T, database, role, password string) string {
-	t.Helper()
-	parsed, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := parsed.Query()
-	query.Set("user", role)
-	query.Set("password", password)
-	parsed.RawQuery = query.Encode()
-	return parsed.String()
 }
 
 // A caller whose deadline passes learns no more than that; the log learns what it has
@@ -99,8 +67,7 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	t.Parallel()
 	server := storetest.NewServer(t, "fsync=off")
 	admin := connect(t, server.URL("postgres"))
-	addLogin(t, admin, server, "userd", "first-secret")
-	address := asRole(t, server.URL("postgres"), "userd", "first-secret")
+	address := server.Login(t, "postgres", "userd", "first-secret")
 	if err := migrate(t.Context(), address); err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,12 @@ import (
 // shows it.
 func TestPasswordsOfLibpq(t *testing.T) { //nolint:paralleltest // It changes the environment.
 	server := storetest.NewServer(t, "fsync=off")
-	addLogin(t, connect(t, server.URL("postgres")), server, "hidden", "well-hidden")
-	address, err := url.Parse(server.URL("postgres"))
+	address, err := url.Parse(server.Login(t, "postgres", "hidden", "well-hidden"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	query := address.Query()
-	query.Set("user", "hidden")
+	query.Del("password")
 	address.RawQuery = query.Encode()
 
 	dir := t.TempDir()

@@ -218,6 +218,25 @@ func (s *Server) URL(database string) string {
 	return "postgres:///" + database + "?" + url.Values{"host": {s.dir}, "user": {"postgres"}}.Encode()
 }
 
+// Login makes a superuser that has to give its password, and returns the URL of a
+// database as that role.
+func (s *Server) Login(t testing.TB, database, role, password string) string {
+	t.Helper()
+	rules := fmt.Sprintf("local all postgres trust\nlocal all %s scram-sha-256\n", role)
+	err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(rules), 0o600)
+	for _, sql := range []string{
+		fmt.Sprintf(`create role %s login superuser password '%s'`, role, password),
+		`select pg_reload_conf()`,
+	} {
+		err = errors.Join(err, execute(t.Context(), s.URL("postgres"), sql))
+	}
+	if err != nil {
+		t.Fatalf("role on PostgreSQL: %v", err)
+	}
+	as := url.Values{"host": {s.dir}, "user": {role}, "password": {password}}
+	return "postgres:///" + database + "?" + as.Encode()
+}
+
 // Host returns the folder of the server's socket, for URLs of several hosts.
 func (s *Server) Host() string { return s.dir }
 

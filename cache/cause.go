@@ -60,7 +60,7 @@ var (
 var (
 	wrongPassword = wrongSetting("wrong_password", "Redis does not accept the user or the password of the URL (with Sentinels, perhaps theirs)")
 	noPassword    = wrongSetting("no_password", "Redis asks for a password; give it in the URL, redis://USER:PASSWORD@HOST")
-	noRights      = wrongSetting("no_rights", "the user of Redis lacks rights; the README lists what it needs")
+	noRights      = wrongSetting("no_rights", "the user of Redis lacks rights; cmd/userd/README.md lists what it needs")
 	noCommand     = wrongSetting("no_command", "Redis does not know a command that the cache needs; is it renamed or disabled?")
 	noDatabase    = wrongSetting("no_database", "Redis refuses the connection: it has no database with the number in the URL, or as many clients as it takes")
 	noClients     = passing("refused", "Redis refuses the connection; see whether it has as many clients as it takes (maxclients)")

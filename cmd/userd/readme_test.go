@@ -11,33 +11,71 @@ import (
 
 var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 
-// failing are the README's examples that are meant to fail, and how.
+// readmes have the examples, in the order in which a reader meets them.
+var readmes = []string{"../../README.md", "../../proto/README.md", "README.md"}
+
+// failing are the examples that are meant to fail, and how.
 var failing = map[string]string{
 	"UserService/WatchUsers":                        "DeadlineExceeded",
 	"localhost:8080 user.v1.UserService/DeleteUser": "USER_NOT_FOUND",
 }
 
-// TestREADMEExamplesWork runs the examples of the README in order, as they stand,
+// TestREADMEExamplesWork runs the examples of the READMEs in order, as they stand,
 // but for the port.
 func TestREADMEExamplesWork(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
+	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	host := strings.TrimPrefix(p.url, "http://")
+	for _, readme := range readmes {
+		examples := 0
+		for _, script := range shellBlocks(t, readme) {
+			if strings.Contains(script, "localhost:8080") {
+				examples++
+				runExample(t, script, strings.ReplaceAll(script, "localhost:8080", host))
+			}
+		}
+		if examples == 0 {
+			t.Errorf("%s has no examples", readme)
+		}
+	}
+}
+
+// shellBlocks are the shell commands of a README, block by block.
+func shellBlocks(t *testing.T, readme string) []string {
+	t.Helper()
+	text, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
-	host := strings.TrimPrefix(p.url, "http://")
-	examples := 0
+	var blocks []string
 	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
-		script := block[1]
-		if !strings.Contains(script, "localhost:8080") {
-			continue
-		}
-		examples++
-		runExample(t, script, strings.ReplaceAll(script, "localhost:8080", host))
+		blocks = append(blocks, block[1])
 	}
-	if examples == 0 {
-		t.Error("the README has no examples")
+	return blocks
+}
+
+var link = regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+
+// TestLinksBetweenFilesHold follows the links from one file of the project to another.
+func TestLinksBetweenFilesHold(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, readmes[1:]...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(target[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target[1])); err != nil {
+				t.Errorf("%s has a link to %s, which is not there", file, target[1])
+			}
+		}
 	}
 }
 

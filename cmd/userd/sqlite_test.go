@@ -265,20 +265,16 @@ func lockWithSQLite3(t *testing.T, path string) (unlock func()) {
 // running server, and the restoring after it has stopped.
 func TestREADMECommandsForSQLiteWork(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	folder := t.TempDir()
 	database := "sqlite:" + filepath.Join(folder, "userd.db")
 	p := startUserd(t, "--database", database)
 	id := createUser(t, grpcClient(t, p.url), "ada@example.com")
 	stopped, commands := false, 0
-	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
-		if !strings.Contains(block[1], "userd.db") || strings.Contains(block[1], "userd copy") {
+	for _, script := range shellBlocks(t, "README.md") {
+		if !strings.Contains(script, "userd.db") || strings.Contains(script, "userd copy") {
 			continue
 		}
-		if restores := strings.Contains(block[1], "cp backup.db"); restores && !stopped {
+		if restores := strings.Contains(script, "cp backup.db"); restores && !stopped {
 			createUser(t, grpcClient(t, p.url), "late@example.com")
 			if err := p.stop(t); err != nil {
 				t.Fatal(err)
@@ -286,10 +282,10 @@ func TestREADMECommandsForSQLiteWork(t *testing.T) {
 			stopped = true
 		}
 		commands++
-		command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", block[1])
+		command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
 		command.Dir = folder
 		if out, err := command.CombinedOutput(); err != nil {
-			t.Errorf("%s\nfails: %v\n%s", block[1], err, out)
+			t.Errorf("%s\nfails: %v\n%s", script, err, out)
 		}
 	}
 	if commands < 3 || !stopped {

@@ -14,10 +14,10 @@ import (
 	"github.com/example/userd/store/storetest"
 )
 
-// readmePgBouncer are the settings that the README has for PgBouncer.
+// readmePgBouncer are the settings that the README of cmd/userd has for PgBouncer.
 func readmePgBouncer(t testing.TB) []string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../cmd/userd/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

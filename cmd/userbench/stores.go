@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -298,8 +299,14 @@ func (b *bench) besidePgbench(table *report.Table, server *lab.Server, database,
 		return err
 	}
 	postgres := b.fleet.postgres
+	// While calls are made: later, connections may have done something else.
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := c.load(b.storeSlice)
+		loaded <- err
+	}()
 	text, err := script.script(postgres, database)
-	if err != nil {
+	if err := errors.Join(err, <-loaded); err != nil {
 		return err
 	}
 	var tool []float64

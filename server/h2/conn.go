@@ -116,7 +116,9 @@ func (c *conn) greet() {
 	c.out = appendSettings(c.out, map[setting]uint32{
 		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
 		settingInitialWindowSize:    uint32(c.srv.config.StreamWindow),
-		settingMaxHeaderListSize:    uint32(c.srv.config.MaxHeaderBytes),
+		// What is read to its end: a proxy that knew of a lower limit would fail the request
+		// itself, and may count that as a failure of the server (Caddy does).
+		settingMaxHeaderListSize: uint32(blockFactor * c.srv.config.MaxHeaderBytes),
 	})
 	c.out = appendWindowUpdate(c.out, 0, c.srv.config.ConnWindow-initialWindow)
 }

@@ -21,7 +21,7 @@ type head struct {
 	fields                          []hpack.HeaderField // Without the pseudo fields.
 	size                            int                 // As RFC 9113 section 6.5.2 counts.
 	contentLength                   int64               // -1 where there is none.
-	tooLarge                        bool                // Fields beyond the limit are missing.
+	tooLarge                        bool                // Fields that did not fit are missing.
 	malformed                       string              // What is wrong, or "".
 }
 
@@ -50,7 +50,6 @@ func newDecoder(limit int) *decoder {
 // table of the peer is then another one; a malformed head does not.
 func (d *decoder) decode(block []byte) (*head, error) {
 	d.head = head{seen: d.head.seen[:0], fields: d.head.fields[:0], contentLength: -1}
-	d.hpack.SetEmitEnabled(true)
 	if !onlyIndexed(block) {
 		d.inserted++
 	}
@@ -81,12 +80,11 @@ func onlyIndexed(block []byte) bool {
 // field takes one field from the HPACK decoder.
 func (d *decoder) field(f hpack.HeaderField) {
 	h := &d.head
-	h.size += int(f.Size())
-	if h.size > d.limit {
-		h.tooLarge = true
-		d.hpack.SetEmitEnabled(false)
+	if h.size+int(f.Size()) > d.limit {
+		h.tooLarge = true // What still fits says how to answer.
 		return
 	}
+	h.size += int(f.Size())
 	if !httpguts.ValidHeaderFieldValue(f.Value) {
 		h.fail("invalid field value")
 	}

@@ -132,3 +132,28 @@ func FuzzEncoder(f *testing.F) {
 		}
 	})
 }
+
+// What says how to answer may come after the field that is too large.
+func TestFieldsAfterALargeOneAreKept(t *testing.T) {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, f := range []hpack.HeaderField{
+		{Name: ":method", Value: "POST"},
+		{Name: ":scheme", Value: "http"},
+		{Name: ":path", Value: "/"},
+		{Name: "x-large", Value: strings.Repeat("x", 2000)},
+		{Name: "content-type", Value: "application/grpc"},
+	} {
+		if err := encoder.WriteField(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := newDecoder(1000).decode(block.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []hpack.HeaderField{{Name: "content-type", Value: "application/grpc"}}
+	if !h.tooLarge || !slices.Equal(h.fields, want) {
+		t.Errorf("too large: %t, fields %v, want %v", h.tooLarge, h.fields, want)
+	}
+}

@@ -35,8 +35,8 @@ type Config struct {
 	// and after decompression. A larger one is refused, and the connection goes on; one
 	// that is more than four times as large ends the connection. Default: 64 KiB.
 	MaxHeaderBytes int
-	// HeadersTooLarge answers requests whose header is too large, of which it sees the
-	// first MaxHeaderBytes. Default: 431 Request Header Fields Too Large.
+	// HeadersTooLarge answers requests whose header is too large, of which it sees what
+	// fits into MaxHeaderBytes. Default: 431 Request Header Fields Too Large.
 	HeadersTooLarge http.Handler
 	// StreamWindow is how much of a request may wait for its handler to read it, in
 	// bytes. Default: 512 KiB.

@@ -125,7 +125,7 @@ func (f *fakeStore) GetByEmail(_ context.Context, email string) (store.User, err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for u := range maps.Values(f.users) {
-		if canonical(u.Email) == canonical(email) {
+		if store.FoldEmail(u.Email) == store.FoldEmail(email) {
 			return u, f.err()
 		}
 	}

@@ -74,18 +74,8 @@ func userKey(id string) key { return key{byID, id} }
 
 // emailKey names an email by its hash, without regard to ASCII case.
 func emailKey(email string) key {
-	hash := sha256.Sum256([]byte(canonical(email)))
+	hash := sha256.Sum256([]byte(store.FoldEmail(email)))
 	return key{byEmail, hex.EncodeToString(hash[:])}
-}
-
-// canonical is how emails are compared: without regard to ASCII case.
-func canonical(email string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, email)
 }
 
 // changeOf is a row of the change log for the relay, which has no user at hand.

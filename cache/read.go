@@ -278,7 +278,7 @@ func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("decode user: %w", err)
 	}
-	return e, canonical(u.Email) == canonical(email), nil
+	return e, store.FoldEmail(u.Email) == store.FoldEmail(email), nil
 }
 
 // byStoredEmail asks the store, and lets the cache know the id.

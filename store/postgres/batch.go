@@ -150,7 +150,7 @@ func newRows(users []store.NewUser, at time.Time) (*rows, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.rows[i] = row{user, key, foldEmail(user.Email), at.Add(time.Duration(i) * time.Microsecond)}
+		r.rows[i] = row{user, key, store.FoldEmail(user.Email), at.Add(time.Duration(i) * time.Microsecond)}
 		r.pending[i] = i
 	}
 	return r, nil
@@ -166,7 +166,7 @@ func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 		pgx.CopyFromSlice(len(batch), func(i int) ([]any, error) {
 			row := &r.rows[batch[i]]
 			return []any{
-				row.key, row.Email, row.DisplayName, foldName(row.DisplayName), notNil(store.SortedRoles(row.Roles)),
+				row.key, row.Email, row.DisplayName, store.FoldName(row.DisplayName), notNil(store.SortedRoles(row.Roles)),
 				row.createdAt, row.createdAt, 1,
 			}, nil
 		}))
@@ -265,7 +265,7 @@ func (r *rows) columns(batch []int) []any {
 		row := &r.rows[i]
 		ids[place], times[place] = row.key, row.createdAt
 		emails[place], names[place] = row.Email, row.DisplayName
-		folded[place], roles[place] = foldName(row.DisplayName), joinRoles(row.Roles)
+		folded[place], roles[place] = store.FoldName(row.DisplayName), joinRoles(row.Roles)
 	}
 	return []any{ids, emails, names, folded, roles, times}
 }
@@ -391,7 +391,7 @@ func writeMany(ctx context.Context, tx pgx.Tx, users map[string]store.User, ids 
 	var last []int64
 	for _, user := range users {
 		keys, names, last = append(keys, user.ID), append(names, user.DisplayName), append(last, user.Version)
-		folded, roles = append(folded, foldName(user.DisplayName)), append(roles, joinRoles(user.Roles))
+		folded, roles = append(folded, store.FoldName(user.DisplayName)), append(roles, joinRoles(user.Roles))
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(updateManySQL, keys, names, folded, roles, last, at)
@@ -442,11 +442,11 @@ func listSQL(query store.Query) (string, []any) {
 		}
 		where += ` and ` + fmt.Sprintf(condition, places...)
 	}
-	if prefix := foldEmail(query.EmailPrefix); prefix != "" {
+	if prefix := store.FoldEmail(query.EmailPrefix); prefix != "" {
 		filter(`lower(email) >= $%d and lower(email) < $%d`, prefix, prefix+"\U0010FFFF")
 	}
 	if query.NameContains != "" {
-		filter(`position($%d in folded_name) > 0`, foldName(query.NameContains))
+		filter(`position($%d in folded_name) > 0`, store.FoldName(query.NameContains))
 	}
 	if query.Role != "" {
 		filter(`roles @> array[$%d]`, query.Role)

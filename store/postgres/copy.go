@@ -113,7 +113,7 @@ func userRow(user store.User) ([]any, error) {
 		lastLogin = &user.LastLogin
 	}
 	return []any{
-		[16]byte(id), user.Email, user.DisplayName, foldName(user.DisplayName), notNil(user.Roles),
+		[16]byte(id), user.Email, user.DisplayName, store.FoldName(user.DisplayName), notNil(user.Roles),
 		user.CreatedAt, user.UpdatedAt, lastLogin, user.Version,
 	}, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -142,7 +141,7 @@ var errRaced = errors.New("raced with another transaction")
 func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
 	roles := store.SortedRoles(user.Roles)
 	created, err := s.writeUser(ctx, errRaced, createSQL,
-		user.ID, user.Email, foldEmail(user.Email), user.DisplayName, foldName(user.DisplayName), notNil(roles), s.tick())
+		user.ID, user.Email, store.FoldEmail(user.Email), user.DisplayName, store.FoldName(user.DisplayName), notNil(roles), s.tick())
 	if err != nil {
 		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
@@ -160,7 +159,7 @@ func (s *Store) Get(ctx context.Context, id string) (store.User, error) {
 
 // GetByEmail implements store.Store.
 func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error) {
-	user, err := s.readUser(ctx, getByEmailSQL, foldEmail(email))
+	user, err := s.readUser(ctx, getByEmailSQL, store.FoldEmail(email))
 	if err != nil {
 		return store.User{}, fmt.Errorf("get user by email: %w", err)
 	}
@@ -171,7 +170,7 @@ func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error
 func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
 	var folded *string
 	if update.DisplayName != nil {
-		folded = new(foldName(*update.DisplayName))
+		folded = new(store.FoldName(*update.DisplayName))
 	}
 	user, err := s.writeUser(ctx, store.ErrNotFound, updateSQL, update.ID, update.ExpectedVersion,
 		update.DisplayName, folded, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.tick())
@@ -336,20 +335,6 @@ func (r *role) ScanText(text pgtype.Text) error {
 	*r = role(text.String)
 	return nil
 }
-
-// foldEmail returns an email in lower case as the index of emails has it: ASCII
-// letters alone, like lower() under collation "C".
-func foldEmail(email string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + ('a' - 'A')
-		}
-		return r
-	}, email)
-}
-
-// foldName returns a display name as searches by a part of it see it.
-func foldName(name string) string { return strings.ToLower(name) }
 
 // notNil returns roles in the form of a column that is not null.
 func notNil(roles []string) []string {

@@ -125,7 +125,7 @@ func listSQL(query store.Query) (statement string, args map[string]any) {
 	}
 	if query.NameContains != "" {
 		conditions = append(conditions, `contains_fold(display_name, :name)`)
-		args[":name"] = strings.ToLower(query.NameContains)
+		args[":name"] = store.FoldName(query.NameContains)
 	}
 	conditions = append(conditions, `(`+position+`) > (:created_at, :id)`)
 	columns := userColumns
@@ -134,18 +134,6 @@ func listSQL(query store.Query) (statement string, args map[string]any) {
 	}
 	return `SELECT ` + columns + ` FROM ` + from + ` WHERE ` + strings.Join(conditions, ` AND `) +
 		` ORDER BY ` + position + ` LIMIT :limit`, args
-}
-
-// equalFold reports whether two emails are one, as the column's collation does.
-func equalFold(a, b string) bool {
-	return strings.Map(lowerASCII, a) == strings.Map(lowerASCII, b)
-}
-
-func lowerASCII(r rune) rune {
-	if 'A' <= r && r <= 'Z' {
-		return r + ('a' - 'A')
-	}
-	return r
 }
 
 // without returns those of all that are not in some.

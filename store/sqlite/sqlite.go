@@ -244,7 +244,7 @@ func configure(conn *sqlite.Conn) error {
 		NArgs:         2,
 		Deterministic: true,
 		Scalar: func(_ sqlite.Context, args []sqlite.Value) (sqlite.Value, error) {
-			if strings.Contains(strings.ToLower(args[0].Text()), args[1].Text()) {
+			if strings.Contains(store.FoldName(args[0].Text()), args[1].Text()) {
 				return sqlite.IntegerValue(1), nil
 			}
 			return sqlite.IntegerValue(0), nil

@@ -142,7 +142,7 @@ func conflicting(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
 	if err != nil {
 		return store.User{}, err
 	}
-	if !equalFold(existing.Email, user.Email) {
+	if store.FoldEmail(existing.Email) != store.FoldEmail(user.Email) {
 		return store.User{}, store.ErrIDTaken
 	}
 	return existing, nil

@@ -509,6 +509,26 @@ func TestTinyWindows(t *testing.T) {
 	}
 }
 
+// TestSettingsAreAcknowledgedFirst lets a stream go on by SETTINGS: what it sends follows
+// the acknowledgement, by which a peer knows that its settings hold.
+func TestSettingsAreAcknowledgedFirst(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: flowing(make(chan error, 1))})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	for read := false; !read; { // The one byte: the handler waits for more room.
+		f, err := p.ReadFrame()
+		p.must(err)
+		_, read = f.(*http2.DataFrame)
+	}
+	p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 2}))
+	f, err := p.ReadFrame()
+	p.must(err)
+	if settings, ok := f.(*http2.SettingsFrame); !ok || !settings.IsAck() {
+		t.Errorf("the first answer to SETTINGS is %v", f)
+	}
+}
+
 // TestSocketIsNotRead opens all windows and reads nothing.
 func TestSocketIsNotRead(t *testing.T) {
 	t.Parallel()

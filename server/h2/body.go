@@ -2,37 +2,31 @@ package h2
 
 import "sync"
 
-const (
-	chunkSize = 16 << 10 // Of a pooled chunk, in bytes.
-	smallBody = 1 << 10  // A body that starts with less than this is not worth a chunk of the pool.
-)
+// chunk is a piece of a body.
+type chunk [16 << 10]byte
 
-var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // body is what of a request's body was received and not read yet.
 type body struct {
-	parts [][]byte
-	start int // In parts[0]: what is before was read.
-	size  int
-	small [1][]byte // Parts of most bodies.
+	chunks []*chunk
+	start  int // In the first chunk: what is before was read.
+	size   int
+	first  [1]*chunk // All that most bodies need.
 }
 
 // write appends a copy of p.
 func (b *body) write(p []byte) {
-	b.size += len(p)
-	if len(b.parts) == 0 && len(p) <= smallBody {
-		b.parts = append(b.small[:0], append([]byte(nil), p...))
-		return
+	if b.chunks == nil {
+		b.chunks = b.first[:0]
 	}
 	for len(p) > 0 {
-		last := len(b.parts) - 1
-		if last < 0 || cap(b.parts[last]) != chunkSize || len(b.parts[last]) == chunkSize {
-			b.parts = append(b.parts, chunks.Get().(*[chunkSize]byte)[:0])
-			last++
+		end := b.start + b.size
+		if end == len(b.chunks)*len(chunk{}) {
+			b.chunks = append(b.chunks, chunks.Get().(*chunk))
 		}
-		part := b.parts[last]
-		n := copy(part[len(part):chunkSize], p)
-		b.parts[last] = part[:len(part)+n]
+		n := copy(b.chunks[len(b.chunks)-1][end%len(chunk{}):], p)
+		b.size += n
 		p = p[n:]
 	}
 }
@@ -41,30 +35,36 @@ func (b *body) write(p []byte) {
 func (b *body) read(p []byte) int {
 	read := 0
 	for read < len(p) && b.size > 0 {
-		n := copy(p[read:], b.parts[0][b.start:])
+		n := copy(p[read:], b.head())
 		read, b.start, b.size = read+n, b.start+n, b.size-n
-		if b.start == len(b.parts[0]) {
+		if b.size == 0 || b.start == len(chunk{}) {
 			b.drop()
 		}
 	}
 	return read
 }
 
-// drop lets go of the first part.
-func (b *body) drop() {
-	if cap(b.parts[0]) == chunkSize {
-		chunks.Put((*[chunkSize]byte)(b.parts[0][:chunkSize]))
+// head is what the first chunk has: all, if it fits and none of it was read.
+func (b *body) head() []byte {
+	if b.size == 0 {
+		return nil
 	}
-	b.parts[0] = nil
-	b.parts, b.start = b.parts[1:], 0
-	if len(b.parts) == 0 {
-		b.parts = nil
+	return b.chunks[0][b.start:min(b.start+b.size, len(chunk{}))]
+}
+
+// drop lets go of the first chunk.
+func (b *body) drop() {
+	chunks.Put(b.chunks[0])
+	b.chunks[0] = nil
+	b.chunks, b.start = b.chunks[1:], 0
+	if len(b.chunks) == 0 {
+		b.chunks = nil
 	}
 }
 
 // discard lets go of everything.
 func (b *body) discard() {
-	for len(b.parts) > 0 {
+	for len(b.chunks) > 0 {
 		b.drop()
 	}
 	b.size = 0

@@ -2,57 +2,47 @@ package h2
 
 import "sync"
 
-// Sizes of read buffers, in bytes: for connections that say next to nothing, for those
-// that say little, as most do, for frames as most peers send them, and for those of peers
-// that were allowed longer ones, since they filled all they were allowed.
-const (
-	tinyIn   = 1 << 10
-	smallIn  = 4 << 10
-	mediumIn = frameHeaderSize + maxFrameSize
-	longIn   = frameHeaderSize + maxLongFrame
-)
+// inSizes are the sizes of read buffers, in bytes: for connections that say next to
+// nothing, for those that say little, as most do, for frames as most peers send them, and
+// for those of peers that were allowed longer ones, since they filled all they were allowed.
+var inSizes = [...]int{1 << 10, 4 << 10, frameHeaderSize + maxFrameSize, frameHeaderSize + maxLongFrame}
 
-// sizeOfIn is the smallest of them that holds n bytes.
-func sizeOfIn(n int) int {
-	switch {
-	case n <= tinyIn:
-		return tinyIn
-	case n <= smallIn:
-		return smallIn
-	case n <= mediumIn:
-		return mediumIn
+var inBuffers [len(inSizes)]sync.Pool
+
+// inClass is the smallest size that holds n bytes.
+func inClass(n int) int {
+	class := 0
+	for inSizes[class] < n {
+		class++
 	}
-	return longIn
+	return class
 }
 
-var inBuffers = map[int]*sync.Pool{
-	tinyIn: newPool(tinyIn), smallIn: newPool(smallIn), mediumIn: newPool(mediumIn), longIn: newPool(longIn),
+func getIn(n int) []byte {
+	class := inClass(n)
+	if b, ok := inBuffers[class].Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, inSizes[class])
 }
 
-func newPool(size int) *sync.Pool {
-	return &sync.Pool{New: func() any {
-		b := make([]byte, size)
-		return &b
-	}}
-}
-
-func getIn(size int) []byte { return *inBuffers[size].Get().(*[]byte) }
-
-func putIn(b []byte) { inBuffers[len(b)].Put(&b) }
+func putIn(b []byte) { inBuffers[inClass(len(b))].Put(&b) }
 
 // minOut is the size of a new write buffer, in bytes. They grow.
 const minOut = 4 << 10
 
 // outBuffers are for conn.out. A connection that has nothing to write has none.
-var outBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, minOut)
-	return &b
-}}
+var outBuffers sync.Pool
 
 // startOut makes room in conn.out where there is none. c.mu is held.
 func (c *conn) startOut() {
-	if c.out == nil {
-		c.out = *outBuffers.Get().(*[]byte)
+	if c.out != nil {
+		return
+	}
+	if b, ok := outBuffers.Get().(*[]byte); ok {
+		c.out = *b
+	} else {
+		c.out = make([]byte, 0, minOut)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 )
 
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
-var drainPing = [pingSize]byte{'d', 'r', 'a', 'i', 'n'}
+const drainPing = "draining"
 
 // conn is a connection. Its reader, the goroutine that runs serve, parses frames
 // and is the only one to open streams. Handlers and the watch of the server share
@@ -36,7 +38,6 @@ type conn struct {
 	remote string
 	ctx    context.Context // Parent of the contexts of all requests.
 	cancel context.CancelFunc
-	opened time.Time
 
 	// The reader's own.
 	in       []byte // Read, and from parsed to filled not handled yet.
@@ -69,16 +70,18 @@ type conn struct {
 	resets    [32]uint32 // Streams reset of late, whose frames may still be on their way.
 	resetNext int
 
-	encoder    *encoder
-	out        []byte // Frames that nobody has begun to write.
-	tail       tail
-	ready      []*stream // Wait for their turn to send, first come first served.
-	gathering  bool      // The reader handles a batch and flushes at its end.
-	flushing   bool      // Somebody writes, or is about to.
-	writing    time.Time // Since when, or zero.
-	writeErr   error
-	earned     int // Credit for the budget.
-	returnable returnable
+	encoder   *encoder
+	out       []byte // Frames that nobody has begun to write.
+	tail      tail
+	ready     []*stream // Wait for their turn to send, first come first served.
+	gathering bool      // The reader handles a batch and flushes at its end.
+	flushing  bool      // Somebody writes, or is about to.
+	writing   time.Time // Since when, or zero.
+	writeErr  error
+	earned    int // Credit for the budget.
+	// returnable is how many bytes of DATA the peer was sent and has not given back, to the
+	// connection and to its streams.
+	returnable int
 	sendWindow int // Bytes that all streams may still send.
 	peerWindow int // What the send window of a new stream is.
 	recvWindow int // Bytes that the peer may still send on all streams.
@@ -87,7 +90,7 @@ type conn struct {
 	greeted     bool // The first SETTINGS have come. Written by the reader.
 	lastRead    time.Time
 	idleSince   time.Time
-	headerSince time.Time // Since when part of a header block is here, or zero.
+	headerSince time.Time // Since when the first SETTINGS or the rest of a header block are due, or zero.
 	pinged      time.Time // When the PING under way was sent, or zero.
 	draining    time.Time // When the first GOAWAY was sent, or zero.
 	closing     bool      // The last GOAWAY was sent: new streams are ignored.
@@ -97,12 +100,12 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 	now := time.Now()
 	c := &conn{
-		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(), opened: now,
-		in: getIn(tinyIn), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
+		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(),
+		in: getIn(0), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
-		lastRead: now, idleSince: now,
+		lastRead: now, idleSince: now, headerSince: now,
 	}
 	c.changed.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(ctx)
@@ -113,14 +116,13 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 // greet prepares the first frames of the server, which others have to follow.
 func (c *conn) greet() {
 	c.gathering = true
-	c.out = appendSettings(c.out, map[setting]uint32{
-		settingMaxConcurrentStreams: uint32(c.srv.config.MaxConcurrentStreams),
-		settingInitialWindowSize:    uint32(c.srv.config.StreamWindow),
+	c.out = appendSettings(c.out,
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.srv.config.MaxConcurrentStreams)},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.srv.config.StreamWindow)},
 		// What is read to its end: a proxy that knew of a lower limit would fail the request
 		// itself, and may count that as a failure of the server (Caddy does).
-		settingMaxHeaderListSize: uint32(blockFactor * c.srv.config.MaxHeaderBytes),
-	})
-	c.out = appendWindowUpdate(c.out, 0, c.srv.config.ConnWindow-initialWindow)
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(blockFactor * c.srv.config.MaxHeaderBytes)})
+	c.out = appendNumber(c.out, http2.FrameWindowUpdate, 0, uint32(c.srv.config.ConnWindow-initialWindow))
 }
 
 // serve serves the connection to its end, and returns when its handlers have.
@@ -163,7 +165,7 @@ func (c *conn) fill() error {
 // compact makes room for what comes next, in a buffer of the size that is wanted.
 func (c *conn) compact() {
 	rest, old := c.in[c.parsed:c.filled], c.in
-	if size := sizeOfIn(c.wanted); size > len(old) || size < len(old) && len(rest) == 0 {
+	if size := inSizes[inClass(c.wanted)]; size > len(old) || size < len(old) && len(rest) == 0 {
 		c.in = getIn(size)
 		defer putIn(old)
 	}
@@ -179,11 +181,11 @@ func (c *conn) frames() error {
 		}
 	}
 	handled := c.parsed
-	c.wanted = min(c.filled+1, mediumIn) // Whoever fills a buffer may have more.
+	c.wanted = min(c.filled+1, frameHeaderSize+maxFrameSize) // Whoever fills a buffer may have more.
 	for c.filled-c.parsed >= frameHeaderSize {
 		h := parseFrameHeader(c.in[c.parsed:])
 		if h.length > c.maxFrame {
-			return connectionError(codeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
+			return connectionError(http2.ErrCodeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE")
 		}
 		c.wanted = max(c.wanted, frameHeaderSize+h.length)
 		if c.filled-c.parsed < frameHeaderSize+h.length {
@@ -201,11 +203,11 @@ func (c *conn) frames() error {
 
 // readPreface reports whether the preface of the peer is here, and takes it.
 func (c *conn) readPreface() (bool, error) {
-	n := min(c.filled, len(preface))
-	if string(c.in[:n]) != preface[:n] {
-		return false, connectionError(codeProtocol, "invalid preface")
+	n := min(c.filled, len(http2.ClientPreface))
+	if string(c.in[:n]) != http2.ClientPreface[:n] {
+		return false, connectionError(http2.ErrCodeProtocol, "invalid preface")
 	}
-	if n < len(preface) {
+	if n < len(http2.ClientPreface) {
 		return false, nil
 	}
 	c.parsed, c.prefaced = n, true
@@ -215,10 +217,10 @@ func (c *conn) readPreface() (bool, error) {
 // noteHeaders lets the watch know of headers that come slowly.
 func (c *conn) noteHeaders(progress bool) {
 	rest := c.in[c.parsed:c.filled]
-	partial := c.block.stream != 0 || len(rest) > 0 && len(rest) < frameHeaderSize
+	partial := !c.greeted || c.block.stream != 0 || len(rest) > 0 && len(rest) < frameHeaderSize
 	if len(rest) >= frameHeaderSize {
 		kind := parseFrameHeader(rest).kind
-		partial = partial || kind == frameHeaders || kind == frameContinuation
+		partial = partial || kind == http2.FrameHeaders || kind == http2.FrameContinuation
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,11 +249,11 @@ func (c *conn) handleFrameError(err error) error {
 		cost = costError
 		s.reset(wrong.code, errStreamClosed)
 	} else if !c.wasReset(wrong.stream) {
-		c.out = appendReset(c.out, wrong.stream, wrong.code)
+		c.out = appendNumber(c.out, http2.FrameRSTStream, wrong.stream, uint32(wrong.code))
 		c.noteReset(wrong.stream)
 	}
 	c.mu.Unlock()
-	if wrong.code == codeRefusedStream && c.knowsLimits {
+	if wrong.code == http2.ErrCodeRefusedStream && c.knowsLimits {
 		cost = costRefused
 	}
 	return c.budget.spend(cost)
@@ -283,8 +285,8 @@ func (c *conn) startDrain() {
 	c.mu.Lock()
 	if c.draining.IsZero() && !c.closing {
 		c.draining = time.Now()
-		c.out = appendGoAway(c.out, maxStreamID, codeNone, "")
-		c.out = appendPing(c.out, 0, drainPing)
+		c.out = appendGoAway(c.out, maxStreamID, http2.ErrCodeNo, "")
+		c.out = appendFrame(c.out, http2.FramePing, 0, 0, []byte(drainPing))
 	}
 	c.unlockAndFlush()
 }
@@ -296,7 +298,7 @@ func (c *conn) lastGoAway() {
 		return
 	}
 	c.closing = true
-	c.out = appendGoAway(c.out, c.lastID, codeNone, "")
+	c.out = appendGoAway(c.out, c.lastID, http2.ErrCodeNo, "")
 	c.closeWhenDone()
 }
 
@@ -304,7 +306,7 @@ func (c *conn) lastGoAway() {
 // c.mu is held.
 func (c *conn) closeWhenDone() {
 	if c.closing && len(c.streams) == 0 {
-		c.fail(connectionError(codeNone, ""))
+		c.fail(connectionError(http2.ErrCodeNo, ""))
 	}
 }
 
@@ -325,7 +327,7 @@ func (c *conn) close(err error) {
 	wrong := new(frameError)
 	answer := errors.As(err, &wrong)
 	c.mu.Lock()
-	if answer && (wrong.code != codeNone || !c.closing) {
+	if answer && (wrong.code != http2.ErrCodeNo || !c.closing) {
 		c.out = appendGoAway(c.out, c.lastID, wrong.code, wrong.reason)
 	}
 	c.closing = true
@@ -334,10 +336,10 @@ func (c *conn) close(err error) {
 	}
 	c.gathering = false
 	c.mu.Unlock()
-	if wrong.code != codeNone {
+	if wrong.code != http2.ErrCodeNo {
 		c.srv.stats.ConnectionErrors.Add(1)
 	}
-	if wrong.code == codeEnhanceYourCalm {
+	if wrong.code == http2.ErrCodeEnhanceYourCalm {
 		c.srv.stats.Floods.Add(1)
 	}
 	c.cancel()
@@ -357,16 +359,15 @@ func (c *conn) close(err error) {
 // finishWriting writes what is left, or waits for whom does.
 func (c *conn) finishWriting() {
 	c.mu.Lock()
-	flush := c.mustFlush()
-	c.mu.Unlock()
-	if flush {
+	defer c.mu.Unlock()
+	if c.mustFlush() {
+		c.mu.Unlock()
 		c.drain(nil)
+		c.mu.Lock()
 	}
-	c.mu.Lock()
 	for c.flushing {
 		c.changed.Wait()
 	}
-	c.mu.Unlock()
 }
 
 // linger lets the peer read the last frames: a socket that is closed with data

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -10,12 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
 // directBytes is how much of a request is gathered for a Direct, in bytes. The Handler
 // reads larger ones.
-const directBytes = 16 << 10
+const directBytes = len(chunk{})
 
 // Direct answers requests that have come whole, without a request and a response of
 // net/http between it and the connection.
@@ -100,17 +100,6 @@ func (f *Fields) SetStatus(status string) {
 
 func (f *Fields) empty() bool { return f.Shared == nil && len(f.More) == 0 }
 
-// send appends HEADERS with the fields. conn.mu is held.
-func (f *Fields) send(s *stream, end bool) error {
-	if len(f.More) == 0 {
-		return s.sendShared(f.Shared, end)
-	}
-	if f.Shared == nil {
-		return s.sendHeaders(f.More, end)
-	}
-	return s.sendHeaders(append(f.Shared.fields[:len(f.Shared.fields):len(f.Shared.fields)], f.More...), end)
-}
-
 // routed is what a Direct has made of a header, and the header for when it leaves a
 // request to the Handler after all.
 type routed struct {
@@ -137,33 +126,28 @@ func (c *conn) route(h *head, block []byte) *routed {
 	return r
 }
 
-// knownRoutes remembers the routes of the last headers of a connection by their
-// encoded form, which is most often the same again.
-type knownRoutes struct {
-	all  [8]knownRoute
-	next int
-}
+// maxRoutes is how many headers of a connection have their routes remembered.
+const maxRoutes = 8
 
-type knownRoute struct {
-	block    []byte
-	inserted uint64 // Of the decoder: the block means the same until its table changes.
-	routed   *routed
+// knownRoutes are the routes of the last headers of a connection by their encoded form,
+// which is most often the same again.
+type knownRoutes struct {
+	byBlock  map[string]*routed
+	inserted uint64 // Of the decoder: the blocks mean the same until its table changes.
 }
 
 func (k *knownRoutes) find(block []byte, inserted uint64) *routed {
-	for i := range k.all {
-		if known := &k.all[i]; known.inserted == inserted && string(known.block) == string(block) {
-			return known.routed
-		}
+	if k.inserted != inserted {
+		return nil
 	}
-	return nil
+	return k.byBlock[string(block)]
 }
 
 func (k *knownRoutes) add(block []byte, inserted uint64, r *routed) {
-	known := &k.all[k.next%len(k.all)]
-	k.next++
-	known.block = append(known.block[:0], block...)
-	known.inserted, known.routed = inserted, r
+	if k.inserted != inserted || len(k.byBlock) == maxRoutes {
+		k.byBlock = make(map[string]*routed)
+	}
+	k.byBlock[string(block)], k.inserted = r, inserted
 }
 
 // directStream is a stream for a Direct, or for the Handler when the Direct does not
@@ -206,7 +190,7 @@ func (d *directStream) progress() {
 		return
 	}
 	d.held = true
-	body := d.body.bytes()
+	body := d.body.head()
 	c.mu.Unlock()
 	d.begin(body)
 }
@@ -240,7 +224,7 @@ func (d *directStream) begin(body []byte) {
 // leave lets the Handler have the request. conn.mu is held.
 func (d *directStream) leave() {
 	if err := d.init(&d.routed.head, d.remoteDone); err != nil {
-		d.reset(codeProtocol, errStreamClosed)
+		d.reset(http2.ErrCodeProtocol, errStreamClosed)
 		return
 	}
 	d.c.start(&d.stream)
@@ -318,7 +302,7 @@ func (d *directStream) sendAnswer() error {
 		a.Header.More = append(a.Header.More, hpack.HeaderField{Name: "date", Value: date()})
 	}
 	bare := a.Trailer.empty()
-	if err := a.Header.send(&d.stream, bare && len(a.Body) == 0); err != nil {
+	if err := d.sendHeaders(a.Header, bare && len(a.Body) == 0); err != nil {
 		return err
 	}
 	if len(a.Body) > 0 {
@@ -329,16 +313,7 @@ func (d *directStream) sendAnswer() error {
 	if bare {
 		return nil
 	}
-	return a.Trailer.send(&d.stream, true)
-}
-
-// bytes are all that was not read, in one piece.
-func (b *body) bytes() []byte {
-	if len(b.parts) == 1 {
-		return b.parts[0][b.start:]
-	}
-	all := bytes.Join(b.parts, nil)
-	return all[b.start:]
+	return d.sendHeaders(a.Trailer, true)
 }
 
 // dated is a moment as the field date has it.

@@ -1,6 +1,10 @@
 package h2
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/net/http2"
+)
 
 // The budget of frames that make work and bring none. What a peer has to say because of
 // what it was sent, or to take back what it has asked for, is free:
@@ -61,33 +65,9 @@ func (b *budget) refill(now time.Time, earned int) {
 func (b *budget) spend(cost int) error {
 	b.credit -= float64(cost)
 	if b.credit < 0 {
-		return connectionError(codeEnhanceYourCalm, "too many frames that bring nothing")
+		return connectionError(http2.ErrCodeEnhanceYourCalm, "too many frames that bring nothing")
 	}
 	return nil
-}
-
-// returnable is how many bytes of DATA a peer was sent and has not given back, to the
-// connection and to its streams. conn.mu guards it.
-type returnable struct {
-	conn, streams int
-}
-
-func (r *returnable) sent(n int) {
-	r.conn += n
-	r.streams += n
-}
-
-// take reports whether a WINDOW_UPDATE gives back what was sent.
-func (r *returnable) take(stream uint32, increment int) bool {
-	owed := &r.conn
-	if stream != 0 {
-		owed = &r.streams
-	}
-	if increment > *owed {
-		return false
-	}
-	*owed -= increment
-	return true
 }
 
 // take accounts for a DATA frame that has come for s, which is nil where its stream
@@ -95,14 +75,14 @@ func (r *returnable) take(stream uint32, increment int) bool {
 func (c *conn) take(s *stream, h frameHeader) error {
 	c.recvWindow -= h.length
 	if c.recvWindow < 0 {
-		return connectionError(codeFlowControl, "DATA beyond the connection's window")
+		return connectionError(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
 	}
 	if s == nil || s.remoteDone {
-		return streamError(h.stream, codeStreamClosed, "DATA on a closed stream")
+		return streamError(h.stream, http2.ErrCodeStreamClosed, "DATA on a closed stream")
 	}
 	s.recvWindow -= h.length
 	if s.recvWindow < 0 {
-		return streamError(h.stream, codeFlowControl, "DATA beyond the stream's window")
+		return streamError(h.stream, http2.ErrCodeFlowControl, "DATA beyond the stream's window")
 	}
 	return nil
 }
@@ -111,7 +91,7 @@ func (c *conn) take(s *stream, h frameHeader) error {
 func (c *conn) giveBack(n int) {
 	c.recvOwed += n
 	if c.recvOwed >= c.srv.config.ConnWindow/4 {
-		c.out = appendWindowUpdate(c.out, 0, c.recvOwed)
+		c.out = appendNumber(c.out, http2.FrameWindowUpdate, 0, uint32(c.recvOwed))
 		c.recvWindow += c.recvOwed
 		c.recvOwed = 0
 	}
@@ -124,7 +104,7 @@ func (s *stream) giveBack(n int) {
 	}
 	s.recvOwed += n
 	if s.recvOwed >= s.c.srv.config.StreamWindow/4 {
-		s.c.out = appendWindowUpdate(s.c.out, s.id, s.recvOwed)
+		s.c.out = appendNumber(s.c.out, http2.FrameWindowUpdate, s.id, uint32(s.recvOwed))
 		s.recvWindow += s.recvOwed
 		s.recvOwed = 0
 	}
@@ -134,7 +114,7 @@ func (s *stream) giveBack(n int) {
 func (c *conn) widen(id uint32, increment int) error {
 	if id == 0 {
 		if c.sendWindow += increment; c.sendWindow > maxWindow {
-			return connectionError(codeFlowControl, "the connection's window overflows")
+			return connectionError(http2.ErrCodeFlowControl, "the connection's window overflows")
 		}
 		c.schedule()
 		return nil
@@ -144,7 +124,7 @@ func (c *conn) widen(id uint32, increment int) error {
 		return nil // Closed; the peer did not know.
 	}
 	if s.sendWindow += increment; s.sendWindow > maxWindow {
-		return streamError(id, codeFlowControl, "the stream's window overflows")
+		return streamError(id, http2.ErrCodeFlowControl, "the stream's window overflows")
 	}
 	c.enqueue(s)
 	c.schedule()
@@ -158,7 +138,7 @@ func (c *conn) resizeWindows(size int) error {
 	c.peerWindow = size
 	for _, s := range c.streams {
 		if s.sendWindow += change; s.sendWindow > maxWindow {
-			return connectionError(codeFlowControl, "a stream's window overflows")
+			return connectionError(http2.ErrCodeFlowControl, "a stream's window overflows")
 		}
 		c.enqueue(s)
 	}

@@ -1,12 +1,14 @@
 package h2
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -54,10 +56,10 @@ func (d *decoder) decode(block []byte) (*head, error) {
 		d.inserted++
 	}
 	if _, err := d.hpack.Write(block); err != nil {
-		return nil, connectionError(codeCompression, err.Error())
+		return nil, connectionError(http2.ErrCodeCompression, err.Error())
 	}
 	if err := d.hpack.Close(); err != nil {
-		return nil, connectionError(codeCompression, err.Error())
+		return nil, connectionError(http2.ErrCodeCompression, err.Error())
 	}
 	return &d.head, nil
 }
@@ -157,21 +159,9 @@ func (h *head) checkRequest() {
 	}
 }
 
-var nameBytes = func() (valid [256]bool) {
-	for b := range valid {
-		valid[b] = httpguts.IsTokenRune(rune(b)) && (b < 'A' || b > 'Z')
-	}
-	return valid
-}()
-
 // validName reports whether a field name is a token in lower case.
 func validName(name string) bool {
-	for i := range len(name) {
-		if !nameBytes[name[i]] {
-			return false
-		}
-	}
-	return name != ""
+	return httpguts.ValidHeaderFieldName(name) && strings.ToLower(name) == name
 }
 
 // canonicalNames are the names of fields that requests and responses often have,
@@ -240,9 +230,8 @@ func appendField(fields []hpack.HeaderField, key, value string) []hpack.HeaderFi
 // encoder turns fields into header blocks, in the order in which they go out.
 type encoder struct {
 	hpack    *hpack.Encoder
-	block    []byte
-	literal  bool   // The block has more than references to the table.
-	inserted uint64 // How often the table changed.
+	block    bytes.Buffer
+	inserted uint64 // How often a block may have changed the table.
 	shared   map[*SharedFields]encoded
 }
 
@@ -254,56 +243,35 @@ type encoded struct {
 
 func newEncoder() *encoder {
 	e := &encoder{shared: make(map[*SharedFields]encoded)}
-	e.hpack = hpack.NewEncoder(e)
+	e.hpack = hpack.NewEncoder(&e.block)
 	return e
 }
 
-// Write takes one field from the HPACK encoder, after table size updates if there
-// are any.
-func (e *encoder) Write(field []byte) (int, error) {
-	e.block = append(e.block, field...)
-	kind := field
-	for kind[0]&0xe0 == 0x20 {
-		e.literal = true
-		size := kind[0] & 0x1f
-		kind = kind[1:]
-		if size == 0x1f {
-			for kind[0]&0x80 != 0 {
-				kind = kind[1:]
-			}
-			kind = kind[1:]
-		}
-	}
-	if kind[0]&0x80 == 0 {
-		e.literal = true
-	}
-	if kind[0]&0xc0 == 0x40 {
-		e.inserted++
-	}
-	return len(field), nil
-}
-
-// encode returns the block of fields, which holds until the next call.
-func (e *encoder) encode(fields []hpack.HeaderField) []byte {
-	e.block, e.literal = e.block[:0], false
-	for _, f := range fields {
-		_ = e.hpack.WriteField(f) // Fails only where Write does.
-	}
-	return e.block
-}
-
-// encodeShared is encode for fields that are sent again and again: as long as the
-// table stands still, their block is a copy.
-func (e *encoder) encodeShared(fields *SharedFields) []byte {
-	known, ok := e.shared[fields]
-	if ok && known.inserted == e.inserted {
+// encode returns the block of fields, which holds until the next call. Fields that are
+// sent again and again are a copy as long as the table stands still.
+func (e *encoder) encode(f Fields) []byte {
+	known, ok := e.shared[f.Shared]
+	if ok && known.inserted == e.inserted && len(f.More) == 0 {
 		return known.block
 	}
-	block := e.encode(fields.fields)
-	if !e.literal {
-		e.shared[fields] = encoded{append(known.block[:0], block...), e.inserted}
+	e.block.Reset()
+	if f.Shared != nil {
+		e.write(f.Shared.fields)
 	}
-	return block
+	e.write(f.More)
+	switch block := e.block.Bytes(); {
+	case !onlyIndexed(block):
+		e.inserted++
+	case len(f.More) == 0:
+		e.shared[f.Shared] = encoded{append(known.block[:0], block...), e.inserted}
+	}
+	return e.block.Bytes()
+}
+
+func (e *encoder) write(fields []hpack.HeaderField) {
+	for _, field := range fields {
+		_ = e.hpack.WriteField(field) // Writing to a buffer does not fail.
+	}
 }
 
 // resize follows the peer's SETTINGS_HEADER_TABLE_SIZE.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // sniffBytes is how much of a connection is looked at, in bytes. The first line of
@@ -19,16 +21,17 @@ const sniffBytes = 1 << 10
 // serves; Shutdown does. When inner is closed first, what it has accepted is still
 // served or returned by Accept, before Accept returns net.ErrClosed.
 func (s *Server) Listener(inner net.Listener) net.Listener {
-	return &listener{
+	l := &listener{
 		Listener: inner, srv: s,
 		accepted: make(chan accepted), closed: make(chan struct{}), sniffing: make(map[net.Conn]struct{}),
 	}
+	l.all.Go(l.acceptAll)
+	return l
 }
 
 type listener struct {
 	net.Listener
 	srv      *Server
-	start    sync.Once
 	accepted chan accepted
 	closed   chan struct{}
 	all      sync.WaitGroup // Of the goroutine that accepts.
@@ -45,20 +48,11 @@ type accepted struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	l.start.Do(l.begin)
 	select {
 	case next := <-l.accepted:
 		return next.conn, next.err
 	case <-l.closed:
 		return nil, net.ErrClosed
-	}
-}
-
-func (l *listener) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.stopped {
-		l.all.Go(l.acceptAll)
 	}
 }
 
@@ -174,9 +168,9 @@ func readStart(conn net.Conn, timeout time.Duration) ([]byte, startKind) {
 // kindOf tells what the first bytes of a connection are. A first line that is not of
 // HTTP/1 is a broken preface, which the engine refuses as RFC 9113 section 3.4 says.
 func kindOf(start []byte) startKind {
-	n := min(len(start), len(preface))
-	if string(start[:n]) == preface[:n] {
-		if n < len(preface) {
+	n := min(len(start), len(http2.ClientPreface))
+	if string(start[:n]) == http2.ClientPreface[:n] {
+		if n < len(http2.ClientPreface) {
 			return startsNothing
 		}
 		return startsHTTP2

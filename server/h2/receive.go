@@ -1,50 +1,106 @@
 package h2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/net/http2"
+)
 
 // frame handles one frame.
 func (c *conn) frame(h frameHeader, payload []byte) error {
-	if c.block.stream != 0 && (h.kind != frameContinuation || h.stream != c.block.stream) {
-		return connectionError(codeProtocol, "frame between a header block's parts")
+	if err := c.checkPlace(h); err != nil {
+		return err
 	}
-	if !c.greeted && (h.kind != frameSettings || h.has(flagAck)) {
-		return connectionError(codeProtocol, "first frame is not SETTINGS")
+	if err := checkLength(h); err != nil {
+		return err
 	}
 	switch h.kind {
-	case frameData:
+	case http2.FrameData:
 		return c.data(h, payload)
-	case frameHeaders:
+	case http2.FrameHeaders:
 		return c.headersFrame(h, payload)
-	case frameContinuation:
+	case http2.FrameContinuation:
 		return c.continuationFrame(h, payload)
-	case frameSettings:
+	case http2.FrameSettings:
 		return c.settingsFrame(h, payload)
-	case frameWindowUpdate:
+	case http2.FrameWindowUpdate:
 		return c.windowUpdateFrame(h, payload)
-	case framePing:
+	case http2.FramePing:
 		return c.pingFrame(h, payload)
-	case frameReset:
-		return c.resetFrame(h, payload)
-	case framePriority:
-		return c.priorityFrame(h, payload)
-	case frameGoAway:
-		return c.goAwayFrame(h)
-	case framePushPromise:
-		return connectionError(codeProtocol, "PUSH_PROMISE from a client")
-	default:
-		return c.budget.spend(costControl) // RFC 9113 section 5.5: unknown frames mean nothing.
+	case http2.FrameRSTStream:
+		return c.resetFrame(h)
+	case http2.FrameGoAway: // The streams of a peer that goes away may end.
+		c.mu.Lock()
+		c.lastGoAway()
+		c.mu.Unlock()
+	case http2.FramePriority: // RFC 9113 gives it no meaning any more.
+		if dependency(payload) == h.stream {
+			return streamError(h.stream, http2.ErrCodeProtocol, "stream depends on itself")
+		}
 	}
+	return c.budget.spend(costControl) // RFC 9113 section 5.5: unknown frames mean nothing.
+}
+
+// checkPlace refuses frames that must not stand where they do.
+func (c *conn) checkPlace(h frameHeader) error {
+	wrong := false
+	switch h.kind {
+	case http2.FrameSettings, http2.FramePing, http2.FrameGoAway:
+		wrong = h.stream != 0
+	case http2.FrameWindowUpdate:
+		wrong = h.stream != 0 && c.isIdle(h.stream)
+	case http2.FrameData, http2.FrameRSTStream:
+		wrong = c.isIdle(h.stream)
+	case http2.FrameHeaders:
+		wrong = h.stream%2 == 0
+	case http2.FramePriority:
+		wrong = h.stream == 0
+	case http2.FrameContinuation:
+		wrong = c.block.stream == 0
+	case http2.FramePushPromise:
+		wrong = true
+	}
+	switch {
+	case c.block.stream != 0 && (h.kind != http2.FrameContinuation || h.stream != c.block.stream):
+		return connectionError(http2.ErrCodeProtocol, h.kind.String()+" between a header block's parts")
+	case !c.greeted && (h.kind != http2.FrameSettings || h.flags.Has(http2.FlagSettingsAck)):
+		return connectionError(http2.ErrCodeProtocol, "first frame is not SETTINGS")
+	case wrong:
+		return connectionError(http2.ErrCodeProtocol, h.kind.String()+" on a stream that cannot have it")
+	}
+	return nil
+}
+
+// checkLength refuses frames that are too long or too short for what they are.
+func checkLength(h frameHeader) error {
+	ok := true
+	switch h.kind {
+	case http2.FrameSettings:
+		ok = h.length%settingSize == 0 && (h.length == 0 || !h.flags.Has(http2.FlagSettingsAck))
+	case http2.FramePing:
+		ok = h.length == 8
+	case http2.FrameGoAway:
+		ok = h.length >= 8
+	case http2.FrameRSTStream, http2.FrameWindowUpdate:
+		ok = h.length == 4
+	case http2.FramePriority:
+		if h.length != priorityFieldSize {
+			return streamError(h.stream, http2.ErrCodeFrameSize, "PRIORITY is not 5 bytes long")
+		}
+	}
+	if !ok {
+		return connectionError(http2.ErrCodeFrameSize, h.kind.String()+" of a length that it cannot have")
+	}
+	return nil
 }
 
 func (c *conn) data(h frameHeader, payload []byte) error {
-	if h.stream == 0 || c.isIdle(h.stream) {
-		return connectionError(codeProtocol, "DATA on a stream that was never opened")
-	}
 	data, err := unpad(h, payload)
 	if err != nil {
 		return err
 	}
-	end := h.has(flagEndStream)
+	end := h.flags.Has(http2.FlagDataEndStream)
 	if len(data) == 0 && !end {
 		if err := c.budget.spend(costControl); err != nil {
 			return err
@@ -53,7 +109,7 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 	c.mu.Lock()
 	if h.length == maxFrameSize && c.maxFrame == maxFrameSize {
 		c.maxFrame = maxLongFrame
-		c.out = appendSettings(c.out, map[setting]uint32{settingMaxFrameSize: maxLongFrame})
+		c.out = appendSettings(c.out, http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxLongFrame})
 	}
 	s := c.streams[h.stream]
 	if err := c.take(s, h); err != nil {
@@ -65,110 +121,77 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 	s.giveBack(h.length - len(data))
 	err = s.receive(data, end)
 	c.mu.Unlock()
-	if d, ok := s.work.(*directStream); ok && err == nil {
-		d.progress()
+	if err == nil {
+		s.work.progress()
 	}
 	return err
 }
 
 func (c *conn) settingsFrame(h frameHeader, payload []byte) error {
-	switch {
-	case h.stream != 0:
-		return connectionError(codeProtocol, "SETTINGS of a stream")
-	case h.has(flagAck):
-		if h.length != 0 {
-			return connectionError(codeFrameSize, "SETTINGS acknowledgement with a payload")
-		}
+	if h.flags.Has(http2.FlagSettingsAck) {
 		c.knowsLimits = true
 		return c.budget.spend(costControl)
-	case h.length%settingSize != 0:
-		return connectionError(codeFrameSize, "SETTINGS of odd length")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.greeted = true
+	// What new windows let go comes after the acknowledgement, which tells why.
+	c.out = appendFrameHeader(c.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
 	for ; len(payload) > 0; payload = payload[settingSize:] {
-		id, value := setting(binary.BigEndian.Uint16(payload)), binary.BigEndian.Uint32(payload[2:])
-		if err := c.apply(id, value); err != nil {
+		setting := http2.Setting{ID: http2.SettingID(binary.BigEndian.Uint16(payload)), Val: binary.BigEndian.Uint32(payload[2:])}
+		if err := c.apply(setting); err != nil {
 			return err
 		}
 	}
-	c.out = appendSettingsAck(c.out)
 	return c.budget.spend(costSettings)
 }
 
 // apply follows one setting of the peer. c.mu is held.
-func (c *conn) apply(id setting, value uint32) error {
-	switch id {
-	case settingHeaderTableSize:
-		c.encoder.resize(value)
-	case settingEnablePush:
-		if value > 1 {
-			return connectionError(codeProtocol, "invalid SETTINGS_ENABLE_PUSH")
-		}
-	case settingInitialWindowSize:
-		if value > maxWindow {
-			return connectionError(codeFlowControl, "invalid SETTINGS_INITIAL_WINDOW_SIZE")
-		}
-		return c.resizeWindows(int(value))
-	case settingMaxFrameSize:
-		if value < maxFrameSize || value >= 1<<24 {
-			return connectionError(codeProtocol, "invalid SETTINGS_MAX_FRAME_SIZE")
-		}
+func (c *conn) apply(setting http2.Setting) error {
+	if wrong, ok := errors.AsType[http2.ConnectionError](setting.Valid()); ok {
+		return connectionError(http2.ErrCode(wrong), "invalid "+setting.String())
+	}
+	switch setting.ID {
+	case http2.SettingHeaderTableSize:
+		c.encoder.resize(setting.Val)
+	case http2.SettingInitialWindowSize:
+		return c.resizeWindows(int(setting.Val))
 	}
 	return nil
 }
 
 func (c *conn) windowUpdateFrame(h frameHeader, payload []byte) error {
-	if h.length != 4 {
-		return connectionError(codeFrameSize, "WINDOW_UPDATE is not 4 bytes long")
-	}
-	if h.stream != 0 && c.isIdle(h.stream) {
-		return connectionError(codeProtocol, "WINDOW_UPDATE on a stream that was never opened")
-	}
 	increment := int(binary.BigEndian.Uint32(payload) & maxWindow)
 	if increment == 0 {
-		return &frameError{h.stream, codeProtocol, "WINDOW_UPDATE of 0"}
+		return &frameError{h.stream, http2.ErrCodeProtocol, "WINDOW_UPDATE of 0"}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.returnable.take(h.stream, increment) {
-		if err := c.budget.spend(costControl); err != nil {
-			return err
-		}
+	if increment <= c.returnable {
+		c.returnable -= increment
+	} else if err := c.budget.spend(costControl); err != nil {
+		return err
 	}
 	return c.widen(h.stream, increment)
 }
 
 func (c *conn) pingFrame(h frameHeader, payload []byte) error {
-	if h.stream != 0 {
-		return connectionError(codeProtocol, "PING of a stream")
-	}
-	if h.length != pingSize {
-		return connectionError(codeFrameSize, "PING is not 8 bytes long")
-	}
 	cost := costControl
 	c.mu.Lock()
-	if data := [pingSize]byte(payload); !h.has(flagAck) {
-		c.out = appendPing(c.out, flagAck, data)
+	if !h.flags.Has(http2.FlagPingAck) {
+		c.out = appendFrame(c.out, http2.FramePing, http2.FlagPingAck, 0, payload)
 		if c.freePings > 0 {
 			c.freePings--
 			cost = 0
 		}
-	} else if data == drainPing && !c.draining.IsZero() {
+	} else if string(payload) == drainPing && !c.draining.IsZero() {
 		c.lastGoAway()
 	}
 	c.mu.Unlock()
 	return c.budget.spend(cost)
 }
 
-func (c *conn) resetFrame(h frameHeader, payload []byte) error {
-	if h.stream == 0 || c.isIdle(h.stream) {
-		return connectionError(codeProtocol, "RST_STREAM of a stream that was never opened")
-	}
-	if h.length != 4 {
-		return connectionError(codeFrameSize, "RST_STREAM is not 4 bytes long")
-	}
+func (c *conn) resetFrame(h frameHeader) error {
 	c.srv.stats.ResetsReceived.Add(1)
 	cost := 0
 	c.mu.Lock()
@@ -190,33 +213,6 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	return c.budget.spend(cost)
 }
 
-// priorityFrame checks a PRIORITY frame, which RFC 9113 gives no meaning any more.
-func (c *conn) priorityFrame(h frameHeader, payload []byte) error {
-	switch {
-	case h.stream == 0:
-		return connectionError(codeProtocol, "PRIORITY of the connection")
-	case h.length != priorityFieldSize:
-		return streamError(h.stream, codeFrameSize, "PRIORITY is not 5 bytes long")
-	case dependency(payload) == h.stream:
-		return streamError(h.stream, codeProtocol, "stream depends on itself")
-	}
-	return c.budget.spend(costControl)
-}
-
 func dependency(priority []byte) uint32 {
 	return binary.BigEndian.Uint32(priority) & maxStreamID
-}
-
-// goAwayFrame lets the streams of a peer that goes away end.
-func (c *conn) goAwayFrame(h frameHeader) error {
-	if h.stream != 0 {
-		return connectionError(codeProtocol, "GOAWAY of a stream")
-	}
-	if h.length < 8 {
-		return connectionError(codeFrameSize, "GOAWAY is too short")
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lastGoAway()
-	return c.budget.spend(costControl)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -18,31 +19,27 @@ import (
 type headerBlock struct {
 	stream    uint32 // 0 where there is none.
 	fragments []byte
-	end       bool   // END_STREAM
-	malformed string // What is wrong with its HEADERS frame, or "".
-	large     bool   // Counted in Server.largeBlocks.
+	end       bool // END_STREAM
+	large     bool // Counted in Server.largeBlocks.
 }
 
 func (c *conn) headersFrame(h frameHeader, payload []byte) error {
-	if h.stream%2 == 0 {
-		return connectionError(codeProtocol, "HEADERS of a stream that no client can open")
-	}
 	fragment, err := unpad(h, payload)
 	if err != nil {
 		return err
 	}
-	block := headerBlock{stream: h.stream, end: h.has(flagEndStream)}
-	if h.has(flagPriority) {
+	block := headerBlock{stream: h.stream, end: h.flags.Has(http2.FlagDataEndStream)}
+	if h.flags.Has(http2.FlagHeadersPriority) {
 		if len(fragment) < priorityFieldSize {
-			return connectionError(codeFrameSize, "HEADERS is too short for its priority")
+			return connectionError(http2.ErrCodeFrameSize, "HEADERS is too short for its priority")
 		}
 		if dependency(fragment) == h.stream {
-			block.malformed = "stream depends on itself"
+			return connectionError(http2.ErrCodeProtocol, "stream depends on itself")
 		}
 		fragment = fragment[priorityFieldSize:]
 	}
 	block.fragments = fragment
-	if h.has(flagEndHeaders) {
+	if h.flags.Has(http2.FlagHeadersEndHeaders) {
 		return c.headers(block)
 	}
 	block.fragments = append([]byte(nil), fragment...)
@@ -51,9 +48,6 @@ func (c *conn) headersFrame(h frameHeader, payload []byte) error {
 }
 
 func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
-	if c.block.stream == 0 {
-		return connectionError(codeProtocol, "CONTINUATION without HEADERS")
-	}
 	if err := c.budget.spend(costControl); err != nil {
 		return err
 	}
@@ -61,7 +55,7 @@ func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
 	if err := c.checkBlock(); err != nil {
 		return err
 	}
-	if !h.has(flagEndHeaders) {
+	if !h.flags.Has(http2.FlagHeadersEndHeaders) {
 		return nil
 	}
 	block := c.block
@@ -87,11 +81,11 @@ func (c *conn) checkBlock() error {
 	case size <= limit:
 		return nil
 	case size > blockFactor*limit:
-		return connectionError(codeEnhanceYourCalm, "header block is too large")
+		return connectionError(http2.ErrCodeEnhanceYourCalm, "header block is too large")
 	case !c.block.large:
 		c.block.large = true
 		if c.srv.largeBlocks.Add(1) > maxLargeBlocks {
-			return connectionError(codeEnhanceYourCalm, "too many header blocks are too large")
+			return connectionError(http2.ErrCodeEnhanceYourCalm, "too many header blocks are too large")
 		}
 	}
 	return nil
@@ -107,7 +101,7 @@ func (c *conn) dropBlock() {
 
 // headers handles a header block: it opens a stream, or ends the request of one.
 func (c *conn) headers(block headerBlock) error {
-	if block.malformed == "" && c.isIdle(block.stream) {
+	if c.isIdle(block.stream) {
 		if r := c.routes.find(block.fragments, c.decoder.inserted); r != nil {
 			return c.request(block.stream, nil, r, block.end)
 		}
@@ -115,9 +109,6 @@ func (c *conn) headers(block headerBlock) error {
 	h, err := c.decoder.decode(block.fragments)
 	if err != nil {
 		return err
-	}
-	if block.malformed != "" {
-		h.fail(block.malformed)
 	}
 	c.mu.Lock()
 	s := c.streams[block.stream]
@@ -131,7 +122,7 @@ func (c *conn) headers(block headerBlock) error {
 	case s != nil:
 		return c.trailers(s, h, block.end)
 	case late:
-		return connectionError(codeStreamClosed, "HEADERS on a closed stream")
+		return connectionError(http2.ErrCodeStreamClosed, "HEADERS on a closed stream")
 	case ignored:
 		return c.budget.spend(costControl)
 	}
@@ -152,9 +143,7 @@ func (c *conn) trailers(s *stream, h *head, end bool) error {
 	if err := c.endRequest(s, h, end); err != nil {
 		return err
 	}
-	if d, ok := s.work.(*directStream); ok {
-		d.progress()
-	}
+	s.work.progress()
 	return nil
 }
 
@@ -163,13 +152,13 @@ func (c *conn) endRequest(s *stream, h *head, end bool) error {
 	defer c.mu.Unlock()
 	switch {
 	case s.remoteDone:
-		return streamError(s.id, codeStreamClosed, "HEADERS after END_STREAM")
+		return streamError(s.id, http2.ErrCodeStreamClosed, "HEADERS after END_STREAM")
 	case !end:
-		return streamError(s.id, codeProtocol, "trailers without END_STREAM")
+		return streamError(s.id, http2.ErrCodeProtocol, "trailers without END_STREAM")
 	case h.malformed != "":
-		return streamError(s.id, codeProtocol, h.malformed)
+		return streamError(s.id, http2.ErrCodeProtocol, h.malformed)
 	case h.tooLarge:
-		return streamError(s.id, codeEnhanceYourCalm, "trailers are too large")
+		return streamError(s.id, http2.ErrCodeEnhanceYourCalm, "trailers are too large")
 	}
 	if x, ok := s.work.(*exchange); ok {
 		x.setTrailers(h.fields)
@@ -185,12 +174,12 @@ func (c *conn) request(id uint32, h *head, r *routed, end bool) error {
 		}
 		if h.malformed != "" {
 			c.setLastID(id)
-			return streamError(id, codeProtocol, h.malformed)
+			return streamError(id, http2.ErrCodeProtocol, h.malformed)
 		}
 	}
 	if c.setLastID(id) {
 		c.srv.stats.RefusedStreams.Add(1)
-		return streamError(id, codeRefusedStream, "too many streams")
+		return streamError(id, http2.ErrCodeRefusedStream, "too many streams")
 	}
 	c.srv.stats.Requests.Add(1)
 	if r != nil {
@@ -236,14 +225,11 @@ func (c *conn) done() {
 	c.mu.Lock()
 	c.running--
 	c.fruitless = 0
-	for len(c.waiting) > 0 {
+	for len(c.waiting) > 0 && c.running < c.srv.config.MaxConcurrentStreams {
 		next := c.waiting[0]
 		c.waiting = c.waiting[1:]
-		next.waiting = false
-		if next.err == nil {
-			c.running++
-			c.srv.workers.run(next.work)
-			break
+		if next.waiting = false; next.err == nil {
+			c.start(next)
 		}
 	}
 	flush := c.mustFlush()
@@ -283,7 +269,7 @@ func (x *exchange) init(h *head, end bool) error {
 	}
 	location, err := requestURL(h)
 	if err != nil {
-		return streamError(x.id, codeProtocol, "invalid :path")
+		return streamError(x.id, http2.ErrCodeProtocol, "invalid :path")
 	}
 	x.trailer = declaredTrailers(header)
 	cleanHeader(header)
@@ -364,6 +350,9 @@ func (x *exchange) setTrailers(fields []hpack.HeaderField) {
 	}
 	x.trailer = received
 }
+
+// progress does nothing: the handler has run since the header was here.
+func (*exchange) progress() {}
 
 // run serves the exchange.
 func (x *exchange) run() {

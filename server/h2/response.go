@@ -33,8 +33,8 @@ type responseWriter struct {
 	sent     bool          // The header was sent.
 	finished bool          // The handler has returned.
 	written  int64
-	declared int64    // Content-Length that the handler set, or -1.
-	trailers []string // Keys, canonical.
+	declared int64  // Content-Length that the handler set, or -1.
+	trailers Fields // When the handler has returned.
 }
 
 func (w *responseWriter) init(x *exchange) {
@@ -109,12 +109,21 @@ func (w *responseWriter) FlushError() error {
 }
 
 func (w *responseWriter) SetReadDeadline(deadline time.Time) error {
-	w.x.setDeadline(&w.x.readTimer, deadline, w.x.onReadDeadline)
-	return nil
+	return w.setDeadline(&w.x.readBy, deadline)
 }
 
 func (w *responseWriter) SetWriteDeadline(deadline time.Time) error {
-	w.x.setDeadline(&w.x.writeTimer, deadline, w.x.onWriteDeadline)
+	return w.setDeadline(&w.x.writeBy, deadline)
+}
+
+// setDeadline moves one of the deadlines of the stream. One that is still to come is met
+// when the server looks at the connection next, at most maxTick later.
+func (w *responseWriter) setDeadline(field *time.Time, deadline time.Time) error {
+	c := w.x.c
+	c.mu.Lock()
+	*field = deadline
+	w.x.checkDeadlines(time.Now())
+	c.unlockAndFlush()
 	return nil
 }
 
@@ -123,7 +132,10 @@ func (w *responseWriter) EnableFullDuplex() error { return nil }
 
 // finish sends what is left of the response, after the handler has returned.
 func (w *responseWriter) finish() {
-	w.finished = true
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.finished, w.trailers = true, w.trailer()
 	_ = w.FlushError() // The handler is not there any more to be told.
 }
 
@@ -135,14 +147,10 @@ func (cw *chunkWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.finished {
-		w.promoteTrailers()
-	}
 	isHead := w.x.request.Method == http.MethodHead
 	if !w.sent {
 		w.sent = true
-		w.declareTrailers(w.snapshot["Trailer"])
-		end := isHead || w.finished && len(p) == 0 && !w.hasTrailers()
+		end := isHead || w.finished && len(p) == 0 && w.trailers.empty()
 		if err := w.sendHeader(p, end); err != nil || end {
 			return len(p), err
 		}
@@ -156,29 +164,20 @@ func (cw *chunkWriter) Write(p []byte) (int, error) {
 // sendHeader sends the header of the response, whose body starts with p.
 func (w *responseWriter) sendHeader(p []byte, end bool) error {
 	h := w.snapshot
-	fields := make([]hpack.HeaderField, 0, len(h)+4)
-	fields = append(fields, hpack.HeaderField{Name: ":status", Value: strconv.Itoa(w.status)})
-	for key, values := range h {
-		if key == "Content-Length" {
-			continue
-		}
-		for _, value := range values {
-			fields = appendField(fields, key, value)
-		}
-	}
+	f := headerFields(w.status, h)
 	if _, ok := h["Content-Type"]; !ok && len(p) > 0 && bodyAllowed(w.status) && h.Get("Content-Encoding") == "" {
-		fields = appendField(fields, "content-type", http.DetectContentType(p))
+		f.Add("content-type", http.DetectContentType(p))
 	}
 	if length := w.contentLength(p); length != "" {
-		fields = appendField(fields, "content-length", length)
+		f.Add("content-length", length)
 	}
 	if _, ok := h["Date"]; !ok {
-		fields = appendField(fields, "date", time.Now().UTC().Format(http.TimeFormat))
+		f.Add("date", date())
 	}
 	if h.Get("Connection") == "close" {
 		w.x.c.startDrain()
 	}
-	return w.send(func() error { return w.x.sendHeaders(fields, end) }, end)
+	return w.send(func() error { return w.x.sendHeaders(f, end) }, end)
 }
 
 // contentLength is the length that the header declares, or "".
@@ -201,7 +200,7 @@ func (w *responseWriter) contentLength(p []byte) string {
 
 // sendBody sends a part of the body and, at its end, the trailers.
 func (w *responseWriter) sendBody(p []byte) error {
-	end := w.finished && !w.hasTrailers()
+	end := w.finished && w.trailers.empty()
 	if len(p) > 0 || end {
 		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil {
 			return err
@@ -210,27 +209,25 @@ func (w *responseWriter) sendBody(p []byte) error {
 	if !w.finished || end {
 		return nil
 	}
-	var fields []hpack.HeaderField
-	for _, key := range w.trailers {
-		for _, value := range w.header[key] {
-			fields = appendField(fields, key, value)
-		}
-	}
-	return w.send(func() error { return w.x.sendHeaders(fields, true) }, true)
+	return w.send(func() error { return w.x.sendHeaders(w.trailers, true) }, true)
 }
 
 // sendInformational sends a 1xx response.
 func (w *responseWriter) sendInformational(status int, header http.Header) {
-	fields := []hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(status)}}
+	_ = w.send(func() error { return w.x.sendHeaders(headerFields(status, header), false) }, false) // The response itself will fail, too.
+}
+
+// headerFields are the status and the header of a response, without its length.
+func headerFields(status int, header http.Header) Fields {
+	var f Fields
+	f.More = make([]hpack.HeaderField, 0, len(header)+4)
+	f.SetStatus(strconv.Itoa(status))
 	for key, values := range header {
-		if key == "Content-Length" {
-			continue
-		}
-		for _, value := range values {
-			fields = appendField(fields, key, value)
+		if key != "Content-Length" {
+			f.add(key, values)
 		}
 	}
-	_ = w.send(func() error { return w.x.sendHeaders(fields, false) }, false) // The response itself will fail, too.
+	return f
 }
 
 // send sends a frame, and flushes unless the handler has returned: then the worker
@@ -249,39 +246,34 @@ func (w *responseWriter) send(frame func() error, end bool) error {
 	return err
 }
 
-// declareTrailers notes trailers that the handler announces.
-func (w *responseWriter) declareTrailers(fields []string) {
-	for _, field := range fields {
-		for name := range strings.SplitSeq(field, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				w.declareTrailer(name)
-			}
-		}
-	}
-}
-
-func (w *responseWriter) declareTrailer(name string) {
-	key := http.CanonicalHeaderKey(name)
-	if httpguts.ValidTrailerHeader(key) && !slices.Contains(w.trailers, key) {
-		w.trailers = append(w.trailers, key)
-	}
-}
-
-// promoteTrailers makes trailers of the fields with http.TrailerPrefix.
-func (w *responseWriter) promoteTrailers() {
+// trailer are the fields that the handler has announced, or named with
+// http.TrailerPrefix, and set since.
+func (w *responseWriter) trailer() (f Fields) {
 	for key, values := range w.header {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
-			w.declareTrailer(name)
-			w.header[http.CanonicalHeaderKey(name)] = values
+			f.addTrailer(name, values)
 		}
 	}
-	slices.Sort(w.trailers)
+	for _, announced := range w.snapshot["Trailer"] {
+		for name := range strings.SplitSeq(announced, ",") {
+			key := http.CanonicalHeaderKey(strings.TrimSpace(name))
+			f.addTrailer(key, w.header[key])
+		}
+	}
+	return f
 }
 
-// hasTrailers reports whether the handler has set any of the trailers.
-func (w *responseWriter) hasTrailers() bool {
-	return slices.ContainsFunc(w.trailers, func(key string) bool {
-		_, ok := w.header[key]
-		return ok
-	})
+// addTrailer adds a trailer, unless it is one that must not be one or is there already.
+func (f *Fields) addTrailer(key string, values []string) {
+	name := lowerName(key)
+	again := slices.ContainsFunc(f.More, func(field hpack.HeaderField) bool { return field.Name == name })
+	if !again && httpguts.ValidTrailerHeader(http.CanonicalHeaderKey(key)) {
+		f.add(name, values)
+	}
+}
+
+func (f *Fields) add(key string, values []string) {
+	for _, value := range values {
+		f.Add(key, value)
+	}
 }

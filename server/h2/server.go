@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // Config says how a server runs. Only Handler must be set.
@@ -67,25 +70,17 @@ func (c Config) withDefaults() Config {
 	if c.HeadersTooLarge == nil {
 		c.HeadersTooLarge = http.HandlerFunc(refuseHeaders)
 	}
-	setDefault(&c.MaxConcurrentStreams, 100)
-	setDefault(&c.MaxHeaderBytes, 64<<10)
-	setDefault(&c.StreamWindow, 512<<10)
-	setDefault(&c.ConnWindow, 2<<20)
-	c.ConnWindow = max(c.ConnWindow, initialWindow+1) // It starts so and can only grow.
-	setDefault(&c.HeaderTimeout, 5*time.Second)
-	setDefault(&c.ReadTimeout, 10*time.Second)
-	setDefault(&c.IdleTimeout, 120*time.Second)
-	setDefault(&c.PingAfter, 30*time.Second)
-	setDefault(&c.PingTimeout, 15*time.Second)
-	setDefault(&c.WriteTimeout, 30*time.Second)
+	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, 100)
+	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, 64<<10)
+	c.StreamWindow = cmp.Or(c.StreamWindow, 512<<10)
+	c.ConnWindow = max(cmp.Or(c.ConnWindow, 2<<20), initialWindow+1) // It starts so and can only grow.
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 5*time.Second)
+	c.ReadTimeout = cmp.Or(c.ReadTimeout, 10*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 120*time.Second)
+	c.PingAfter = cmp.Or(c.PingAfter, 30*time.Second)
+	c.PingTimeout = cmp.Or(c.PingTimeout, 15*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Server serves HTTP/2 connections.
@@ -266,5 +261,5 @@ func checkTLS(state *tls.ConnectionState) error {
 			return nil
 		}
 	}
-	return connectionError(codeInadequateSecurity, "HTTP/2 needs TLS 1.2 with an AEAD cipher, or TLS 1.3")
+	return connectionError(http2.ErrCodeInadequateSecurity, "HTTP/2 needs TLS 1.2 with an AEAD cipher, or TLS 1.3")
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // What handlers get from a stream that has ended under them. Connect knows the
@@ -22,6 +24,8 @@ var (
 type work interface {
 	// run serves the stream to its end, on a goroutine of its own.
 	run()
+	// progress is told by the reader that more of the request is here.
+	progress()
 }
 
 // stream is one stream, from its HEADERS frame until both sides have ended it.
@@ -56,7 +60,7 @@ type stream struct {
 	queued     bool      // In conn.ready.
 	blocked    time.Time // Since when pending has made no progress.
 
-	readTimer, writeTimer *time.Timer // Deadlines of http.ResponseController.
+	readBy, writeBy time.Time // Deadlines of http.ResponseController, or zero.
 }
 
 // wait blocks until something about the stream changes.
@@ -98,8 +102,6 @@ func (s *stream) close(err error) {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	stopTimer(s.readTimer)
-	stopTimer(s.writeTimer)
 	delete(c.streams, s.id)
 	c.srv.stats.StreamsOpen.Add(-1)
 	if len(c.streams) == 0 {
@@ -108,18 +110,12 @@ func (s *stream) close(err error) {
 	}
 }
 
-func stopTimer(timer *time.Timer) {
-	if timer != nil {
-		timer.Stop()
-	}
-}
-
 // reset closes a stream with RST_STREAM. c.mu is held.
-func (s *stream) reset(code errorCode, err error) {
+func (s *stream) reset(code http2.ErrCode, err error) {
 	if s.c.streams[s.id] != s {
 		return
 	}
-	s.c.out = appendReset(s.c.out, s.id, code)
+	s.c.out = appendNumber(s.c.out, http2.FrameRSTStream, s.id, uint32(code))
 	s.c.noteReset(s.id)
 	s.close(err)
 }
@@ -132,7 +128,7 @@ func (s *stream) endLocal() {
 		s.close(errStreamClosed)
 		return
 	}
-	s.reset(codeNone, errStreamClosed)
+	s.reset(http2.ErrCodeNo, errStreamClosed)
 }
 
 // receive takes the payload of a DATA frame. c.mu is held; the windows are
@@ -141,7 +137,7 @@ func (s *stream) receive(data []byte, end bool) error {
 	s.received += int64(len(data))
 	if s.declared >= 0 && (s.received > s.declared || end && s.received < s.declared) {
 		s.c.giveBack(len(data))
-		return streamError(s.id, codeProtocol, "body is not as long as content-length says")
+		return streamError(s.id, http2.ErrCodeProtocol, "body is not as long as content-length says")
 	}
 	switch {
 	case s.bodyErr != nil: // Nobody reads it.
@@ -233,46 +229,24 @@ func (s *stream) recover() {
 	s.c.srv.logPanic(s.c.remote, cause)
 	s.c.mu.Lock()
 	s.held = false
-	s.reset(codeInternal, errStreamClosed)
+	s.reset(http2.ErrCodeInternal, errStreamClosed)
 	s.c.mu.Unlock()
 }
 
-// onReadDeadline fails the reads of the body.
-func (s *stream) onReadDeadline() {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	if s.bodyErr == nil {
+// checkDeadlines ends what a handler does not want to wait for any longer. c.mu is held.
+func (s *stream) checkDeadlines(now time.Time) {
+	passed := func(deadline time.Time) bool { return !deadline.IsZero() && !deadline.After(now) }
+	if passed(s.readBy) && s.bodyErr == nil {
 		s.bodyErr = fmt.Errorf("http2: read: %w", os.ErrDeadlineExceeded)
 		s.wake()
 	}
+	if passed(s.writeBy) {
+		s.expireWrite()
+	}
 }
 
-// onWriteDeadline ends the stream: what it has sent so far is not a whole response. The
-// code is the one that clients of gRPC and Connect show as RESOURCE_EXHAUSTED.
-func (s *stream) onWriteDeadline() {
-	c := s.c
-	c.mu.Lock()
-	s.reset(codeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
-	c.unlockAndFlush()
-}
-
-// setDeadline moves one of the two timers of a stream.
-func (s *stream) setDeadline(timer **time.Timer, deadline time.Time, expire func()) {
-	if !deadline.IsZero() && !deadline.After(time.Now()) {
-		expire()
-		return
-	}
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	if *timer != nil && !(*timer).Stop() || s.c.streams[s.id] != s {
-		return // Too late.
-	}
-	switch {
-	case deadline.IsZero():
-		*timer = nil
-	case *timer == nil:
-		*timer = time.AfterFunc(time.Until(deadline), expire)
-	default:
-		(*timer).Reset(time.Until(deadline))
-	}
+// expireWrite ends the stream: what it has sent so far is not a whole response. The
+// code is the one that clients of gRPC and Connect show as RESOURCE_EXHAUSTED. c.mu is held.
+func (s *stream) expireWrite() {
+	s.reset(http2.ErrCodeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
 }

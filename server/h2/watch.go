@@ -1,15 +1,17 @@
 package h2
 
 import (
-	"fmt"
-	"os"
+	"maps"
+	"slices"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // Bounds of how often connections are looked at for what has taken too long.
 const (
 	minTick = 5 * time.Millisecond
-	maxTick = time.Second
+	maxTick = 250 * time.Millisecond
 )
 
 // watchConns looks at all connections again and again. One goroutine for all is
@@ -26,10 +28,7 @@ func (s *Server) watchConns() {
 		case <-ticker.C:
 		}
 		s.mu.Lock()
-		conns := make([]*conn, 0, len(s.conns))
-		for c := range s.conns {
-			conns = append(conns, c)
-		}
+		conns := slices.Collect(maps.Keys(s.conns))
 		s.mu.Unlock()
 		for _, c := range conns {
 			c.check(time.Now())
@@ -46,7 +45,7 @@ func (c *conn) check(now time.Time) {
 	c.mu.Lock()
 	defer c.unlockAndFlush()
 	switch {
-	case !c.greeted && overdue(c.opened, config.HeaderTimeout), overdue(c.headerSince, config.HeaderTimeout):
+	case overdue(c.headerSince, config.HeaderTimeout):
 		c.timeOut("headers took too long")
 	case overdue(c.pinged, config.PingTimeout):
 		c.timeOut("PING was not answered")
@@ -58,7 +57,7 @@ func (c *conn) check(now time.Time) {
 		c.lastGoAway()
 	case c.pinged.IsZero() && overdue(c.lastRead, config.PingAfter):
 		c.pinged = now
-		c.out = appendPing(c.out, 0, [pingSize]byte{})
+		c.out = appendFrame(c.out, http2.FramePing, 0, 0, make([]byte, 8))
 	}
 	for _, s := range c.streams {
 		if d, ok := s.work.(*directStream); ok && !s.remoteDone && (overdue(d.opened, config.ReadTimeout) || d.silent(now)) {
@@ -66,8 +65,9 @@ func (c *conn) check(now time.Time) {
 		}
 		if len(s.pending) > 0 && overdue(s.blocked, config.WriteTimeout) {
 			c.srv.stats.Timeouts.Add(1)
-			s.reset(codeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+			s.expireWrite()
 		}
+		s.checkDeadlines(now)
 	}
 }
 
@@ -76,5 +76,5 @@ func (c *conn) timeOut(reason string) {
 	if c.fatal == nil {
 		c.srv.stats.Timeouts.Add(1)
 	}
-	c.fail(connectionError(codeNone, reason))
+	c.fail(connectionError(http2.ErrCodeNo, reason))
 }

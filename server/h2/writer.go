@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
+	"golang.org/x/net/http2"
 )
 
 // Bounds of what waits for the socket of one connection, in bytes.
@@ -173,48 +173,31 @@ func (c *conn) fits(s *stream, n int) bool {
 // appendDataFrame appends a DATA frame. One that follows another of the same stream
 // becomes part of it, since peers pay by the frame. c.mu is held.
 func (c *conn) appendDataFrame(s *stream, p []byte, end bool) {
-	flags := uint8(0)
-	if end {
-		flags = flagEndStream
-	}
 	length := len(p) + c.tail.end - c.tail.start - frameHeaderSize
 	if c.tail.stream == s.id && c.tail.end == len(c.out) && length <= maxFrameSize {
-		appendFrameHeader(c.out[:c.tail.start], length, frameData, flags, s.id)
+		appendFrameHeader(c.out[:c.tail.start], length, http2.FrameData, endStream(end), s.id)
 	} else {
 		c.startOut()
 		c.tail.stream, c.tail.start = s.id, len(c.out)
-		c.out = appendFrameHeader(c.out, len(p), frameData, flags, s.id)
+		c.out = appendFrameHeader(c.out, len(p), http2.FrameData, endStream(end), s.id)
 	}
 	c.out = append(c.out, p...)
 	c.tail.end = len(c.out)
 	c.sendWindow -= len(p)
 	s.sendWindow -= len(p)
-	c.returnable.sent(len(p))
+	c.returnable += 2 * len(p)
 	if end || len(p) >= tinyFrame || s.sendWindow > 0 && c.sendWindow > 0 {
 		c.earned += frameCredit
 	}
 }
 
 // sendHeaders appends HEADERS of a stream. c.mu is held.
-func (s *stream) sendHeaders(fields []hpack.HeaderField, end bool) error {
+func (s *stream) sendHeaders(fields Fields, end bool) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.sendBlock(s.c.encoder.encode(fields), end)
-	return nil
-}
-
-// sendShared is sendHeaders for fields that are sent again and again.
-func (s *stream) sendShared(fields *SharedFields, end bool) error {
-	if s.err != nil {
-		return s.err
-	}
-	s.sendBlock(s.c.encoder.encodeShared(fields), end)
-	return nil
-}
-
-func (s *stream) sendBlock(block []byte, end bool) {
 	s.c.startOut()
-	s.c.out = appendHeaderFrames(s.c.out, s.id, block, end)
+	s.c.out = appendHeaderFrames(s.c.out, s.id, s.c.encoder.encode(fields), end)
 	s.c.earned += frameCredit
+	return nil
 }

@@ -85,6 +85,6 @@ func RefuseUnknownPaths(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		refuse(w, r, failure.New(failure.UnknownMethod))
+		refuse(w, r, failure.UnknownCall(r.URL.Path))
 	})
 }

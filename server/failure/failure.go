@@ -190,6 +190,14 @@ func New(s Status, violations ...*errdetails.BadRequest_FieldViolation) *connect
 	return err
 }
 
+// UnknownCall is the error of a call of an RPC that is not there. Only user.v1 has reasons.
+func UnknownCall(procedure string) *connect.Error {
+	if HasReasons(procedure) {
+		return New(UnknownMethod)
+	}
+	return connect.NewError(UnknownMethod.Code, UnknownMethod.Message)
+}
+
 // WithDetail adds a detail. Packing fails for no message of ours: they are all
 // valid UTF-8.
 func WithDetail(err *connect.Error, message proto.Message) *connect.Error {

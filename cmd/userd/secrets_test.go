@@ -92,6 +92,9 @@ func TestNoCommandShowsAPassword(t *testing.T) {
 			runSecretly(t, nil, "copy", "--from", setting, "--to", "sqlite:there.db")
 			runSecretly(t, nil, "cache", "check", "--database", setting, "--redis", "redis://127.0.0.1:1")
 			runSecretly(t, nil, "migrate", "status", "-database", setting)
+			for _, flag := range []string{"--listen", "--admin-listen", "--http2", "--send-timeout", "--max-connections", "--insecure", "--log-level", "--cors-origin", "--log-format"} {
+				runSecretly(t, nil, "serve", flag+"="+setting) // One that was mistaken.
+			}
 			runSecretly(t, nil, append([]string{"migrate", "status", "--database"}, strings.Fields(setting+" more")...)...)
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,12 +78,26 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return cobra.NoArgs(cmd, args)
 }
 
-// flagError is what cobra says of flags, without values that may hold a password:
-// those of -database, with one dash, are shown as letters that are no flags.
+// flagError is what cobra says of flags, without values, which may hold a password that was
+// meant for another flag: those of -database, with one dash, are shown as letters that are
+// no flags.
 func flagError(_ *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" {
 		return errors.New("unknown flag: flags begin with two dashes")
 	}
-	return err
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	cause, number := invalid.Unwrap(), new(strconv.NumError)
+	switch {
+	case errors.As(cause, &number) && invalid.GetFlag().Value.Type() == "bool":
+		cause = errors.New("must be true or false")
+	case invalid.GetFlag().Name == "log-level":
+		cause = errors.New("must be debug, info, warn or error")
+	case errors.As(cause, &number):
+		cause = errors.New("must be a whole number")
+	}
+	return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)
 }

@@ -25,7 +25,7 @@ func tracing(ctx context.Context) (trace.TracerProvider, func(), error) {
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
 		if protocol := os.Getenv(name); protocol != "" && protocol != "http/protobuf" {
-			return nil, nil, fmt.Errorf("%s must be http/protobuf, not %q", name, protocol)
+			return nil, nil, fmt.Errorf("%s must be http/protobuf", name)
 		}
 	}
 	exporter, err := otlptracehttp.New(ctx)

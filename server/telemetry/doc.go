@@ -1,3 +1,3 @@
-// Package telemetry is what operators see of the server: metrics, spans, and a line for each
-// call that is slow to explain otherwise. It names no user by anything but an id.
+// Package telemetry is what operators see of the server: metrics, spans, and log lines of
+// calls. It names no user by anything but an id.
 package telemetry

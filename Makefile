@@ -23,8 +23,9 @@ soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
 
-interop: # clients of other makers, and proxies; ARGS='-run TestOverTLS' for a part
-	.ci/interop $(ARGS)
+interop: # clients of other makers, and proxies, on both transports; ARGS='-run TestOverTLS' for a part
+	.ci/interop -v $(ARGS)
+	USERD_HTTP2=std .ci/interop -v $(ARGS)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

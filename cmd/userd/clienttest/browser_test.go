@@ -1,15 +1,12 @@
 package clienttest
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -25,44 +22,22 @@ func TestBrowser(t *testing.T) {
 
 func TestBrowserOverTLS(t *testing.T) {
 	t.Parallel()
-	certificate, key := newCertificate(t)
-	checkBrowser(t, "connect-web over gRPC-Web", "--tls-cert", certificate, "--tls-key", key)
+	pair, _ := userdtest.Certificate(t)
+	checkBrowser(t, "connect-web over gRPC-Web", "--tls-cert", pair, "--tls-key", pair)
 }
 
 func checkBrowser(t *testing.T, library string, flags ...string) {
 	t.Helper()
 	pages := newPages(t)
-	url := startUserd(t, append(flags, "--cors-origin", pages.URL)...)
+	url := userdtest.Start(t, append(flags, "--cors-origin", pages.URL)...).URL
 	browser := startBrowser(t, pages, url, library)
 	check(t, client{open: browser.open}, url)
-}
-
-// newCertificate puts the certificate of package httptest into files.
-func newCertificate(t *testing.T) (certificate, key string) {
-	t.Helper()
-	certified := httptest.NewTLSServer(nil)
-	defer certified.Close()
-	pair := certified.TLS.Certificates[0]
-	encodedKey, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for path, block := range map[string]*pem.Block{
-		certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
-		key:         {Type: "PRIVATE KEY", Bytes: encodedKey},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certificate, key
 }
 
 func TestBrowserRefusesOtherOrigins(t *testing.T) {
 	t.Parallel()
 	allowed, other := newPages(t), newPages(t)
-	url := startUserd(t, "--cors-origin", allowed.URL)
+	url := userdtest.Start(t, "--cors-origin", allowed.URL).URL
 	for _, library := range []string{"connect-web over gRPC-Web", "connect-web over Connect", "grpc-web-text"} {
 		browser := startBrowser(t, other, url, library)
 		s := newScenario(t, client{open: browser.open})
@@ -89,8 +64,8 @@ func TestBrowserRefusesOtherOrigins(t *testing.T) {
 func startBrowser(t *testing.T, pages *httptest.Server, url, library string) *driver {
 	t.Helper()
 	query := "?" + "library=" + strings.ReplaceAll(library, " ", "+") + "&url=" + url
-	chromium := program(t, "chromium", "chromium-browser", "google-chrome")
-	return startDriver(t, program(t, "node"), module(t, "browser.mjs"), chromium, pages.URL+"/page.html"+query)
+	chromium := userdtest.Program(t, "chromium", "chromium-browser", "google-chrome")
+	return startDriver(t, userdtest.Program(t, "node"), module(t, "browser.mjs"), chromium, pages.URL+"/page.html"+query)
 }
 
 // newPages serves the page, at an origin of its own.
@@ -98,8 +73,8 @@ func newPages(t *testing.T) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir("testdata")))
-	schema := descriptors(t)
-	mux.HandleFunc("/descriptors", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(schema) })
+	schema := userdtest.Descriptors(t)
+	mux.HandleFunc("/descriptors", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, schema) })
 	pages := httptest.NewServer(mux)
 	t.Cleanup(pages.Close)
 	return pages

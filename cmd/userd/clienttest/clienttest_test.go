@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/store/storetest"
 )
 
@@ -25,20 +26,21 @@ func TestSameAnswers(t *testing.T) {
 	for name, newClient := range clients {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := startUserd(t)
+			url := userdtest.Start(t).URL
 			check(t, newClient(t, url), url)
 		})
 	}
 }
 
 func TestSameAnswersOnPostgreSQL(t *testing.T) {
+	userd := userdtest.Binary(t)
 	migrate := func(ctx context.Context, url string) error {
 		return exec.CommandContext(ctx, userd, "migrate", "up", "--database", url).Run()
 	}
 	for name, newClient := range clients {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := startUserd(t, "--database", storetest.Postgres(t, migrate))
+			url := userdtest.Start(t, "--database", storetest.Postgres(t, migrate)).URL
 			check(t, newClient(t, url), url)
 		})
 	}

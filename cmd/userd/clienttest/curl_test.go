@@ -15,12 +15,14 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // newCurl returns curl as a client of the Connect protocol in JSON: RPCs without
 // side effects by GET, streams in envelopes.
 func newCurl(t *testing.T, url, httpVersion string) client {
-	c := curl{path: program(t, "curl"), url: url}
+	c := curl{path: userdtest.Program(t, "curl"), url: url}
 	switch httpVersion {
 	case "1.1":
 		c.args = []string{"--http1.1"}

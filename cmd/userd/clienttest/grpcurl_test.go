@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // newGrpcurl returns grpcurl as a client that knows the schema by reflection.
 func newGrpcurl(t *testing.T, url string) client {
-	path := program(t, "../../../.tools/bin/grpcurl")
+	path := userdtest.Program(t, "../../../.tools/bin/grpcurl")
 	host := strings.TrimPrefix(url, "http://")
 	open := func(ctx context.Context, method protoreflect.Name) *rpc {
 		ctx, cancel := context.WithCancel(ctx)

@@ -8,7 +8,8 @@ import (
 	"io"
 	"os/exec"
 	"syscall"
-	"testing"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // process is a program that dies with the test.
@@ -23,7 +24,7 @@ type process struct {
 // start runs a program until it ends or ctx does.
 func start(ctx context.Context, name string, args ...string) *process {
 	p := &process{cmd: exec.CommandContext(ctx, name, args...)}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	userdtest.DieWithTest(p.cmd, syscall.SIGKILL)
 	p.cmd.Stderr = &p.stderr
 	stdin, inErr := p.cmd.StdinPipe()
 	stdout, outErr := p.cmd.StdoutPipe()
@@ -41,16 +42,4 @@ func (p *process) wait() error {
 		return fmt.Errorf("%s: %w: %s", p.cmd.Path, err, bytes.TrimSpace(p.stderr.Bytes()))
 	}
 	return nil
-}
-
-// program returns the path of the first of these programs that is there.
-func program(t *testing.T, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("%s is missing: run .ci/install", names[0])
-	return ""
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // TestReboundPageReadsNothing has a browser show a page of a host whose name points
@@ -13,7 +15,8 @@ import (
 // nothing but the name tells them apart.
 func TestReboundPageReadsNothing(t *testing.T) {
 	t.Parallel()
-	service, admin := startBoth(t, "--pprof")
+	server := userdtest.Start(t, "--pprof")
+	service, admin := server.URL, strings.TrimSuffix(server.Metrics, "/metrics")
 	paths := []string{
 		service + "/user.v1.UserService/SearchUsers", service + "/readyz",
 		admin + "/metrics", admin + "/debug/pprof/", admin + "/livez",
@@ -44,9 +47,9 @@ type pageAnswer struct {
 // visit fetches URLs in a browser, each from a page of the same origin.
 func visit(t *testing.T, urls []string) []pageAnswer {
 	t.Helper()
-	chromium := program(t, "chromium", "chromium-browser", "google-chrome")
+	chromium := userdtest.Program(t, "chromium", "chromium-browser", "google-chrome")
 	args := append([]string{module(t, "rebinding.mjs"), chromium}, urls...)
-	out, err := exec.CommandContext(t.Context(), program(t, "node"), args...).Output()
+	out, err := exec.CommandContext(t.Context(), userdtest.Program(t, "node"), args...).Output()
 	if err != nil {
 		t.Fatalf("rebinding.mjs: %v: %s", err, out)
 	}

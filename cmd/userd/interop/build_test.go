@@ -3,95 +3,41 @@
 package interop
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
-
-	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
-// Files that the compilers generate code for.
+// schemaFiles are those that the compilers generate code for.
 var schemaFiles = []string{"user/v1/user_service.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"}
 
-// descriptorSet describes the schema and error details, every file after its
-// imports. The rules of protovalidate are not in it: callers need not know them, and
-// not every compiler does.
-func descriptorSet() ([]byte, error) {
-	var set descriptorpb.FileDescriptorSet
-	seen := map[string]bool{}
-	var add func(file protoreflect.FileDescriptor)
-	add = func(file protoreflect.FileDescriptor) {
-		if seen[file.Path()] || strings.HasPrefix(file.Path(), "buf/validate/") {
-			return
+// once lets build make something for the first test that asks, and gives its path to
+// all of them.
+func once(build func(schema string) (path string, err error)) func(t *testing.T) string {
+	var do sync.Once
+	var path string
+	var err error
+	return func(t *testing.T) string {
+		t.Helper()
+		schema := userdtest.Descriptors(t)
+		do.Do(func() { path, err = build(schema) })
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen[file.Path()] = true
-		for i := range file.Imports().Len() {
-			add(file.Imports().Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, withoutRules(protodesc.ToFileDescriptorProto(file)))
+		return path
 	}
-	add(userv1.File_user_v1_user_service_proto)
-	add(status.File_google_rpc_status_proto)
-	add(errdetails.File_google_rpc_error_details_proto)
-	return proto.Marshal(&set)
-}
-
-// withoutRules also leaves out where languages have the code: each has it where it
-// belongs by the package.
-func withoutRules(file *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
-	if strings.HasPrefix(file.GetPackage(), "user.") {
-		file.Options = nil
-	}
-	file.Dependency = slices.DeleteFunc(file.GetDependency(), func(path string) bool {
-		return strings.HasPrefix(path, "buf/validate/")
-	})
-	for _, message := range file.GetMessageType() {
-		message.Options = nil
-		for _, field := range message.GetField() {
-			field.Options = nil
-		}
-	}
-	return file
-}
-
-// written is the file of descriptorSet.
-var written = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(workDir, "descriptors")
-	data, err := descriptorSet()
-	if err == nil {
-		err = os.WriteFile(path, data, 0o600)
-	}
-	return path, err
-})
-
-func descriptors(t *testing.T) string {
-	t.Helper()
-	path, err := written()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // generate lets protoc generate code into a new folder.
-func generate(language, plugin string) (dir string, err error) {
-	schema, err := written()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(workDir, language)
+func generate(schema, language, plugin string) (dir string, err error) {
+	dir = filepath.Join(userdtest.Dir(), language)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -115,8 +61,8 @@ func command(name string, args ...string) error {
 }
 
 // builtCPP is the path of the program for C++.
-var builtCPP = sync.OnceValues(func() (string, error) {
-	dir, err := generate("cpp", "grpc_cpp_plugin")
+var builtCPP = once(func(schema string) (string, error) {
+	dir, err := generate(schema, "cpp", "grpc_cpp_plugin")
 	if err != nil {
 		return "", err
 	}
@@ -135,12 +81,13 @@ const javaPath = "/usr/share/java/grpc-api.jar:/usr/share/java/grpc-context.jar:
 	"/usr/share/java/netty-buffer.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-codec-http.jar:" +
 	"/usr/share/java/netty-codec-http2.jar:/usr/share/java/netty-common.jar:/usr/share/java/netty-handler.jar:" +
 	"/usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport.jar:" +
-	"/usr/share/java/netty-transport-native-unix-common.jar:/usr/share/java/perfmark-api.jar:" +
+	"/usr/share/java/netty-transport-native-unix-common.jar:/usr/share/java/netty-tcnative.jar:" +
+	"/usr/share/java/perfmark-api.jar:" +
 	"/usr/share/java/gson.jar:/usr/share/java/geronimo-annotation-1.3-spec.jar"
 
-// builtJava is the folder of the classes for Java.
-var builtJava = sync.OnceValues(func() (string, error) {
-	dir, err := generate("java", "grpc_java_plugin")
+// builtJava is the folder of the classes for Java, and of the library that they need.
+var builtJava = once(func(schema string) (string, error) {
+	dir, err := generate(schema, "java", "grpc_java_plugin")
 	if err != nil {
 		return "", err
 	}
@@ -150,8 +97,22 @@ var builtJava = sync.OnceValues(func() (string, error) {
 	}
 	more, err := filepath.Glob(filepath.Join(dir, "*", "*", "*", "*.java"))
 	args := append(append([]string{"-nowarn", "-d", dir, "-cp", javaPath, "testdata/Client.java"}, sources...), more...)
-	if err != nil {
+	if err := errors.Join(err, nettyTLS(dir)); err != nil {
 		return "", err
 	}
 	return dir, command("javac", args...)
 })
+
+// nettyTLS puts into dir the library by which Netty does TLS with ALPN: Debian's
+// Netty does it with no other, and does not find it under the name that Debian gave it.
+func nettyTLS(dir string) error {
+	found, err := filepath.Glob("/usr/lib/*/jni/libnetty-tcnative.so")
+	if err != nil || len(found) == 0 {
+		return errors.Join(err, errors.New("netty-tcnative is missing: run .ci/install"))
+	}
+	library, err := os.ReadFile(found[0])
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "libnetty_tcnative.so"), library, 0o600)
+}

@@ -8,6 +8,8 @@
 //	unary      a user is created, read, changed, deleted, and read again
 //	errors     codes and reasons of four calls that fail
 //	gzip       compressed requests and responses
+//	encoding   a call with a compression that the server does not know, and one without
+//	timeout    a call with a grpc-timeout that is none, and one without
 //	deadline   a watch ends after 300 ms with DEADLINE_EXCEEDED
 //	cancel     the client ends a watch
 //	metadata   a header of COUNT bytes and one of every byte value

@@ -149,7 +149,7 @@ func (c *goClient) keepalive(ctx context.Context, _ string, count int) (string, 
 	if seen < count {
 		return "", err
 	}
-	return fmt.Sprintf("%d messages", seen), nil
+	return fmt.Sprintf("%d messages", count), nil // More may have been on their way.
 }
 
 func (c *goClient) together(ctx context.Context, _ string, count int) (string, error) {
@@ -231,6 +231,9 @@ func (c *goClient) importStream(ctx context.Context, run string, first, end int)
 }
 
 func (c *goClient) updates(ctx context.Context, _ string, count int) (string, error) {
+	if len(c.ids) == 0 {
+		return "", errors.New("there is nothing to update")
+	}
 	s, err := c.open(ctx, service.Methods().ByName("StreamUserUpdates"), false)
 	if err != nil {
 		return "", err

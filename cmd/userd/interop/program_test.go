@@ -13,9 +13,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // program is a client that runs as a process of its own; doc.go says what it reads
@@ -30,7 +31,7 @@ type program struct {
 func startProgram(t *testing.T, name string, args ...string) client {
 	t.Helper()
 	p := &program{cmd: exec.Command(name, args...), lines: make(chan string)}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	userdtest.DieWithTest(p.cmd, syscall.SIGKILL)
 	p.cmd.Stderr = &p.stderr
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -87,36 +88,30 @@ func newNode(library string) func(t *testing.T, target target) client {
 		if _, err := os.Stat("testdata/node_modules/"); err != nil {
 			t.Fatal("the clients for Node.js are missing: run .ci/install")
 		}
-		return startProgram(t, find(t, "node"), "testdata/node.mjs", library, target.url, target.caArgument(), descriptors(t))
+		return startProgram(t, userdtest.Program(t, "node"), "testdata/node.mjs", library, target.url, target.caArgument(), userdtest.Descriptors(t))
 	}
 }
 
 func newPython(t *testing.T, target target) client {
-	python := find(t, "/usr/bin/python3")
+	python := userdtest.Program(t, "/usr/bin/python3")
 	needs(t, "grpcio", python, "-c", "import grpc, google.protobuf")
-	return startProgram(t, python, "testdata/client.py", target.url, target.caArgument(), descriptors(t))
+	return startProgram(t, python, "testdata/client.py", target.url, target.caArgument(), userdtest.Descriptors(t))
 }
 
 func newRuby(t *testing.T, target target) client {
-	ruby := find(t, "/usr/bin/ruby")
+	ruby := userdtest.Program(t, "/usr/bin/ruby")
 	needs(t, "grpc for Ruby", ruby, "-e", "require 'grpc'")
-	return startProgram(t, ruby, "testdata/client.rb", target.url, target.caArgument(), descriptors(t))
+	return startProgram(t, ruby, "testdata/client.rb", target.url, target.caArgument(), userdtest.Descriptors(t))
 }
 
 func newCPP(t *testing.T, target target) client {
-	binary, err := builtCPP()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startProgram(t, binary, target.url, target.caArgument())
+	return startProgram(t, builtCPP(t), target.url, target.caArgument())
 }
 
 func newJava(t *testing.T, target target) client {
-	classes, err := builtJava()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startProgram(t, find(t, "java"), "-Xmx512m", "-cp", classes+":"+javaPath, "Client", target.url, target.caArgument())
+	classes := builtJava(t)
+	return startProgram(t, userdtest.Program(t, "java"), "-Xmx512m", "-Djava.library.path="+classes, "-cp", classes+":"+javaPath,
+		"Client", target.url, target.caArgument())
 }
 
 // newBrowser is connect-web on a page of another origin, which the server has to
@@ -128,26 +123,14 @@ func newBrowser(library string) func(t *testing.T, target target) client {
 		mux.HandleFunc("/page.html", func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFile(w, r, "../clienttest/testdata/page.html")
 		})
-		schema := descriptors(t)
+		schema := userdtest.Descriptors(t)
 		mux.HandleFunc("/descriptors", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, schema) })
 		pages := httptest.NewServer(mux)
 		t.Cleanup(pages.Close)
 		page := pages.URL + "/page.html?" + url.Values{"library": {library}, "url": {target.url}}.Encode()
-		chromium := find(t, "chromium", "chromium-browser", "google-chrome")
-		return startProgram(t, find(t, "node"), "testdata/browser.mjs", chromium, page)
+		chromium := userdtest.Program(t, "chromium", "chromium-browser", "google-chrome")
+		return startProgram(t, userdtest.Program(t, "node"), "testdata/browser.mjs", chromium, page)
 	}
-}
-
-// find returns the path of the first of these programs that is there.
-func find(t *testing.T, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("%s is missing: run .ci/install", strings.TrimPrefix(names[0], "/usr/bin/"))
-	return ""
 }
 
 // needs fails the test when a command, which looks for a library, fails.

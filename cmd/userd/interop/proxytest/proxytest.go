@@ -5,12 +5,8 @@ package proxytest
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/rand/v2"
 	"net"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // Proxy is a reverse proxy that is running. It speaks TLS.
@@ -133,10 +131,8 @@ func StartWith(t testing.TB, name, settings string) *Proxy {
 		t.Fatalf("no such proxy: %s", name)
 	}
 	dir := t.TempDir()
-	certificate := filepath.Join(dir, "users.pem")
-	ca := filepath.Join(dir, "ca.pem")
-	WriteCertificate(t, certificate, ca)
-	address := freeAddress(t)
+	certificate, ca := userdtest.Certificate(t)
+	address := userdtest.FreeAddress(t)
 	if !strings.Contains(settings, k.listen) {
 		t.Fatalf("the settings for %s do not say %q", name, k.listen)
 	}
@@ -153,10 +149,10 @@ func StartWith(t testing.TB, name, settings string) *Proxy {
 // run runs a proxy until the test ends, and returns when it listens.
 func run(t testing.TB, name string, k kind, dir, address string, arguments []string) {
 	t.Helper()
-	cmd := exec.Command(find(t, name), arguments...)
+	cmd := exec.Command(userdtest.Program(t, name), arguments...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	userdtest.DieWithTest(cmd, syscall.SIGTERM)
 	var output output
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
@@ -193,53 +189,6 @@ func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{
 			t.Fatalf("%s has not started: %s", name, output.text())
 		case <-t.Context().Done():
 			t.Fatalf("%s does not listen: %s", name, output.text())
-		}
-	}
-}
-
-// find returns the path of a program, also where PATH has no folders for daemons.
-func find(t testing.TB, name string) string {
-	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("%s is missing: run .ci/install", name)
-	return ""
-}
-
-// freeAddress returns an address for a program that cannot say which port it has
-// got. The ports are below those that the system gives to connections.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			listener.Close()
-			return address
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
-// WriteCertificate puts the certificate of package httptest, which is for 127.0.0.1,
-// into files: with its key for the proxy, and alone for clients.
-func WriteCertificate(t testing.TB, pair, ca string) {
-	t.Helper()
-	certified := httptest.NewTLSServer(nil)
-	defer certified.Close()
-	own := certified.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})
-	both := append(bytes.Clone(certificate), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
-	for path, data := range map[string][]byte{pair: both, ca: certificate} {
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

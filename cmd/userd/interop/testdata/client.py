@@ -101,6 +101,19 @@ def errors(run, _):
     )
 
 
+def code_of(call):
+    try:
+        call()
+    except grpc.RpcError as err:
+        return str(err.code().value[0])
+    return "0"
+
+
+def encoding(*_):
+    code = code_of(lambda: get(compression=grpc.Compression.Deflate))
+    return f"{code}; {got(get())}"
+
+
 def gzip(run, _):
     compressed = {"compression": grpc.Compression.Gzip}
     user = create_user(new_user(f"{run}-gzip", "z" * 200), **compressed).user
@@ -114,12 +127,7 @@ def watch(cursor="", **options):
 
 def ended(stream):
     """Says the code of a stream that fails."""
-    try:
-        for _ in stream:
-            pass
-    except grpc.RpcError as err:
-        return str(err.code().value[0])
-    return "0"
+    return code_of(lambda: list(stream))
 
 
 def deadline(*_):
@@ -189,7 +197,7 @@ def updates(_, count):
 
 
 scenarios = {
-    **{f.__name__: f for f in (unary, errors, gzip, deadline, cancel, metadata, keepalive, together, idle, updates)},
+    **{f.__name__: f for f in (unary, errors, encoding, gzip, deadline, cancel, metadata, keepalive, together, idle, updates)},
     "list": list_,
     "watch": watch_all,
     "import": import_,

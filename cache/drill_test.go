@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/example/userd/cache/cachetest"
@@ -76,7 +75,7 @@ func (d *drill) startPeer() *peerProcess {
 	}
 	p.command = exec.Command(os.Args[0])
 	p.command.Env = append(os.Environ(), peerVariable+"="+string(settings))
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.command.SysProcAttr = cachetest.DieWithParent()
 	p.command.Stderr = os.Stderr
 	input, err := p.command.StdinPipe()
 	if err != nil {

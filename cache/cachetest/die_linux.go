@@ -2,7 +2,7 @@ package cachetest
 
 import "syscall"
 
-// dieWithParent makes a child process end when the test process does.
-func dieWithParent() *syscall.SysProcAttr {
+// DieWithParent makes a child process end when the test process does.
+func DieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -4,6 +4,6 @@ package cachetest
 
 import "syscall"
 
-// dieWithParent makes a child process end when the test process does, where the
+// DieWithParent makes a child process end when the test process does, where the
 // system can do that.
-func dieWithParent() *syscall.SysProcAttr { return nil }
+func DieWithParent() *syscall.SysProcAttr { return nil }

@@ -139,7 +139,7 @@ func (i *Instance) up() error {
 		return nil
 	}
 	process := exec.Command(i.program, i.args...)
-	process.SysProcAttr = dieWithParent()
+	process.SysProcAttr = DieWithParent()
 	process.Stdout, process.Stderr = &i.output, &i.output
 	if err := process.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", i.program, err)

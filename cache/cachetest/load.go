@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Server is a server under load: a cache in a process, or behind RPCs.
@@ -65,13 +63,6 @@ const (
 	controlPause = 10 * time.Millisecond
 	nobody       = math.MaxUint32
 )
-
-// Now is a clock that all processes on this machine share, in nanoseconds.
-func Now() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
-}
 
 // UserID is the id of the user with a number.
 func UserID(number uint32) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", number) }

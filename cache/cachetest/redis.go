@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/redis/rueidis"
@@ -100,13 +99,7 @@ func (r *Redis) Save() {
 	r.Do("SAVE")
 }
 
-// Freeze stops the server with SIGSTOP: its connections stay and nothing answers.
-func (r *Redis) Freeze() { r.signal(syscall.SIGSTOP) }
-
-// Thaw lets a frozen server run again.
-func (r *Redis) Thaw() { r.signal(syscall.SIGCONT) }
-
-func (r *Redis) signal(signal syscall.Signal) {
+func (r *Redis) signal(signal os.Signal) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -81,7 +81,8 @@ func TestExitCodesOfMigrate(t *testing.T) {
 				}
 				return fmt.Sprintf("host = '%s' port=%d user=%s dbname=%s pool_max_conns=2", config.Host, config.Port, config.User, config.Database)
 			},
-			exit{0, "as this program needs"}, exit{0, "was at 1"},
+			exit{0, "as this program needs"},
+			exit{0, "was at 1"},
 		},
 		"no schema": {
 			func(t *testing.T) string { return postgresAfter(t, noSchema) },

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/example/userd/cache/cachetest"
 )
 
 // fullPipe is a pipe that takes nothing more until it is read.
@@ -37,24 +41,6 @@ func fullPipe(t *testing.T) (reader, writer *os.File) {
 		t.Fatal(err)
 	}
 	return reader, writer
-}
-
-// callLoudly makes calls that are logged with --log-level debug.
-func callLoudly(t *testing.T, url string, calls int) {
-	t.Helper()
-	client := &http.Client{Timeout: 20 * time.Second}
-	defer client.CloseIdleConnections()
-	for range calls {
-		resp, err := client.Post(url+"/user.v1.UserService/SearchUsers", "application/json", strings.NewReader("{}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("status %d", resp.StatusCode)
-		}
-	}
 }
 
 // stopInTime ends the process with SIGTERM and fails if it does not drain.
@@ -153,7 +139,7 @@ func TestStandardOutputThatNobodyReadsStopsNothing(t *testing.T) {
 			cmd := exec.Command(userdPath(t), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "",
 				"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 			cmd.Stdout = out
-			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			cmd.SysProcAttr = cachetest.DieWithParent()
 			log, err := cmd.StderrPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/example/userd/cache/cachetest"
 )
 
 // staleness is what the cache promises, and what clocks and schedulers may add.
@@ -50,7 +52,7 @@ func startLogging(t *testing.T, log io.Writer, flags ...string) *process {
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
 	cmd := exec.Command(userdPath(t), args...)
 	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = cachetest.DieWithParent()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -225,5 +227,23 @@ func TestTakenPortIsNamed(t *testing.T) {
 		"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db")).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--listen: listen tcp "+address+": bind: address already in use") {
 		t.Errorf("second server on %s: %v: %s", address, err, out)
+	}
+}
+
+// callLoudly makes calls that are logged with --log-level debug.
+func callLoudly(t *testing.T, url string, calls int) {
+	t.Helper()
+	client := &http.Client{Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	for range calls {
+		resp, err := client.Post(url+"/user.v1.UserService/SearchUsers", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
 	}
 }

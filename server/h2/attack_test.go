@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -208,34 +207,13 @@ func behave(t *testing.T, client *http.Client, url string) {
 	}
 }
 
-// onOneThread runs f on a thread that runs nothing else, and returns the processor time
-// that it has taken.
-func onOneThread(t *testing.T, f func()) time.Duration {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	before := spent(t, syscall.RUSAGE_THREAD)
-	f()
-	return spent(t, syscall.RUSAGE_THREAD) - before
-}
-
-// spent is the processor time of this process or thread.
-func spent(tb testing.TB, who int) time.Duration {
-	tb.Helper()
-	var used syscall.Rusage
-	if err := syscall.Getrusage(who, &used); err != nil {
-		tb.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
-
 // usage returns the heap in use and the processor time spent.
 func usage(tb testing.TB) (heap int64, cpu time.Duration) {
 	tb.Helper()
 	runtime.GC()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	return int64(memory.HeapInuse + memory.StackInuse), spent(tb, syscall.RUSAGE_SELF)
+	return int64(memory.HeapInuse + memory.StackInuse), cpuTime(tb)
 }
 
 func TestTooManyStreamsAreRefused(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -60,12 +59,10 @@ func PgBouncer(t testing.TB, database string, settings ...string) string {
 // it listens.
 func startPgBouncer(t testing.TB, command *exec.Cmd, dir string) {
 	t.Helper()
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if account := pgbin.Account(); account != nil {
-		command.SysProcAttr.Credential = account
-		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
-			t.Fatal(err)
-		}
+	dieWithParent(command)
+	pgbin.RunAsServer(command)
+	if err := pgbin.Give(dir); err != nil {
+		t.Fatal(err)
 	}
 	log, err := command.StderrPipe()
 	if err == nil {

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -149,17 +148,6 @@ func startServer(parent string, settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// inMemory is a folder in memory, where making a database takes a tenth of the time,
-// or "" when there is none with room for many.
-func inMemory() string {
-	const folder, room = "/dev/shm", 2 << 30
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(folder, &stat); err != nil || int64(stat.Bavail)*stat.Bsize < room {
-		return ""
-	}
-	return folder
-}
-
 // newServer makes the folder of a server, in parent or among the temporary files,
 // and its guard.
 func newServer(parent string, settings []string) (*Server, error) {
@@ -172,10 +160,8 @@ func newServer(parent string, settings []string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir, settings: settings}
-	if account := pgbin.Account(); account != nil {
-		if err := os.Chown(dir, int(account.Uid), int(account.Gid)); err != nil {
-			return nil, err
-		}
+	if err := pgbin.Give(dir); err != nil {
+		return nil, err
 	}
 	return s, s.startGuard()
 }
@@ -192,7 +178,7 @@ func (s *Server) startGuard() error {
 			sleep 0.05
 		done
 		rm -rf "$PWD"`)
-	guard.SysProcAttr.Setpgid = true
+	inOwnGroup(guard)
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
@@ -265,7 +251,11 @@ func (s *Server) Kill(t testing.TB) {
 	}
 	children := childrenOf(postmaster)
 	for _, pid := range append([]int{postmaster}, children...) {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		process, err := os.FindProcess(pid)
+		if err == nil {
+			err = process.Kill()
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Fatalf("kill PostgreSQL: %v", err)
 		}
 	}
@@ -370,9 +360,7 @@ func (s *Server) Command(program string, args ...string) *exec.Cmd {
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	command := exec.Command(name, args...)
 	command.Dir = s.dir
-	command.SysProcAttr = &syscall.SysProcAttr{}
-	if account := pgbin.Account(); account != nil {
-		command.SysProcAttr.Credential = account
+	if pgbin.RunAsServer(command) {
 		command.Env = append(os.Environ(), "HOME="+s.dir)
 	}
 	return command

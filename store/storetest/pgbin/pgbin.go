@@ -3,15 +3,12 @@
 package pgbin
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 )
 
 // Env is the environment variable with the folder of the programs.
@@ -38,24 +35,4 @@ func Dir() (string, error) {
 func majorVersion(initdb string) int {
 	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb)))) // 0 for an odd folder.
 	return version
-}
-
-// Account returns the account to run a server as, which refuses to be root; nil for
-// this process's own.
-func Account() *syscall.Credential {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		found, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
-		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
-		if errors.Join(uidErr, gidErr) == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"net/http"
 	"runtime"
 	"strings"
@@ -9,8 +10,14 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 )
@@ -43,9 +50,53 @@ func TestSlowReaderIsTold(t *testing.T) {
 			for err == nil {
 				_, err = stream.Receive()
 			}
-			if connect.CodeOf(err) != connect.CodeResourceExhausted {
+			if name == "gRPC" { // The others would say it in a message, for which there is no room.
+				checkError(t, err, failure{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", ""})
+			} else if connect.CodeOf(err) != connect.CodeResourceExhausted {
 				t.Errorf("the stream ends with %v", err)
 			}
 		})
 	}
+}
+
+// The client of Google tells of a message that ends in the middle rather than of how the
+// call has ended.
+func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
+	t.Parallel()
+	logged := new(logBuffer)
+	users := servertest.NewStore(t)
+	fill(t, users, 5_000)
+	running := servertest.Start(t, func(config *server.Config) {
+		config.HTTP2, config.Store = server.Engine, users
+		config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
+	})
+	conn, err := grpc.NewClient(strings.TrimPrefix(running.URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, userv1connect.UserServiceListUsersProcedure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.SendMsg(&userv1.ListUsersRequest{All: true}), stream.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(logged.String(), "code=resource_exhausted") {
+		runtime.Gosched()
+	}
+	read := 0
+	for err = stream.RecvMsg(new(userv1.User)); err == nil; err = stream.RecvMsg(new(userv1.User)) {
+		read++
+	}
+	if read == 0 || status.Code(err) != codes.ResourceExhausted {
+		t.Fatalf("after %d users the stream ends with %v", read, err)
+	}
+	var infos []*errdetails.ErrorInfo
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			infos = append(infos, info)
+		}
+	}
+	checkInfo(t, infos, userv1.Reason_REASON_SLOW_CONSUMER)
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -69,6 +70,7 @@ type streamWriter struct {
 	passed   sync.Cond // When passing ends.
 	passing  bool      // Somebody uses the ResponseWriter, without mu.
 	gathered []byte    // Of flushBuffers, or nil.
+	whole    int       // How much of it is whole messages.
 	taken    int       // Bytes that the ResponseWriter has taken.
 	wrote    bool
 	started  bool // The first message was sent.
@@ -120,10 +122,14 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 		if w.gathered == nil {
 			w.gathered = w.buffer()
 		}
+		if len(w.gathered)+len(p)-n > cap(w.gathered) && w.whole > 0 {
+			w.send()
+			continue
+		}
 		more := min(len(p)-n, cap(w.gathered)-len(w.gathered))
 		w.gathered = append(w.gathered, p[n:n+more]...)
 		n += more
-		if len(w.gathered) == cap(w.gathered) {
+		if len(w.gathered) == cap(w.gathered) && w.whole == 0 {
 			w.send()
 		}
 	}
@@ -135,6 +141,7 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 func (w *streamWriter) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.whole = len(w.gathered)
 	switch {
 	case !w.started:
 		w.started = w.wrote
@@ -159,9 +166,20 @@ func (w *streamWriter) expire() {
 	}
 }
 
-// send sends what was gathered, and the header before. w.mu is held, but not while
-// the response is blocked.
-func (w *streamWriter) send() { w.pass(w.controller.Flush) }
+// send sends the messages that were gathered, and the header before; a part of a message
+// only where it fills the buffer. When a caller reads no more, its stream then ends with a
+// whole message, and the caller sees why. w.mu is held, but not while the response is blocked.
+func (w *streamWriter) send() {
+	var rest []byte
+	if w.whole > 0 {
+		rest = bytes.Clone(w.gathered[w.whole:])
+		w.gathered = w.gathered[:w.whole]
+	}
+	w.pass(w.controller.Flush)
+	if len(rest) > 0 {
+		w.gathered = append(w.buffer(), rest...)
+	}
+}
 
 // pass hands what was gathered to the ResponseWriter, and flushes it.
 func (w *streamWriter) pass(flush func() error) {
@@ -172,7 +190,7 @@ func (w *streamWriter) pass(flush func() error) {
 		return
 	}
 	gathered := w.gathered
-	w.passing, w.gathered = true, nil
+	w.passing, w.gathered, w.whole = true, nil, 0
 	w.mu.Unlock()
 	w.renew()
 	err := w.hand(gathered, flush)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -455,6 +456,42 @@ func TestZeroWindows(t *testing.T) {
 	if got := srv.Stats().Timeouts.Load(); got != 1 {
 		t.Errorf("%d timeouts counted", got)
 	}
+}
+
+// TestSlowReadersAreTold lets a stream wait for its reader for too long. Its handler says
+// so in a trailer, or else the stream is reset.
+func TestSlowReadersAreTold(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 2)
+	srv := startEngine(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		flowing(ended).ServeHTTP(w, r)
+		if r.URL.Path == "/told" {
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "8")
+		}
+	})})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/told")))
+	var trailer *http2.HeadersFrame
+	for headers := 0; headers < 2; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.HeadersFrame); ok {
+			headers++
+			trailer = f
+		}
+	}
+	if !trailer.StreamEnded() {
+		t.Error("the stream goes on after its trailer")
+	}
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the handler gets %v", err)
+	}
+	p.must(p.WriteWindowUpdate(0, 1<<20))
+	p.must(p.open(3, true, p.request("GET", "/")))
+	if code := p.reset(3); code != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("reset with %v", code)
+	}
+	p.alive()
 }
 
 // TestTinyWindows lets peers take a byte at a time, and give back each by itself.

@@ -129,13 +129,19 @@ func (c *conn) greet() {
 func (c *conn) serve() {
 	err := checkTLS(c.tls)
 	for err == nil {
-		if err = c.frames(); err == nil {
-			c.flushBatch()
-			err = c.fill()
-		}
+		err = c.srv.guarded(c.remote, c.batch)
 	}
 	c.close(err)
 	putIn(c.in)
+}
+
+// batch handles what is here, and reads more.
+func (c *conn) batch() error {
+	if err := c.frames(); err != nil {
+		return err
+	}
+	c.flushBatch()
+	return c.fill()
 }
 
 // fill reads from the peer, unless there is too much that it has not read itself.

@@ -282,8 +282,10 @@ func (d *directStream) deliver() {
 			return
 		}
 	}
-	if d.sendAnswer() == nil {
+	if err := d.sendAnswer(); err == nil {
 		d.endLocal()
+	} else if d.late != nil {
+		d.resetLate(err)
 	}
 	d.call.Release()
 }

@@ -31,8 +31,12 @@
 //   - Header blocks are encoded under the lock, in the order in which they are
 //     appended: the table of the peer is always the same as ours.
 //   - A stream that has DATA to send but no room waits in conn.ready for its turn,
-//     one frame at a time, unless its own window is shut; then WINDOW_UPDATE puts
+//     one frame at a time, unless its own window has no room; then WINDOW_UPDATE puts
 //     it there. A handler is blocked by its own data only.
+//   - A stream whose peer does not read is given up: what waits is dropped, and only
+//     HEADERS may follow, with the trailers in which the handler says why. Without
+//     them it is reset.
+//   - A panic ends its stream, or else its connection, and not the process.
 //   - All bytes that were received are in the body of a stream or given back to the
 //     connection's window, so that no stream can take it away from the others for
 //     ever.

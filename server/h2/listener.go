@@ -76,17 +76,19 @@ func (l *listener) Close() error {
 
 func (l *listener) acceptAll() {
 	for {
-		conn, err := l.Listener.Accept()
+		var conn net.Conn
+		err := l.srv.guarded("", func() (err error) {
+			conn, err = l.Listener.Accept()
+			return err
+		})
 		if errors.Is(err, net.ErrClosed) {
 			l.sniffers.Wait()
 		}
-		if err != nil {
-			if !l.pass(accepted{nil, err}) {
-				return
-			}
-			continue // What is not for ever, net/http waits for.
-		}
-		l.admit(conn)
+		if err == nil {
+			l.admit(conn)
+		} else if !l.pass(accepted{nil, err}) {
+			return
+		} // What is not for ever, net/http waits for.
 	}
 }
 
@@ -115,27 +117,28 @@ func (l *listener) admit(conn net.Conn) {
 
 // sniff reads the first bytes of a connection and serves it, or passes it on.
 func (l *listener) sniff(nc net.Conn) {
-	start, kind := readStart(nc, l.srv.config.HeaderTimeout)
-	l.mu.Lock()
-	delete(l.sniffing, nc)
-	l.mu.Unlock()
-	passed, added := false, false
-	var c *conn
-	switch kind {
-	case startsHTTP1:
-		passed = l.pass(accepted{&sniffed{Conn: nc, start: start}, nil})
-	case startsHTTP2:
-		c = l.srv.newConn(nc, nil, context.Background())
-		c.filled = copy(c.in, start)
-		added = l.srv.add(c)
-	}
+	serve := func() { _ = nc.Close() } // Silent or too late.
+	_ = l.srv.guarded("", func() error {
+		start, kind := readStart(nc, l.srv.config.HeaderTimeout)
+		l.mu.Lock()
+		delete(l.sniffing, nc)
+		l.mu.Unlock()
+		switch kind {
+		case startsHTTP1:
+			if l.pass(accepted{&sniffed{Conn: nc, start: start}, nil}) {
+				serve = func() {}
+			}
+		case startsHTTP2:
+			c := l.srv.newConn(nc, nil, context.Background())
+			c.filled = copy(c.in, start)
+			if l.srv.add(c) {
+				serve = func() { l.srv.serveAdded(c) }
+			}
+		}
+		return nil
+	})
 	l.sniffers.Done()
-	switch {
-	case added:
-		l.srv.serveAdded(c)
-	case !passed:
-		_ = nc.Close() // Silent or too late.
-	}
+	serve()
 }
 
 type startKind int

@@ -96,7 +96,7 @@ func (w *responseWriter) FlushError() error {
 		buffer.Reset(nil)
 		buffers.Put(buffer)
 		w.buffer = nil
-		if buffered {
+		if buffered && (err == nil || !w.finished) { // Else trailers may go out without the rest.
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (w *responseWriter) FlushError() error {
 	}
 	w.x.c.mu.Lock()
 	defer w.x.c.mu.Unlock()
-	return w.x.err
+	return w.x.sendErr()
 }
 
 func (w *responseWriter) SetReadDeadline(deadline time.Time) error {
@@ -137,6 +137,7 @@ func (w *responseWriter) finish() {
 	}
 	w.finished, w.trailers = true, w.trailer()
 	_ = w.FlushError() // The handler is not there any more to be told.
+	w.x.endLate()
 }
 
 // chunkWriter takes what leaves the buffer of a responseWriter.
@@ -202,7 +203,7 @@ func (w *responseWriter) contentLength(p []byte) string {
 func (w *responseWriter) sendBody(p []byte) error {
 	end := w.finished && w.trailers.empty()
 	if len(p) > 0 || end {
-		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil {
+		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil && (end || !w.finished) {
 			return err
 		}
 	}

@@ -239,12 +239,24 @@ func (s *Server) stop() []*conn {
 	return slices.Collect(maps.Keys(s.conns))
 }
 
+// guarded calls f and returns its error, or that it has panicked. Nothing that a goroutine
+// of the server runs into may end the process.
+func (s *Server) guarded(remote string, f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.logPanic(remote, cause)
+			err = connectionError(http2.ErrCodeInternal, "panic")
+		}
+	}()
+	return f()
+}
+
 func (s *Server) logPanic(remote string, cause any) {
 	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
 		return
 	}
 	s.stats.Panics.Add(1)
-	s.config.Logger.Error("handler panicked", "peer", remote,
+	s.config.Logger.Error("panic while serving", "peer", remote,
 		"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 }
 

@@ -233,6 +233,35 @@ func TestPanicIsLogged(t *testing.T) {
 	}
 }
 
+// panicking panics before there is a stream to reset.
+type panicking struct{}
+
+func (panicking) Route(context.Context, *h2.Head) h2.Route { panic("secret") }
+
+// TestPanicEndsItsConnectionOnly checks that others are still served.
+func TestPanicEndsItsConnectionOnly(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]h2.Config{
+		"on the reader":   {Direct: panicking{}},
+		"before the conn": {BaseContext: func(net.Conn) context.Context { panic("secret") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := startEngine(t, config)
+			for range 2 {
+				p := greet(t, srv.addr)
+				_ = p.open(1, true, p.request("GET", "/"))
+				if code := p.goAway(); code != http2.ErrCodeInternal && config.Direct != nil {
+					t.Errorf("GOAWAY with %v", code)
+				}
+			}
+			if got := srv.Stats().Panics.Load(); got != 2 {
+				t.Errorf("%d panics counted", got)
+			}
+		})
+	}
+}
+
 // TestServeConn serves a connection that is no socket, and one too late.
 func TestServeConn(t *testing.T) {
 	t.Parallel()

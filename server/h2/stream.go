@@ -39,6 +39,7 @@ type stream struct {
 	// conn.mu.
 
 	err        error              // Why nothing can be sent any more.
+	late       error              // Why no DATA can be sent any more: the peer does not read it.
 	cancel     context.CancelFunc // Ends the context of the request. May be nil.
 	remoteDone bool               // The peer has sent END_STREAM.
 	localDone  bool               // We have.
@@ -201,10 +202,10 @@ func (s *stream) breakBody(err error) {
 // is held, but not while it waits.
 func (s *stream) send(p []byte, end bool) error {
 	c := s.c
-	if s.err == nil && (len(p) == 0 || len(c.ready) == 0) {
+	if s.sendErr() == nil && (len(p) == 0 || len(c.ready) == 0) {
 		p = p[c.appendData(s, p, end):]
 	}
-	if len(p) > 0 && s.err == nil {
+	if len(p) > 0 && s.sendErr() == nil {
 		s.pending = p
 		s.blocked = time.Now()
 		c.enqueue(s)
@@ -212,11 +213,19 @@ func (s *stream) send(p []byte, end bool) error {
 			c.flush()
 			s.wait()
 		}
-		if end && s.err == nil {
+		if end && s.sendErr() == nil {
 			c.appendData(s, nil, true)
 		}
 	}
-	return s.err
+	return s.sendErr()
+}
+
+// sendErr is why no DATA can be sent, or nil. c.mu is held.
+func (s *stream) sendErr() error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.late
 }
 
 // recover resets the stream of a handler that panics, so that the peer does not take
@@ -245,8 +254,29 @@ func (s *stream) checkDeadlines(now time.Time) {
 	}
 }
 
-// expireWrite ends the stream: what it has sent so far is not a whole response. The
-// code is the one that clients of gRPC and Connect show as RESOURCE_EXHAUSTED. c.mu is held.
+// expireWrite gives up what waits for a peer that does not read. The handler is told, and
+// may tell why in trailers, which no window holds back. c.mu is held.
 func (s *stream) expireWrite() {
-	s.reset(http2.ErrCodeEnhanceYourCalm, fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded))
+	late := fmt.Errorf("http2: write: %w", os.ErrDeadlineExceeded)
+	switch {
+	case s.late != nil:
+	case len(s.pending) > 0:
+		s.late, s.pending = late, nil
+		s.wake()
+	default:
+		s.resetLate(late)
+	}
 }
+
+// endLate resets a stream that was given up and whose handler has not told why.
+func (s *stream) endLate() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.late != nil {
+		s.resetLate(s.late)
+	}
+}
+
+// resetLate ends a stream that has sent a part of a response. The code is the one that
+// clients of gRPC and Connect show as RESOURCE_EXHAUSTED. c.mu is held.
+func (s *stream) resetLate(err error) { s.reset(http2.ErrCodeEnhanceYourCalm, err) }

@@ -31,7 +31,10 @@ func (s *Server) watchConns() {
 		conns := slices.Collect(maps.Keys(s.conns))
 		s.mu.Unlock()
 		for _, c := range conns {
-			c.check(time.Now())
+			_ = s.guarded(c.remote, func() error { // Others are still looked at.
+				c.check(time.Now())
+				return nil
+			})
 		}
 	}
 }

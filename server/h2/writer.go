@@ -64,21 +64,24 @@ func (c *conn) next(written []byte) []byte {
 // drain writes until nothing is left. It is called by whom mustFlush told to, and
 // may block for as long as the peer does not read. rest is what was begun already.
 func (c *conn) drain(rest []byte) {
-	written := rest
-	for {
+	if err := c.srv.guarded(c.remote, func() error { return c.write(rest) }); err != nil {
+		c.failWrite(err)
+	}
+}
+
+func (c *conn) write(rest []byte) error {
+	for written := rest; ; written = rest {
 		if len(rest) > 0 {
 			if _, err := c.nc.Write(rest); err != nil {
-				c.failWrite(err)
-				return
+				return err
 			}
 		}
 		c.mu.Lock()
 		rest = c.next(written)
 		c.mu.Unlock()
 		if rest == nil {
-			return
+			return nil
 		}
-		written = rest
 	}
 }
 
@@ -125,10 +128,10 @@ func (c *conn) schedule() {
 		s := c.ready[0]
 		c.ready = slices.Delete(c.ready, 0, 1)
 		s.queued = false
-		if len(s.pending) == 0 || s.sendWindow <= 0 {
+		n := c.room(s, len(s.pending))
+		if n <= 0 {
 			continue // Closed, or its next WINDOW_UPDATE queues it again.
 		}
-		n := min(len(s.pending), maxFrameSize, s.sendWindow, c.sendWindow)
 		c.appendDataFrame(s, s.pending[:n], false)
 		s.pending, s.blocked = s.pending[n:], time.Now()
 		if len(s.pending) == 0 {
@@ -155,7 +158,7 @@ func (c *conn) appendData(s *stream, p []byte, end bool) int {
 	}
 	sent := 0
 	for sent < len(p) && len(c.out) < outLimit {
-		n := min(len(p)-sent, maxFrameSize, s.sendWindow, c.sendWindow)
+		n := c.room(s, len(p)-sent)
 		if n <= 0 {
 			break
 		}
@@ -163,6 +166,18 @@ func (c *conn) appendData(s *stream, p []byte, end bool) int {
 		sent += n
 	}
 	return sent
+}
+
+// room is how many of n bytes that belong together fit into the next frame. They wait
+// until the stream's window has room for all, if the peer is about to make room: it has
+// more than half of its window to give back, which all give back when they have read it.
+// So a stream that is given up ends, most often, where its handler has ended a write, and
+// not within a message: of that clients would tell, and not of the trailers. c.mu is held.
+func (c *conn) room(s *stream, n int) int {
+	if n > s.sendWindow && n <= c.peerWindow/2 {
+		return 0
+	}
+	return min(n, maxFrameSize, s.sendWindow, c.sendWindow)
 }
 
 // fits reports whether n bytes of DATA can be appended at once. c.mu is held.

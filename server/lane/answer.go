@@ -139,11 +139,10 @@ func (c *call) finishGRPC(failure *connect.Error) {
 
 // finishWeb tells it in a last message, or in the header.
 func (c *call) finishWeb(failure *connect.Error) {
+	c.finishGRPC(failure)
 	a := &c.answer
-	trailer := withStatus(a.trailer, failure)
-	a.trailer = nil
-	if !c.sent && len(a.header) == 0 {
-		a.header = trailer
+	trailer := a.trailer
+	if a.trailer = nil; trailer == nil {
 		return
 	}
 	if a.body == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -63,8 +64,11 @@ func (c *call) describe(peer string) {
 	if p.get {
 		c.info.TransportInfo = viaGet{}
 	}
-	p.header.copyTo(c.info.RequestHeader())
-	c.info.RequestHeader().SetValues("Host", p.host[:])
+	header := c.info.RequestHeader()
+	for name, values := range p.header {
+		header.SetValues(name, slices.Clip(values)) // Appending to them copies them.
+	}
+	header.SetValues("Host", p.host[:])
 }
 
 // viaGet says of a call that it is a Connect GET, as connecthttp.ServerInfo does.
@@ -84,27 +88,19 @@ func (c *call) ready(ctx context.Context) bool {
 	return ok
 }
 
-// serveReady serves a call that is ready.
-func (c *call) serveReady() {
-	if c.profile.hasTimeout {
-		c.ctx = deadlineContext{c.ctx, time.Now().Add(c.profile.timeout)}
-	}
-	c.serve()
-}
-
-// serveWaiting serves a call that may have to wait.
-func (c *call) serveWaiting(ctx context.Context) {
-	c.ctx = ctx
-	if c.profile.hasTimeout {
+// serve runs the handler, with the context of ready or another one.
+func (c *call) serve(ctx context.Context) {
+	switch p := c.profile; {
+	case c.ctx != nil && p.hasTimeout:
+		c.ctx = deadlineContext{c.ctx, time.Now().Add(p.timeout)}
+	case c.ctx != nil:
+	case p.hasTimeout:
 		var cancel context.CancelFunc
-		c.ctx, cancel = context.WithTimeout(ctx, c.profile.timeout)
+		c.ctx, cancel = context.WithTimeout(ctx, p.timeout)
 		defer cancel()
+	default:
+		c.ctx = ctx
 	}
-	c.serve()
-}
-
-// serve runs the handler. c.ctx is set.
-func (c *call) serve() {
 	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
 	c.takeMetadata()
 	c.finish(visible(err))

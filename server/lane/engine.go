@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/example/userd/server/h2"
@@ -17,7 +16,7 @@ func (l *Lane) Route(ctx context.Context, head *h2.Head) h2.Route {
 	if l.AllowsHost != nil && !l.AllowsHost(ctx, head.Authority) {
 		return nil
 	}
-	header, ok := newStreamHeader(head.Fields)
+	header, ok := headerOf(head.Fields)
 	if !ok {
 		return nil
 	}
@@ -47,46 +46,19 @@ func (r *route) Open(remote string, body []byte) h2.Call {
 	return s
 }
 
-// streamHeader is the header of a stream.
-type streamHeader []field
-
-// newStreamHeader returns false for a header with fields that middleware or net/http has
-// to look at.
-func newStreamHeader(fields []hpack.HeaderField) (streamHeader, bool) {
-	h := make(streamHeader, 0, len(fields))
+// headerOf is the header of a stream. It returns false for one with fields that middleware
+// or net/http has to look at.
+func headerOf(fields []hpack.HeaderField) (header, bool) {
+	h := make(header, len(fields))
 	for _, f := range fields {
 		switch f.Name {
 		case "cookie", "origin", "expect", "trailer", "host":
 			return nil, false
 		}
-		h = h.add(h2.CanonicalName(f.Name), f.Value)
+		name := h2.CanonicalName(f.Name)
+		h[name] = append(h[name], f.Value)
 	}
 	return h, true
-}
-
-func (h streamHeader) add(name, value string) streamHeader {
-	for i := range h {
-		if h[i].name == name {
-			h[i].values = append(h[i].values, value)
-			return h
-		}
-	}
-	return append(h, field{name, []string{value}})
-}
-
-func (h streamHeader) get(name string) string {
-	for i := range h {
-		if h[i].name == name {
-			return h[i].values[0]
-		}
-	}
-	return ""
-}
-
-func (h streamHeader) copyTo(to *connect.Header) {
-	for i := range h {
-		to.SetValues(h[i].name, h[i].values[:len(h[i].values):len(h[i].values)])
-	}
 }
 
 // streamCall is a call of a stream, and its answer as streams have it.
@@ -100,11 +72,7 @@ func (s *streamCall) Ready(ctx context.Context) bool { return s.ready(ctx) }
 
 // Serve implements [h2.Call].
 func (s *streamCall) Serve(ctx context.Context) *h2.Answer {
-	if s.ctx != nil {
-		s.serveReady()
-	} else {
-		s.serveWaiting(ctx)
-	}
+	s.serve(ctx)
 	s.translate()
 	return &s.out
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"sync"
 
 	"connectrpc.com/connect/v2"
 )
@@ -17,78 +16,48 @@ const wholeBytes = 16 << 10
 func (l *Lane) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := new(requestCall)
-		if !c.profile.fill(l, r) {
+		if !c.profile.take(l, r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		body := bodies.Get().(*wholeBody)
-		defer bodies.Put(body)
-		err := body.read(r.Body)
-		if err != io.EOF || !c.call.prepare(l, &c.profile.profile, r.RemoteAddr, body.bytes()) {
-			next.ServeHTTP(w, WithBody(r, io.MultiReader(bytes.NewReader(body.bytes()), rest(r.Body, err))))
+		body := getBuffer()
+		defer putBuffer(body)
+		err := readWhole(body, r.Body)
+		if err != io.EOF || !c.prepare(l, &c.profile, r.RemoteAddr, body.Bytes()) {
+			next.ServeHTTP(w, WithBody(r, io.MultiReader(body, rest(r.Body, err))))
 			return
 		}
-		if c.call.ready(r.Context()) {
-			c.call.serveReady()
-		} else {
-			c.call.serveWaiting(r.Context())
-		}
-		c.call.answer.write(w)
-		c.call.answer.release()
+		c.ready(r.Context())
+		c.serve(r.Context())
+		c.answer.write(w)
+		c.answer.release()
 	})
 }
 
 // requestCall is a call of a request of net/http.
 type requestCall struct {
-	profile requestProfile
-	call    call
+	call
+	profile profile
 }
 
-// requestProfile is the profile of such a request.
-type requestProfile struct{ profile }
-
-func (p *requestProfile) fill(l *Lane, r *http.Request) bool {
+// take is fill for a request of net/http.
+func (p *profile) take(l *Lane, r *http.Request) bool {
 	if r.ContentLength > wholeBytes || r.Method == http.MethodGet && r.ContentLength != 0 {
 		return false
 	}
-	return p.profile.fill(l, r.Method, r.URL.Path, r.URL.RawQuery, r.Host, requestHeader(r.Header)) &&
+	return p.fill(l, r.Method, r.URL.Path, r.URL.RawQuery, r.Host, header(r.Header)) &&
 		(p.format.protocol != connect.ProtocolNameGRPC || r.ProtoMajor > 1)
 }
 
-// wholeBody is a body of at most wholeBytes.
-type wholeBody struct {
-	buffer [wholeBytes + 1]byte
-	size   int
-}
-
-var bodies = sync.Pool{New: func() any { return new(wholeBody) }}
-
-// read reads a body. It returns io.EOF when it is whole, and nil when it is too large.
-func (b *wholeBody) read(from io.Reader) (err error) {
-	for b.size = 0; b.size < len(b.buffer) && err == nil; {
-		var n int
-		n, err = from.Read(b.buffer[b.size:])
-		b.size += n
+// readWhole reads a body. It returns io.EOF when it is whole, and nil when it is too large.
+func readWhole(body *bytes.Buffer, from io.Reader) (err error) {
+	for n := 0; body.Len() <= wholeBytes && err == nil; {
+		body.Grow(bytes.MinRead)
+		room := body.AvailableBuffer()
+		n, err = from.Read(room[:cap(room)])
+		body.Write(room[:n])
 	}
 	return err
-}
-
-func (b *wholeBody) bytes() []byte { return b.buffer[:b.size] }
-
-// requestHeader is the header of a request of net/http.
-type requestHeader http.Header
-
-func (h requestHeader) get(name string) string {
-	if values := h[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
-}
-
-func (h requestHeader) copyTo(to *connect.Header) {
-	for name, values := range h {
-		to.SetValues(name, values[:len(values):len(values)])
-	}
 }
 
 // rest is what is to come of a body that was read until it returned err.

@@ -101,12 +101,15 @@ func (l *Lane) add(protocol, contentType string, codec connect.Codec, compressio
 	l.formats[contentType] = f
 }
 
-// header is the header of a request, whatever has carried it. Names are canonical.
-type header interface {
-	// get is the first value of a field, or "".
-	get(name string) string
-	// copyTo sets all fields.
-	copyTo(h *connect.Header)
+// header is the header of a request. Names are canonical.
+type header http.Header
+
+// get is the first value of a field, or "".
+func (h header) get(name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // profile is what the header of a call says.

@@ -54,7 +54,7 @@ func newDrill(t testing.TB, settings peerSettings, peers int) *drill {
 		id := cachetest.UserID(uint32(i))
 		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
 	}
-	if _, err := s.Import(t.Context(), users, nil); err != nil {
+	if _, err := s.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
 	}
 	for range peers {

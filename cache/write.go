@@ -17,8 +17,8 @@ func (c *Cache) Create(ctx context.Context, user store.NewUser) (store.User, err
 }
 
 // Import is store.Store.Import; reads here show the users when it returns.
-func (c *Cache) Import(ctx context.Context, users []store.NewUser, turn func() error) ([]store.Created, error) {
-	created, err := c.Store.Import(ctx, users, turn)
+func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
+	created, err := c.Store.Import(ctx, users)
 	changes := make([]change, 0, 2*len(created))
 	for i, row := range created {
 		if row.Err == nil {

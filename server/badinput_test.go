@@ -268,11 +268,11 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 		{ID: someID, Email: testEmail(1), DisplayName: testName(1), Roles: numberedRoles(store.MaxRoles)},
 		{ID: otherID, Email: testEmail(2), DisplayName: testName(2)},
 	}
-	if _, err := running.Store.Import(tb.Context(), users, nil); err != nil {
+	if _, err := running.Store.Import(tb.Context(), users); err != nil {
 		tb.Fatal(err)
 	}
 	other := servertest.Start(tb, nil)
-	if _, err := other.Store.Import(tb.Context(), users, nil); err != nil {
+	if _, err := other.Store.Import(tb.Context(), users); err != nil {
 		tb.Fatal(err)
 	}
 	listed := listToken(tb, running)

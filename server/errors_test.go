@@ -34,11 +34,11 @@ func (f *faultyStore) Create(ctx context.Context, user store.NewUser) (store.Use
 	return f.Store.Create(ctx, user)
 }
 
-func (f *faultyStore) Import(ctx context.Context, users []store.NewUser, turn func() error) ([]store.Created, error) {
+func (f *faultyStore) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	if err := f.before(ctx, "Import"); err != nil {
 		return nil, err
 	}
-	return f.Store.Import(ctx, users, turn)
+	return f.Store.Import(ctx, users)
 }
 
 func (f *faultyStore) Get(ctx context.Context, id string) (store.User, error) {

@@ -59,7 +59,7 @@ func startWritten(t *testing.T, cached bool, set string, logged *logBuffer) *ser
 		{ID: writtenID, Email: testEmail(2), DisplayName: testName(2), Roles: []string{"reader"}},
 		{ID: otherID, Email: testEmail(3), DisplayName: testName(3)},
 	}
-	if _, err := users.Import(t.Context(), rows, nil); err != nil {
+	if _, err := users.Import(t.Context(), rows); err != nil {
 		t.Fatal(err)
 	}
 	writeForeign(t, path, `UPDATE users SET `+set+` WHERE id = '`+writtenID+`'`)

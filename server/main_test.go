@@ -49,7 +49,7 @@ func fill(tb testing.TB, s store.Store, count int) []string {
 		ids[i] = uuid.NewString()
 		users[i] = store.NewUser{ID: ids[i], Email: testEmail(i), DisplayName: testName(i)}
 	}
-	if _, err := s.Import(tb.Context(), users, nil); err != nil {
+	if _, err := s.Import(tb.Context(), users); err != nil {
 		tb.Fatal(err)
 	}
 	return ids

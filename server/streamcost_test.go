@@ -32,7 +32,7 @@ func (s *idleStore) List(_ context.Context, query store.Query) ([]store.User, er
 	return s.users[from:min(from+query.Limit, len(s.users))], nil
 }
 
-func (*idleStore) Import(_ context.Context, users []store.NewUser, _ func() error) ([]store.Created, error) {
+func (*idleStore) Import(_ context.Context, users []store.NewUser) ([]store.Created, error) {
 	created := make([]store.Created, len(users))
 	for i, user := range users {
 		created[i].ID = user.ID

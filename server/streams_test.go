@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -17,7 +16,6 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 )
@@ -333,42 +331,6 @@ func TestImportStoreFailure(t *testing.T) {
 				t.Errorf("response counts %d and %d of %d rows", got.GetSuccessCount(), got.GetFailureCount(), len(rows))
 			}
 		})
-	}
-}
-
-// overlappingStore begins an import while it commits another. The second one fails
-// when the third has begun.
-type overlappingStore struct {
-	store.Store
-	imports atomic.Int32
-	third   chan struct{}
-}
-
-func (o *overlappingStore) Import(ctx context.Context, users []store.NewUser, turn func() error) ([]store.Created, error) {
-	begun := o.imports.Add(1)
-	if begun == 3 {
-		close(o.third)
-	}
-	if err := turn(); err != nil {
-		return nil, err
-	}
-	if begun == 2 {
-		<-o.third
-		return nil, store.ErrUnavailable
-	}
-	return o.Store.Import(ctx, users, nil)
-}
-
-func TestImportStoreFailureWithTheNextBegun(t *testing.T) {
-	t.Parallel()
-	running := servertest.Start(t, func(config *server.Config) {
-		config.Store = &overlappingStore{Store: servertest.NewStore(t), third: make(chan struct{})}
-	})
-	rows, ids := numberedRows(10_001)
-	_, err := importRows(t.Context(), running.Client(t, grpcBinary.options...), rows)
-	checkError(t, err, failure{code: connect.CodeUnavailable, reason: userv1.Reason_REASON_UNAVAILABLE})
-	if got := checkSummary(t, err, running.Store, ids); got.GetSuccessCount() == 0 || got.GetSuccessCount() > 5_000 {
-		t.Errorf("response counts %d users, want those before the failure", got.GetSuccessCount())
 	}
 }
 

@@ -63,6 +63,3 @@ func (e *CauseError) Unwrap() []error {
 	}
 	return []error{e.Kind, e.Err}
 }
-
-// UnavailableError is what stores returned before CauseError.
-type UnavailableError struct{ CauseError }

@@ -145,12 +145,7 @@ type Store interface {
 	// not hinder the others. Of two rows with one email or one id the first wins.
 	// The users' times of creation are in the order of the rows. When Import
 	// returns an error, no row of the call is stored.
-	//
-	// Where turn is not nil, a store that can prepare one import while it commits
-	// another calls it when nothing but the commit is left. It commits only when turn
-	// returns nil, and does not try again after that. Turn may wait for the end of an
-	// import that was at this point before this one started, and for no other.
-	Import(ctx context.Context, users []NewUser, turn func() error) ([]Created, error)
+	Import(ctx context.Context, users []NewUser) ([]Created, error)
 
 	// Get returns a user by id, or ErrNotFound.
 	Get(ctx context.Context, id string) (User, error)

@@ -86,7 +86,7 @@ func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachet
 		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
 		f.ops = append(f.ops, cachetest.Op{Kind: cachetest.Create, User: uint32(i), Version: 1, Start: 1, End: 2})
 	}
-	if _, err := f.store.Import(t.Context(), users, nil); err != nil {
+	if _, err := f.store.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
 	}
 	for range fleetSize {

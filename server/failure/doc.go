@@ -5,6 +5,5 @@
 //     errors of Connect with their details.
 //   - interceptor.go turns what handlers return, panics too, into those. What the table
 //     does not know is INTERNAL.
-//   - causes.go logs why the store is unavailable, and invalidusers.go that users are left
-//     out, each once in a while.
+//   - invalidusers.go tells the log now and then that users are left out, and counts them.
 package failure

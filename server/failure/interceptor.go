@@ -15,7 +15,6 @@ import (
 // Interceptor turns every failure, panics too, into an error that callers
 // may see, and logs the cause of the internal ones.
 func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInterceptor {
-	causes := &causeLog{logger: logger}
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 			defer func() {
@@ -32,7 +31,6 @@ func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInter
 			if spec.Schema != nil && !HasReasons(spec.Procedure) {
 				return errorWithoutReason(err)
 			}
-			causes.log(ctx, err)
 			wire := ForCaller(err)
 			if wire.Code() == connect.CodeInternal && !IsMalformed(wire) {
 				invalid.Count(err)

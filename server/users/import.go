@@ -65,9 +65,8 @@ func receiveRows(stream connect.ServerStream, imported *importer) error {
 	return nil
 }
 
-// importer stores the rows of one stream in order. It commits a chunk while the
-// store prepares the next one and another is being received, and holds no more than
-// these three.
+// importer stores the rows of one stream in order. It commits a chunk while the next
+// one is being received, and holds no more than these two.
 type importer struct {
 	store    store.Store
 	chunk    *importChunk
@@ -173,68 +172,22 @@ func (i *importer) finish() error {
 func (i *importer) run(ctx context.Context) (err error) {
 	defer close(i.ended)
 	defer guard.Recover(&err)
-	last := &importTurn{ended: make(chan struct{})}
-	close(last.ended)
 	for chunk := range i.chunks {
-		last = i.begin(ctx, chunk, last)
-		<-last.come
-		select {
-		case <-last.ended:
-			if last.err != nil {
-				return last.err
-			}
-		default:
-		}
-	}
-	<-last.ended
-	return last.err
-}
-
-// importTurn is where a chunk stands among the others of its stream.
-type importTurn struct {
-	come  chan struct{} // Closed when all chunks before are stored, or it has ended.
-	ended chan struct{} // Closed when it is stored too, or err says why not.
-	err   error
-}
-
-// errNotItsTurn is never seen by callers, who get the error of the earlier rows. The
-// store does not get that one: it could take it for its own, and try again.
-var errNotItsTurn = errors.New("earlier rows were not stored")
-
-// begin begins to store a chunk. It is committed after the one before.
-func (i *importer) begin(ctx context.Context, chunk *importChunk, before *importTurn) *importTurn {
-	now := &importTurn{come: make(chan struct{}), ended: make(chan struct{})}
-	come := sync.OnceFunc(func() { close(now.come) })
-	go func() {
-		defer come()
-		defer close(now.ended)
-		err := i.storeChunk(ctx, chunk, func() error {
-			<-before.ended
-			if before.err != nil {
-				return errNotItsTurn
-			}
-			come()
-			return nil
-		})
-		<-before.ended
-		if now.err = before.err; now.err == nil {
-			now.err = err
-		}
-	}()
-	return now
-}
-
-// storeChunk stores a chunk, committing it when turn returns nil, and counts its rows.
-func (i *importer) storeChunk(ctx context.Context, chunk *importChunk, turn func() error) (err error) {
-	defer guard.Recover(&err)
-	var outcomes []store.Created
-	if len(chunk.users) > 0 {
-		if outcomes, err = i.store.Import(ctx, chunk.users, turn); err != nil {
+		if err := i.storeChunk(ctx, chunk); err != nil {
 			return err
 		}
 	}
-	if err := turn(); err != nil { // A store that takes one import at a time has not called it.
-		return err
+	return nil
+}
+
+// storeChunk stores a chunk and counts its rows.
+func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
+	var outcomes []store.Created
+	if len(chunk.users) > 0 {
+		var err error
+		if outcomes, err = i.store.Import(ctx, chunk.users); err != nil {
+			return err
+		}
 	}
 	i.countAll(chunk, outcomes)
 	clear(chunk.users) // Their texts are not kept.

@@ -63,17 +63,13 @@ const (
 )
 
 // Import implements store.Store.
-func (s *Store) Import(ctx context.Context, users []store.NewUser, turn func() error) ([]store.Created, error) {
-	i := &importCall{store: s, turn: turn}
+func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	var rows *rows
-	err := s.writeTx(ctx, func() error {
-		if i.committing {
-			return i.err // Another import has relied on that attempt.
+	err := s.writeTx(ctx, func() (err error) {
+		if rows, err = newRows(users, s.ticks(len(users))); err != nil {
+			return err
 		}
-		if rows, i.err = newRows(users, s.ticks(len(users))); i.err == nil {
-			i.err = i.run(ctx, rows)
-		}
-		return i.err
+		return s.importRows(ctx, rows)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
@@ -82,20 +78,15 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser, turn func() e
 	return rows.results, nil
 }
 
-// importCall is one call of Import.
-type importCall struct {
-	store      *Store
-	turn       func() error
-	committing bool  // Turn has said yes.
-	err        error // Of the last attempt.
-}
-
-// run copies the rows straight into the tables, which is the fastest way and works
+// importRows copies the rows straight into the tables, which is the fastest way and works
 // when none of them is taken. Else it decides on each. After an import that met
 // taken rows the next one is likely to, and is not copied in vain.
-func (i *importCall) run(ctx context.Context, rows *rows) error {
-	if !i.store.importsCollide.Load() {
-		err := i.transact(ctx, rows.copyAll)
+func (s *Store) importRows(ctx context.Context, rows *rows) error {
+	transact := func(write func(context.Context, pgx.Tx) error) error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return write(ctx, tx) })
+	}
+	if !s.importsCollide.Load() {
+		err := transact(rows.copyAll)
 		if err == nil {
 			rows.allStored()
 		}
@@ -103,22 +94,9 @@ func (i *importCall) run(ctx context.Context, rows *rows) error {
 			return err
 		}
 	}
-	err := i.transact(ctx, rows.store)
-	i.store.importsCollide.Store(len(rows.owners) > 0)
+	err := transact(rows.store)
+	s.importsCollide.Store(len(rows.owners) > 0)
 	return err
-}
-
-func (i *importCall) transact(ctx context.Context, store func(context.Context, pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, i.store.pool, func(tx pgx.Tx) error {
-		if err := store(ctx, tx); err != nil || i.turn == nil {
-			return err
-		}
-		if err := i.turn(); err != nil {
-			return err
-		}
-		i.committing = true
-		return nil
-	})
 }
 
 // rows are the rows of an import while it decides on them.

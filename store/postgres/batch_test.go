@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +28,7 @@ func TestImportsOfTheSameEmailsAtOnce(t *testing.T) {
 				slices.Reverse(users)
 			}
 			group.Go(func() error {
-				created, err := s.Import(t.Context(), users, nil)
+				created, err := s.Import(t.Context(), users)
 				for _, row := range created {
 					if row.Err == nil {
 						stored[importer]++
@@ -65,7 +64,7 @@ func TestImportRunsAgainAfterADeadlock(t *testing.T) {
 		var group errgroup.Group
 		for _, rows := range [][]store.NewUser{users, others} {
 			group.Go(func() error {
-				_, err := s.Import(t.Context(), rows, nil)
+				_, err := s.Import(t.Context(), rows)
 				return err
 			})
 		}
@@ -75,118 +74,22 @@ func TestImportRunsAgainAfterADeadlock(t *testing.T) {
 	}
 }
 
-// imported is the outcome of an import, row by row.
-func imported(t *testing.T, users []store.NewUser, created []store.Created, err error) string {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text []string
-	for i, row := range created {
-		switch {
-		case errors.Is(row.Err, store.ErrEmailTaken):
-			text = append(text, "email taken")
-		case row.Err == nil && row.ID == users[i].ID:
-			text = append(text, "stored")
-		default:
-			t.Fatalf("row %d is %+v", i, row)
-		}
-	}
-	return strings.Join(text, ", ")
-}
-
-func TestAnImportIsPreparedWhileAnotherIsCommitted(t *testing.T) {
+func TestAnImportWhoseCommitFailsStoresNothing(t *testing.T) {
 	t.Parallel()
-	s, _ := openNew(t)
-	first, second := []store.NewUser{newUser()}, []store.NewUser{newUser(), newUser()}
-	prepared, committed := make(chan struct{}), make(chan struct{})
-	var later []store.Created
-	var group errgroup.Group
-	created, err := s.Import(t.Context(), first, func() error {
-		group.Go(func() (err error) {
-			later, err = s.Import(t.Context(), second, func() error {
-				close(prepared)
-				<-committed
-				return nil
-			})
-			return err
-		})
-		<-prepared
-		return nil
-	})
-	if got := imported(t, first, created, err); got != "stored" {
-		t.Errorf("the first import: %s", got)
-	}
-	if _, err := s.Get(t.Context(), second[0].ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("a user whose turn has not come: %v", err)
-	}
-	close(committed)
-	err = group.Wait()
-	if got := imported(t, second, later, err); got != "stored, stored" {
-		t.Errorf("the second import: %s", got)
-	}
-}
-
-func TestAnImportMeetsTheRowsOfTheOneBefore(t *testing.T) {
-	t.Parallel()
-	s, url := openNew(t)
-	first, second := []store.NewUser{newUser()}, []store.NewUser{newUser(), newUser()}
-	second[0].Email = first[0].Email
-	committed := make(chan struct{})
-	var later []store.Created
-	var group errgroup.Group
-	created, err := s.Import(t.Context(), first, func() error {
-		group.Go(func() (err error) {
-			later, err = s.Import(t.Context(), second, func() error { <-committed; return nil })
-			return err
-		})
-		awaitBlocked(t, url)
-		return nil
-	})
-	close(committed)
-	if got := imported(t, first, created, err); got != "stored" {
-		t.Errorf("the first import: %s", got)
-	}
-	err = group.Wait()
-	if got := imported(t, second, later, err); got != "email taken, stored" {
-		t.Errorf("the second import: %s", got)
-	}
-}
-
-// Whoever comes next relies on the answer, so an import asks for its turn once.
-func TestAnImportThatDoesNotGetThroughAfterItsTurn(t *testing.T) {
-	t.Parallel()
-	refused := errors.New("not yet")
 	for name, test := range map[string]struct {
-		before string // SQL
-		turn   func(t *testing.T, url string) error
-		want   error
+		trigger string
+		want    error
 	}{
-		"it is refused": {turn: func(*testing.T, string) error { return refused }, want: refused},
-		"its connection breaks": {
-			turn: func(t *testing.T, url string) error {
-				run(t, connect(t, url), terminateOthersSQL)
-				return nil
-			},
-			want: store.ErrUnavailable,
-		},
-		"its commit conflicts": {
-			before: conflictAtCommitSQL,
-			turn:   func(*testing.T, string) error { return nil },
-			want:   store.ErrConflict,
-		},
+		"it conflicts":          {conflictAtCommitSQL, store.ErrConflict},
+		"its connection breaks": {breakAtCommitSQL, store.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, url := openNew(t)
-			run(t, connect(t, url), test.before)
-			user, turns := newUser(), 0
-			_, err := s.Import(t.Context(), []store.NewUser{user}, func() error {
-				turns++
-				return test.turn(t, url)
-			})
-			if !errors.Is(err, test.want) || turns != 1 {
-				t.Errorf("import: %v after %d turns, want %v after one", err, turns, test.want)
+			run(t, connect(t, url), test.trigger)
+			user := newUser()
+			if _, err := s.Import(t.Context(), []store.NewUser{user}); !errors.Is(err, test.want) {
+				t.Errorf("import: %v, want %v", err, test.want)
 			}
 			if _, err := s.Get(t.Context(), user.ID); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("get: %v, want none", err)
@@ -202,7 +105,7 @@ func TestUpdatesOfTheSameUsersAtOnce(t *testing.T) {
 	for i := range users {
 		users[i] = newUser()
 	}
-	if _, err := s.Import(t.Context(), users, nil); err != nil {
+	if _, err := s.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
 	}
 	const writers = 4

@@ -61,7 +61,7 @@ func BenchmarkImportBesideCopy(b *testing.B) {
 				users := benchUsers(rows)
 				started := time.Now()
 				for start := 0; start < rows; start += chunk {
-					if _, err := s.Import(b.Context(), users[start:start+chunk], nil); err != nil {
+					if _, err := s.Import(b.Context(), users[start:start+chunk]); err != nil {
 						b.Fatal(err)
 					}
 				}

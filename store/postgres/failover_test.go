@@ -44,7 +44,7 @@ func TestFailover(t *testing.T) {
 	primary.Kill(t)
 	for _, write := range []func() error{
 		func() error { _, err := s.Create(t.Context(), newUser()); return err },
-		func() error { _, err := s.Import(t.Context(), []store.NewUser{newUser()}, nil); return err },
+		func() error { _, err := s.Import(t.Context(), []store.NewUser{newUser()}); return err },
 		func() error { return s.Ping(t.Context()) },
 	} {
 		if err := write(); !errors.Is(err, store.ErrUnavailable) {

@@ -116,7 +116,7 @@ func (l *load) load20(ctx context.Context) error {
 	for range 20 {
 		users = append(users, newUser())
 	}
-	results, err := l.store.Import(ctx, users, nil)
+	results, err := l.store.Import(ctx, users)
 	for _, result := range results {
 		l.ack(result.ID, 1)
 	}

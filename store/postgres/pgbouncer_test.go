@@ -73,7 +73,7 @@ func everydayWork(t testing.TB, s *postgres.Store, caller int) error {
 	for range 6 {
 		user, err := s.Create(ctx, newUser())
 		check("create", err)
-		_, err = s.Import(ctx, []store.NewUser{newUser(), newUser()}, nil)
+		_, err = s.Import(ctx, []store.NewUser{newUser(), newUser()})
 		check("import", err)
 		_, err = s.Get(ctx, user.ID)
 		check("get", err)

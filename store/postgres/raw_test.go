@@ -60,6 +60,12 @@ const (
 		create constraint trigger conflict after insert on users deferrable initially deferred
 			for each row execute function conflict()`
 
+	breakAtCommitSQL = `
+		create function break() returns trigger language plpgsql as $$
+		begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
+		create constraint trigger break after insert on users deferrable initially deferred
+			for each row execute function break()`
+
 	terminateOthersSQL = `select pg_terminate_backend(pid) from pg_stat_activity
 		where datname = current_database() and pid <> pg_backend_pid()`
 )

@@ -87,7 +87,7 @@ func checkUsers(t *testing.T, s *postgres.Store) {
 	imported := newUser()
 	imported.DisplayName, imported.Roles = "ÉCLAIR İ", []string{"null"}
 	for range 2 { // The second time it is there.
-		results, err := s.Import(ctx, []store.NewUser{imported, newUser()}, nil)
+		results, err := s.Import(ctx, []store.NewUser{imported, newUser()})
 		check(err)
 		for _, result := range results {
 			check(result.Err)

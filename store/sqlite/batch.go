@@ -13,8 +13,8 @@ import (
 	"github.com/example/userd/store"
 )
 
-// Import implements store.Store. There is one writer, so turn is not called.
-func (s *Store) Import(ctx context.Context, users []store.NewUser, _ func() error) ([]store.Created, error) {
+// Import implements store.Store.
+func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	outcomes := make([]store.Created, len(users))
 	err := s.writeMany(ctx, func(conn *sqlite.Conn) error {
 		created, err := s.create(conn, users)

@@ -21,7 +21,7 @@ func TestWhatIsDeletedIsErased(t *testing.T) {
 	for i := range ids {
 		user := newUser()
 		user.Email, user.DisplayName = fmt.Sprintf("%s@erased.example", user.ID), "Erased "+user.ID
-		created, err := s.Import(t.Context(), []store.NewUser{user}, nil)
+		created, err := s.Import(t.Context(), []store.NewUser{user})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func live(s store.Store) error {
 		return err
 	}
 	acknowledge(user.ID, 1, store.Upserted)
-	imported, err := s.Import(ctx, []store.NewUser{newUser(), newUser()}, nil)
+	imported, err := s.Import(ctx, []store.NewUser{newUser(), newUser()})
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func checkGone(t *testing.T, s store.Store, line acknowledged) {
 	t.Helper()
 	user := newUser()
 	user.ID = line.id
-	created, err := s.Import(t.Context(), []store.NewUser{user}, nil)
+	created, err := s.Import(t.Context(), []store.NewUser{user})
 	if err != nil || !errors.Is(created[0].Err, store.ErrIDTaken) {
 		t.Errorf("%+v was acknowledged, and the id was never used", line)
 	}

@@ -202,7 +202,7 @@ func writeTo(t testing.TB, s store.Store, id string) error {
 		if _, err := s.Update(t.Context(), store.Update{ID: id, DisplayName: new(newUser().ID)}); err != nil {
 			return err
 		}
-		if _, err := s.Import(t.Context(), []store.NewUser{newUser(), newUser()}, nil); err != nil {
+		if _, err := s.Import(t.Context(), []store.NewUser{newUser(), newUser()}); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,7 @@ func benchWrites(b *testing.B, s store.Store) {
 			b.StopTimer()
 			users := benchNewUsers(1000)
 			b.StartTimer()
-			if _, err := s.Import(ctx, users, nil); err != nil {
+			if _, err := s.Import(ctx, users); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -126,7 +126,7 @@ func spread(i int) int { return i * 7919 % benchUsers }
 
 func benchImport(b *testing.B, s store.Store, n int) []store.NewUser {
 	users := benchNewUsers(n)
-	if _, err := s.Import(b.Context(), users, nil); err != nil {
+	if _, err := s.Import(b.Context(), users); err != nil {
 		b.Fatal(err)
 	}
 	return users

@@ -102,7 +102,7 @@ var storeSentences = []sentence{
 			if importer%2 == 1 {
 				slices.Reverse(users)
 			}
-			created, err := b.Import(b.Context(), users, nil)
+			created, err := b.Import(b.Context(), users)
 			for _, row := range created {
 				if row.Err == nil {
 					stored.Add(1)
@@ -172,7 +172,7 @@ func canceled(b *bundle) context.Context {
 func errorsOfCalls(ctx context.Context, s store.Store, id string, head store.Cursor) map[string]error {
 	errs := make(map[string]error)
 	_, errs["Create"] = s.Create(ctx, newUser())
-	_, errs["Import"] = s.Import(ctx, newUsers(2), nil)
+	_, errs["Import"] = s.Import(ctx, newUsers(2))
 	_, errs["Get"] = s.Get(ctx, id)
 	_, errs["GetMany"] = s.GetMany(ctx, []string{id})
 	_, errs["GetByEmail"] = s.GetByEmail(ctx, id+"@example.com")

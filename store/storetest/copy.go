@@ -47,7 +47,7 @@ func fillForCopy(t *testing.T, s store.Store, n int) {
 			Roles: []string{"member", "reader"}[:i%3%2],
 		}
 	}
-	check(t, second(s.Import(t.Context(), users, nil)))
+	check(t, second(s.Import(t.Context(), users)))
 	for i := range min(n, 60) {
 		id := users[i].ID
 		switch i % 4 {

@@ -202,7 +202,7 @@ var importSentences = []sentence{
 		head := b.head()
 		ctx, cancel := context.WithCancel(b.Context())
 		cancel()
-		_, err := b.Import(ctx, newUsers(10), nil)
+		_, err := b.Import(ctx, newUsers(10))
 		b.wantErr(err, context.Canceled)
 		b.same(b.list(store.Query{}), []string(nil))
 		b.same(b.logged(head), []string(nil))

@@ -410,7 +410,7 @@ func (m *machine) create(t *rapid.T) {
 
 func (m *machine) importSome(t *rapid.T) {
 	users := draws(t, m.drawNew)
-	got, err := m.store.Import(m.ctx, users, nil)
+	got, err := m.store.Import(m.ctx, users)
 	must(t, err)
 	same(t, len(got), len(users))
 	for i, user := range users {

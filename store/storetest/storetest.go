@@ -81,7 +81,7 @@ func (b *bundle) create(user store.NewUser) store.User {
 
 func (b *bundle) importAll(users ...store.NewUser) []store.Created {
 	b.Helper()
-	created, err := b.Import(b.Context(), users, nil)
+	created, err := b.Import(b.Context(), users)
 	b.must(err)
 	if len(created) != len(users) {
 		b.Fatalf("import of %d users has %d outcomes", len(users), len(created))

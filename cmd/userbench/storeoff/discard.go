@@ -63,7 +63,7 @@ func (d *discard) Create(_ context.Context, user store.NewUser) (store.User, err
 	return store.User{ID: user.ID, Email: user.Email, DisplayName: user.DisplayName, Roles: user.Roles, Version: 1}, nil
 }
 
-func (d *discard) Import(_ context.Context, users []store.NewUser, _ func() error) ([]store.Created, error) {
+func (d *discard) Import(_ context.Context, users []store.NewUser) ([]store.Created, error) {
 	created := make([]store.Created, len(users))
 	for i, user := range users {
 		created[i].ID = user.ID

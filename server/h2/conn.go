@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -97,7 +98,7 @@ type conn struct {
 	fatal       error     // Why the connection must close, from another goroutine than the reader.
 }
 
-func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
+func newConn(s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
 		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(),
@@ -108,7 +109,7 @@ func newConn(s *Server, nc net.Conn, ctx context.Context) *conn {
 		lastRead: now, idleSince: now, headerSince: now,
 	}
 	c.changed.L = &c.mu
-	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.ctx, c.cancel = context.WithCancel(context.WithValue(context.Background(), http.LocalAddrContextKey, nc.LocalAddr()))
 	c.greet()
 	return c
 }
@@ -329,7 +330,6 @@ func (c *conn) fail(err error) {
 // close ends the connection because of err. It says why to the peer, if the peer
 // is still there, and waits for the handlers.
 func (c *conn) close(err error) {
-	c.dropBlock()
 	wrong := new(frameError)
 	answer := errors.As(err, &wrong)
 	c.mu.Lock()

@@ -111,15 +111,15 @@ type routed struct {
 // the Handler does.
 func (c *conn) route(h *head, block []byte) *routed {
 	direct := c.srv.config.Direct
-	if direct == nil || h.malformed != "" || h.tooLarge || h.authority == "" {
+	if direct == nil || h.malformed != "" || h.tooLarge || h.Authority == "" {
 		return nil
 	}
-	route := direct.Route(c.ctx, &Head{Method: h.method, Authority: h.authority, Path: h.path, Fields: h.fields})
+	route := direct.Route(c.ctx, &h.Head)
 	if route == nil {
 		return nil
 	}
 	r := &routed{route: route, head: *h}
-	r.head.fields = slices.Clone(h.fields) // The decoder overwrites its own.
+	r.head.Fields = slices.Clone(h.Fields) // The decoder overwrites its own.
 	if h.size <= tableSize && onlyIndexed(block) {
 		c.routes.add(block, c.decoder.inserted, r)
 	}

@@ -18,13 +18,13 @@ const tableSize = 4 << 10
 
 // head is a header block, decoded: the fields of a request or its trailers.
 type head struct {
-	method, scheme, authority, path string
-	seen                            []string            // Names of the pseudo fields.
-	fields                          []hpack.HeaderField // Without the pseudo fields.
-	size                            int                 // As RFC 9113 section 6.5.2 counts.
-	contentLength                   int64               // -1 where there is none.
-	tooLarge                        bool                // Fields that did not fit are missing.
-	malformed                       string              // What is wrong, or "".
+	Head
+	scheme        string
+	seen          []string // Names of the pseudo fields.
+	size          int      // As RFC 9113 section 6.5.2 counts.
+	contentLength int64    // -1 where there is none.
+	tooLarge      bool     // Fields that did not fit are missing.
+	malformed     string   // What is wrong, or "".
 }
 
 func (h *head) fail(reason string) {
@@ -51,7 +51,7 @@ func newDecoder(limit int) *decoder {
 // decode decodes a whole header block. An error ends the connection, since the
 // table of the peer is then another one; a malformed head does not.
 func (d *decoder) decode(block []byte) (*head, error) {
-	d.head = head{seen: d.head.seen[:0], fields: d.head.fields[:0], contentLength: -1}
+	d.head = head{Head: Head{Fields: d.head.Fields[:0]}, seen: d.head.seen[:0], contentLength: -1}
 	if !onlyIndexed(block) {
 		d.inserted++
 	}
@@ -98,26 +98,26 @@ func (d *decoder) field(f hpack.HeaderField) {
 		h.fail("invalid field name")
 	}
 	h.check(f)
-	h.fields = append(h.fields, f)
+	h.Fields = append(h.Fields, f)
 }
 
 func (h *head) pseudo(f hpack.HeaderField) {
 	var value *string
 	switch f.Name {
 	case ":method":
-		value = &h.method
+		value = &h.Method
 	case ":scheme":
 		value = &h.scheme
 	case ":authority":
-		value = &h.authority
+		value = &h.Authority
 	case ":path":
-		value = &h.path
+		value = &h.Path
 	default:
 		h.fail("unknown pseudo field")
 		return
 	}
 	switch {
-	case len(h.fields) > 0:
+	case len(h.Fields) > 0:
 		h.fail("pseudo field after a regular one")
 	case slices.Contains(h.seen, f.Name):
 		h.fail("pseudo field twice")
@@ -148,13 +148,13 @@ func (h *head) check(f hpack.HeaderField) {
 // checkRequest fails a head that no request can have.
 func (h *head) checkRequest() {
 	switch {
-	case h.method == http.MethodConnect:
-		if h.authority == "" || h.path != "" || h.scheme != "" {
+	case h.Method == http.MethodConnect:
+		if h.Authority == "" || h.Path != "" || h.scheme != "" {
 			h.fail("invalid CONNECT")
 		}
-	case h.method == "" || h.path == "" || h.scheme != "http" && h.scheme != "https":
+	case h.Method == "" || h.Path == "" || h.scheme != "http" && h.scheme != "https":
 		h.fail("missing or invalid pseudo field")
-	case strings.Contains(h.authority, "@"):
+	case strings.Contains(h.Authority, "@"):
 		h.fail("user information in the authority")
 	}
 }

@@ -92,13 +92,13 @@ func compareHeads(t *testing.T, frame http2.Frame, frameErr error, got *head) {
 	default:
 		t.Fatalf("net/http takes %+v, we say %s", want.Fields, got.malformed)
 	}
-	for name, value := range map[string]string{"method": got.method, "scheme": got.scheme, "authority": got.authority, "path": got.path} {
+	for name, value := range map[string]string{"method": got.Method, "scheme": got.scheme, "authority": got.Authority, "path": got.Path} {
 		if value != want.PseudoValue(name) {
 			t.Fatalf("%s is %q, not %q", name, value, want.PseudoValue(name))
 		}
 	}
-	if !slices.Equal(want.RegularFields(), got.fields) {
-		t.Fatalf("fields are %v, not %v", got.fields, want.RegularFields())
+	if !slices.Equal(want.RegularFields(), got.Fields) {
+		t.Fatalf("fields are %v, not %v", got.Fields, want.RegularFields())
 	}
 }
 
@@ -153,7 +153,7 @@ func TestFieldsAfterALargeOneAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []hpack.HeaderField{{Name: "content-type", Value: "application/grpc"}}
-	if !h.tooLarge || !slices.Equal(h.fields, want) {
-		t.Errorf("too large: %t, fields %v, want %v", h.tooLarge, h.fields, want)
+	if !h.tooLarge || !slices.Equal(h.Fields, want) {
+		t.Errorf("too large: %t, fields %v, want %v", h.tooLarge, h.Fields, want)
 	}
 }

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net"
 	"sync"
@@ -119,70 +118,52 @@ func (l *listener) admit(conn net.Conn) {
 func (l *listener) sniff(nc net.Conn) {
 	serve := func() { _ = nc.Close() } // Silent or too late.
 	_ = l.srv.guarded("", func() error {
-		start, kind := readStart(nc, l.srv.config.HeaderTimeout)
+		start, speaksHTTP2, err := readStart(nc, l.srv.config.HeaderTimeout)
 		l.mu.Lock()
 		delete(l.sniffing, nc)
 		l.mu.Unlock()
-		switch kind {
-		case startsHTTP1:
+		switch {
+		case err != nil:
+		case !speaksHTTP2:
 			if l.pass(accepted{&sniffed{Conn: nc, start: start}, nil}) {
 				serve = func() {}
 			}
-		case startsHTTP2:
-			c := l.srv.newConn(nc, nil, context.Background())
+		default:
+			c := newConn(l.srv, nc)
 			c.filled = copy(c.in, start)
 			if l.srv.add(c) {
 				serve = func() { l.srv.serveAdded(c) }
 			}
 		}
-		return nil
+		return err
 	})
 	l.sniffers.Done()
 	serve()
 }
 
-type startKind int
-
-const (
-	startsNothing startKind = iota // Not enough bytes to tell, or none in time.
-	startsHTTP1
-	startsHTTP2
-)
-
 // readStart reads as much of a connection as it takes to tell what it speaks.
-func readStart(conn net.Conn, timeout time.Duration) ([]byte, startKind) {
-	if conn.SetReadDeadline(time.Now().Add(timeout)) != nil {
-		return nil, startsNothing
-	}
-	start := make([]byte, 0, sniffBytes)
-	for {
-		n, err := conn.Read(start[len(start):cap(start)])
+func readStart(conn net.Conn, timeout time.Duration) (start []byte, speaksHTTP2 bool, err error) {
+	err = conn.SetReadDeadline(time.Now().Add(timeout))
+	start = make([]byte, 0, sniffBytes)
+	for n, known := 0, false; err == nil && !known; {
+		n, err = conn.Read(start[len(start):cap(start)])
 		start = start[:len(start)+n]
-		if kind := kindOf(start); kind != startsNothing {
-			_ = conn.SetReadDeadline(time.Time{}) // A connection that is gone fails at the next read.
-			return start, kind
-		}
-		if err != nil {
-			return nil, startsNothing
+		if speaksHTTP2, known = speaks(start); known {
+			err = conn.SetReadDeadline(time.Time{})
 		}
 	}
+	return start, speaksHTTP2, err
 }
 
-// kindOf tells what the first bytes of a connection are. A first line that is not of
-// HTTP/1 is a broken preface, which the engine refuses as RFC 9113 section 3.4 says.
-func kindOf(start []byte) startKind {
-	n := min(len(start), len(http2.ClientPreface))
-	if string(start[:n]) == http2.ClientPreface[:n] {
-		if n < len(http2.ClientPreface) {
-			return startsNothing
-		}
-		return startsHTTP2
+// speaks tells what the first bytes of a connection are, if they tell. A first line that
+// is not of HTTP/1 is a broken preface, which the engine refuses as RFC 9113 section 3.4
+// says.
+func speaks(start []byte) (isHTTP2, known bool) {
+	if n := min(len(start), len(http2.ClientPreface)); string(start[:n]) == http2.ClientPreface[:n] {
+		return true, n == len(http2.ClientPreface)
 	}
 	line, _, whole := bytes.Cut(start, []byte("\n"))
-	if whole && !bytes.Contains(line, []byte(" HTTP/1.")) {
-		return startsHTTP2
-	}
-	return startsHTTP1
+	return whole && !bytes.Contains(line, []byte(" HTTP/1.")), true
 }
 
 // sniffed is a connection some of which was read already.

@@ -20,7 +20,6 @@ type headerBlock struct {
 	stream    uint32 // 0 where there is none.
 	fragments []byte
 	end       bool // END_STREAM
-	large     bool // Counted in Server.largeBlocks.
 }
 
 func (c *conn) headersFrame(h frameHeader, payload []byte) error {
@@ -52,52 +51,22 @@ func (c *conn) continuationFrame(h frameHeader, fragment []byte) error {
 		return err
 	}
 	c.block.fragments = append(c.block.fragments, fragment...)
-	if err := c.checkBlock(); err != nil {
-		return err
+	if len(c.block.fragments) > blockFactor*c.srv.config.MaxHeaderBytes {
+		return connectionError(http2.ErrCodeEnhanceYourCalm, "header block is too large")
 	}
 	if !h.flags.Has(http2.FlagHeadersEndHeaders) {
 		return nil
 	}
 	block := c.block
-	c.dropBlock()
+	c.block = headerBlock{}
 	return c.headers(block)
 }
 
-const (
-	// blockFactor is how many times larger than Config.MaxHeaderBytes a header block may be
-	// that is read to its end and refused. The table of the peer stays in step with ours
-	// then, and other requests on the connection go on: behind a proxy they are those of
-	// other callers. Beyond it the connection ends.
-	blockFactor = 4
-	// maxLargeBlocks is how many connections may be within such a block at a time. Nobody
-	// gets memory from the others with headers that he does not finish.
-	maxLargeBlocks = 64
-)
-
-// checkBlock looks at the size of a header block that is still coming.
-func (c *conn) checkBlock() error {
-	limit := c.srv.config.MaxHeaderBytes
-	switch size := len(c.block.fragments); {
-	case size <= limit:
-		return nil
-	case size > blockFactor*limit:
-		return connectionError(http2.ErrCodeEnhanceYourCalm, "header block is too large")
-	case !c.block.large:
-		c.block.large = true
-		if c.srv.largeBlocks.Add(1) > maxLargeBlocks {
-			return connectionError(http2.ErrCodeEnhanceYourCalm, "too many header blocks are too large")
-		}
-	}
-	return nil
-}
-
-// dropBlock forgets the header block that was coming.
-func (c *conn) dropBlock() {
-	if c.block.large {
-		c.srv.largeBlocks.Add(-1)
-	}
-	c.block = headerBlock{}
-}
+// blockFactor is how many times larger than Config.MaxHeaderBytes a header block may be
+// that is read to its end and refused. The table of the peer stays in step with ours
+// then, and other requests on the connection go on: behind a proxy they are those of
+// other callers. Beyond it the connection ends.
+const blockFactor = 4
 
 // headers handles a header block: it opens a stream, or ends the request of one.
 func (c *conn) headers(block headerBlock) error {
@@ -140,11 +109,11 @@ func (c *conn) trailers(s *stream, h *head, end bool) error {
 	if len(h.seen) > 0 {
 		h.fail("pseudo field in trailers")
 	}
-	if err := c.endRequest(s, h, end); err != nil {
-		return err
+	err := c.endRequest(s, h, end)
+	if err == nil {
+		s.work.progress()
 	}
-	s.work.progress()
-	return nil
+	return err
 }
 
 func (c *conn) endRequest(s *stream, h *head, end bool) error {
@@ -161,7 +130,7 @@ func (c *conn) endRequest(s *stream, h *head, end bool) error {
 		return streamError(s.id, http2.ErrCodeEnhanceYourCalm, "trailers are too large")
 	}
 	if x, ok := s.work.(*exchange); ok {
-		x.setTrailers(h.fields)
+		x.setTrailers(h.Fields)
 	}
 	return s.receive(nil, true)
 }
@@ -253,8 +222,8 @@ type exchange struct {
 
 // init makes the http.Request that net/http would make.
 func (x *exchange) init(h *head, end bool) error {
-	header := make(http.Header, len(h.fields))
-	for _, f := range h.fields {
+	header := make(http.Header, len(h.Fields))
+	for _, f := range h.Fields {
 		key := CanonicalName(f.Name)
 		header[key] = append(header[key], f.Value)
 	}
@@ -264,7 +233,7 @@ func (x *exchange) init(h *head, end bool) error {
 	switch {
 	case h.tooLarge:
 		x.handler = x.c.srv.config.HeadersTooLarge
-	case h.method == http.MethodOptions && h.path == "*":
+	case h.Method == http.MethodOptions && h.Path == "*":
 		x.handler = http.HandlerFunc(answerOptions)
 	}
 	location, err := requestURL(h)
@@ -274,7 +243,7 @@ func (x *exchange) init(h *head, end bool) error {
 	x.trailer = declaredTrailers(header)
 	cleanHeader(header)
 	x.makeRequest(h, header, location, end)
-	x.response.init(x)
+	x.response = responseWriter{x: x, header: make(http.Header), declared: -1}
 	return nil
 }
 
@@ -282,8 +251,8 @@ func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, e
 	ctx, cancel := context.WithCancel(x.c.ctx)
 	x.cancel = cancel
 	r := &http.Request{
-		Method: h.method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
-		Host: h.authority, RequestURI: h.path, RemoteAddr: x.c.remote, Trailer: x.trailer,
+		Method: h.Method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
+		Host: h.Authority, RequestURI: h.Path, RemoteAddr: x.c.remote, Trailer: x.trailer,
 		ContentLength: h.contentLength, Body: (*requestBody)(x),
 	}
 	if end {
@@ -292,20 +261,20 @@ func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, e
 	if h.scheme == "https" {
 		r.TLS = x.c.tls
 	}
-	if h.method == http.MethodConnect {
-		r.RequestURI = h.authority
+	if h.Method == http.MethodConnect {
+		r.RequestURI = h.Authority
 	}
-	if h.authority == "" {
+	if h.Authority == "" {
 		r.Host = header.Get("Host")
 	}
 	x.request = r.WithContext(ctx)
 }
 
 func requestURL(h *head) (*url.URL, error) {
-	if h.method == http.MethodConnect {
-		return &url.URL{Host: h.authority}, nil
+	if h.Method == http.MethodConnect {
+		return &url.URL{Host: h.Authority}, nil
 	}
-	return url.ParseRequestURI(h.path)
+	return url.ParseRequestURI(h.Path)
 }
 
 // declaredTrailers are the keys of the trailers that a request announces, without

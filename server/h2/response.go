@@ -37,11 +37,6 @@ type responseWriter struct {
 	trailers Fields // When the handler has returned.
 }
 
-func (w *responseWriter) init(x *exchange) {
-	w.x, w.declared = x, -1
-	w.header = make(http.Header)
-}
-
 func (w *responseWriter) Header() http.Header { return w.header }
 
 func (w *responseWriter) WriteHeader(status int) {

@@ -13,7 +13,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -28,9 +27,6 @@ type Config struct {
 	Direct Direct
 	// Logger takes panics of handlers. Default: discarded.
 	Logger *slog.Logger
-	// BaseContext is the parent of the contexts of a connection's requests. Default:
-	// context.Background, or for TLS what the http.Server has.
-	BaseContext func(net.Conn) context.Context
 	// MaxConcurrentStreams is the most streams that a connection may have open, and
 	// the most handlers that may run for it. Default: 100.
 	MaxConcurrentStreams int
@@ -88,16 +84,14 @@ type Server struct {
 	config  Config
 	stats   Stats
 	workers workers
-	// largeBlocks is how many connections are within a header block that is too large.
-	largeBlocks atomic.Int64
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining bool // Peers are told to go away as soon as they come.
 	stopping bool
 	drained  chan struct{} // Closed when stopping and without connections.
-	watch    sync.WaitGroup
-	watching bool
+	watch    sync.Once     // When the first connection comes.
+	end      sync.Once
 }
 
 // New returns a server.
@@ -112,28 +106,14 @@ func (s *Server) Stats() *Stats { return &s.stats }
 
 // ServeConn serves a connection whose peer speaks HTTP/2 with prior knowledge, and
 // closes it. It returns when the handlers of the connection have.
-func (s *Server) ServeConn(nc net.Conn) {
-	s.serve(s.newConn(nc, nil, context.Background()))
-}
+func (s *Server) ServeConn(nc net.Conn) { s.serve(newConn(s, nc)) }
 
 // TLSNextProto serves a connection that has chosen HTTP/2 by ALPN. It is the value
 // for "h2" in http.Server.TLSNextProto; the handler is that of the Config.
-func (s *Server) TLSNextProto(_ *http.Server, nc *tls.Conn, handler http.Handler) {
-	ctx := context.Background()
-	if parent, ok := handler.(interface{ BaseContext() context.Context }); ok {
-		ctx = parent.BaseContext()
-	}
-	state := nc.ConnectionState()
-	s.serve(s.newConn(nc, &state, ctx))
-}
-
-func (s *Server) newConn(nc net.Conn, state *tls.ConnectionState, ctx context.Context) *conn {
-	if s.config.BaseContext != nil {
-		ctx = s.config.BaseContext(nc)
-	}
-	c := newConn(s, nc, context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
-	c.tls = state
-	return c
+func (s *Server) TLSNextProto(_ *http.Server, nc *tls.Conn, _ http.Handler) {
+	c, state := newConn(s, nc), nc.ConnectionState()
+	c.tls = &state
+	s.serve(c)
 }
 
 // serve serves a connection, if the server takes it.
@@ -163,10 +143,7 @@ func (s *Server) add(c *conn) bool {
 	s.conns[c] = struct{}{}
 	s.stats.Connections.Add(1)
 	s.stats.ConnectionsOpen.Add(1)
-	if !s.watching {
-		s.watching = true
-		s.watch.Go(s.watchConns)
-	}
+	s.watch.Do(func() { s.workers.all.Go(s.watchConns) })
 	return true
 }
 
@@ -181,14 +158,11 @@ func (s *Server) remove(c *conn) {
 // checkDrained ends the server's own goroutines when there is nothing left to serve.
 // s.mu is held.
 func (s *Server) checkDrained() {
-	if !s.stopping || len(s.conns) > 0 {
-		return
-	}
-	select {
-	case <-s.drained:
-	default:
-		close(s.drained)
-		s.workers.stop()
+	if s.stopping && len(s.conns) == 0 {
+		s.end.Do(func() {
+			close(s.drained)
+			s.workers.stop()
+		})
 	}
 }
 
@@ -211,7 +185,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	select {
 	case <-s.drained:
-		s.watch.Wait()
 		s.workers.all.Wait()
 		return nil
 	case <-ctx.Done():

@@ -147,21 +147,16 @@ func (s *stream) receive(data []byte, end bool) error {
 		s.body.write(data)
 	}
 	if end {
-		s.endRemote()
+		s.remoteDone = true
+		if s.bodyErr == nil {
+			s.bodyErr = io.EOF
+		}
+		if s.localDone {
+			s.close(errStreamClosed)
+		}
 	}
 	s.wake()
 	return nil
-}
-
-// endRemote notes that the peer has sent all of its request. c.mu is held.
-func (s *stream) endRemote() {
-	s.remoteDone = true
-	if s.bodyErr == nil {
-		s.bodyErr = io.EOF
-	}
-	if s.localDone {
-		s.close(errStreamClosed)
-	}
 }
 
 // Read reads the body of a request. It gives what it reads back to the windows of the

@@ -13,7 +13,7 @@ const maxIdleWorkers = 256
 type workers struct {
 	next chan work // Unbuffered: a send finds an idle worker, or none.
 	idle atomic.Int32
-	all  sync.WaitGroup
+	all  sync.WaitGroup // Of workers, and of the goroutine that watches connections.
 }
 
 func (w *workers) run(next work) {

@@ -89,9 +89,13 @@ func ShareFields(namesAndValues ...string) *SharedFields {
 	return s
 }
 
-// Add appends a field, unless it is one that HTTP/2 cannot carry. The name may be in any
+// Add appends a field for each value, unless HTTP/2 cannot carry it. The name may be in any
 // case.
-func (f *Fields) Add(name, value string) { f.More = appendField(f.More, name, value) }
+func (f *Fields) Add(name string, values ...string) {
+	for _, value := range values {
+		f.More = appendField(f.More, name, value)
+	}
+}
 
 // SetStatus begins a header with the field :status.
 func (f *Fields) SetStatus(status string) {

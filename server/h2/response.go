@@ -220,7 +220,7 @@ func headerFields(status int, header http.Header) Fields {
 	f.SetStatus(strconv.Itoa(status))
 	for key, values := range header {
 		if key != "Content-Length" {
-			f.add(key, values)
+			f.Add(key, values...)
 		}
 	}
 	return f
@@ -264,12 +264,6 @@ func (f *Fields) addTrailer(key string, values []string) {
 	name := lowerName(key)
 	again := slices.ContainsFunc(f.More, func(field hpack.HeaderField) bool { return field.Name == name })
 	if !again && httpguts.ValidTrailerHeader(http.CanonicalHeaderKey(key)) {
-		f.add(name, values)
-	}
-}
-
-func (f *Fields) add(key string, values []string) {
-	for _, value := range values {
-		f.Add(key, value)
+		f.Add(name, values...)
 	}
 }

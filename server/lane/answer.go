@@ -56,14 +56,6 @@ type answer struct {
 	trailer    []field // Of gRPC; Nil where the header says how the call has ended.
 }
 
-// release lets go of the body, when it is sent.
-func (a *answer) release() {
-	if a.body != nil {
-		putBuffer(a.body)
-		a.body = nil
-	}
-}
-
 // takeMetadata takes header and trailer as the handler has set them until now.
 func (c *call) takeMetadata() {
 	if c.sent {

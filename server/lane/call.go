@@ -76,8 +76,8 @@ type viaGet struct{}
 
 func (viaGet) HTTPMethod() string { return http.MethodGet }
 
-// ready reports whether the call is sure not to wait for anything.
-func (c *call) ready(ctx context.Context) bool {
+// Ready reports whether the call is sure not to wait for anything.
+func (c *call) Ready(ctx context.Context) bool {
 	if c.lane.Ready == nil {
 		return false
 	}
@@ -88,7 +88,7 @@ func (c *call) ready(ctx context.Context) bool {
 	return ok
 }
 
-// serve runs the handler, with the context of ready or another one.
+// serve runs the handler, with the context of Ready or another one.
 func (c *call) serve(ctx context.Context) {
 	switch p := c.profile; {
 	case c.ctx != nil && p.hasTimeout:
@@ -159,7 +159,7 @@ func (c *call) Send(msg any) error {
 		body.Write(make([]byte, EnvelopeSize))
 	}
 	if err := c.profile.format.codec.MarshalWrite(c.ctx, body, msg); err != nil {
-		c.discard()
+		c.Release()
 		return connect.Errorf(connect.CodeInternal, "marshal message: %s", err).WithCause(err)
 	}
 	c.info.SendStats.Size = body.Len() - prefix
@@ -184,7 +184,7 @@ func (c *call) compress(compressor connect.Compressor, prefix int) error {
 	packed.Write(plain.Next(prefix))
 	if err := pack(compressor, packed, plain); err != nil {
 		putBuffer(packed)
-		c.discard()
+		c.Release()
 		return err
 	}
 	putBuffer(plain)
@@ -194,8 +194,10 @@ func (c *call) compress(compressor connect.Compressor, prefix int) error {
 	return nil
 }
 
-// discard takes back what Send could not finish.
-func (c *call) discard() {
-	putBuffer(c.answer.body)
-	c.answer.body = nil
+// Release lets go of the body: it is sent, or could not be finished.
+func (c *call) Release() {
+	if c.answer.body != nil {
+		putBuffer(c.answer.body)
+		c.answer.body = nil
+	}
 }

@@ -61,24 +61,18 @@ func headerOf(fields []hpack.HeaderField) (header, bool) {
 	return h, true
 }
 
-// streamCall is a call of a stream, and its answer as streams have it.
+// streamCall is a call of a stream, and its answer as streams have it. It is an [h2.Call].
 type streamCall struct {
 	call
 	out h2.Answer
 }
 
-// Ready implements [h2.Call].
-func (s *streamCall) Ready(ctx context.Context) bool { return s.ready(ctx) }
-
-// Serve implements [h2.Call].
+// Serve answers the call.
 func (s *streamCall) Serve(ctx context.Context) *h2.Answer {
 	s.serve(ctx)
 	s.translate()
 	return &s.out
 }
-
-// Release implements [h2.Call].
-func (s *streamCall) Release() { s.answer.release() }
 
 // sharedOK is the trailer of a call of gRPC that went well.
 var sharedOK = h2.ShareFields("Grpc-Status", "0")
@@ -111,9 +105,7 @@ func (s *streamCall) translate() {
 
 func addFields(to *h2.Fields, fields []field) {
 	for _, f := range fields {
-		for _, value := range f.values {
-			to.Add(f.name, value)
-		}
+		to.Add(f.name, f.values...)
 	}
 }
 

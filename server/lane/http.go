@@ -27,10 +27,10 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, WithBody(r, io.MultiReader(body, rest(r.Body, err))))
 			return
 		}
-		c.ready(r.Context())
+		c.Ready(r.Context())
 		c.serve(r.Context())
 		c.answer.write(w)
-		c.answer.release()
+		c.Release()
 	})
 }
 

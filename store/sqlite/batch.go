@@ -117,7 +117,7 @@ func listSQL(query store.Query) (statement string, args map[string]any) {
 		args[":role"] = query.Role
 	}
 	if query.EmailPrefix != "" {
-		conditions = append(conditions, `email >= :prefix AND email < :prefix || char(0x10ffff)`)
+		conditions = append(conditions, `email >= :prefix and email < :prefix || char(0x10ffff)`)
 		args[":prefix"] = query.EmailPrefix
 		if query.Role == "" {
 			position = `+created_at, +id` // Else the index by position would be preferred.
@@ -132,8 +132,8 @@ func listSQL(query store.Query) (statement string, args map[string]any) {
 	if query.Role != "" {
 		columns = `u.` + strings.ReplaceAll(userColumns, `, `, `, u.`)
 	}
-	return `SELECT ` + columns + ` FROM ` + from + ` WHERE ` + strings.Join(conditions, ` AND `) +
-		` ORDER BY ` + position + ` LIMIT :limit`, args
+	return `select ` + columns + ` from ` + from + ` where ` + strings.Join(conditions, ` and `) +
+		` order by ` + position + ` limit :limit`, args
 }
 
 // without returns those of all that are not in some.

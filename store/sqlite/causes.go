@@ -17,7 +17,7 @@ var causes = map[sqlite.ResultCode]string{
 
 // damages are what SQLite's codes for a file that no retry makes good mean.
 var damages = map[sqlite.ResultCode]string{
-	sqlite.ResultCorrupt: "the SQLite file is damaged: stop userd and restore a backup; `PRAGMA integrity_check` tells what is left",
+	sqlite.ResultCorrupt: "the SQLite file is damaged: stop userd and restore a backup; `pragma integrity_check` tells what is left",
 	sqlite.ResultNotADB:  "the file is not a database of SQLite, or its start was overwritten: stop userd and restore a backup",
 }
 

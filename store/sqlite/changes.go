@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	headSQL    = `SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)`
-	prunedSQL  = `SELECT pruned FROM meta`
-	changesSQL = `SELECT seq, user_id, version, kind, at FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2`
+	headSQL    = `select ifnull((select seq from sqlite_sequence where name = 'changes'), 0)`
+	prunedSQL  = `select pruned from meta`
+	changesSQL = `select seq, user_id, version, kind, at from changes where seq > ?1 order by seq limit ?2`
 	// The changes at the ends of the log: a clock that was ahead or behind for a moment
 	// may have made one of them, not a thousand.
 	spanSQL = `
-		SELECT ifnull((SELECT min(at) FROM (SELECT at FROM changes ORDER BY seq LIMIT 1000)), 0),
-			ifnull((SELECT max(at) FROM (SELECT at FROM changes ORDER BY seq DESC LIMIT 1000)), 0)`
-	pruneSQL    = `DELETE FROM changes WHERE seq <= ?1`
-	prunedToSQL = `UPDATE meta SET pruned = ?1`
+		select ifnull((select min(at) from (select at from changes order by seq limit 1000)), 0),
+			ifnull((select max(at) from (select at from changes order by seq desc limit 1000)), 0)`
+	pruneSQL    = `delete from changes where seq <= ?1`
+	prunedToSQL = `update meta set pruned = ?1`
 
 	// clockSlack is how far the clocks of two processes that write to one file may
 	// be apart, in microseconds.
@@ -119,7 +119,7 @@ func (s *Store) At(ctx context.Context, t time.Time) (store.Cursor, error) {
 		low = pruned // All changes up to low are before t, or gone.
 		for low < high {
 			middle := low + (high-low+1)/2
-			at, err := scalar(conn, `SELECT at FROM changes WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1`, middle)
+			at, err := scalar(conn, `select at from changes where seq <= ?1 order by seq desc limit 1`, middle)
 			if err != nil {
 				return err
 			}

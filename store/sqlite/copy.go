@@ -13,20 +13,20 @@ import (
 var _ store.Copyable = (*Store)(nil)
 
 const (
-	contentsSQL = `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM deleted_users),
-			last.created_at, ifnull(last.id, ''), ifnull((SELECT max(id) FROM deleted_users), ''), copy_of
-		FROM meta LEFT JOIN (
-			SELECT created_at, id FROM users ORDER BY created_at DESC, id DESC LIMIT 1
-		) AS last`
+	contentsSQL = `select (select count(*) from users), (select count(*) from deleted_users),
+			last.created_at, ifnull(last.id, ''), ifnull((select max(id) from deleted_users), ''), copy_of
+		from meta left join (
+			select created_at, id from users order by created_at desc, id desc limit 1
+		) as last`
 
-	listDeletedSQL = `SELECT id, version, at FROM deleted_users WHERE id > ?1 ORDER BY id LIMIT ?2`
+	listDeletedSQL = `select id, version, at from deleted_users where id > ?1 order by id limit ?2`
 
 	// Nothing when the store is not of the copy of ?1.
-	copyOfSQL = `UPDATE meta SET copy_of = ?1
-		WHERE copy_of = ?1 OR copy_of = ''
-			AND NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM deleted_users)`
+	copyOfSQL = `update meta set copy_of = ?1
+		where copy_of = ?1 or copy_of = ''
+			and not exists (select 1 from users) and not exists (select 1 from deleted_users)`
 
-	loadSQL = `INSERT INTO users (` + userColumns + `) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
+	loadSQL = `insert into users (` + userColumns + `) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
 )
 
 // Contents implements store.Copyable.
@@ -98,7 +98,7 @@ func (s *Store) load(conn *sqlite.Conn, load store.Load) error {
 		}
 	}
 	if load.Last {
-		return exec(conn, `UPDATE meta SET copy_of = ''`)
+		return exec(conn, `update meta set copy_of = ''`)
 	}
 	return nil
 }

@@ -18,10 +18,10 @@ func TestErrorsNameTheirCause(t *testing.T) {
 	for cause, provoke := range map[string]func(conn *sqlite.Conn, path string) error{
 		"disk or the quota of the SQLite file is full": func(conn *sqlite.Conn, _ string) error {
 			return errors.Join(pragmas(conn, `max_page_count = 3`),
-				exec(conn, `INSERT INTO numbers VALUES (1, zeroblob(100000))`))
+				exec(conn, `insert into numbers values (1, zeroblob(100000))`))
 		},
 		"is read-only": func(conn *sqlite.Conn, _ string) error {
-			return errors.Join(pragmas(conn, `query_only = on`), exec(conn, `INSERT INTO numbers VALUES (1, 2)`))
+			return errors.Join(pragmas(conn, `query_only = on`), exec(conn, `insert into numbers values (1, 2)`))
 		},
 		"another program has locked": func(conn *sqlite.Conn, path string) error {
 			other, err := connect(path, sqlite.OpenReadWrite)
@@ -30,7 +30,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 			}
 			defer other.Close()
 			conn.SetBusyTimeout(0)
-			return errors.Join(exec(other, `BEGIN EXCLUSIVE`), exec(conn, `INSERT INTO numbers VALUES (1, 2)`))
+			return errors.Join(exec(other, `begin exclusive`), exec(conn, `insert into numbers values (1, 2)`))
 		},
 		"is not a database": func(_ *sqlite.Conn, path string) error {
 			path += ".txt"
@@ -54,7 +54,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 				return err
 			}
 			defer other.Close()
-			return exec(other, `INSERT INTO numbers VALUES (1, 2)`)
+			return exec(other, `insert into numbers values (1, 2)`)
 		},
 		"cannot be opened": func(_ *sqlite.Conn, path string) error {
 			_, err := connect(filepath.Join(path, "none"), sqlite.OpenReadWrite)
@@ -69,7 +69,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if err := exec(conn, `CREATE TABLE numbers (n, padding)`); err != nil {
+			if err := exec(conn, `create table numbers (n, padding)`); err != nil {
 				t.Fatal(err)
 			}
 			err = translate(t.Context(), provoke(conn, path))

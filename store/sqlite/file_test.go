@@ -48,14 +48,14 @@ func TestAFileOfANewerProgramIsRefused(t *testing.T) {
 	s := openPath(t, path)
 	user := mustCreate(t, s)
 	mustClose(t, s)
-	script(t, path, `PRAGMA user_version = 99`)
+	script(t, path, `pragma user_version = 99`)
 	refuses(t, path, "schema version 99")
 	refuses(t, path, "run a newer userd")
 	schema, err := sqlite.Status(t.Context(), sqlite.Config{Path: path})
 	if err != nil || schema.Current != 99 || schema.Check() == nil {
 		t.Errorf("status is %+v, error %v", schema, err)
 	}
-	script(t, path, `PRAGMA user_version = 2`)
+	script(t, path, `pragma user_version = 2`)
 	if _, err := openPath(t, path).Get(t.Context(), user.ID); err != nil {
 		t.Error(err)
 	}
@@ -77,9 +77,9 @@ func TestAFileThatIsNoDatabaseIsRefusedAndKept(t *testing.T) {
 func TestADatabaseOfAnotherProgramIsRefusedAndKept(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string]string{
-		"without an application id": `CREATE TABLE notes (text); INSERT INTO notes VALUES ('x')`,
-		"with an application id":    `PRAGMA application_id = 4711; CREATE TABLE notes (text)`,
-		"with a table of users":     `PRAGMA application_id = 4711; PRAGMA user_version = 99; CREATE TABLE users (name)`,
+		"without an application id": `create table notes (text); insert into notes values ('x')`,
+		"with an application id":    `pragma application_id = 4711; create table notes (text)`,
+		"with a table of users":     `pragma application_id = 4711; pragma user_version = 99; create table users (name)`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

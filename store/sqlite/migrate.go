@@ -65,14 +65,14 @@ func readSchema(conn *sqlite.Conn) (store.Schema, error) {
 	if err != nil {
 		return schema, err
 	}
-	foreign, err := scalar(conn, `SELECT count(*) FROM sqlite_schema, pragma_application_id WHERE application_id <> ?1`, applicationID)
+	foreign, err := scalar(conn, `select count(*) from sqlite_schema, pragma_application_id where application_id <> ?1`, applicationID)
 	if err != nil {
 		return schema, err
 	}
 	if foreign > 0 {
 		return schema, errors.New("the database is one of another program")
 	}
-	schema.Current, err = scalar(conn, `PRAGMA user_version`)
+	schema.Current, err = scalar(conn, `pragma user_version`)
 	return schema, err
 }
 
@@ -118,7 +118,7 @@ func identify(conn *sqlite.Conn) (err error) {
 		return err
 	}
 	defer end(&err)
-	made, err := scalar(conn, `SELECT count(*) FROM meta`)
+	made, err := scalar(conn, `select count(*) from meta`)
 	if err != nil || made > 0 {
 		return err
 	}
@@ -126,5 +126,5 @@ func identify(conn *sqlite.Conn) (err error) {
 	if _, err := rand.Read(secret[:]); err != nil {
 		return err
 	}
-	return exec(conn, `INSERT INTO meta (incarnation, secret, pruned) VALUES (?1, ?2, 0)`, uuid.NewString(), secret[:])
+	return exec(conn, `insert into meta (incarnation, secret, pruned) values (?1, ?2, 0)`, uuid.NewString(), secret[:])
 }

@@ -32,7 +32,7 @@ func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if err := exec(other, `BEGIN IMMEDIATE`); err != nil {
+	if err := exec(other, `begin immediate`); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -46,7 +46,7 @@ func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 	if n := strings.Count(log.String(), "another program may hold its lock"); n != 1 {
 		t.Errorf("the log names the lock %d times:\n%s", n, log.String())
 	}
-	if err := exec(other, `ROLLBACK`); err != nil {
+	if err := exec(other, `rollback`); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -166,7 +166,7 @@ func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
 	}
 	if !same || head < left.Change {
 		identity.Incarnation = uuid.NewString()
-		if err := exec(conn, `UPDATE meta SET incarnation = ?1`, identity.Incarnation); err != nil {
+		if err := exec(conn, `update meta set incarnation = ?1`, identity.Incarnation); err != nil {
 			return err
 		}
 		if head > 0 || left.Incarnation != "" {

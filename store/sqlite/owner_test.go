@@ -207,7 +207,7 @@ func TestALogThatIsMissingIsNoticed(t *testing.T) {
 func TestAToolMayOpenAFileAfterAKill(t *testing.T) {
 	t.Parallel()
 	path, _, all := crashed(t)
-	sqlite3(t, path, `SELECT count(*) FROM users`)
+	sqlite3(t, path, `select count(*) from users`)
 	checkAcknowledged(t, openPath(t, path), all)
 }
 

@@ -68,10 +68,10 @@ func TestOtherProgramsWriteToTheChangeLog(t *testing.T) {
 			run := func(statement string) store.Change {
 				t.Helper()
 				head := mustHead(t, s)
-				sqlite3(t, path, "PRAGMA recursive_triggers = "+recursive+"; "+statement)
+				sqlite3(t, path, "pragma recursive_triggers = "+recursive+"; "+statement)
 				return awaitChange(t, s, head)
 			}
-			change := run(`UPDATE users SET display_name = 'Zoë', email = 'ZOE@example.com', roles = '[ "b", "a", "b" ]'`)
+			change := run(`update users set display_name = 'Zoë', email = 'ZOE@example.com', roles = '[ "b", "a", "b" ]'`)
 			want := user
 			want.DisplayName, want.Email, want.Roles, want.Version = "Zoë", "ZOE@example.com", []string{"a", "b"}, 2
 			checkChanged(t, s, change, want)
@@ -81,16 +81,16 @@ func TestOtherProgramsWriteToTheChangeLog(t *testing.T) {
 			}
 
 			id := uuid.NewString()
-			change = run(fmt.Sprintf(`INSERT INTO users VALUES ('%s', 'new@example.com', 'New', 1, 1, NULL, '["b"]', 0)`, id))
+			change = run(fmt.Sprintf(`insert into users values ('%s', 'new@example.com', 'New', 1, 1, null, '["b"]', 0)`, id))
 			created := time.UnixMicro(1).UTC()
 			checkChanged(t, s, change, store.User{
 				ID: id, Email: "new@example.com", DisplayName: "New", CreatedAt: created, Roles: []string{"b"}, Version: 1,
 			})
 			checkRole(t, s, "b", id, user.ID)
-			run(`UPDATE users SET roles = json_insert(roles, '$[#]', 'admin') WHERE display_name = 'New'`)
+			run(`update users set roles = json_insert(roles, '$[#]', 'admin') where display_name = 'New'`)
 			checkRole(t, s, "admin", id)
 
-			change = run(`DELETE FROM users WHERE display_name = 'New'`)
+			change = run(`delete from users where display_name = 'New'`)
 			if change.Kind != store.Deleted || change.UserID != id || change.Version != 3 {
 				t.Errorf("change is %+v", change)
 			}
@@ -164,10 +164,10 @@ func TestOtherProgramsAreRefusedWhatIsNotValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	insert := func(id, email, version string) string {
-		return fmt.Sprintf(`INSERT OR REPLACE INTO users VALUES ('%s', '%s', 'New', 1, 1, NULL, '[]', %s)`, id, email, version)
+		return fmt.Sprintf(`insert or replace into users values ('%s', '%s', 'New', 1, 1, null, '[]', %s)`, id, email, version)
 	}
 	update := func(set string) string {
-		return fmt.Sprintf(`UPDATE OR REPLACE users SET %s WHERE id = '%s'`, set, user.ID)
+		return fmt.Sprintf(`update or replace users set %s where id = '%s'`, set, user.ID)
 	}
 	before := read(t, s)
 	for statement, why := range map[string]string{
@@ -206,11 +206,11 @@ func TestAnOlderFileIsBroughtUpToDate(t *testing.T) {
 	s := openPath(t, path)
 	user := mustCreate(t, s)
 	mustClose(t, s)
-	drops := sqlite3(t, path, `SELECT 'DROP ' || type || ' ' || name || ';' FROM sqlite_schema WHERE type IN ('trigger', 'view')`)
-	sqlite3(t, path, drops+`PRAGMA user_version = 1`)
+	drops := sqlite3(t, path, `select 'drop ' || type || ' ' || name || ';' from sqlite_schema where type in ('trigger', 'view')`)
+	sqlite3(t, path, drops+`pragma user_version = 1`)
 	s = openPath(t, path)
 	head := mustHead(t, s)
-	sqlite3(t, path, `UPDATE users SET display_name = 'Zoë'`)
+	sqlite3(t, path, `update users set display_name = 'Zoë'`)
 	if change := awaitChange(t, s, head); change.UserID != user.ID || change.Version != 2 {
 		t.Errorf("change is %+v", change)
 	}

@@ -171,8 +171,8 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 		}
 	}
 	var err error
-	s.last, err = scalar(conn, `SELECT max(ifnull((SELECT max(created_at) FROM users), 0),
-		ifnull((SELECT at FROM changes ORDER BY seq DESC LIMIT 1), 0))`)
+	s.last, err = scalar(conn, `select max(ifnull((select max(created_at) from users), 0),
+		ifnull((select at from changes order by seq desc limit 1), 0))`)
 	return err
 }
 
@@ -194,7 +194,7 @@ func useWAL(ctx context.Context, conn *sqlite.Conn) error {
 }
 
 func (s *Store) readIdentity(conn *sqlite.Conn) error {
-	return sqlitex.Execute(conn, `SELECT incarnation, secret FROM meta`, &sqlitex.ExecOptions{
+	return sqlitex.Execute(conn, `select incarnation, secret from meta`, &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *sqlite.Stmt) error {
 			s.identity.Incarnation = stmt.ColumnText(0)
 			if stmt.ColumnBytes(1, s.identity.Secret[:]) != len(s.identity.Secret) {
@@ -267,7 +267,7 @@ func ignoreTriggers(conn *sqlite.Conn) error {
 
 func pragmas(conn *sqlite.Conn, settings ...string) error {
 	for _, setting := range settings {
-		if err := sqlitex.ExecuteTransient(conn, `PRAGMA `+setting, nil); err != nil {
+		if err := sqlitex.ExecuteTransient(conn, `pragma `+setting, nil); err != nil {
 			return err
 		}
 	}
@@ -280,7 +280,7 @@ func (s *Store) Identity() store.Identity { return s.identity }
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		_, err := scalar(conn, `SELECT count(*) FROM meta`)
+		_, err := scalar(conn, `select count(*) from meta`)
 		return err
 	})
 }

@@ -18,21 +18,21 @@ import (
 const userColumns = `id, email, display_name, created_at, updated_at, last_login, roles, version`
 
 const (
-	getSQL        = `SELECT ` + userColumns + ` FROM users WHERE id = ?1`
-	getByEmailSQL = `SELECT ` + userColumns + ` FROM users WHERE email = ?1`
-	insertSQL     = `INSERT INTO users (` + userColumns + `) VALUES (?1, ?2, ?3, ?4, ?4, NULL, ?5, 1) ON CONFLICT DO NOTHING`
-	lastRowSQL    = `SELECT ifnull(max(rowid), 0) FROM users`
-	newRolesSQL   = `INSERT INTO user_roles (role, created_at, id)
-		SELECT value, created_at, users.id FROM users NOT INDEXED, json_each(roles) WHERE users.rowid > ?1`
-	newChangesSQL = `INSERT INTO changes (user_id, version, kind, at)
-		SELECT id, 1, 1, created_at FROM users NOT INDEXED WHERE rowid > ?1 ORDER BY rowid`
-	insertRoleSQL = `INSERT INTO user_roles (role, created_at, id) VALUES (?1, ?2, ?3)`
-	deleteRoleSQL = `DELETE FROM user_roles WHERE role = ?1 AND created_at = ?2 AND id = ?3`
-	updateSQL     = `UPDATE users SET display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6 WHERE id = ?1`
-	deleteSQL     = `DELETE FROM users WHERE id = ?1`
-	burySQL       = `INSERT INTO deleted_users (id, version, at) VALUES (?1, ?2, ?3)`
-	deletedSQL    = `SELECT deleted_users.id FROM json_each(?1) CROSS JOIN deleted_users ON deleted_users.id = value`
-	logSQL        = `INSERT INTO changes (user_id, version, kind, at) VALUES (?1, ?2, ?3, ?4)`
+	getSQL        = `select ` + userColumns + ` from users where id = ?1`
+	getByEmailSQL = `select ` + userColumns + ` from users where email = ?1`
+	insertSQL     = `insert into users (` + userColumns + `) values (?1, ?2, ?3, ?4, ?4, null, ?5, 1) on conflict do nothing`
+	lastRowSQL    = `select ifnull(max(rowid), 0) from users`
+	newRolesSQL   = `insert into user_roles (role, created_at, id)
+		select value, created_at, users.id from users not indexed, json_each(roles) where users.rowid > ?1`
+	newChangesSQL = `insert into changes (user_id, version, kind, at)
+		select id, 1, 1, created_at from users not indexed where rowid > ?1 order by rowid`
+	insertRoleSQL = `insert into user_roles (role, created_at, id) values (?1, ?2, ?3)`
+	deleteRoleSQL = `delete from user_roles where role = ?1 and created_at = ?2 and id = ?3`
+	updateSQL     = `update users set display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6 where id = ?1`
+	deleteSQL     = `delete from users where id = ?1`
+	burySQL       = `insert into deleted_users (id, version, at) values (?1, ?2, ?3)`
+	deletedSQL    = `select deleted_users.id from json_each(?1) CROSS join deleted_users on deleted_users.id = value`
+	logSQL        = `insert into changes (user_id, version, kind, at) values (?1, ?2, ?3, ?4)`
 )
 
 // Create implements store.Store.

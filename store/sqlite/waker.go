@@ -80,7 +80,7 @@ func (w *waker) poll(interval time.Duration) error {
 		if !w.anybodyWaits() {
 			continue
 		}
-		version, err := guard.Call(func() (int64, error) { return scalar(w.conn, `PRAGMA data_version`) })
+		version, err := guard.Call(func() (int64, error) { return scalar(w.conn, `pragma data_version`) })
 		if err != nil {
 			w.logger.Warn("cannot look for changes of other processes", "error", err)
 		}

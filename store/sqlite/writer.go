@@ -136,7 +136,7 @@ func (w *writer) write(group []*writeOp) {
 func (w *writer) emptyLog() bool {
 	w.conn.SetBusyTimeout(emptyWait)
 	defer w.conn.SetBusyTimeout(busyTimeout)
-	busy, err := scalar(w.conn, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	busy, err := scalar(w.conn, `pragma wal_checkpoint(TRUNCATE)`)
 	return err == nil && busy == 0
 }
 

@@ -30,7 +30,7 @@ func newTestWriter(t *testing.T) *writerOf {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(pragmas(conn, `journal_mode = WAL`), exec(conn, `CREATE TABLE numbers (n, padding)`)); err != nil {
+	if err := errors.Join(pragmas(conn, `journal_mode = WAL`), exec(conn, `create table numbers (n, padding)`)); err != nil {
 		t.Fatal(err)
 	}
 	w.writer = newWriter(conn, func() error { w.commits++; return nil })
@@ -76,7 +76,7 @@ func newOp(ctx context.Context, f func(*sqlite.Conn) error) *writeOp {
 }
 
 func insertNumber(n int) func(*sqlite.Conn) error {
-	return func(conn *sqlite.Conn) error { return exec(conn, `INSERT INTO numbers (n) VALUES (?1)`, n) }
+	return func(conn *sqlite.Conn) error { return exec(conn, `insert into numbers (n) values (?1)`, n) }
 }
 
 // stored closes the writer and returns the numbers in its file.
@@ -89,7 +89,7 @@ func (w *writerOf) stored() []int {
 	}
 	defer conn.Close()
 	var numbers []int
-	err = sqlitex.Execute(conn, `SELECT n FROM numbers ORDER BY rowid`, &sqlitex.ExecOptions{
+	err = sqlitex.Execute(conn, `select n from numbers order by rowid`, &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *sqlite.Stmt) error { numbers = append(numbers, stmt.ColumnInt(0)); return nil },
 	})
 	if err != nil {
@@ -229,7 +229,7 @@ func TestWritesOnAFullDisk(t *testing.T) {
 	var ops []*writeOp
 	for n := range 20 {
 		ops = append(ops, w.mustSubmit(t.Context(), func(conn *sqlite.Conn) error {
-			return exec(conn, `INSERT INTO numbers VALUES (?1, ?2)`, n, padding)
+			return exec(conn, `insert into numbers values (?1, ?2)`, n, padding)
 		}))
 	}
 	release()
@@ -254,7 +254,7 @@ func TestWritesOnAFullDisk(t *testing.T) {
 func limitPages(t *testing.T, w *writerOf, pages int) {
 	t.Helper()
 	err := w.run(t.Context(), func(conn *sqlite.Conn) error {
-		return exec(conn, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
+		return exec(conn, fmt.Sprintf(`pragma max_page_count = %d`, pages))
 	}, true)
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func limitPages(t *testing.T, w *writerOf, pages int) {
 func TestWriterSurvivesPanics(t *testing.T) {
 	t.Parallel()
 	w := newTestWriter(t)
-	insert := func(conn *sqlite.Conn) error { return exec(conn, `INSERT INTO numbers (n) VALUES (1)`) }
+	insert := func(conn *sqlite.Conn) error { return exec(conn, `insert into numbers (n) values (1)`) }
 	insertAndPanic := func(conn *sqlite.Conn) error {
 		_ = insert(conn)
 		panic("a defect")
@@ -280,7 +280,7 @@ func TestWriterSurvivesPanics(t *testing.T) {
 	}
 	var stored int64
 	err := w.run(t.Context(), func(conn *sqlite.Conn) (err error) {
-		stored, err = scalar(conn, `SELECT count(*) FROM numbers`)
+		stored, err = scalar(conn, `select count(*) from numbers`)
 		return err
 	}, false)
 	if err != nil || stored != 1 {

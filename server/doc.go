@@ -13,6 +13,10 @@
 //	├─ failure    how failures look to callers
 //	└─ h2         HTTP/2 for any http.Handler
 //
+// In the package itself, config.go has the settings, server.go what a request passes,
+// listeners.go the servers of HTTP/1.1 and HTTP/2, admin.go metrics and probes, and health.go
+// the health service of gRPC.
+//
 // A connection is counted (edge) and served by net/http, or for HTTP/2 by h2. What its
 // requests pass, and in which order, stands in server.go: the handler first, then the
 // interceptors, then package users. Unary calls that have come whole leave the handler

@@ -75,7 +75,8 @@ func New(config Config) (*Server, error) {
 }
 
 // handler is what the service's listener serves, behind all that a request passes, the
-// first first.
+// first first. Unary calls on streams of package h2 that have come whole pass none of it:
+// lane.Route looks at their host, and leaves to this chain what one of these has to see.
 func (s *Server) handler(rpc *connect.Server) http.Handler {
 	kinds := streamTypes(rpc)
 	compressors := wire.Compressors(s.config.MaxMessageBytes)

@@ -1,4 +1,11 @@
 // Userd is the user service.
+//
+//   - main.go and settings.go: the commands, and their flags from command line, environment
+//     and files, without showing what is secret (database.go has the forms of --database).
+//   - serve.go, config.go: the server, from its flags to its end, with banner.go for what it
+//     says first, certificate.go, tracing.go, and gc.go for how often it collects garbage.
+//   - migrate.go, copy.go, cachecheck.go, healthcheck.go: the other commands.
+//   - output.go: lines that are written without waiting for whoever reads them.
 package main
 
 import (

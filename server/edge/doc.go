@@ -2,14 +2,15 @@
 // knows who it is, and what Connect and net/http leave to be done for other makers' clients
 // and proxies.
 //
-//   - connections.go bounds how many connections are open; slow.go, how long a request
-//     may take to come; silence.go ends what stays silent while the server drains;
+//   - connections.go bounds how many connections are open; arrivals.go, how long a
+//     request may take to come; silence.go ends what stays silent while the server drains;
 //     graceful.go lets peers over HTTP/1.1 know before it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - refuse.go answers calls that never get to Connect, headers.go those with a header
 //     that Connect could not tell of with a reason.
 //   - webtext.go translates grpc-web-text, frames.go finds broken framing, and gather.go
-//     sends and receives streams in larger pieces than their messages.
+//     sends and receives streams in larger pieces than their messages. slowreader.go ends
+//     those whose caller does not read (SLOW_CONSUMER).
 package edge
 
 import "net/http"

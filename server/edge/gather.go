@@ -25,9 +25,6 @@ const (
 	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 2 << 10, 64 << 10
 	// flushDelay is how long it may wait for more.
 	flushDelay = 2 * time.Millisecond
-	// renewals is how many times the deadline of a stream is moved, at most, in the time
-	// that a message may wait. Moving it costs more than a write.
-	renewals = 6
 	// bodyBytes is how much of a stream of requests is read at a time.
 	bodyBytes = 16 << 10
 )
@@ -36,7 +33,8 @@ type streamKey struct{}
 
 // GatherStreams gathers what streams send and receive in small messages. Connect
 // flushes each message that it sends, and reads each that it receives in two
-// pieces; both wake the goroutine that serves the connection.
+// pieces; both wake the goroutine that serves the connection. A stream whose caller does
+// not read for sendTimeout ends with failure.ErrSlowConsumer.
 func GatherStreams(types map[string]connect.StreamType, arrivals *Arrivals, sendTimeout time.Duration) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -227,43 +225,7 @@ func (w *streamWriter) hand(gathered []byte, flush func() error) (err error) {
 	return flush()
 }
 
-// renew moves the deadline of the response.
-func (w *streamWriter) renew() {
-	renewal := w.timeout / renewals
-	if now := time.Now(); now.Sub(w.renewed) >= renewal {
-		// A connection without deadlines is closed by its server instead.
-		_ = w.controller.SetWriteDeadline(now.Add(w.timeout))
-		w.renewed = now
-		if w.idle == nil {
-			w.idle = guard.Timer(w.timeout-renewal, w.onIdle)
-		} else {
-			w.idle.Reset(w.timeout - renewal)
-		}
-	}
-}
-
-// onIdle sees to it that the deadline does not end a stream that has nothing to send:
-// HTTP/2 holds to it whether something waits or not.
-func (w *streamWriter) onIdle() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.passing {
-		w.lifting = true
-		return
-	}
-	w.lift()
-}
-
-// lift takes the deadline of the response away until something is sent. w.mu is held.
-func (w *streamWriter) lift() {
-	w.lifting = false
-	if !w.finished {
-		_ = w.controller.SetWriteDeadline(time.Time{}) // See renew.
-		w.renewed = time.Time{}
-	}
-}
-
-// Finish ends the response. The ResponseWriter is not used after it.
+// finish ends the response. The ResponseWriter is not used after it.
 func (w *streamWriter) finish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

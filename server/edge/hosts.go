@@ -24,6 +24,7 @@ type AllowedHosts struct {
 	refused prometheus.Counter
 }
 
+// NewAllowedHosts allows names as Config.AllowedHosts of package server has them.
 func NewAllowedHosts(names []string, registry *prometheus.Registry) *AllowedHosts {
 	a := &AllowedHosts{
 		names:   map[string]bool{"": true, "localhost": true}, // Browsers never leave it out, old health checks do.
@@ -51,7 +52,7 @@ func NewAllowedHosts(names []string, registry *prometheus.Registry) *AllowedHost
 func normalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
 // Allows reports whether a request for this authority, host or host:port, is
-// answered. The context is that of the request.
+// answered. The context is that of the request or of its connection.
 func (a *AllowedHosts) Allows(ctx context.Context, authority string) bool {
 	if a.all {
 		return true
@@ -69,8 +70,8 @@ func (a *AllowedHosts) Allows(ctx context.Context, authority string) bool {
 	return err == nil && (ip.Unmap().IsLoopback() || !isLocal(ctx))
 }
 
-// isLocal reports whether a request came over the loopback interface. Who asks there
-// for another address than a loopback one was sent by somebody else.
+// isLocal reports whether a request came over the loopback interface. One that comes there
+// and names another address was sent by a page whose name points here.
 func isLocal(ctx context.Context) bool {
 	address, ok := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	return !ok || address.IP.IsLoopback()

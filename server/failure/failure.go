@@ -103,14 +103,18 @@ var transportStatuses = map[connect.Code]Status{
 	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"},
 }
 
+// UnknownMethod is for calls of an RPC that is not there.
 var UnknownMethod = transportStatuses[connect.CodeUnimplemented]
 
+// UnknownCompression is for requests in a compression that the server does not know.
 var UnknownCompression = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
 
+// HeadersTooLarge is for requests whose header is larger than the server takes.
 var HeadersTooLarge = Status{
 	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the header of the request is larger than the server takes, which is 64 KiB",
 }
 
+// Internal is for what is not the caller's fault, and not known.
 var Internal = Status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
 
 // WrongHost is for requests that ask for a host that the server does not answer for.
@@ -126,6 +130,8 @@ type decodeError struct {
 	cause  error
 }
 
+// NewDecodeError is the error of a request that could not be decoded. The field is the one
+// at fault, or "".
 func NewDecodeError(reason userv1.Reason, message, field string, cause error) error {
 	return &decodeError{Status{connect.CodeInvalidArgument, reason, message}, field, cause}
 }

@@ -31,12 +31,12 @@ func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInter
 			if spec.Schema != nil && !HasReasons(spec.Procedure) {
 				return errorWithoutReason(err)
 			}
-			wire := ForCaller(err)
-			if wire.Code() == connect.CodeInternal && !IsMalformed(wire) {
+			shown := ForCaller(err)
+			if shown.Code() == connect.CodeInternal && !IsMalformed(shown) {
 				invalid.Count(err)
 				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
-			return wire
+			return shown
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (f *feed) join(after store.Cursor) *feedWait {
 	return w
 }
 
-// Leave ends a wait when its last user leaves.
+// leave ends a wait when its last user leaves.
 func (f *feed) leave(after store.Cursor, w *feedWait) {
 	f.mu.Lock()
 	w.users--
@@ -188,7 +188,7 @@ func (f *feed) end(after store.Cursor, w *feedWait) {
 	}
 }
 
-// Close returns when the goroutines of the feed have ended. They end with their
+// close returns when the goroutines of the feed have ended. They end with their
 // watchers.
 func (f *feed) close() { f.waiters.Wait() }
 

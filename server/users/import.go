@@ -148,7 +148,7 @@ func (i *importer) taken() bool {
 	return i.flush()
 }
 
-// Flush hands over what there is. It returns false when the store has failed.
+// flush hands over what there is. It returns false when the store has failed.
 func (i *importer) flush() bool {
 	select {
 	case i.chunks <- i.chunk:
@@ -159,7 +159,7 @@ func (i *importer) flush() bool {
 	}
 }
 
-// Finish stores what is left and returns the store's error. The response is then
+// finish stores what is left and returns the store's error. The response is then
 // complete.
 func (i *importer) finish() error {
 	if i.chunk != nil {

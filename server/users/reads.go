@@ -64,9 +64,9 @@ func entryOf(user store.User, err error) (cache.Entry, error) {
 	return cache.Entry{Data: data, Version: user.Version, Found: err == nil}, err
 }
 
-// Interceptor serves what the handlers that are generated cannot: reads send users
-// as they are encoded, in the cache or from the store, and imports receive all rows
-// into one message.
+// Interceptor serves what generated handlers cannot: reads, lists and watches send users
+// as they are encoded, in the cache or from the store, and imports use one message for row
+// after row.
 func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		switch spec.Procedure {

@@ -36,7 +36,8 @@ func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) e
 	return u.watch(ctx, cursor, stream)
 }
 
-// watch sends the changes after a cursor until ctx ends.
+// watch sends the changes after a cursor until ctx ends. A watcher that does not read is
+// ended by edge.GatherStreams.
 func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
 	due := time.NewTimer(0) // The first message comes at once.
@@ -84,7 +85,7 @@ type watcher struct {
 	ahead map[string]int64
 }
 
-// Message is what a page means for the watcher, or nil if it means nothing.
+// message is what a page means for the watcher, or nil if it means nothing.
 func (w *watcher) message(page *feedPage) wire.EncodedResponse {
 	if len(page.events) == 0 {
 		return nil

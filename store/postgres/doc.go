@@ -37,4 +37,11 @@
 //	update meta set home = ''
 //
 // before the servers start, which has the same effect.
+//
+// # Files
+//
+// users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
+// waker.go do what the files of the same names do in store/sqlite. postgres.go opens the
+// pool, session.go sets and checks what the statements rely on, name.go says what a
+// database may be called in the open.
 package postgres

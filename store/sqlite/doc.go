@@ -8,4 +8,9 @@
 // One server at a time should own a file. Other processes may read it, and may
 // write to table users, as sqlite3 does: SQLite's locks keep both right, triggers
 // write the change log for them, and watchers see such writes by polling.
+//
+// users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
+// waker.go do what the files of the same names do in store/postgres. sqlite.go opens the
+// file and its connections, writer.go is the one writer, owner.go sees to it that one
+// server owns the file and notices when it is gone.
 package sqlite

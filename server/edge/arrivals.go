@@ -17,7 +17,7 @@ import (
 
 // RefuseSlow ends requests that do not come in time. Streams of requests may be
 // silent for as long as they like. Over HTTP/1.1, what handlers leave of a body is read
-// by net/http itself, within the same time: see ReadTimeout in httpServer.
+// by net/http itself, within the same time: see ReadTimeout of http.Server.
 func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +38,7 @@ func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middlew
 type hurriedBody struct {
 	io.ReadCloser
 	arrival               // Its controller is not to be used any more when the body is not expected.
-	request  http.Request // Has it. See lane.WithBody.
+	request  http.Request // A copy of the request, with this body. See lane.WithBody.
 	arrivals *Arrivals
 
 	expected       bool
@@ -78,6 +78,7 @@ type Arrivals struct {
 	stopping atomic.Bool
 }
 
+// NewArrivals gives each request so long to come.
 func NewArrivals(timeout time.Duration) *Arrivals {
 	return &Arrivals{timeout: timeout, patient: make(map[*patientBody]struct{})}
 }

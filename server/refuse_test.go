@@ -18,7 +18,7 @@ import (
 type refusal struct {
 	name, path, host string
 	field, value     string // Of the header, besides what every call has.
-	status, reason   string
+	status, reason   string // No reason where it has none.
 }
 
 // What is refused before Connect is one HEADERS frame over gRPC, which ends the stream

@@ -286,16 +286,21 @@ func (c *conn) isIdle(id uint32) bool {
 	return id%2 == 0 || id > c.lastID && !c.closing
 }
 
-// startDrain asks the peer to open no more streams, in a way that loses none that it is
-// just opening: the last GOAWAY follows when the peer has read the first one.
+// startDrain asks the peer to go.
 func (c *conn) startDrain() {
 	c.mu.Lock()
+	c.firstGoAway()
+	c.unlockAndFlush()
+}
+
+// firstGoAway asks the peer to open no more streams, in a way that loses none that it is
+// just opening: the last GOAWAY follows when the peer has read this one. c.mu is held.
+func (c *conn) firstGoAway() {
 	if c.draining.IsZero() && !c.closing {
 		c.draining = time.Now()
 		c.out = appendGoAway(c.out, maxStreamID, http2.ErrCodeNo, "")
 		c.out = appendFrame(c.out, http2.FramePing, 0, 0, []byte(drainPing))
 	}
-	c.unlockAndFlush()
 }
 
 // lastGoAway tells the peer which streams will be served to their end, after which

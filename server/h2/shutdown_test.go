@@ -67,6 +67,27 @@ func TestShutdownWaits(t *testing.T) {
 	}
 }
 
+// TestCallMeetsIdleTimeout opens a stream while the server ends the connection because
+// nothing has come for long: the peer could not know.
+func TestCallMeetsIdleTimeout(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") }),
+		IdleTimeout: 50 * time.Millisecond,
+	})
+	p := greet(t, srv.addr)
+	ping := p.untilGoAway(1<<31 - 1)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	p.must(p.WritePing(true, ping))
+	for answered := false; !answered; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.DataFrame); ok {
+			answered = f.StreamEnded()
+		}
+	}
+}
+
 // untilGoAway reads until a GOAWAY for a stream, and returns the last PING before
 // or right after it.
 func (p *peer) untilGoAway(last uint32) (ping [8]byte) {

@@ -55,9 +55,10 @@ func (c *conn) check(now time.Time) {
 	case overdue(c.writing, config.WriteTimeout):
 		c.timeOut("nothing was read")
 		_ = c.nc.Close() // Who writes must not wait any longer.
-	case len(c.streams) == 0 && c.running == 0 && overdue(c.idleSince, config.IdleTimeout),
-		overdue(c.draining, goAwayDelay):
+	case overdue(c.draining, goAwayDelay):
 		c.lastGoAway()
+	case len(c.streams) == 0 && c.running == 0 && overdue(c.idleSince, config.IdleTimeout):
+		c.firstGoAway() // A call may be on its way.
 	case c.pinged.IsZero() && overdue(c.lastRead, config.PingAfter):
 		c.pinged = now
 		c.out = appendFrame(c.out, http2.FramePing, 0, 0, make([]byte, 8))

@@ -56,10 +56,10 @@
 //
 // # Attacks
 //
-// Frames that make work and bring nothing are paid for from a budget (flow.go) that
+// Frames that make work and bring nothing are paid for from a budget (budget.go) that
 // time and answers refill; when it is used up the connection ends with
 // ENHANCE_YOUR_CALM. A WINDOW_UPDATE for DATA that was sent costs nothing. Headers have
 // a limit in size and in time. What takes too long is ended by one goroutine that looks
-// at all connections now and then (watch.go): silence, slow headers, PING without an
+// at all connections now and then (timeouts.go): silence, slow headers, PING without an
 // answer, and peers that do not read.
 package h2

@@ -63,7 +63,7 @@
 //     the log in the store) and heartbeat.go (the watermark in Redis); status.go says so in
 //     the log. floors.go has the versions that this server has shown.
 //   - backend.go is what keeps slots (slot.go, keys.go): memory.go in the process, in a map
-//     that sieve.go bounds; redis.go and scripts.go in Redis, with near.go for what is kept
+//     that sieve.go bounds; redis.go and scripts.go in Redis, with connection.go for what is kept
 //     here of one connection to it. dial.go and redisurl.go find Redis.
 //   - cause.go: why Redis cannot be used. stats.go: counts. check.go: `userd cache check`.
 //

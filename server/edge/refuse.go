@@ -58,7 +58,7 @@ func RefuseLargeHeaders(w http.ResponseWriter, r *http.Request) {
 // protocol has it.
 func refuseAs(w http.ResponseWriter, r *http.Request, code int, why failure.Status) {
 	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
-		http.Error(w, why.Message, code)
+		http.Error(w, why.Message(), code)
 		return
 	}
 	refuse(withStatus{w, code}, r, failure.New(why))

@@ -51,92 +51,88 @@ func IsMalformed(err error) bool {
 
 // Status is how a failure looks to a caller.
 type Status struct {
-	Code    connect.Code
-	Reason  userv1.Reason
-	Message string // Starts with the field at fault and ": " where there is one.
+	Code   connect.Code
+	Reason userv1.Reason
+	Field  string // At fault, or "".
+	Text   string // Without the field.
 }
 
-var messageTooLarge = Status{connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the message is larger than the server takes"}
+// Message is the text of the error.
+func (s Status) Message() string {
+	if s.Field == "" {
+		return s.Text
+	}
+	return s.Field + ": " + s.Text
+}
+
+var messageTooLarge = Status{connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "", "the message is larger than the server takes"}
 
 // statuses is the one table from failures to what callers see of them.
 var statuses = []struct {
 	err    error
 	status Status
 }{
-	{store.ErrNotFound, Status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "there is no user with this id"}},
-	{store.ErrEmailTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email: another user has this address"}},
-	{store.ErrIDTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id: another user has or had this id"}},
-	{store.ErrVersionMismatch, Status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "the user is not at the expected version; read it again"}},
-	{store.ErrTooManyRoles, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, fmt.Sprintf("add_roles: a user can have at most %d roles", store.MaxRoles)}},
-	{store.ErrConflict, Status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "a concurrent write came first; send the request again"}},
-	{store.ErrUnavailable, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the store cannot be reached; retry"}},
-	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, `cursor: must be empty, "earliest" or a cursor that this service returned`}},
-	{store.ErrCursorExpired, Status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
-	{ErrInvalidPageToken, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token: must be empty or the token of the page before, with the same filters"}},
+	{store.ErrNotFound, Status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "", "there is no user with this id"}},
+	{store.ErrEmailTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email", "another user has this address"}},
+	{store.ErrIDTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id", "another user has or had this id"}},
+	{store.ErrVersionMismatch, Status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "", "the user is not at the expected version; read it again"}},
+	{store.ErrTooManyRoles, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, "add_roles", fmt.Sprintf("a user can have at most %d roles", store.MaxRoles)}},
+	{store.ErrConflict, Status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "", "a concurrent write came first; send the request again"}},
+	{store.ErrUnavailable, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the store cannot be reached; retry"}},
+	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor", `must be empty, "earliest" or a cursor that this service returned`}},
+	{store.ErrCursorExpired, Status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "", "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
+	{ErrInvalidPageToken, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token", "must be empty or the token of the page before, with the same filters"}},
 	{ErrMessageTooLarge, messageTooLarge},
-	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request does not keep to the framing of its protocol"}},
-	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "a message of the request is compressed, and no compression is declared"}},
-	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
-	{cache.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "the server has as many reads under way as it can; retry later"}},
-	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "the stream was not read for too long; resume from the last cursor"}},
-	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "the server is stopping; connect again and resume"}},
-	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"}},
-	{context.DeadlineExceeded, Status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"}},
-}
-
-// faultyFields names the field at fault where a status is about one.
-var faultyFields = map[userv1.Reason]string{
-	userv1.Reason_REASON_INVALID_PAGE_TOKEN: "page_token",
-	userv1.Reason_REASON_INVALID_CURSOR:     "cursor",
-	userv1.Reason_REASON_TOO_MANY_ROLES:     "add_roles",
-	userv1.Reason_REASON_EMAIL_TAKEN:        "email",
-	userv1.Reason_REASON_USER_ID_TAKEN:      "user_id",
+	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request does not keep to the framing of its protocol"}},
+	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "", "a message of the request is compressed, and no compression is declared"}},
+	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, "", fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
+	{cache.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many reads under way as it can; retry later"}},
+	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
+	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server is stopping; connect again and resume"}},
+	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"}},
+	{context.DeadlineExceeded, Status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "", "the deadline of the request has passed"}},
 }
 
 // transportStatuses are for the errors that Connect itself makes: by code, since
 // it exports no sentinels.
 var transportStatuses = map[connect.Code]Status{
-	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "the request cannot be read"},
+	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request cannot be read"},
 	connect.CodeResourceExhausted: messageTooLarge,
-	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "there is no such method"},
-	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "the request was cancelled"},
-	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "the deadline of the request has passed"},
+	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "there is no such method"},
+	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"},
+	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "", "the deadline of the request has passed"},
 }
 
 // UnknownMethod is for calls of an RPC that is not there.
 var UnknownMethod = transportStatuses[connect.CodeUnimplemented]
 
 // UnknownCompression is for requests in a compression that the server does not know.
-var UnknownCompression = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "unknown compression; the server knows identity, gzip and zstd"}
+var UnknownCompression = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "unknown compression; the server knows identity, gzip and zstd"}
 
 // HeadersTooLarge is for requests whose header is larger than the server takes.
 var HeadersTooLarge = Status{
-	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "the header of the request is larger than the server takes, which is 64 KiB",
+	connect.CodeResourceExhausted, userv1.Reason_REASON_MESSAGE_TOO_LARGE, "", "the header of the request is larger than the server takes, which is 64 KiB",
 }
 
 // Internal is for what is not the caller's fault, and not known.
-var Internal = Status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "internal error"}
+var Internal = Status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "", "internal error"}
 
 // WrongHost is for requests that ask for a host that the server does not answer for.
 func WrongHost(host string) Status {
-	message := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", host)
-	return Status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, message}
+	text := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", host)
+	return Status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, "", text}
 }
 
 // decodeError is a request that the codec could not decode.
 type decodeError struct {
 	status Status
-	field  string // Empty where no field can be named.
 	cause  error
 }
 
-// NewDecodeError is the error of a request that could not be decoded. The field is the one
-// at fault, or "".
-func NewDecodeError(reason userv1.Reason, message, field string, cause error) error {
-	return &decodeError{Status{connect.CodeInvalidArgument, reason, message}, field, cause}
-}
+// NewDecodeError is the error of a request that could not be decoded.
+func NewDecodeError(status Status, cause error) error { return &decodeError{status, cause} }
 
-func (e *decodeError) Error() string { return e.status.Message }
+func (e *decodeError) Error() string { return e.status.Message() }
 func (e *decodeError) Unwrap() error { return e.cause }
 
 // ForCaller is err as a caller may see it.
@@ -147,13 +143,13 @@ func ForCaller(err error) *connect.Error {
 		return authored // It is one already.
 	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
-		return New(Invalid(invalid), fieldViolations(invalid)...).WithCause(err)
+		return newError(Invalid(invalid), fieldViolations(invalid)).WithCause(err)
 	}
 	if malformed := new(decodeError); errors.As(err, &malformed) {
-		return New(malformed.status, violationsOf(malformed.status, malformed.field)...).WithCause(err)
+		return New(malformed.status).WithCause(err)
 	}
 	if known, ok := Known(err); ok {
-		return New(known, violationsOf(known, faultyFields[known.Reason])...).WithCause(err)
+		return New(known).WithCause(err)
 	}
 	if !ours {
 		return New(Internal).WithCause(err)
@@ -162,8 +158,7 @@ func ForCaller(err error) *connect.Error {
 		return New(status).WithCause(err)
 	}
 	if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) { // In the query of a GET.
-		malformed := Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "message: must be base64"}
-		return New(malformed, violationsOf(malformed, "message")...).WithCause(err)
+		return MalformedField("message", "must be base64").WithCause(err)
 	}
 	return New(Internal).WithCause(err)
 }
@@ -186,9 +181,16 @@ func StatusOf(err error) Status {
 	return Internal
 }
 
-// New authors an error with its ErrorInfo and field violations.
-func New(s Status, violations ...*errdetails.BadRequest_FieldViolation) *connect.Error {
-	err := connect.NewError(s.Code, s.Message)
+// New authors an error with its ErrorInfo, and a violation of the field at fault.
+func New(s Status) *connect.Error {
+	if s.Field == "" {
+		return newError(s, nil)
+	}
+	return newError(s, []*errdetails.BadRequest_FieldViolation{{Field: s.Field, Description: s.Text, Reason: reasonName(s.Reason)}})
+}
+
+func newError(s Status, violations []*errdetails.BadRequest_FieldViolation) *connect.Error {
+	err := connect.NewError(s.Code, s.Message())
 	err = WithDetail(err, &errdetails.ErrorInfo{Reason: reasonName(s.Reason), Domain: Domain})
 	if len(violations) > 0 {
 		err = WithDetail(err, &errdetails.BadRequest{FieldViolations: violations})
@@ -201,7 +203,7 @@ func UnknownCall(procedure string) *connect.Error {
 	if HasReasons(procedure) {
 		return New(UnknownMethod)
 	}
-	return connect.NewError(UnknownMethod.Code, UnknownMethod.Message)
+	return connect.NewError(UnknownMethod.Code, UnknownMethod.Message())
 }
 
 // WithDetail adds a detail. Packing fails for no message of ours: they are all
@@ -222,18 +224,7 @@ func reasonName(reason userv1.Reason) string {
 // MalformedField is the error of a request whose header or parameter is not what it
 // must be.
 func MalformedField(name, rule string) *connect.Error {
-	s := Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name + ": " + rule}
-	return New(s, violationsOf(s, name)...)
-}
-
-// violationsOf is the violation that s is about, or none where no field is.
-func violationsOf(s Status, field string) []*errdetails.BadRequest_FieldViolation {
-	if field == "" {
-		return nil
-	}
-	return []*errdetails.BadRequest_FieldViolation{{
-		Field: field, Description: strings.TrimPrefix(s.Message, field+": "), Reason: reasonName(s.Reason),
-	}}
+	return New(Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name, rule})
 }
 
 // Invalid says what is wrong with a message in one line. Texts of rules
@@ -247,7 +238,7 @@ func Invalid(invalid *protovalidate.ValidationError) Status {
 		}
 		texts = append(texts, text)
 	}
-	return Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, strings.Join(texts, "; ")}
+	return Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "", strings.Join(texts, "; ")}
 }
 
 func fieldViolations(invalid *protovalidate.ValidationError) []*errdetails.BadRequest_FieldViolation {

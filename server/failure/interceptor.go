@@ -51,7 +51,7 @@ func HasReasons(procedure string) bool {
 // code and text.
 func errorWithoutReason(err error) error {
 	if known, ok := Known(err); ok {
-		return connect.NewError(known.Code, known.Message).WithCause(err)
+		return connect.NewError(known.Code, known.Message()).WithCause(err)
 	}
 	return err
 }

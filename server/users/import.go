@@ -224,7 +224,7 @@ func (i *importer) fail(index int32, why failure.Status) {
 	i.response.FailureCount++
 	if len(i.response.GetFailures()) < maxListedFailures {
 		i.response.Failures = append(i.response.Failures, &userv1.BatchCreateFailure{
-			Index: index, Reason: why.Reason, Message: why.Message,
+			Index: index, Reason: why.Reason, Message: why.Message(),
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -144,5 +145,5 @@ func (u *Service) updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse
 }
 
 func refusedUpdate(s failure.Status) *userv1.UserUpdateResponse {
-	return &userv1.UserUpdateResponse{ErrorMessage: &s.Message, Reason: s.Reason}
+	return &userv1.UserUpdateResponse{ErrorMessage: proto.String(s.Message()), Reason: s.Reason}
 }

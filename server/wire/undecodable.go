@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -37,11 +38,8 @@ func (f fault) asError(cause error) error {
 	if !fieldName.MatchString(f.field) { // Names of unknown fields are the caller's, and may be anything.
 		f.field = ""
 	}
-	message := f.problem
-	if f.field != "" {
-		message = f.field + ": " + message
-	}
-	return failure.NewDecodeError(reason, message, f.field, cause)
+	status := failure.Status{Code: connect.CodeInvalidArgument, Reason: reason, Field: f.field, Text: f.problem}
+	return failure.NewDecodeError(status, cause)
 }
 
 var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)

@@ -94,6 +94,9 @@ func setFromEnvironment(flags *pflag.FlagSet) error {
 			return
 		}
 		if err := flags.Set(flag.Name, value); err != nil {
+			if invalid := new(pflag.InvalidValueError); errors.As(err, &invalid) {
+				err = wrongValue(invalid)
+			}
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	})

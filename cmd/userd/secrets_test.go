@@ -94,6 +94,7 @@ func TestNoCommandShowsAPassword(t *testing.T) {
 			runSecretly(t, nil, "migrate", "status", "-database", setting)
 			for _, flag := range []string{"--listen", "--admin-listen", "--http2", "--send-timeout", "--max-connections", "--insecure", "--log-level", "--cors-origin", "--log-format"} {
 				runSecretly(t, nil, "serve", flag+"="+setting) // One that was mistaken.
+				runSecretly(t, []string{"USERD_" + strings.ToUpper(strings.ReplaceAll(flag[2:], "-", "_")) + "=" + setting}, "serve")
 			}
 			runSecretly(t, nil, append([]string{"migrate", "status", "--database"}, strings.Fields(setting+" more")...)...)
 		})

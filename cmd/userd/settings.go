@@ -87,17 +87,23 @@ func flagError(_ *cobra.Command, err error) error {
 		return errors.New("unknown flag: flags begin with two dashes")
 	}
 	var invalid *pflag.InvalidValueError
-	if !errors.As(err, &invalid) {
-		return err
+	if errors.As(err, &invalid) {
+		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, wrongValue(invalid))
 	}
-	cause, number := invalid.Unwrap(), new(strconv.NumError)
-	switch {
-	case errors.As(cause, &number) && invalid.GetFlag().Value.Type() == "bool":
-		cause = errors.New("must be true or false")
+	return err
+}
+
+// wrongValue is what a value must be that a flag cannot have, without the value.
+func wrongValue(invalid *pflag.InvalidValueError) error {
+	number := new(strconv.NumError)
+	switch cause := invalid.Unwrap(); {
 	case invalid.GetFlag().Name == "log-level":
-		cause = errors.New("must be debug, info, warn or error")
+		return errors.New("must be debug, info, warn or error")
+	case errors.As(cause, &number) && invalid.GetFlag().Value.Type() == "bool":
+		return errors.New("must be true or false")
 	case errors.As(cause, &number):
-		cause = errors.New("must be a whole number")
+		return errors.New("must be a whole number")
+	default:
+		return cause
 	}
-	return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)
 }

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // keyPair is a certificate in two files.
@@ -218,14 +220,9 @@ func TestNamesOfTheCertificateAreAnswered(t *testing.T) {
 // checkMetric checks that a metric is a time.
 func checkMetric(t *testing.T, p *process, name string, want time.Time) {
 	t.Helper()
-	resp, err := http.Get("http://" + p.adminHost + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+	for line := range strings.Lines(userdtest.Get(t, "http://"+p.adminHost+"/metrics")) {
 		var got float64
-		if n, _ := fmt.Sscanf(lines.Text(), name+" %g", &got); n == 1 {
+		if n, _ := fmt.Sscanf(line, name+" %g", &got); n == 1 {
 			if int64(got) != want.Unix() {
 				t.Errorf("%s is %v, want %d", name, got, want.Unix())
 			}

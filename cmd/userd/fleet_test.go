@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
@@ -36,7 +37,7 @@ type fleet struct {
 	servers  []*member
 	changed  chan struct{} // Gets one when a server trusts its cache, or no longer.
 	reads    atomic.Int64
-	logged   transcript
+	logged   userdtest.Transcript
 	epoch    int64 // What the clock of histories says beyond that of logs.
 
 	mu      sync.Mutex

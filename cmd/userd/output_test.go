@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // fullPipe is a pipe that takes nothing more until it is read.
@@ -95,20 +95,11 @@ func TestDroppedLogLinesAreCounted(t *testing.T) {
 // dropped is how many lines of the log were dropped, as the metric has it.
 func dropped(t *testing.T, admin string) int {
 	t.Helper()
-	resp, err := http.Get("http://" + admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	match := regexp.MustCompile(`(?m)^userd_log_lines_dropped_total (\d+)$`).FindSubmatch(text)
+	match := regexp.MustCompile(`(?m)^userd_log_lines_dropped_total (\d+)$`).FindStringSubmatch(userdtest.Get(t, "http://"+admin+"/metrics"))
 	if match == nil {
 		t.Fatal("there is no metric for dropped lines")
 	}
-	lines, err := strconv.Atoi(string(match[1]))
+	lines, err := strconv.Atoi(match[1])
 	if err != nil {
 		t.Fatal(err)
 	}

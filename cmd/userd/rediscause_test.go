@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestStartsWithAWrongRedisPassword(t *testing.T) {
 	t.Parallel()
 	redis := cachetest.StartTCP(t, "--requirepass", "right-secret")
-	var logged transcript
+	var logged userdtest.Transcript
 	p := startLogging(t, &logged, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"), "--log-format", "json",
 		"--redis", "redis://:wrong-secret@127.0.0.1:"+redis.Port())
 	client := grpcClient(t, p.url)

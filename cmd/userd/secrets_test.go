@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/store/storetest"
 )
 
@@ -121,7 +120,7 @@ func TestNoServerShowsAPassword(t *testing.T) {
 			var log bytes.Buffer
 			p := startLogging(t, &log, "--pprof", "--redis", setting, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 			for _, path := range []string{"metrics", "readyz", "debug/pprof/", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2", "debug/pprof/heap?debug=1"} {
-				if strings.Contains(get(t, "http://"+p.adminHost+"/"+path), secret) {
+				if strings.Contains(userdtest.Get(t, "http://"+p.adminHost+"/"+path), secret) {
 					t.Errorf("%s shows the password", path)
 				}
 			}
@@ -154,14 +153,14 @@ func TestSecretsInFilesAreUsed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("migrate: %v: %s", err, migrated)
 	}
-	var log transcript
+	var log userdtest.Transcript
 	p := startLogging(t, &log, "--pprof", "--log-level", "debug", "--database-file", database,
 		"--redis-file", write("redis", "redis://:"+secret+"@127.0.0.1:"+redis.Port()))
 	createUser(t, grpcClient(t, p.url), "ada@example.com")
 	awaitMetric(t, p.adminHost, `userd_cache_trusted 1`)
 	said := map[string]string{"migrate": string(migrated), "the banner": p.banner}
 	for _, path := range []string{"metrics", "readyz", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2"} {
-		said[path] = get(t, "http://"+p.adminHost+"/"+path)
+		said[path] = userdtest.Get(t, "http://"+p.adminHost+"/"+path)
 	}
 	for _, file := range []string{"cmdline", "environ"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file))
@@ -179,21 +178,6 @@ func TestSecretsInFilesAreUsed(t *testing.T) {
 			t.Errorf("%s is empty or shows the password:\n%s", where, text)
 		}
 	}
-}
-
-// get returns what is at an address.
-func get(t *testing.T, url string) string {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // Two values for one setting are a mistake, and a file holds one line.

@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/userdtest"
 )
 
 // staleness is what the cache promises, and what clocks and schedulers may add.
@@ -67,24 +67,6 @@ func startLogging(t *testing.T, log io.Writer, flags ...string) *process {
 	p := &process{cmd: cmd, out: bufio.NewReader(out)}
 	p.readBanner(t)
 	return p
-}
-
-// transcript keeps what is written to it.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
-}
-
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
 }
 
 // userdPath is the binary that testscript has made of this test.
@@ -196,16 +178,7 @@ func awaitMetric(t *testing.T, admin, pattern string) {
 	t.Helper()
 	want := regexp.MustCompile(pattern)
 	for t.Context().Err() == nil {
-		resp, err := http.Get("http://" + admin + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want.Match(text) {
+		if want.MatchString(userdtest.Get(t, "http://"+admin+"/metrics")) {
 			return
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"github.com/google/uuid"
 
+	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 )
@@ -176,7 +177,7 @@ func TestASecondServerOnAFileIsRefused(t *testing.T) {
 func TestAServerNoticesThatItsFileIsGone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "userd.db")
-	log := new(transcript)
+	log := new(userdtest.Transcript)
 	p := startLogging(t, log, "--database", "sqlite:"+path)
 	client := grpcClient(t, p.url)
 	createUser(t, client, "ada@example.com")
@@ -216,7 +217,7 @@ func ready(t *testing.T, p *process) bool {
 func TestTheLogNamesWhyTheStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "userd.db")
-	log := new(transcript)
+	log := new(userdtest.Transcript)
 	client := grpcClient(t, startLogging(t, log, "--database", "sqlite:"+path).url)
 	createUser(t, client, "ada@example.com")
 	unlock := lockWithSQLite3(t, path)

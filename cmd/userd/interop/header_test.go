@@ -3,8 +3,6 @@
 package interop
 
 import (
-	"io"
-	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -88,20 +86,12 @@ var connectionsLine = regexp.MustCompile(`(?m)^userd_connections (\d+)$`)
 // connections asks a server how many it has open.
 func connections(t *testing.T, server *userdtest.Userd) int {
 	t.Helper()
-	resp, err := http.Get(server.Metrics)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := connectionsLine.FindSubmatch(text)
+	text := userdtest.Get(t, server.Metrics)
+	found := connectionsLine.FindStringSubmatch(text)
 	if found == nil {
 		t.Fatalf("the metrics say nothing of connections: %s", text)
 	}
-	open, err := strconv.Atoi(string(found[1]))
+	open, err := strconv.Atoi(found[1])
 	if err != nil {
 		t.Fatal(err)
 	}

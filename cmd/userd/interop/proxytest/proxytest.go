@@ -4,14 +4,12 @@
 package proxytest
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -153,7 +151,7 @@ func run(t testing.TB, name string, k kind, dir, address string, arguments []str
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	userdtest.DieWithTest(cmd, syscall.SIGTERM)
-	var output output
+	var output userdtest.Transcript
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -167,13 +165,13 @@ func run(t testing.TB, name string, k kind, dir, address string, arguments []str
 		_ = cmd.Process.Signal(k.stop)
 		<-ended
 		if t.Failed() {
-			t.Logf("%s: %s", name, output.text())
+			t.Logf("%s: %s", name, output.String())
 		}
 	})
 	waitUntilListening(t, name, address, ended, &output)
 }
 
-func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{}, output *output) {
+func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{}, output *userdtest.Transcript) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -186,27 +184,9 @@ func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{
 		select {
 		case <-ticker.C:
 		case <-ended:
-			t.Fatalf("%s has not started: %s", name, output.text())
+			t.Fatalf("%s has not started: %s", name, output.String())
 		case <-t.Context().Done():
-			t.Fatalf("%s does not listen: %s", name, output.text())
+			t.Fatalf("%s does not listen: %s", name, output.String())
 		}
 	}
-}
-
-// output is what a program says, to be read while it goes on.
-type output struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (o *output) Write(data []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buffer.Write(data)
-}
-
-func (o *output) text() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return strings.TrimSpace(o.buffer.String())
 }

@@ -31,39 +31,30 @@ var (
 	cacheStaleness = describe("userd_cache_staleness_seconds", "How old cached reads can be now; 0 when not trusted.")
 )
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
 // Describe implements prometheus.Collector.
 func (m cacheMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
 
 // Collect implements prometheus.Collector.
 func (m cacheMetrics) Collect(out chan<- prometheus.Metric) {
 	stats := m.stats()
-	count := func(desc *prometheus.Desc, n int64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
-	}
-	gauge := func(desc *prometheus.Desc, value float64) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
-	}
-	count(cacheHits, stats.NearHits, "near")
-	count(cacheHits, stats.SharedHits, "redis")
-	count(cacheMisses, stats.Misses)
-	count(storeReads, stats.StoreReads)
-	count(cacheOverload, stats.Overloaded)
-	count(leasesLost, stats.LeasesLost)
-	count(appliesLost, stats.AppliesLost)
-	count(cacheCorrupt, stats.Corrupt)
+	to := collected(out)
+	to.count(cacheHits, stats.NearHits, "near")
+	to.count(cacheHits, stats.SharedHits, "redis")
+	to.count(cacheMisses, stats.Misses)
+	to.count(storeReads, stats.StoreReads)
+	to.count(cacheOverload, stats.Overloaded)
+	to.count(leasesLost, stats.LeasesLost)
+	to.count(appliesLost, stats.AppliesLost)
+	to.count(cacheCorrupt, stats.Corrupt)
 	for cause, n := range stats.Errors {
-		count(cacheErrors, n, cause)
+		to.count(cacheErrors, n, cause)
 	}
-	count(changesRelayed, stats.Relayed)
-	gauge(relayLag, stats.RelayLag.Seconds())
-	gauge(cacheStaleness, stats.Staleness.Seconds())
+	to.count(changesRelayed, stats.Relayed)
+	to.gauge(relayLag, stats.RelayLag.Seconds())
+	to.gauge(cacheStaleness, stats.Staleness.Seconds())
 	trusted := 0.0
 	if stats.Trusted {
 		trusted = 1
 	}
-	gauge(cacheTrusted, trusted)
+	to.gauge(cacheTrusted, trusted)
 }

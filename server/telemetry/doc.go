@@ -3,5 +3,5 @@
 //
 //   - calls.go: metrics, log lines and spans of calls.
 //   - cache.go and http2.go: the counts of the cache and of the HTTP/2 engine as metrics;
-//     panics.go: panics outside of calls.
+//     panics.go: panics outside of calls. collect.go has what they share.
 package telemetry

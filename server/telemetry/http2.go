@@ -26,7 +26,7 @@ var (
 	http2Errors      = describe("userd_http2_errors_total", "Rules of HTTP/2 that peers broke, by what it has ended.", "ended")
 	http2Floods      = describe("userd_http2_floods_total", "Connections ended for frames that bring nothing.")
 	http2Timeouts    = describe("userd_http2_timeouts_total", "Connections and streams ended because their peer was silent or did not read.")
-	http2Panics      = describe("userd_http2_panics_total", "Handlers that have panicked.")
+	http2Panics      = describe("userd_http2_panics_total", "Panics while serving, most often of handlers.")
 )
 
 // Describe implements prometheus.Collector.
@@ -34,25 +34,20 @@ func (m http2Metrics) Describe(out chan<- *prometheus.Desc) { prometheus.Describ
 
 // Collect implements prometheus.Collector.
 func (m http2Metrics) Collect(out chan<- prometheus.Metric) {
-	count := func(desc *prometheus.Desc, n int64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
-	}
-	gauge := func(desc *prometheus.Desc, n int64) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
-	}
+	to := collected(out)
 	inline, calls := m.stats.Inline.Load(), m.stats.Direct.Load() // In this order: each is part of the next.
 	requests := m.stats.Requests.Load()
-	gauge(http2Connections, m.stats.ConnectionsOpen.Load())
-	gauge(http2Streams, m.stats.StreamsOpen.Load())
-	count(http2Opened, m.stats.Connections.Load())
-	count(http2Requests, inline, "inline")
-	count(http2Requests, calls-inline, "lane")
-	count(http2Requests, requests-calls, "handler")
-	count(http2Refused, m.stats.RefusedStreams.Load())
-	count(http2Resets, m.stats.ResetsReceived.Load())
-	count(http2Errors, m.stats.StreamErrors.Load(), "stream")
-	count(http2Errors, m.stats.ConnectionErrors.Load(), "connection")
-	count(http2Floods, m.stats.Floods.Load())
-	count(http2Timeouts, m.stats.Timeouts.Load())
-	count(http2Panics, m.stats.Panics.Load())
+	to.gauge(http2Connections, float64(m.stats.ConnectionsOpen.Load()))
+	to.gauge(http2Streams, float64(m.stats.StreamsOpen.Load()))
+	to.count(http2Opened, m.stats.Connections.Load())
+	to.count(http2Requests, inline, "inline")
+	to.count(http2Requests, calls-inline, "lane")
+	to.count(http2Requests, requests-calls, "handler")
+	to.count(http2Refused, m.stats.RefusedStreams.Load())
+	to.count(http2Resets, m.stats.ResetsReceived.Load())
+	to.count(http2Errors, m.stats.StreamErrors.Load(), "stream")
+	to.count(http2Errors, m.stats.ConnectionErrors.Load(), "connection")
+	to.count(http2Floods, m.stats.Floods.Load())
+	to.count(http2Timeouts, m.stats.Timeouts.Load())
+	to.count(http2Panics, m.stats.Panics.Load())
 }

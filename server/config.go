@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -74,30 +75,14 @@ func (c Config) withDefaults() Config {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
-	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = 16 << 20
-	}
-	if c.HTTP2 == "" {
-		c.HTTP2 = Engine
-	}
-	if c.MaxConcurrentStreams == 0 {
-		c.MaxConcurrentStreams = 100
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = 10_000
-	}
-	if c.ReceiveTimeout == 0 {
-		c.ReceiveTimeout = 10 * time.Second
-	}
-	if c.SendTimeout == 0 {
-		c.SendTimeout = 30 * time.Second
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = 2 * time.Minute
-	}
-	if c.LoginResolution == 0 {
-		c.LoginResolution = time.Minute
-	}
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 16<<20)
+	c.HTTP2 = cmp.Or(c.HTTP2, Engine)
+	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, 100)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 10_000)
+	c.ReceiveTimeout = cmp.Or(c.ReceiveTimeout, 10*time.Second)
+	c.SendTimeout = cmp.Or(c.SendTimeout, 30*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 2*time.Minute)
+	c.LoginResolution = cmp.Or(c.LoginResolution, time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

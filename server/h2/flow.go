@@ -1,8 +1,6 @@
 package h2
 
-import (
-	"golang.org/x/net/http2"
-)
+import "golang.org/x/net/http2"
 
 // take accounts for a DATA frame that has come for s, which is nil where its stream
 // is closed. c.mu is held.

@@ -94,10 +94,7 @@ func setFromEnvironment(flags *pflag.FlagSet) error {
 			return
 		}
 		if err := flags.Set(flag.Name, value); err != nil {
-			if invalid := new(pflag.InvalidValueError); errors.As(err, &invalid) {
-				err = wrongValue(invalid)
-			}
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", name, withoutValue(err)))
 		}
 	})
 	return errors.Join(errs...)

@@ -88,14 +88,17 @@ func flagError(_ *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, wrongValue(invalid))
+		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, withoutValue(err))
 	}
 	return err
 }
 
-// wrongValue is what a value must be that a flag cannot have, without the value.
-func wrongValue(invalid *pflag.InvalidValueError) error {
-	number := new(strconv.NumError)
+// withoutValue is what pflag says of a value that a flag cannot have, without the value.
+func withoutValue(err error) error {
+	invalid, number := new(pflag.InvalidValueError), new(strconv.NumError)
+	if !errors.As(err, &invalid) {
+		return err
+	}
 	switch cause := invalid.Unwrap(); {
 	case invalid.GetFlag().Name == "log-level":
 		return errors.New("must be debug, info, warn or error")

@@ -22,6 +22,24 @@ import (
 	"github.com/example/userd/server/servertest"
 )
 
+// startImpatient starts a server with many users that gives up slow readers soon, and
+// returns what waits until it has given one up.
+func startImpatient(t *testing.T) (running *servertest.Server, awaitGivenUp func()) {
+	t.Helper()
+	logged := new(logBuffer)
+	users := servertest.NewStore(t)
+	fill(t, users, 5_000)
+	running = servertest.Start(t, func(config *server.Config) {
+		config.HTTP2, config.Store = server.Engine, users
+		config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
+	})
+	return running, func() {
+		for !strings.Contains(logged.String(), "code=resource_exhausted") {
+			runtime.Gosched()
+		}
+	}
+}
+
 // A caller that stops to read its stream is told why it ends.
 func TestSlowReaderIsTold(t *testing.T) {
 	t.Parallel()
@@ -31,22 +49,14 @@ func TestSlowReaderIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			logged := new(logBuffer)
-			users := servertest.NewStore(t)
-			fill(t, users, 5_000)
-			running := servertest.Start(t, func(config *server.Config) {
-				config.HTTP2, config.Store = server.Engine, users
-				config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
-			})
+			running, awaitGivenUp := startImpatient(t)
 			client := servertest.HTTP2(t)
 			client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: window}
 			stream, err := running.ClientOf(client, options...).ListUsers(t.Context(), &userv1.ListUsersRequest{All: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			for !strings.Contains(logged.String(), "code=resource_exhausted") {
-				runtime.Gosched()
-			}
+			awaitGivenUp()
 			for err == nil {
 				_, err = stream.Receive()
 			}
@@ -63,13 +73,7 @@ func TestSlowReaderIsTold(t *testing.T) {
 // call has ended.
 func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	users := servertest.NewStore(t)
-	fill(t, users, 5_000)
-	running := servertest.Start(t, func(config *server.Config) {
-		config.HTTP2, config.Store = server.Engine, users
-		config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
-	})
+	running, awaitGivenUp := startImpatient(t)
 	conn, err := grpc.NewClient(strings.TrimPrefix(running.URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -82,9 +86,7 @@ func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
 	if err := errors.Join(stream.SendMsg(&userv1.ListUsersRequest{All: true}), stream.CloseSend()); err != nil {
 		t.Fatal(err)
 	}
-	for !strings.Contains(logged.String(), "code=resource_exhausted") {
-		runtime.Gosched()
-	}
+	awaitGivenUp()
 	read := 0
 	for err = stream.RecvMsg(new(userv1.User)); err == nil; err = stream.RecvMsg(new(userv1.User)) {
 		read++

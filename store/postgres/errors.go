@@ -44,7 +44,7 @@ func translate(ctx context.Context, err error) error {
 		return ended
 	case errors.Is(err, pgx.ErrNoRows):
 		return store.ErrNotFound
-	case errors.Is(err, puddle.ErrClosedPool):
+	case errors.Is(err, puddle.ErrClosedPool), errors.Is(err, context.Canceled): // By the pool, which closes.
 		return errClosed
 	}
 	switch sentinel := classify(err); sentinel {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
@@ -106,5 +108,50 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 		`alter role userd reset statement_timeout; drop trigger slow on users; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`, "a statement took too long")
 	if log.count("secret") > 0 {
 		t.Errorf("the log has a password:\n%s", log.text.String())
+	}
+}
+
+// The pool cuts off a session that is being set up when it is closed, and calls that
+// canceled what the caller did not.
+func TestCallsThatWaitForASessionAtClose(t *testing.T) {
+	t.Parallel()
+	const namespaces = 2615 // The oid of pg_namespace, where a new session looks for our schema.
+	url := storetest.Postgres(t, migrate)
+	s := open(t, url)
+	user := mustCreate(t, s)
+	row, catalog, watch := begin(t, connect(t, url)), begin(t, connect(t, url)), connect(t, url)
+	touchUser(t, row, user.ID)
+	updated := make(chan error, 1)
+	go func() { // Has the only session for as long as the row is locked.
+		_, err := s.Update(t.Context(), store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		updated <- err
+	}()
+	awaitBlocked(t, url)
+	newSession := func() (waits bool) {
+		if err := watch.QueryRow(t.Context(), `select exists (select from pg_locks where relation = $1 and not granted)`, namespaces).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	}
+	newSession() // Learns the names that it needs.
+	run(t, catalog, `lock table pg_namespace in access exclusive mode`)
+	read := make(chan error, 1)
+	go func() {
+		_, err := s.Get(t.Context(), user.ID)
+		read <- err
+	}()
+	await(t, newSession)
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	if err := <-read; !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("get: %v, want %v", err, store.ErrUnavailable)
+	}
+	for _, tx := range []pgx.Tx{catalog, row} {
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(<-updated, <-closed); err != nil {
+		t.Error(err)
 	}
 }

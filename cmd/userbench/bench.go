@@ -36,7 +36,7 @@ type plan struct {
 	watched      int // Updates that they see.
 	slow         int // Slow readers.
 	starts       int
-	settled      time.Duration // After which the memory of a server is looked at.
+	settled      time.Duration // After which the memory of a server is looked at: it gives back what it does not need.
 	storeSlice   time.Duration // Against pgbench, which measures whole seconds.
 	propagated   int
 	peakRows     int // Of one import.
@@ -50,7 +50,7 @@ var (
 		connections: 8, streams: 16, users: 100_000, hot: 5_000,
 		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
 		streamRounds: 4, streamed: 100_000, stored: 10_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
-		starts: 5, settled: time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
+		starts: 3, settled: 6 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 		peakRows: 100_000, peakImports: 10, storeRuns: 2, profiled: 30 * time.Second,
 	}
 	quickPlan = plan{

@@ -99,6 +99,6 @@ func (b *bench) stall(server *lab.Server, readers int) (opened sessions, err err
 		last = taken.Load()
 	}
 	// There is no event for a server that has returned what it does not need.
-	time.Sleep(2 * b.settled)
+	time.Sleep(b.settled)
 	return opened, nil
 }

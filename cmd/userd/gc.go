@@ -16,10 +16,12 @@ const (
 	// collections at least, in bytes.
 	busyGCGrowth = 32 << 20
 	// A server is busy when busyGCs collections have come within busyGCInterval of
-	// the one before, and quiet when one has not for quietGCInterval.
-	busyGCs         = 8
-	busyGCInterval  = 50 * time.Millisecond
-	quietGCInterval = time.Second
+	// the one before, and quiet when one has not for quietTime.
+	busyGCs        = 8
+	busyGCInterval = 50 * time.Millisecond
+	// quietTime is longer than a pause between two rushes. One that finds the memory of
+	// the last one given back has half the rate, for as long as it takes to get it again.
+	quietTime = 5 * time.Second
 )
 
 // gcTuner collects less often while the server is busy. A call makes some kilobytes
@@ -54,7 +56,7 @@ func (t *gcTuner) percent(now time.Time, alive uint64) int {
 	interval := now.Sub(t.last)
 	t.last = now
 	switch {
-	case interval >= quietGCInterval:
+	case interval >= quietTime:
 		t.often = 0
 		return usualGCPercent
 	case interval < busyGCInterval:
@@ -80,14 +82,14 @@ func afterGC(f func()) {
 const (
 	// memoryInterval is the time between two looks at the memory.
 	memoryInterval = 500 * time.Millisecond
-	// quietAllocation is what a quiet server allocates in that time at most, and
+	// quietAllocation is what a quiet server allocates between two looks at most, and
 	// wastedMemory what is worth to be given back, in bytes.
 	quietAllocation = 1 << 20
 	wastedMemory    = 2 << 20
 )
 
-// returnMemory gives memory back to the system when the server becomes quiet, until
-// ctx ends. The runtime would keep the garbage of the last rush until there is more.
+// returnMemory gives memory back to the system when the server has been quiet for
+// quietTime, until ctx ends. The runtime would keep the garbage of the last rush until there is more.
 func returnMemory(ctx context.Context) {
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
@@ -125,12 +127,16 @@ func heapUse() (allocated, occupied uint64) {
 // needs is what it occupied when memory was given back last.
 type wasteMeter struct {
 	allocated, needed uint64
+	quiet             int // Looks that found the server quiet, in a row.
 }
 
 func (m *wasteMeter) isWorthIt(allocated, occupied uint64) bool {
-	quiet := allocated-m.allocated < quietAllocation
+	m.quiet++
+	if allocated-m.allocated >= quietAllocation {
+		m.quiet = 0
+	}
 	m.allocated = allocated
-	return quiet && occupied > m.needed+wastedMemory
+	return m.quiet >= int(quietTime/memoryInterval) && occupied > m.needed+wastedMemory
 }
 
 func (m *wasteMeter) freed(allocated, occupied uint64) { m.allocated, m.needed = allocated, occupied }

@@ -25,7 +25,7 @@ func TestGCTuner(t *testing.T) {
 	collect(10*time.Millisecond, 8<<20, 400)
 	collect(200*time.Millisecond, 16<<20, 200) // It stays busy.
 	collect(200*time.Millisecond, 1<<30, 100)
-	collect(time.Second, 8<<20, 100)
+	collect(5*time.Second, 8<<20, 100)
 	collect(10*time.Millisecond, 8<<20, 0)
 }
 
@@ -55,16 +55,22 @@ func TestWasteMeter(t *testing.T) {
 	var meter wasteMeter
 	for _, step := range []struct {
 		allocated, occupied uint64
-		want                bool
+		looks               int
+		want                bool // At the last look.
 	}{
-		{50 << 20, 8 << 20, false}, // It is busy.
-		{51<<20 - 1, 8 << 20, true},
-		{51 << 20, 10 << 20, false}, // 8 MB is what it needed.
-		{51 << 20, 10<<20 + 1, true},
-		{60 << 20, 30 << 20, false},
+		{50 << 20, 8 << 20, 10, false}, // It is busy at the first.
+		{51<<20 - 1, 8 << 20, 1, true},
+		{51 << 20, 10 << 20, 20, false}, // 8 MB is what it needed.
+		{51 << 20, 10<<20 + 1, 1, true},
+		{60 << 20, 30 << 20, 10, false}, // A rush that comes again finds its memory.
+		{70 << 20, 30 << 20, 10, false},
+		{70 << 20, 30 << 20, 1, true},
 	} {
-		if got := meter.isWorthIt(step.allocated, step.occupied); got != step.want {
-			t.Errorf("after %d bytes, with %d occupied: %v", step.allocated, step.occupied, got)
+		for look := range step.looks {
+			got, last := meter.isWorthIt(step.allocated, step.occupied), look == step.looks-1
+			if got != (last && step.want) {
+				t.Errorf("after %d bytes, with %d occupied, at look %d: %v", step.allocated, step.occupied, look, got)
+			}
 		}
 		if step.want {
 			meter.freed(step.allocated, 8<<20)

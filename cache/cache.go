@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,16 +15,11 @@ import (
 	"github.com/example/userd/store/guard"
 )
 
-// ErrOverloaded: as many reads as Config.MaxStoreReads are under way in the store,
-// so this one was not begun. The caller may try again later.
-var ErrOverloaded = errors.New("too many reads of the store are under way")
-
 // What a zero Config means, and what is not configurable.
 const (
-	defaultTTL           = 5 * time.Minute
-	defaultMaxEntries    = 10_000
-	defaultStaleness     = 2 * time.Second
-	defaultMaxStoreReads = 512
+	defaultTTL        = 5 * time.Minute
+	defaultMaxEntries = 10_000
+	defaultStaleness  = 2 * time.Second
 
 	tombstoneTTL  = 30 * time.Second
 	leaseTTL      = 2 * time.Second
@@ -59,10 +53,6 @@ type Config struct {
 	// most. Servers on one store have the same. Default 2 seconds.
 	Staleness time.Duration
 
-	// MaxStoreReads is how many reads this cache has under way in the store, at
-	// most; more return ErrOverloaded. Default 512.
-	MaxStoreReads int
-
 	// Encode gives a user the form in which the cache keeps it, and Decode takes it
 	// back. A user that has no such form cannot be read; no other is in its way.
 	// Default: JSON.
@@ -89,9 +79,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Staleness <= 0 {
 		c.Staleness = defaultStaleness
-	}
-	if c.MaxStoreReads <= 0 {
-		c.MaxStoreReads = defaultMaxStoreReads
 	}
 	if c.Encode == nil || c.Decode == nil {
 		c.Encode, c.Decode = encodeJSON, decodeJSON
@@ -125,7 +112,6 @@ type Cache struct {
 	samples *samples
 	floors  *floors
 	flights flights
-	room    chan struct{} // Holds one for each read of the store.
 	start   time.Time
 	counts  counts
 	errors  tally // Of Redis.
@@ -161,7 +147,6 @@ func build(s store.Store, config Config) (*Cache, error) {
 	c := &Cache{
 		Store: s, config: config, floors: newFloors(),
 		samples: &samples{covers: s.Covers},
-		room:    make(chan struct{}, config.MaxStoreReads),
 		start:   config.Now().Add(-1), // So that no time is 0.
 		beatNow: make(chan struct{}, 1), relayNow: make(chan struct{}, 1),
 	}

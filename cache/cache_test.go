@@ -284,28 +284,3 @@ func TestCallersShareAFlight(t *testing.T) {
 	})
 }
 
-func TestOverload(t *testing.T) {
-	t.Parallel()
-	b := &bundle{store: newFakeStore()}
-	c := b.open(t, func(config *Config) { config.MaxStoreReads = 1 })
-	u, v := b.user(t), b.user(t)
-	read, release := make(chan struct{}), make(chan struct{})
-	hold := func(string) {
-		close(read)
-		<-release
-	}
-	b.store.afterGet.Store(&hold)
-	done := make(chan error)
-	go func() {
-		_, err := c.Lookup(context.Background(), u.ID, Read{})
-		done <- err
-	}()
-	<-read
-	if _, err := c.Lookup(t.Context(), v.ID, Read{}); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("beyond the bound: %v, want ErrOverloaded", err)
-	}
-	close(release)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}

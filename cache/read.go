@@ -195,15 +195,8 @@ type answer struct {
 	err   error // Why the user that it has cannot be shown.
 }
 
-// fromStore reads users from the store, or returns ErrOverloaded at once.
+// fromStore reads users from the store.
 func (c *Cache) fromStore(ctx context.Context, keys []key) ([]answer, error) {
-	select {
-	case c.room <- struct{}{}:
-		defer func() { <-c.room }()
-	default:
-		c.counts.overloaded.Add(1)
-		return nil, ErrOverloaded
-	}
 	c.counts.store.Add(int64(len(keys)))
 	if len(keys) == 1 {
 		u, err := c.Store.Get(ctx, keys[0].name)
@@ -286,13 +279,6 @@ func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Rea
 	token := ""
 	if !read.NoCache {
 		token = c.leaseEmail(k)
-	}
-	select {
-	case c.room <- struct{}{}:
-		defer func() { <-c.room }()
-	default:
-		c.counts.overloaded.Add(1)
-		return Entry{}, ErrOverloaded
 	}
 	c.counts.store.Add(1)
 	u, err := c.Store.GetByEmail(ctx, email)

@@ -7,7 +7,7 @@ import (
 
 // counts are what Stats is made of.
 type counts struct {
-	near, shared, misses, store, overloaded             atomic.Int64
+	near, shared, misses, store                         atomic.Int64
 	leasesLost, appliesLost, corrupt, relayed, relayLag atomic.Int64
 }
 
@@ -17,7 +17,6 @@ type Stats struct {
 	SharedHits  int64 // Users that came from Redis.
 	Misses      int64 // Users that were in neither, or not to be trusted there.
 	StoreReads  int64 // Users read from the store, for whatever reason.
-	Overloaded  int64 // Reads refused with ErrOverloaded.
 	LeasesLost  int64 // Fills that came too late.
 	AppliesLost int64 // Writes that the cache did not learn of at once.
 	Corrupt     int64 // Values that were damaged or foreign, and replaced.
@@ -37,7 +36,7 @@ func (c *Cache) Stats() Stats {
 	n := &c.counts
 	s := Stats{
 		NearHits: n.near.Load(), SharedHits: n.shared.Load(), Misses: n.misses.Load(), StoreReads: n.store.Load(),
-		Overloaded: n.overloaded.Load(), LeasesLost: n.leasesLost.Load(), AppliesLost: n.appliesLost.Load(),
+		LeasesLost: n.leasesLost.Load(), AppliesLost: n.appliesLost.Load(),
 		Corrupt: n.corrupt.Load(), Relayed: n.relayed.Load(), RelayLag: time.Duration(n.relayLag.Load()),
 		Errors: c.errors.all(),
 	}

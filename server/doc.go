@@ -11,6 +11,7 @@
 //	├─ lane       the fast way for unary calls that have come whole
 //	├─ wire       a user on the wire; which requests are valid
 //	├─ failure    how failures look to callers
+//	├─ admission  a store whose calls begin when they may; whoever opens the store puts it there
 //	└─ h2         HTTP/2 for any http.Handler
 //
 // In the package itself, config.go has the settings, server.go what a request passes,

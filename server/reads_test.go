@@ -15,6 +15,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store"
 )
 
 // spy notes what is asked of a reader.
@@ -101,9 +102,9 @@ func TestReadsSayHowFreshTheyMustBe(t *testing.T) {
 	}
 }
 
-func TestOverloadedCacheIsToldAtOnce(t *testing.T) {
+func TestOverloadIsToldAtOnce(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, func(config *server.Config) { config.Reader = &spy{err: cache.ErrOverloaded} })
+	s := servertest.Start(t, func(config *server.Config) { config.Reader = &spy{err: store.ErrOverloaded} })
 	_, err := s.Client(t).GetUser(t.Context(), &userv1.GetUserRequest{UserId: "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"})
 	if connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("GetUser: %v, want RESOURCE_EXHAUSTED", err)

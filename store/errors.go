@@ -24,6 +24,9 @@ var (
 	ErrConflict = errors.New("conflict with a concurrent write")
 	// ErrUnavailable: the database cannot be reached, or does not answer.
 	ErrUnavailable = errors.New("store is unavailable")
+	// ErrOverloaded: there are more calls than the store can do. Nothing of this one has
+	// reached it.
+	ErrOverloaded = errors.New("store is overloaded")
 	// ErrNotEmpty: the store has users that do not come from the copy that is to
 	// go on.
 	ErrNotEmpty = errors.New("store is not empty")

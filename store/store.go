@@ -70,6 +70,14 @@ type Updated struct {
 	Err  error // ErrNotFound, ErrVersionMismatch or ErrTooManyRoles.
 }
 
+// Capacity is how many calls a store can do at a time.
+type Capacity struct {
+	Reads int // Connections for reads; for writes, too, where Writes is 0.
+	// Writes is how many writes share a transaction. Where it is 0 each has a connection
+	// and a transaction of its own, and waits there for those that write the same user.
+	Writes int
+}
+
 // Position is a place in the order of all users: by time of creation, then by
 // id. The zero Position is before every user.
 type Position struct {
@@ -220,6 +228,9 @@ type Store interface {
 	// Prune removes changes older than before from the change log, in small steps,
 	// and returns how many. Pruner says what before should be.
 	Prune(ctx context.Context, before time.Time) (int64, error)
+
+	// Capacity returns how many calls the store can do at a time. More wait in it.
+	Capacity() Capacity
 
 	// Identity returns the names of the store. They never change while it is open.
 	Identity() Identity

@@ -22,6 +22,7 @@ import (
 
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/admission"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
@@ -140,9 +141,14 @@ func (p *program) serve(ctx context.Context) (err error) {
 // openUsers opens the store and the cache before it. The reader is nil where there
 // is to be no cache.
 func openUsers(ctx context.Context, c config, from database, registry *prometheus.Registry, logger *slog.Logger) (store.Store, server.Reader, error) {
-	users, err := from.open(ctx, logger)
-	if err != nil || c.cacheMaxEntries == 0 {
-		return users, nil, err
+	opened, err := from.open(ctx, logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	users := admission.New(opened, logger)
+	telemetry.RegisterAdmission(registry, users.Stats)
+	if c.cacheMaxEntries == 0 {
+		return users, nil, nil
 	}
 	cached, err := cache.New(users, c.cache(logger))
 	if err != nil {

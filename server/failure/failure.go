@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -14,8 +15,8 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
 )
@@ -25,6 +26,10 @@ const Domain = "user.v1"
 
 // MaxImportRows is the most rows of one BatchCreateUsers stream.
 const MaxImportRows = 100_000
+
+// RetryDelay is how long callers that were refused for overload are asked to wait. Whoever
+// sends again earlier finds the server no less busy.
+const RetryDelay = 250 * time.Millisecond
 
 // Failures that are the server's own, beside those of package store.
 var (
@@ -86,7 +91,7 @@ var statuses = []struct {
 	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request does not keep to the framing of its protocol"}},
 	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "", "a message of the request is compressed, and no compression is declared"}},
 	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, "", fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
-	{cache.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many reads under way as it can; retry later"}},
+	{store.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many calls of this kind as it can do; retry later"}},
 	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
 	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server is stopping; connect again and resume"}},
 	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"}},
@@ -192,6 +197,9 @@ func New(s Status) *connect.Error {
 func newError(s Status, violations []*errdetails.BadRequest_FieldViolation) *connect.Error {
 	err := connect.NewError(s.Code, s.Message())
 	err = WithDetail(err, &errdetails.ErrorInfo{Reason: reasonName(s.Reason), Domain: Domain})
+	if s.Reason == userv1.Reason_REASON_OVERLOADED {
+		err = WithDetail(err, &errdetails.RetryInfo{RetryDelay: durationpb.New(RetryDelay)})
+	}
 	if len(violations) > 0 {
 		err = WithDetail(err, &errdetails.BadRequest{FieldViolations: violations})
 	}

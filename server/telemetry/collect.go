@@ -13,6 +13,6 @@ func (c collected) count(desc *prometheus.Desc, n int64, labels ...string) {
 	c <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
 }
 
-func (c collected) gauge(desc *prometheus.Desc, value float64) {
-	c <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+func (c collected) gauge(desc *prometheus.Desc, value float64, labels ...string) {
+	c <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }

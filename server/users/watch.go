@@ -40,10 +40,13 @@ func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) e
 // ended by edge.GatherStreams.
 func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
+	// Who is at the head of the log shares a read with all who are, and does not wait behind
+	// those who catch up.
+	following, reading := store.Vital(ctx), ctx
 	due := time.NewTimer(0) // The first message comes at once.
 	defer due.Stop()
 	for isDue := true; ; {
-		page, err := u.feed.read(ctx, cursor)
+		page, err := u.feed.read(reading, cursor)
 		if err != nil {
 			return causeOf(ctx, err)
 		}
@@ -58,7 +61,7 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect
 			due.Reset(watchInterval)
 			isDue = false
 		}
-		if !page.atHead {
+		if reading = ctx; !page.atHead {
 			continue
 		}
 		if err := edge.Flush(ctx); err != nil {
@@ -67,6 +70,7 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect
 		if isDue, err = u.feed.wait(ctx, cursor, due.C); err != nil {
 			return causeOf(ctx, err)
 		}
+		reading = following
 	}
 }
 

@@ -153,6 +153,9 @@ func reach(ctx context.Context, pool *pgxpool.Pool) error {
 	return translate(ctx, err)
 }
 
+// Capacity implements store.Store.
+func (s *Store) Capacity() store.Capacity { return store.Capacity{Reads: int(s.pool.Config().MaxConns)} }
+
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }
 

@@ -46,6 +46,7 @@ const (
 
 // Store is a store of users in a SQLite file.
 type Store struct {
+	capacity store.Capacity
 	readers  *sqlitex.Pool
 	writer   *writer
 	now      func() time.Time
@@ -87,7 +88,7 @@ func open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.Path == "" || config.Path == ":memory:" {
 		return nil, errors.New("the path names no file")
 	}
-	s := &Store{now: config.Now, causes: store.Causes{Logger: config.Logger}}
+	s := &Store{now: config.Now, capacity: store.Capacity{Reads: config.Readers, Writes: maxGroup}, causes: store.Causes{Logger: config.Logger}}
 	if !config.Shared {
 		if s.owner, err = own(config.Path, config.Logger, &s.causes); err != nil {
 			return nil, err
@@ -273,6 +274,9 @@ func pragmas(conn *sqlite.Conn, settings ...string) error {
 	}
 	return nil
 }
+
+// Capacity implements store.Store.
+func (s *Store) Capacity() store.Capacity { return s.capacity }
 
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }

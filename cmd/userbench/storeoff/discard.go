@@ -116,3 +116,5 @@ func (d *discard) Identity() store.Identity {
 func (d *discard) Ping(context.Context) error { return nil }
 
 func (d *discard) Close() error { return nil }
+
+func (d *discard) Capacity() store.Capacity { return store.Capacity{Reads: 1} }

@@ -63,7 +63,9 @@ const (
 	// The client did not read the stream for too long. Resume from the last cursor.
 	// RESOURCE_EXHAUSTED.
 	Reason_REASON_SLOW_CONSUMER Reason = 15
-	// The server has as much to do as it can. Retry later. RESOURCE_EXHAUSTED.
+	// The server has as many calls of this kind as it can do. Nothing of this one was
+	// done, but for the earlier rows of an import. Retry after the delay in the
+	// google.rpc.RetryInfo. RESOURCE_EXHAUSTED.
 	Reason_REASON_OVERLOADED Reason = 16
 	// The request has no valid credentials. UNAUTHENTICATED.
 	Reason_REASON_UNAUTHENTICATED Reason = 17

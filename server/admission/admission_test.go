@@ -1,0 +1,352 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/example/userd/server/admission"
+	"github.com/example/userd/store"
+)
+
+// slow is a store whose calls take a time, and that counts them.
+type slow struct {
+	store.Store
+	capacity store.Capacity
+	takes    time.Duration // A lookup, a write, a page of the log.
+	search   time.Duration
+
+	mu    sync.Mutex
+	begun map[string]int // Calls under way, by method.
+	most  map[string]int
+}
+
+func newSlow(capacity store.Capacity) *slow {
+	return &slow{
+		capacity: capacity, takes: 10 * time.Millisecond, search: time.Second,
+		begun: make(map[string]int), most: make(map[string]int),
+	}
+}
+
+// call is a call that takes a time, or less where its context ends.
+func (s *slow) call(ctx context.Context, name string, takes time.Duration) error {
+	s.mu.Lock()
+	s.begun[name]++
+	s.most[name] = max(s.most[name], s.begun[name])
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.begun[name]--
+	}()
+	select {
+	case <-time.After(takes):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slow) Capacity() store.Capacity { return s.capacity }
+
+func (s *slow) Get(ctx context.Context, _ string) (store.User, error) {
+	return store.User{}, s.call(ctx, "get", s.takes)
+}
+
+func (s *slow) Create(ctx context.Context, _ store.NewUser) (store.User, error) {
+	return store.User{}, s.call(ctx, "create", s.takes)
+}
+
+func (s *slow) Update(ctx context.Context, update store.Update) (store.User, error) {
+	return store.User{}, s.call(ctx, "update "+update.ID, s.takes)
+}
+
+func (s *slow) List(ctx context.Context, _ store.Query) ([]store.User, error) {
+	return nil, s.call(ctx, "list", s.search)
+}
+
+func (s *slow) Import(ctx context.Context, _ []store.NewUser) ([]store.Created, error) {
+	return nil, s.call(ctx, "import", s.search)
+}
+
+func (s *slow) Changes(ctx context.Context, _ store.Cursor, _ int) ([]store.Change, store.Cursor, error) {
+	return nil, "", s.call(ctx, "changes", s.takes)
+}
+
+// connections are those of a store whose writes have one each; groups is one whose writes
+// share a transaction.
+var (
+	connections = store.Capacity{Reads: 16}
+	groups      = store.Capacity{Reads: 8, Writes: 64}
+)
+
+// load calls f from some callers, again and again, until ctx ends, and returns how many
+// calls did what they should and how many were refused.
+type load struct {
+	done, refused, expired atomic.Int64
+	longest                atomic.Int64 // Of those that did.
+}
+
+func (l *load) run(ctx context.Context, callers int, call func(context.Context) error) (wait func()) {
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				l.one(ctx, call)
+			}
+		})
+	}
+	return group.Wait
+}
+
+func (l *load) one(ctx context.Context, call func(context.Context) error) {
+	began := time.Now()
+	err := call(ctx)
+	switch {
+	case err == nil:
+		l.done.Add(1)
+		for took := int64(time.Since(began)); ; {
+			longest := l.longest.Load()
+			if took <= longest || l.longest.CompareAndSwap(longest, took) {
+				return
+			}
+		}
+	case errors.Is(err, store.ErrOverloaded):
+		l.refused.Add(1)
+		time.Sleep(time.Millisecond) // As its caller does, who is told to wait for longer.
+	default:
+		l.expired.Add(1)
+	}
+}
+
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func get(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.Get(ctx, "one"); return err }
+}
+
+func create(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.Create(ctx, store.NewUser{}); return err }
+}
+
+func update(s store.Store, id string) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.Update(ctx, store.Update{ID: id}); return err }
+}
+
+func list(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.List(ctx, store.Query{}); return err }
+}
+
+func search(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.List(ctx, store.Query{NameContains: "rare"}); return err }
+}
+
+func importRows(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := s.Import(ctx, nil); return err }
+}
+
+func changes(s store.Store) func(context.Context) error {
+	return func(ctx context.Context) error { _, _, err := s.Changes(ctx, "", 1); return err }
+}
+
+func TestNoClassStarvesAnother(t *testing.T) {
+	t.Parallel()
+	for name, capacity := range map[string]store.Capacity{"connections": connections, "groups": groups} {
+		for rival, class := range map[string]func(store.Store) func(context.Context) error{
+			"lists": list, "searches": search, "imports": importRows, "catching up": changes, "lookups": get,
+			"updates of one user": func(s store.Store) func(context.Context) error { return update(s, "hot") },
+		} {
+			if capacity == groups && rival == "updates of one user" {
+				continue // They are writes like others there, and share transactions with them.
+			}
+			t.Run(name+"/"+rival, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					below := newSlow(capacity)
+					s := admission.New(below, quietLog())
+					alone := creates(t, s, nil)
+					beside := creates(t, s, class(s))
+					if beside < alone/2 {
+						t.Errorf("%d creates a second, %d without the others", beside, alone)
+					}
+				})
+			})
+		}
+	}
+}
+
+// creates returns how many creates four callers do in a second, beside 200 that call
+// another.
+func creates(t *testing.T, s store.Store, other func(context.Context) error) int64 {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var ours, theirs load
+	if other != nil {
+		defer theirs.run(ctx, 200, other)()
+		synctest.Wait() // They come first.
+	}
+	ours.run(ctx, 4, create(s))()
+	return ours.done.Load()
+}
+
+// What is more than the store can do is refused at once, and what is done is as much as
+// ever.
+func TestMoreThanTheStoreCanDo(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(store.Store) func(context.Context) error{"lookups": get, "writes": create} {
+		for _, deadline := range []time.Duration{0, 500 * time.Millisecond, 15 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s/%v", name, deadline), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := admission.New(newSlow(connections), quietLog())
+					const peak = 1200 // Twelve at once, of 10 ms each.
+					var offered load
+					calls := openLoop(t, 3*peak, 2*time.Second, func(ctx context.Context) {
+						if deadline > 0 {
+							var cancel context.CancelFunc
+							ctx, cancel = context.WithTimeout(ctx, deadline)
+							defer cancel()
+						}
+						offered.one(ctx, call(s))
+					})
+					if done := offered.done.Load(); done < 2*peak*9/10 {
+						t.Errorf("%d of %d calls were done, %d refused, %d expired", done, calls, offered.refused.Load(), offered.expired.Load())
+					}
+					if longest := time.Duration(offered.longest.Load()); longest > 250*time.Millisecond {
+						t.Errorf("one took %v", longest)
+					}
+					if expired := offered.expired.Load(); expired > int64(calls)/100 {
+						t.Errorf("%d of %d calls expired", expired, calls)
+					}
+				})
+			})
+		}
+	}
+}
+
+// openLoop begins calls at a rate, whatever becomes of them, and returns how many.
+func openLoop(t *testing.T, rate int, length time.Duration, call func(context.Context)) int {
+	var group sync.WaitGroup
+	calls := rate * int(length/time.Second)
+	for range calls {
+		group.Go(func() { call(t.Context()) })
+		time.Sleep(time.Second / time.Duration(rate))
+	}
+	group.Wait()
+	return calls
+}
+
+// A burst waits; a queue that stands is cut.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		var burst load
+		var group sync.WaitGroup
+		for range 120 {
+			group.Go(func() { burst.one(t.Context(), get(s)) })
+		}
+		group.Wait()
+		if done := burst.done.Load(); done != 120 {
+			t.Errorf("%d of 120 were done", done)
+		}
+	})
+}
+
+func TestNothingBeginsThatCannotEndInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := get(s)(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("a call of nobody: %v", err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		var others load
+		wait := others.run(ctx, 40, get(s))
+		time.Sleep(500 * time.Millisecond) // The class knows how long it takes, and is full.
+		short, cancelShort := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancelShort()
+		began := time.Now()
+		if err := get(s)(short); !errors.Is(err, store.ErrOverloaded) || time.Since(began) != 0 {
+			t.Errorf("a call that would be answered too late: %v, after %v", err, time.Since(began))
+		}
+		wait()
+	})
+}
+
+// The writes of one user wait for each other here, where they hold nothing.
+func TestWritesOfOneUserTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		s := admission.New(below, quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var hot, cold load
+		waitHot := hot.run(ctx, 64, update(s, "hot"))
+		cold.run(ctx, 1, update(s, "cold"))()
+		waitHot()
+		if below.most["update hot"] != 1 {
+			t.Errorf("%d writes of one user at once", below.most["update hot"])
+		}
+		if hot.done.Load() < 90 || cold.done.Load() < 90 {
+			t.Errorf("%d writes of the hot user and %d of the other, want some 100 of each", hot.done.Load(), cold.done.Load())
+		}
+		if hot.refused.Load() == 0 {
+			t.Error("none of 64 was refused")
+		}
+	})
+}
+
+func TestWhatKeepsTheServiceAliveNeverWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var others load
+		wait := others.run(ctx, 100, changes(s))
+		synctest.Wait()
+		began := time.Now()
+		if err := changes(s)(store.Vital(t.Context())); err != nil || time.Since(began) > 10*time.Millisecond {
+			t.Errorf("%v, after %v", err, time.Since(began))
+		}
+		wait()
+	})
+}
+
+func TestTheLogTellsWhenRefusingBeginsAndEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := admission.New(newSlow(connections), slog.New(slog.NewTextHandler(&log, nil)))
+		var offered load
+		openLoop(t, 4000, time.Second, func(ctx context.Context) { offered.one(ctx, get(s)) })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		refused := fmt.Sprintf(`class=lookup refused=%d`, offered.refused.Load())
+		if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "class=lookup") || !strings.Contains(lines[1], refused) {
+			t.Errorf("the log says\n%swant that lookups are refused, and %s", log.String(), refused)
+		}
+		for _, stats := range s.Stats() {
+			if stats.Begun != 0 || stats.Waiting != 0 {
+				t.Errorf("%v: %d are under way and %d wait, and nobody calls", stats.Class, stats.Begun, stats.Waiting)
+			}
+			if stats.Class == admission.Lookup && (stats.Refused != offered.refused.Load() || stats.Admitted != offered.done.Load()) {
+				t.Errorf("%+v, want %d refused and %d admitted", stats, offered.refused.Load(), offered.done.Load())
+			}
+		}
+	})
+}

@@ -1,0 +1,76 @@
+package admission
+
+import (
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// Class is a kind of calls that compete with each other, and have a share that others
+// cannot take from them.
+type Class int
+
+// The classes.
+const (
+	Lookup  Class = iota // Of users by id or email.
+	Write                // Of one user.
+	List                 // Pages of all users, in order.
+	Search               // Of users with filters, which may have to look at all.
+	Bulk                 // Imports, and groups of updates.
+	CatchUp              // Pages of the change log.
+	classes
+)
+
+var names = [classes]string{"lookup", "write", "list", "search", "bulk", "catch_up"}
+
+func (c Class) String() string { return names[c] }
+
+// limits are what a class may have.
+type limits struct {
+	first   int  // Calls at once up to which it comes before others.
+	most    int  // Calls at once.
+	waiting int  // Calls that wait, at most.
+	patient bool // Whether they wait as long as their callers do: those take what they get.
+}
+
+// Calls that wait, at most. At thousands of calls a second these are tens of milliseconds.
+const (
+	waitingCalls    = 256
+	waitingSearches = 32
+	waitingBulk     = 16 // Each holds rows: up to some 3 MB.
+	waitingStreams  = 4096
+)
+
+// target is how long a call may wait where calls have waited for all of interval.
+const target, interval = 100 * time.Millisecond, 100 * time.Millisecond
+
+// smallGroup is the number of updates up to which a group counts as a write where all
+// writes share a transaction.
+const smallGroup = 16
+
+// sixteenths of n, at least 1.
+func sixteenths(k, n int) int { return max(k*n/16, 1) }
+
+// sharesOf divides what a store can do. Where writes need a connection each, all classes
+// share those. Lookups and writes are short, unless others hold the locks that they need,
+// so each may have most of the connections; searches and bulk writes keep the database busy
+// for long, so they are few.
+func sharesOf(c store.Capacity) []*share {
+	n := c.Reads
+	reads := map[Class]limits{
+		Lookup:  {first: n / 4, most: sixteenths(12, n), waiting: waitingCalls},
+		List:    {first: 1, most: sixteenths(2, n), waiting: waitingStreams, patient: true},
+		Search:  {first: 1, most: sixteenths(2, n), waiting: waitingSearches},
+		CatchUp: {first: 1, most: sixteenths(1, n), waiting: waitingStreams, patient: true},
+	}
+	if c.Writes > 0 {
+		writes := map[Class]limits{
+			Write: {first: c.Writes, most: c.Writes, waiting: waitingCalls},
+			Bulk:  {first: 1, most: 1, waiting: waitingBulk, patient: true},
+		}
+		return []*share{newShare(n, reads), newShare(c.Writes+1, writes)}
+	}
+	reads[Write] = limits{first: n / 4, most: sixteenths(12, n), waiting: waitingCalls}
+	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), waiting: waitingBulk, patient: true}
+	return []*share{newShare(n, reads)}
+}

@@ -1,0 +1,15 @@
+// Package admission lets the calls of a store begin, so that each class of calls has its
+// share of what the store can do and more than it can do is refused at once: a call that
+// waits until nobody wants its answer any more costs as much as one that is useful.
+//
+//   - class.go: the classes, and their shares of a store
+//   - share.go: who may begin now, who waits, who is refused
+//   - store.go: a store whose calls are admitted
+//   - turns.go: the writes of one user, one after the other
+//   - stats.go: what there was to see, and the log
+//
+// Calls that a cache answers never get here, and those that keep the service alive (see
+// [store.Vital]) always begin. The queues are bounded in number and in time, in the way of
+// CoDel (https://queue.acm.org/detail.cfm?id=2209336): a short queue takes up a burst; one
+// that stands is cut.
+package admission

@@ -1,0 +1,69 @@
+package admission
+
+import (
+	"sync"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// quiet is how long nothing was refused when refusing has ended.
+const quiet = 5 * time.Second
+
+// refusals are those of a class since it began to refuse.
+type refusals struct {
+	mu    sync.Mutex
+	count int64 // 0 while none are refused.
+	last  time.Time
+}
+
+// Stats is what became of the calls of one class, and how many there are.
+type Stats struct {
+	Class    Class
+	Begun    int // Under way in the store.
+	Waiting  int
+	Admitted int64         // So far.
+	Refused  int64         // So far.
+	Waited   time.Duration // By all that were admitted.
+}
+
+// Stats returns those of each class.
+func (s *Store) Stats() []Stats {
+	all := make([]Stats, 0, classes)
+	for class, t := range s.queues {
+		t.share.mu.Lock()
+		q := t.queue
+		all = append(all, Stats{Class(class), q.begun, len(q.waiting), q.admitted, q.refused, q.waited})
+		t.share.mu.Unlock()
+	}
+	return all
+}
+
+// refusal returns err. If it refuses a call of a class, and is the first for a while that
+// does, it tells the log, and later that it was the last.
+func (s *Store) refusal(class Class, err error) error {
+	if err != store.ErrOverloaded {
+		return err
+	}
+	r := &s.refused[class]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Now()
+	if r.count++; r.count == 1 {
+		s.log.Warn("calls are refused: there are more than the store can do", "class", class.String())
+		time.AfterFunc(quiet, func() { s.lookForEnd(class) })
+	}
+	return err
+}
+
+func (s *Store) lookForEnd(class Class) {
+	r := &s.refused[class]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left := quiet - time.Since(r.last); left > 0 {
+		time.AfterFunc(left, func() { s.lookForEnd(class) })
+		return
+	}
+	s.log.Info("calls are not refused any more", "class", class.String(), "refused", r.count)
+	r.count = 0
+}

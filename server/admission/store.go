@@ -1,0 +1,139 @@
+package admission
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/example/userd/store"
+)
+
+// Store is a store whose calls begin when they may. It returns store.ErrOverloaded for
+// those that it refuses, of which nothing has reached the store below.
+type Store struct {
+	store.Store
+	queues  [classes]ticket
+	turns   *turns // Nil where writes share a transaction, in which none waits for another.
+	refused [classes]refusals
+	log     *slog.Logger
+}
+
+// ticket is where a class gets in.
+type ticket struct {
+	share *share
+	queue *queue
+}
+
+// New admits the calls of a store, which is closed with it.
+func New(of store.Store, log *slog.Logger) *Store {
+	s := &Store{Store: of, log: log}
+	if of.Capacity().Writes == 0 {
+		s.turns = &turns{users: make(map[string]*turn)}
+	}
+	for _, share := range sharesOf(of.Capacity()) {
+		for _, q := range share.queues {
+			s.queues[q.class] = ticket{share, q}
+		}
+	}
+	return s
+}
+
+// admit calls f when a call of a class may begin.
+func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error)) (none T, err error) {
+	if store.IsVital(ctx) {
+		return f()
+	}
+	t := s.queues[class]
+	if err := t.share.begin(ctx, t.queue); err != nil {
+		return none, s.refusal(class, err)
+	}
+	defer t.share.end(t.queue, time.Now())
+	return f()
+}
+
+// write is admit for a write of a user that is there.
+func write[T any](ctx context.Context, s *Store, user string, f func() (T, error)) (none T, err error) {
+	if s.turns != nil {
+		if err := s.turns.begin(ctx, user); err != nil {
+			return none, s.refusal(Write, err)
+		}
+		defer s.turns.end(user)
+	}
+	return admit(ctx, s, Write, f)
+}
+
+// Create implements store.Store.
+func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+	return admit(ctx, s, Write, func() (store.User, error) { return s.Store.Create(ctx, user) })
+}
+
+// Import implements store.Store.
+func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
+	return admit(ctx, s, Bulk, func() ([]store.Created, error) { return s.Store.Import(ctx, users) })
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, id string) (store.User, error) {
+	return admit(ctx, s, Lookup, func() (store.User, error) { return s.Store.Get(ctx, id) })
+}
+
+// GetMany implements store.Store.
+func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
+	return admit(ctx, s, Lookup, func() ([]store.User, error) { return s.Store.GetMany(ctx, ids) })
+}
+
+// GetByEmail implements store.Store.
+func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error) {
+	return admit(ctx, s, Lookup, func() (store.User, error) { return s.Store.GetByEmail(ctx, email) })
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
+	class := Search
+	if query.EmailPrefix == "" && query.NameContains == "" && query.Role == "" {
+		class = List
+	}
+	return admit(ctx, s, class, func() ([]store.User, error) { return s.Store.List(ctx, query) })
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
+	return write(ctx, s, update.ID, func() (store.User, error) { return s.Store.Update(ctx, update) })
+}
+
+// UpdateMany implements store.Store.
+func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
+	class := Bulk
+	if s.turns == nil && len(updates) <= smallGroup {
+		class = Write
+	}
+	return admit(ctx, s, class, func() ([]store.Updated, error) { return s.Store.UpdateMany(ctx, updates) })
+}
+
+// Delete implements store.Store.
+func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
+	return write(ctx, s, id, func() (int64, error) { return s.Store.Delete(ctx, id, expectedVersion) })
+}
+
+// RecordLogin implements store.Store.
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+	return write(ctx, s, id, func() (store.User, error) { return s.Store.RecordLogin(ctx, id, at, resolution) })
+}
+
+// Head implements store.Store.
+func (s *Store) Head(ctx context.Context) (store.Cursor, error) {
+	return admit(ctx, s, Lookup, func() (store.Cursor, error) { return s.Store.Head(ctx) })
+}
+
+// Changes implements store.Store.
+func (s *Store) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	type page struct {
+		changes []store.Change
+		next    store.Cursor
+	}
+	p, err := admit(ctx, s, CatchUp, func() (p page, err error) {
+		p.changes, p.next, err = s.Store.Changes(ctx, after, limit)
+		return p, err
+	})
+	return p.changes, p.next, err
+}

@@ -1,0 +1,41 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/server/admission"
+)
+
+// admissionMetrics shows what became of the calls of each class.
+type admissionMetrics struct {
+	stats func() []admission.Stats
+}
+
+// RegisterAdmission adds the metrics of admission to a registry.
+func RegisterAdmission(registry prometheus.Registerer, stats func() []admission.Stats) {
+	registry.MustRegister(admissionMetrics{stats})
+}
+
+var (
+	admissionBegun    = describe("userd_admission_in_flight", "Calls under way in the store, by class.", "class")
+	admissionWaiting  = describe("userd_admission_waiting", "Calls that wait until the store can do them, by class.", "class")
+	admissionAdmitted = describe("userd_admission_admitted_total", "Calls that the store was given, by class.", "class")
+	admissionRefused  = describe("userd_admission_refused_total", "Calls refused because there were more than the store can do, by class.", "class")
+	admissionWaited   = describe("userd_admission_waited_seconds_total", "Time that admitted calls have waited, by class.", "class")
+)
+
+// Describe implements prometheus.Collector.
+func (m admissionMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect implements prometheus.Collector.
+func (m admissionMetrics) Collect(out chan<- prometheus.Metric) {
+	to := collected(out)
+	for _, stats := range m.stats() {
+		class := stats.Class.String()
+		to.gauge(admissionBegun, float64(stats.Begun), class)
+		to.gauge(admissionWaiting, float64(stats.Waiting), class)
+		to.count(admissionAdmitted, stats.Admitted, class)
+		to.count(admissionRefused, stats.Refused, class)
+		out <- prometheus.MustNewConstMetric(admissionWaited, prometheus.CounterValue, stats.Waited.Seconds(), class)
+	}
+}

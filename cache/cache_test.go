@@ -283,4 +283,3 @@ func TestCallersShareAFlight(t *testing.T) {
 		}
 	})
 }
-

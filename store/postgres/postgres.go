@@ -154,7 +154,9 @@ func reach(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // Capacity implements store.Store.
-func (s *Store) Capacity() store.Capacity { return store.Capacity{Reads: int(s.pool.Config().MaxConns)} }
+func (s *Store) Capacity() store.Capacity {
+	return store.Capacity{Reads: int(s.pool.Config().MaxConns)}
+}
 
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }

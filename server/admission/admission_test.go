@@ -261,6 +261,29 @@ func TestBurst(t *testing.T) {
 	})
 }
 
+// A store that halts for a while costs no call of those that it could take at once.
+func TestStoreHalts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		below.takes = time.Second
+		s := admission.New(below, quietLog())
+		var halted load
+		var group sync.WaitGroup
+		for range 24 {
+			group.Go(func() {
+				for range 5 {
+					halted.one(t.Context(), get(s))
+				}
+			})
+		}
+		group.Wait()
+		if refused := halted.refused.Load(); refused != 0 {
+			t.Errorf("%d were refused, %d done", refused, halted.done.Load())
+		}
+	})
+}
+
 func TestNothingBeginsThatCannotEndInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -63,6 +63,7 @@ func (s *share) begin(ctx context.Context, q *queue) error {
 	}
 	w := &waiter{since: time.Now(), told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
+	q.cut(w.since)
 	if !q.takes(w) {
 		q.refused++
 		s.mu.Unlock()
@@ -78,23 +79,16 @@ func (s *share) begin(ctx context.Context, q *queue) error {
 
 // await waits until a call is told that it may begin or is refused.
 func (s *share) await(ctx context.Context, q *queue, w *waiter) error {
-	var late <-chan time.Time
-	if !q.patient {
-		timer := time.NewTimer(target + interval)
-		defer timer.Stop()
-		late = timer.C
-	}
 	select {
 	case err := <-w.told:
 		return err
 	case <-ctx.Done():
 		return s.leave(q, w, ctx.Err())
-	case <-late:
-		return s.leave(q, w, store.ErrOverloaded)
 	}
 }
 
-// leave takes a call out of its queue, which ends with err unless it has been told by now.
+// leave takes a call out of its queue, which ends with err unless it has been told by now
+// what becomes of it.
 func (s *share) leave(q *queue, w *waiter, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,9 +97,6 @@ func (s *share) leave(q *queue, w *waiter, err error) error {
 		return <-w.told
 	}
 	q.waiting = slices.Delete(q.waiting, at, at+1)
-	if err == store.ErrOverloaded {
-		q.refused++
-	}
 	return err
 }
 
@@ -126,6 +117,7 @@ func (s *share) end(q *queue, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	q.cut(now)
 	q.begun--
 	s.begun--
 	q.service += (now.Sub(began) - q.service) / 8
@@ -138,21 +130,33 @@ func (s *share) end(q *queue, began time.Time) {
 	}
 }
 
-// next lets the oldest call of a queue start, or refuses it if it has waited too long or
-// could not be answered in time.
+// next lets the oldest call of a queue start, or refuses it if it could not be answered in
+// time.
 func (s *share) next(q *queue, now time.Time) {
 	w := q.waiting[0]
-	q.waiting = q.waiting[1:]
-	waited := now.Sub(w.since)
-	late := !q.patient && waited > target && now.Sub(q.standing) > interval
-	if late || !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
-		q.refused++
-		w.told <- store.ErrOverloaded
+	if !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
+		q.refuseOldest()
 		return
 	}
+	q.waiting = q.waiting[1:]
 	s.start(q)
-	q.waited += waited
+	q.waited += now.Sub(w.since)
 	w.told <- nil
+}
+
+// cut refuses the calls that have waited too long, where the queue has been standing. One
+// that is no longer than what can be done at once is no sign of too many calls.
+func (q *queue) cut(now time.Time) {
+	for !q.patient && len(q.waiting) > q.most && now.Sub(q.standing) > interval && now.Sub(q.waiting[0].since) > target {
+		q.refuseOldest()
+	}
+}
+
+func (q *queue) refuseOldest() {
+	w := q.waiting[0]
+	q.waiting = q.waiting[1:]
+	q.refused++
+	w.told <- store.ErrOverloaded
 }
 
 func (s *share) start(q *queue) {

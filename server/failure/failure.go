@@ -148,7 +148,8 @@ func ForCaller(err error) *connect.Error {
 		return authored // It is one already.
 	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
-		return newError(Invalid(invalid), fieldViolations(invalid)).WithCause(err)
+		listed := fieldViolations(invalid, maxViolations)
+		return newError(invalidField(invalid, listed), listed).WithCause(err)
 	}
 	if malformed := new(decodeError); errors.As(err, &malformed) {
 		return New(malformed.status).WithCause(err)
@@ -235,30 +236,55 @@ func MalformedField(name, rule string) *connect.Error {
 	return New(Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, name, rule})
 }
 
-// Invalid says what is wrong with a message in one line. Texts of rules
-// hold no values.
-func Invalid(invalid *protovalidate.ValidationError) Status {
-	texts := make([]string, 0, len(invalid.Violations))
-	for _, violation := range invalid.Violations {
-		text := violation.Proto.GetMessage()
-		if field := fieldOf(violation.Proto); field != "" {
+// What an error says of a caller's mistakes, at most. Over gRPC an error stands in the
+// trailers twice, the second time in base64, and peers take 8 KiB of those.
+const (
+	maxViolations     = 16
+	maxViolationBytes = 2 << 10
+	// maxRowViolations is for one row of an import or update stream, of which the server
+	// holds thousands.
+	maxRowViolations = 4
+)
+
+// InvalidRow is what is wrong with one message of a stream of them.
+func InvalidRow(invalid *protovalidate.ValidationError) Status {
+	return invalidField(invalid, fieldViolations(invalid, maxRowViolations))
+}
+
+// invalidField says in one line what is wrong with a message that breaks rules, of which
+// some are listed. Texts of rules hold no values.
+func invalidField(invalid *protovalidate.ValidationError, listed []*errdetails.BadRequest_FieldViolation) Status {
+	texts := make([]string, 0, len(listed)+1)
+	for _, violation := range listed {
+		text := violation.GetDescription()
+		if field := violation.GetField(); field != "" {
 			text = field + ": " + text
 		}
 		texts = append(texts, text)
 	}
+	if more := len(invalid.Violations) - len(listed); more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
 	return Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "", strings.Join(texts, "; ")}
 }
 
-func fieldViolations(invalid *protovalidate.ValidationError) []*errdetails.BadRequest_FieldViolation {
-	violations := make([]*errdetails.BadRequest_FieldViolation, 0, len(invalid.Violations))
-	for _, violation := range invalid.Violations {
-		violations = append(violations, &errdetails.BadRequest_FieldViolation{
-			Field:       fieldOf(violation.Proto),
-			Description: violation.Proto.GetMessage(),
-			Reason:      violation.Proto.GetRuleId(),
-		})
+// fieldViolations are the first of the rules that a message breaks, at most so many and
+// maxViolationBytes.
+func fieldViolations(invalid *protovalidate.ValidationError, most int) []*errdetails.BadRequest_FieldViolation {
+	listed := make([]*errdetails.BadRequest_FieldViolation, 0, min(most, len(invalid.Violations)))
+	for size := 0; len(listed) < cap(listed); {
+		broken := invalid.Violations[len(listed)].Proto
+		violation := &errdetails.BadRequest_FieldViolation{
+			Field:       fieldOf(broken),
+			Description: broken.GetMessage(),
+			Reason:      broken.GetRuleId(),
+		}
+		if size += proto.Size(violation); size > maxViolationBytes {
+			break
+		}
+		listed = append(listed, violation)
 	}
-	return violations
+	return listed
 }
 
 // fieldOf names the field that a violation is about. A rule on a whole message,

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server/failure"
@@ -24,9 +25,10 @@ const (
 	maxImportChunk = 5_000
 	// maxListedFailures is the most failures that a response lists.
 	maxListedFailures = 1_000
-	// maxSummaryFailures is the most failures that the detail of an error lists.
-	// Over gRPC a detail is a trailer, and peers take 8 KiB of those.
-	maxSummaryFailures = 10
+	// maxSummaryFailures is the most failures that the detail of an error lists, and
+	// maxSummaryBytes the size of those. Over gRPC a detail is a trailer, and peers take
+	// 8 KiB of those.
+	maxSummaryFailures, maxSummaryBytes = 10, 2 << 10
 )
 
 func (u *Service) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
@@ -57,7 +59,7 @@ func receiveRows(stream connect.ServerStream, imported *importer) error {
 		case rows == failure.MaxImportRows:
 			return failure.ErrTooManyRows
 		case invalid != nil:
-			running = imported.reject(failure.Invalid(invalid))
+			running = imported.reject(failure.InvalidRow(invalid))
 		default:
 			running = imported.add(wire.NewUser(&req))
 		}
@@ -75,6 +77,7 @@ type importer struct {
 	finished chan error
 	response *userv1.BatchCreateUsersResponse
 	received int32
+	rejected int // Rows.
 }
 
 // importChunk is consecutive rows of an import: users, and those that cannot be one.
@@ -117,6 +120,9 @@ func (i *importer) add(user store.NewUser) bool {
 // reject takes a row that is not a valid user. It returns false when the store
 // has failed.
 func (i *importer) reject(why failure.Status) bool {
+	if i.rejected++; i.rejected > maxListedFailures {
+		why.Text = "" // Nobody will read it.
+	}
 	chunk := i.current()
 	chunk.rejected = append(chunk.rejected, rejectedRow{i.received, why})
 	return i.taken()
@@ -232,10 +238,16 @@ func (i *importer) fail(index int32, why failure.Status) {
 // summary is the response without its long lists, for the detail of an error. The
 // rows that it counts are the first of the stream.
 func (i *importer) summary() *userv1.BatchCreateUsersResponse {
-	failures := i.response.GetFailures()
-	return &userv1.BatchCreateUsersResponse{
+	summary := &userv1.BatchCreateUsersResponse{
 		SuccessCount: i.response.GetSuccessCount(),
 		FailureCount: i.response.GetFailureCount(),
-		Failures:     failures[:min(len(failures), maxSummaryFailures)],
 	}
+	size := 0
+	for _, failed := range i.response.GetFailures() {
+		if size += proto.Size(failed); size > maxSummaryBytes || len(summary.GetFailures()) == maxSummaryFailures {
+			break
+		}
+		summary.Failures = append(summary.Failures, failed)
+	}
+	return summary
 }

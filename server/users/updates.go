@@ -32,11 +32,11 @@ func invalidMessage(err error) *protovalidate.ValidationError {
 	return nil
 }
 
-// received is one message of an update stream: an update, or what is wrong with
-// it.
+// received is one message of an update stream: an update, or the answer to one that
+// cannot be one.
 type received struct {
 	update  store.Update
-	invalid *protovalidate.ValidationError
+	refused *userv1.UserUpdateResponse
 }
 
 func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
@@ -72,11 +72,14 @@ func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamU
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		next := received{invalid: invalidMessage(err)}
-		if next.invalid == nil {
-			if err != nil {
-				return err
-			}
+		var next received
+		invalid := invalidMessage(err)
+		switch {
+		case invalid != nil:
+			next.refused = refusedUpdate(failure.InvalidRow(invalid))
+		case err != nil:
+			return err
+		default:
 			next.update = wire.ToUpdate(req)
 		}
 		select {
@@ -108,7 +111,7 @@ func gather(first received, waiting <-chan received) []received {
 func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, group []received) error {
 	var updates []store.Update
 	for _, message := range group {
-		if message.invalid == nil {
+		if message.refused == nil {
 			updates = append(updates, message.update)
 		}
 	}
@@ -120,10 +123,8 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 		}
 	}
 	for _, message := range group {
-		var answer *userv1.UserUpdateResponse
-		if message.invalid != nil {
-			answer = refusedUpdate(failure.Invalid(message.invalid))
-		} else {
+		answer := message.refused
+		if answer == nil {
 			answer, outcomes = u.updateAnswer(outcomes[0]), outcomes[1:]
 		}
 		if err := stream.Send(answer); err != nil {

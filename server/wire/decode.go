@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store"
 )
 
 // decodeProto decodes the encoded messages that come most often, those of reads and
@@ -28,7 +29,9 @@ func decodeProto(data []byte, message any) bool {
 				if m.Roles == nil {
 					m.Roles = make([]string, 0, 4)
 				}
-				m.Roles = append(m.Roles, text)
+				if len(m.Roles) <= store.MaxRoles { // The first one too many is enough to refuse it.
+					m.Roles = append(m.Roles, text)
+				}
 			case 4:
 				m.UserId = text
 			}

@@ -8,4 +8,5 @@
 //     decodes the messages that come most often, undecodable.go says why one cannot be.
 //   - validate.go checks requests by the rules of the schema, which rules.go has once more,
 //     as loops, for the requests that come most often, and timestamps.go has for times.
+//     shorten.go bounds what it costs to refuse one.
 package wire

@@ -10,26 +10,16 @@ import (
 	"github.com/example/userd/server/failure"
 )
 
-// maxExplainedBytes is the size of a message up to which an error lists every rule
-// that the message breaks. No message that breaks none is larger.
-const maxExplainedBytes = 64 << 10
-
-// Validator checks messages against the rules of the schema. For a large message
-// it stops at the first rule that is broken, which bounds what it costs to refuse
-// one: a message has room for millions of roles.
+// Validator checks messages against the rules of the schema. What it costs to refuse a
+// message is bounded, whatever its size: see shortened.
 type Validator struct {
-	complete, first func() (protovalidate.Validator, error)
+	rules func() (protovalidate.Validator, error)
 }
 
 // NewValidator returns a validator that is made when it is needed: many a server
 // never gets a message that accepted does not know.
 func NewValidator() Validator {
-	return Validator{
-		complete: sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() }),
-		first: sync.OnceValues(func() (protovalidate.Validator, error) {
-			return protovalidate.New(protovalidate.WithFailFast())
-		}),
-	}
+	return Validator{sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() })}
 }
 
 // Validate implements protovalidate.Validator.
@@ -40,13 +30,14 @@ func (v Validator) Validate(message proto.Message, options ...protovalidate.Vali
 	if err := checkTimestamps(message); err != nil {
 		return err
 	}
-	made := v.complete
-	if proto.Size(message) > maxExplainedBytes {
-		made = v.first
-	}
-	rules, err := made()
+	rules, err := v.rules()
 	if err != nil {
 		return fmt.Errorf("set up validation: %w", err)
+	}
+	if short := shortened(message.ProtoReflect()).Interface(); short != message {
+		if err := rules.Validate(short, options...); err != nil {
+			return err
+		}
 	}
 	return rules.Validate(message, options...)
 }

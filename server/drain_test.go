@@ -33,7 +33,7 @@ type rawConn struct {
 }
 
 // dialRaw connects, and exchanges settings. The server's are returned.
-func dialRaw(tb testing.TB, running *servertest.Server) (*rawConn, *http2.SettingsFrame) {
+func dialRaw(tb testing.TB, running *servertest.Server, settings ...http2.Setting) (*rawConn, *http2.SettingsFrame) {
 	tb.Helper()
 	address, err := url.Parse(running.URL)
 	if err != nil {
@@ -44,17 +44,17 @@ func dialRaw(tb testing.TB, running *servertest.Server) (*rawConn, *http2.Settin
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
-	return newRawConn(tb, conn, address.Host)
+	return newRawConn(tb, conn, address.Host, settings...)
 }
 
-func newRawConn(tb testing.TB, conn net.Conn, host string) (*rawConn, *http2.SettingsFrame) {
+func newRawConn(tb testing.TB, conn net.Conn, host string, ours ...http2.Setting) (*rawConn, *http2.SettingsFrame) {
 	tb.Helper()
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		tb.Fatal(err)
 	}
 	raw := &rawConn{tb: tb, conn: conn, framer: http2.NewFramer(conn, conn), host: host, block: new(bytes.Buffer)}
 	raw.header = hpack.NewEncoder(raw.block)
-	raw.must(raw.framer.WriteSettings())
+	raw.must(raw.framer.WriteSettings(ours...))
 	settings := awaitFrame(raw, func(frame *http2.SettingsFrame) bool { return !frame.IsAck() })
 	raw.must(raw.framer.WriteSettingsAck())
 	return raw, settings

@@ -10,6 +10,7 @@ import (
 
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/h2"
+	"github.com/example/userd/server/lane"
 	"github.com/example/userd/server/telemetry"
 )
 
@@ -61,6 +62,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 	s.engine = h2.New(h2.Config{
 		Handler:              handler,
 		Direct:               s.lane,
+		FitHeader:            lane.FitHeader,
 		HeadersTooLarge:      http.HandlerFunc(edge.RefuseLargeHeaders),
 		Logger:               s.config.Logger,
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,

@@ -72,6 +72,7 @@ type conn struct {
 	resetNext int
 
 	encoder   *encoder
+	maxHeader int    // Of what is sent, in bytes: the peer's limit or Config.MaxSentHeaderBytes.
 	out       []byte // Frames that nobody has begun to write.
 	tail      tail
 	ready     []*stream // Wait for their turn to send, first come first served.
@@ -105,6 +106,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		in: getIn(0), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
+		maxHeader:  s.config.MaxSentHeaderBytes,
 		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
 		lastRead: now, idleSince: now, headerSince: now,
 	}

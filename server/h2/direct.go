@@ -73,6 +73,7 @@ type Fields struct {
 // SharedFields is a list of fields that is sent again and again. There must not be many.
 type SharedFields struct {
 	fields []hpack.HeaderField
+	size   int
 }
 
 // ShareFields makes a list that is sent again and again. Names may be in any case.
@@ -86,6 +87,7 @@ func ShareFields(namesAndValues ...string) *SharedFields {
 			s.fields = appendField(s.fields, name, value)
 		}
 	}
+	s.size = listSize(s.fields)
 	return s
 }
 
@@ -100,6 +102,21 @@ func (f *Fields) Add(name string, values ...string) {
 // SetStatus begins a header with the field :status.
 func (f *Fields) SetStatus(status string) {
 	f.More = append(f.More, hpack.HeaderField{Name: ":status", Value: status})
+}
+
+// size is the size of the fields as RFC 9113 section 6.5.2 counts.
+func (f *Fields) size() int {
+	if f.Shared == nil {
+		return listSize(f.More)
+	}
+	return f.Shared.size + listSize(f.More)
+}
+
+func listSize(fields []hpack.HeaderField) (size int) {
+	for _, field := range fields {
+		size += int(field.Size())
+	}
+	return size
 }
 
 func (f *Fields) empty() bool { return f.Shared == nil && len(f.More) == 0 }

@@ -109,9 +109,9 @@ func FuzzEncoder(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 200, 0, 0, 1, 201, 1, 1}, uint16(0))
 	blocks := []*SharedFields{
 		ShareFields("Grpc-Status", "0"),
-		{[]hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}}},
-		{[]hpack.HeaderField{{Name: "x-large", Value: strings.Repeat("x", 2000)}}},
-		{[]hpack.HeaderField{{Name: "x-small", Value: "y"}, {Name: "etag", Value: "z", Sensitive: true}}},
+		{fields: []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}}},
+		{fields: []hpack.HeaderField{{Name: "x-large", Value: strings.Repeat("x", 2000)}}},
+		{fields: []hpack.HeaderField{{Name: "x-small", Value: "y"}, {Name: "etag", Value: "z", Sensitive: true}}},
 	}
 	f.Fuzz(func(t *testing.T, script []byte, size uint16) {
 		e, d := newEncoder(), hpack.NewDecoder(tableSize, nil)

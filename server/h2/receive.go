@@ -154,6 +154,8 @@ func (c *conn) apply(setting http2.Setting) error {
 	switch setting.ID {
 	case http2.SettingHeaderTableSize:
 		c.encoder.resize(setting.Val)
+	case http2.SettingMaxHeaderListSize:
+		c.maxHeader = int(min(setting.Val, uint32(c.srv.config.MaxSentHeaderBytes)))
 	case http2.SettingInitialWindowSize:
 		return c.resizeWindows(int(setting.Val))
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // Config says how a server runs. Only Handler must be set.
@@ -37,6 +38,15 @@ type Config struct {
 	// HeadersTooLarge answers requests whose header is too large, of which it sees what
 	// fits into MaxHeaderBytes. Default: 431 Request Header Fields Too Large.
 	HeadersTooLarge http.Handler
+	// FitHeader returns what is to be sent of a header or a trailer that is larger than
+	// size bytes, as RFC 9113 section 6.5.2 counts: MaxSentHeaderBytes, or what the peer
+	// takes if that is less (SETTINGS_MAX_HEADER_LIST_SIZE). Many a peer ends the
+	// connection when it gets more, with all other requests on it. Must not change fields.
+	// Default: everything is sent.
+	FitHeader func(fields []hpack.HeaderField, size int) []hpack.HeaderField
+	// MaxSentHeaderBytes is the largest header or trailer that is sent when there is a
+	// FitHeader, in bytes. Default: 8 KiB, which most peers take.
+	MaxSentHeaderBytes int
 	// StreamWindow is how much of a request may wait for its handler to read it, in
 	// bytes. Default: 512 KiB.
 	StreamWindow int
@@ -68,6 +78,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, 100)
 	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, 64<<10)
+	c.MaxSentHeaderBytes = cmp.Or(c.MaxSentHeaderBytes, 8<<10)
 	c.StreamWindow = cmp.Or(c.StreamWindow, 512<<10)
 	c.ConnWindow = max(cmp.Or(c.ConnWindow, 2<<20), initialWindow+1) // It starts so and can only grow.
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 5*time.Second)

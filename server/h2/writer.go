@@ -212,7 +212,20 @@ func (s *stream) sendHeaders(fields Fields, end bool) error {
 		return s.err
 	}
 	s.c.startOut()
-	s.c.out = appendHeaderFrames(s.c.out, s.id, s.c.encoder.encode(fields), end)
+	s.c.out = appendHeaderFrames(s.c.out, s.id, s.c.encoder.encode(s.c.fitting(fields)), end)
 	s.c.earned += frameCredit
 	return nil
+}
+
+// fitting is a header or trailer as the peer takes it. c.mu is held.
+func (c *conn) fitting(f Fields) Fields {
+	fit := c.srv.config.FitHeader
+	if fit == nil || f.size() <= c.maxHeader {
+		return f
+	}
+	fields := f.More
+	if f.Shared != nil {
+		fields = slices.Concat(f.Shared.fields, f.More)
+	}
+	return Fields{More: fit(fields, c.maxHeader)}
 }

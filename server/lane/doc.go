@@ -13,6 +13,7 @@
 //   - message.go takes a message out of a body, and puts one into a body.
 //   - call.go is the call: what interceptors and handlers see as their stream.
 //   - answer.go puts together what goes back, by protocol.
+//   - fit.go leaves out what a caller's HTTP/2 does not take of a header or trailer.
 //   - http.go and engine.go are the ways in: requests of net/http, and streams of
 //     the engine of package h2.
 package lane

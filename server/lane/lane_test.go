@@ -513,6 +513,11 @@ func gets() []request {
 		{name: "no encoding", query: query("message", `"hello"`), left: true},
 		{name: "unknown encoding", query: query("encoding", "xml", "message", `"hello"`), left: true},
 		{name: "unknown version", query: query("connect", "v2", "encoding", "json", "message", `"hello"`), left: true},
+		{name: "no value of a version", query: query("connect", "", "encoding", "json", "message", `"hello"`), left: true},
+		{name: "two messages", query: query("connect", "v1", "encoding", "json", "message", string(text.message("info"))) + "&message=none&encoding=xml&connect=v2"},
+		{name: "escapes", query: "?&%65ncoding=jso%6E&&x&message=" + url.QueryEscape(string(text.message("info"))) + "&"},
+		{name: "broken escape", query: query("encoding", "json", "message", string(text.message("info"))) + "&x=%zz", left: true},
+		{name: "semicolon", query: query("encoding", "json", "message", string(text.message("info"))) + "&a;b", left: true},
 		{name: "timeout", header: http.Header{"Connect-Timeout-Ms": {"50"}}, query: query("encoding", "json", "message", string(text.message("wait")))},
 	}
 	for _, name := range slices.Sorted(maps.Keys(behaviours)) {

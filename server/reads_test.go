@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/example/userd/cache"
@@ -106,8 +108,11 @@ func TestOverloadIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, func(config *server.Config) { config.Reader = &spy{err: store.ErrOverloaded} })
 	_, err := s.Client(t).GetUser(t.Context(), &userv1.GetUserRequest{UserId: "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"})
-	if connect.CodeOf(err) != connect.CodeResourceExhausted {
-		t.Errorf("GetUser: %v, want RESOURCE_EXHAUSTED", err)
+	checkError(t, err, failure{code: connect.CodeResourceExhausted, reason: userv1.Reason_REASON_OVERLOADED})
+	authored := new(connect.Error)
+	errors.As(err, &authored)
+	if retry := details[*errdetails.RetryInfo](t, authored); len(retry) != 1 || retry[0].GetRetryDelay().AsDuration() <= 0 {
+		t.Errorf("the time to wait is %v", retry)
 	}
 }
 

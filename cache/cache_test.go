@@ -107,6 +107,31 @@ func TestWritesShowAtOnce(t *testing.T) {
 	})
 }
 
+// Trust rests on calls that do not wait behind those of readers.
+func TestTrustWhileCallersHaveAllConnections(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		u := b.user(t)
+		b.store.full.Store(true)
+		c := b.open(t)
+		warm(t, c, u.ID, 1)
+		rename(t, b.store, u.ID, "two")
+		relayed := time.NewTicker(time.Millisecond)
+		defer relayed.Stop()
+		for c.Stats().Relayed == 0 {
+			select {
+			case <-relayed.C:
+			case <-t.Context().Done():
+				t.Fatal("the change is not relayed")
+			}
+		}
+		look(t, c, u.ID, 2)
+		if n := b.store.queued.Load(); n > 0 {
+			t.Errorf("%d calls that keep the cache trusted have waited behind others", n)
+		}
+	})
+}
+
 // Cached gives what Lookup would, and nothing where Lookup would have to ask.
 func TestCached(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,8 @@ type fakeStore struct {
 	reads       atomic.Int64
 	afterGet    atomic.Pointer[func(id string)] // Called between a read and its return.
 	down        atomic.Bool                     // Every call returns ErrUnavailable.
+	full        atomic.Bool                     // Callers have all connections: only vital calls are answered.
+	queued      atomic.Int64                    // Calls of the log that waited behind them.
 
 	mu      sync.Mutex
 	users   map[string]store.User
@@ -132,13 +134,29 @@ func (f *fakeStore) GetByEmail(_ context.Context, email string) (store.User, err
 	return store.User{}, store.ErrNotFound
 }
 
-func (f *fakeStore) Head(context.Context) (store.Cursor, error) {
+// admit waits with a call that is not vital for its end while the store is full.
+func (f *fakeStore) admit(ctx context.Context) error {
+	if !f.full.Load() || store.IsVital(ctx) {
+		return nil
+	}
+	f.queued.Add(1)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *fakeStore) Head(ctx context.Context) (store.Cursor, error) {
+	if err := f.admit(ctx); err != nil {
+		return "", err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return store.Cursor(strconv.Itoa(len(f.log))), f.err()
 }
 
-func (f *fakeStore) Changes(_ context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+func (f *fakeStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	if err := f.admit(ctx); err != nil {
+		return nil, "", err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from, err := strconv.Atoi(string(after))
@@ -149,7 +167,10 @@ func (f *fakeStore) Changes(_ context.Context, after store.Cursor, limit int) ([
 	return slices.Clone(f.log[from:to]), store.Cursor(strconv.Itoa(to)), f.err()
 }
 
-func (f *fakeStore) At(_ context.Context, t time.Time) (store.Cursor, error) {
+func (f *fakeStore) At(ctx context.Context, t time.Time) (store.Cursor, error) {
+	if err := f.admit(ctx); err != nil {
+		return "", err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at, _ := slices.BinarySearchFunc(f.log, t, func(c store.Change, t time.Time) int { return c.At.Compare(t) })
@@ -163,6 +184,9 @@ func (f *fakeStore) Covers(cursor, other store.Cursor) bool {
 }
 
 func (f *fakeStore) Wait(ctx context.Context, after store.Cursor) error {
+	if err := f.admit(ctx); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	changed, at := f.changed, len(f.log)
 	f.mu.Unlock()

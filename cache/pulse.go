@@ -51,8 +51,14 @@ func (c *Cache) sampleLoop() {
 	}
 }
 
+// vital is the context of a call on which trust depends, so that it never waits in the
+// store behind those of readers.
+func (c *Cache) vital(budget time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(store.Vital(c.ctx), budget)
+}
+
 func (c *Cache) sample() {
-	ctx, cancel := context.WithTimeout(c.ctx, sampleBudget)
+	ctx, cancel := c.vital(sampleBudget)
 	defer cancel()
 	at := c.clock()
 	if head, err := c.Store.Head(ctx); err == nil {
@@ -156,7 +162,7 @@ func (c *Cache) relayLoop() {
 			}
 		case more:
 		default:
-			ctx, cancel := context.WithTimeout(c.ctx, beatEvery)
+			ctx, cancel := c.vital(beatEvery)
 			_ = c.Store.Wait(ctx, position)
 			cancel()
 			if !c.pause(relayRest, nil) {
@@ -175,7 +181,7 @@ func (c *Cache) relay() (position store.Cursor, more bool, err error) {
 	if !c.backend.ready() {
 		return "", false, nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, sampleBudget)
+	ctx, cancel := c.vital(sampleBudget)
 	defer cancel()
 	marks, err := c.backend.marks(ctx)
 	if err != nil {

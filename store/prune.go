@@ -35,9 +35,10 @@ type Pruner struct {
 	looked time.Time // Has a monotonic clock reading: it passes as time does.
 }
 
-// Prune removes changes that are too old, and returns how many. It may be called by
-// one goroutine at a time.
+// Prune removes changes that are too old, and returns how many. Its calls are [Vital]:
+// it goes on under any load. It may be called by one goroutine at a time.
 func (p *Pruner) Prune(ctx context.Context) (int64, error) {
+	ctx = Vital(ctx)
 	span, err := p.Store.Span(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("prune old changes: %w", err)

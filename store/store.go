@@ -138,6 +138,8 @@ type Identity struct {
 // when the context ends first; a write may then have been committed or not.
 // Errors wrap the sentinels of this package, for errors.Is.
 //
+// Calls whose context is marked by [Vital] never wait behind others for a connection.
+//
 // Other programs may have written to the database. What they have put into the row of
 // a user, as far as the types of its columns allow it, is returned as it is and hinders
 // no other user; whoever shows users checks them with [User.Check].
@@ -235,7 +237,7 @@ type Store interface {
 	// Identity returns the names of the store. They never change while it is open.
 	Identity() Identity
 
-	// Ping returns nil when the store can answer.
+	// Ping returns nil when the store can answer. It is [Vital] whatever its context.
 	Ping(ctx context.Context) error
 
 	// Close waits for the calls under way and closes the store.

@@ -83,7 +83,7 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 // taken rows the next one is likely to, and is not copied in vain.
 func (s *Store) importRows(ctx context.Context, rows *rows) error {
 	transact := func(write func(context.Context, pgx.Tx) error) error {
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return write(ctx, tx) })
+		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error { return write(ctx, tx) })
 	}
 	if !s.importsCollide.Load() {
 		err := transact(rows.copyAll)
@@ -298,7 +298,7 @@ func (r *rows) decide(i int) bool {
 func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	var results []store.Updated
 	err := s.writeTx(ctx, func() error {
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) (err error) {
 			results, err = updateMany(ctx, tx, updates, s.tick())
 			return err
 		})
@@ -434,7 +434,7 @@ func listSQL(query store.Query) (string, []any) {
 
 func (s *Store) readUsers(ctx context.Context, sql string, args ...any) (users []store.User, err error) {
 	err = s.read(ctx, func() error {
-		rows, _ := s.pool.Query(ctx, sql, args...)
+		rows, _ := s.connections(ctx).Query(ctx, sql, args...)
 		users, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.User, error) { return scanUser(row) })
 		return err
 	})

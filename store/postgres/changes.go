@@ -199,7 +199,7 @@ func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any,
 			further, done = more(&l)
 			targets = append(targets, further...)
 		}
-		if err := s.pool.QueryRow(ctx, sql, args...).Scan(targets...); err != nil {
+		if err := s.connections(ctx).QueryRow(ctx, sql, args...).Scan(targets...); err != nil {
 			return err
 		}
 		done()
@@ -279,7 +279,7 @@ func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
 func (s *Store) Span(ctx context.Context) (store.Span, error) {
 	var oldest, newest *time.Time
 	var now time.Time
-	err := s.read(ctx, func() error { return s.pool.QueryRow(ctx, spanSQL).Scan(&oldest, &newest, &now) })
+	err := s.read(ctx, func() error { return s.connections(ctx).QueryRow(ctx, spanSQL).Scan(&oldest, &newest, &now) })
 	if err != nil {
 		return store.Span{}, fmt.Errorf("read span of changes: %w", err)
 	}
@@ -297,7 +297,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 	for {
 		var pruned int64
 		err := s.writeTx(ctx, func() error {
-			return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error {
 				// Two that prune at once would each forget what the other has removed.
 				if _, err := tx.Exec(ctx, `select from meta for update`); err != nil {
 					return err

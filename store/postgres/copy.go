@@ -36,7 +36,7 @@ func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 	var c store.Contents
 	var last *time.Time
 	err := s.read(ctx, func() error {
-		return s.pool.QueryRow(ctx, contentsSQL).Scan(
+		return s.connections(ctx).QueryRow(ctx, contentsSQL).Scan(
 			&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
 	})
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *Store) ListDeleted(ctx context.Context, after string, limit int) (delet
 		after = uuid.Nil.String()
 	}
 	err = s.read(ctx, func() error {
-		rows, _ := s.pool.Query(ctx, listDeletedSQL, after, limit)
+		rows, _ := s.connections(ctx).Query(ctx, listDeletedSQL, after, limit)
 		deleted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (user store.DeletedUser, err error) {
 			err = row.Scan(&user.ID, &user.Version, &user.DeletedAt)
 			user.DeletedAt = user.DeletedAt.UTC()
@@ -71,7 +71,7 @@ func (s *Store) ListDeleted(ctx context.Context, after string, limit int) (delet
 // Load implements store.Copyable.
 func (s *Store) Load(ctx context.Context, load store.Load) error {
 	err := s.write(ctx, func() error {
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return loadInto(ctx, tx, load) })
+		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error { return loadInto(ctx, tx, load) })
 	})
 	if err != nil {
 		return fmt.Errorf("load %d users: %w", len(load.Users), err)

@@ -9,6 +9,11 @@
 // take their locks in one order, and run again when PostgreSQL still has to break a
 // deadlock.
 //
+// # Lifelines
+//
+// Calls that are marked by store.Vital, and Ping, have a small pool of their own, and so
+// does the waker: they never wait for a connection behind callers.
+//
 // # The change log
 //
 // Transactions do not commit in the order in which they take numbers, so a reader

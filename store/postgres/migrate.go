@@ -79,7 +79,7 @@ type querier interface {
 // returns an error when the database has tables with the names of ours that are not
 // as this program makes them, and store.ErrUnavailable when it cannot be reached.
 func Status(ctx context.Context, config Config) (store.Schema, error) {
-	pool, _, err := config.pool(ctx)
+	pool, err := config.connectAlone(ctx)
 	if err != nil {
 		return store.Schema{}, err
 	}
@@ -94,7 +94,7 @@ func Status(ctx context.Context, config Config) (store.Schema, error) {
 // program needs. It returns the error of Schema.Check for a newer one, those of
 // Status, and store.ErrUnavailable when the database cannot be reached.
 func Migrate(ctx context.Context, config Config) (store.Schema, error) {
-	pool, _, err := config.pool(ctx)
+	pool, err := config.connectAlone(ctx)
 	if err != nil {
 		return store.Schema{}, err
 	}

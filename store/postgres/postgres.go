@@ -22,7 +22,8 @@ type Config struct {
 	// TLS and target_session_attrs, and pgxpool's settings (pool_max_conns, ...).
 	// What it leaves out comes from the PG* environment variables, then from
 	// these defaults: target_session_attrs=read-write, connect_timeout=2 (seconds),
-	// pool_max_conns=16.
+	// pool_max_conns=16. Calls that are marked by store.Vital have two connections
+	// beside those.
 	URL string
 	// Logger receives what no caller is told; slog.Default() when nil.
 	Logger *slog.Logger
@@ -38,12 +39,14 @@ const (
 	connectTimeout = 2 * time.Second
 	pingTimeout    = time.Second
 	maxConns       = 16
+	vitalConns     = 2
 )
 
 // Store is a store of users in PostgreSQL.
 type Store struct {
-	pool     *pgxpool.Pool
-	sessions *sessions
+	pool     *pgxpool.Pool // For callers.
+	vital    *pgxpool.Pool // For calls that are marked by store.Vital.
+	sessions sessions
 	log      *slog.Logger
 	now      func() time.Time
 	identity store.Identity
@@ -62,11 +65,7 @@ var _ store.Store = (*Store)(nil)
 // program: Open returns the error of Schema.Check when it does not, and
 // store.ErrUnavailable when the database cannot be reached.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	pool, sessions, err := config.pool(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	s := &Store{pool: pool, sessions: sessions, log: config.Logger, now: config.Now}
+	s := &Store{log: config.Logger, now: config.Now}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -74,12 +73,37 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if err := s.connect(ctx, config); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if err := s.prepare(ctx); err != nil {
-		pool.Close()
+		s.disconnect()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.wake = newWaker(s, config.PollInterval)
 	return s, nil
+}
+
+// connect makes the pools.
+func (s *Store) connect(ctx context.Context, config Config) error {
+	pool, err := config.pool(&s.sessions)
+	if err != nil {
+		return err
+	}
+	if s.pool, err = reach(ctx, pool); err != nil {
+		return err
+	}
+	pool.MaxConns = vitalConns
+	pool.MinConns, pool.MinIdleConns = min(pool.MinConns, vitalConns), min(pool.MinIdleConns, vitalConns)
+	if s.vital, err = reach(ctx, pool); err != nil {
+		s.pool.Close()
+	}
+	return err
+}
+
+func (s *Store) disconnect() {
+	s.pool.Close()
+	s.vital.Close()
 }
 
 // prepare checks the schema and reads the identity.
@@ -105,11 +129,20 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// pool makes a pool with our defaults and its first connection.
-func (c Config) pool(ctx context.Context) (*pgxpool.Pool, *sessions, error) {
+// connectAlone makes a pool for a tool.
+func (c Config) connectAlone(ctx context.Context) (*pgxpool.Pool, error) {
+	pool, err := c.pool(new(sessions))
+	if err != nil {
+		return nil, err
+	}
+	return reach(ctx, pool)
+}
+
+// pool is the configuration of a pool with our defaults.
+func (c Config) pool(sessions *sessions) (*pgxpool.Config, error) {
 	config, err := c.parse()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	conn := &config.ConnConfig.Config
 	if conn.ConnectTimeout == 0 {
@@ -128,29 +161,28 @@ func (c Config) pool(ctx context.Context) (*pgxpool.Pool, *sessions, error) {
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingTimeout
 	}
-	sessions := new(sessions)
 	config.BeforeConnect, config.AfterConnect = sessions.beforeConnect, sessions.afterConnect
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := reach(ctx, pool); err != nil {
-		pool.Close()
-		return nil, nil, err
-	}
-	return pool, sessions, nil
+	return config, nil
 }
 
-// reach makes a first connection, which learns whether there is a pooler.
-func reach(ctx context.Context, pool *pgxpool.Pool) error {
-	err := pool.Ping(ctx)
+// reach makes a pool and its first connection, which learns whether there is a pooler.
+func reach(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, config.Copy())
+	if err != nil {
+		return nil, err
+	}
+	err = pool.Ping(ctx)
 	if errors.Is(err, poolerError{}) {
 		err = pool.Ping(ctx)
 	}
-	if refused := refusal(""); errors.As(err, &refused) {
-		return refused
+	if err == nil {
+		return pool, nil
 	}
-	return translate(ctx, err)
+	pool.Close()
+	if refused := refusal(""); errors.As(err, &refused) {
+		return nil, refused
+	}
+	return nil, translate(ctx, err)
 }
 
 // Capacity implements store.Store.
@@ -165,7 +197,7 @@ func (s *Store) Identity() store.Identity { return s.identity }
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func() error {
 		var readOnly bool
-		err := s.pool.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
+		err := s.vital.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
 		if err == nil && readOnly {
 			err = errReadOnly
 		}
@@ -176,8 +208,16 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close implements store.Store.
 func (s *Store) Close() error {
 	s.wake.close()
-	s.pool.Close()
+	s.disconnect()
 	return nil
+}
+
+// connections is the pool for a call.
+func (s *Store) connections(ctx context.Context) *pgxpool.Pool {
+	if store.IsVital(ctx) {
+		return s.vital
+	}
+	return s.pool
 }
 
 // read runs f, which changes nothing, and runs it once more on a new connection
@@ -209,6 +249,7 @@ func (s *Store) run(ctx context.Context, call store.Call, f func() error, retry 
 	err := f()
 	if err != nil && brokenPool(err) && ctx.Err() == nil {
 		s.pool.Reset()
+		s.vital.Reset()
 		if retry(err) {
 			err = f()
 		}

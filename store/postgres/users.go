@@ -193,7 +193,7 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
 	var version int64
 	err := s.write(ctx, func() error {
-		return s.pool.QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
+		return s.connections(ctx).QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
 	})
 	if err == nil && version == 0 {
 		err = store.ErrVersionMismatch
@@ -212,7 +212,7 @@ func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...a
 	for {
 		var results []result
 		err := s.write(ctx, func() error {
-			rows, _ := s.pool.Query(ctx, sql, args...)
+			rows, _ := s.connections(ctx).Query(ctx, sql, args...)
 			var err error
 			results, err = pgx.CollectRows(rows, scanResult)
 			return err
@@ -237,7 +237,7 @@ func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...a
 
 func (s *Store) readUser(ctx context.Context, sql string, args ...any) (user store.User, err error) {
 	err = s.read(ctx, func() error {
-		user, err = scanUser(s.pool.QueryRow(ctx, sql, args...))
+		user, err = scanUser(s.connections(ctx).QueryRow(ctx, sql, args...))
 		return err
 	})
 	return user, err

@@ -29,6 +29,7 @@ type waker struct {
 
 const (
 	defaultPollInterval = 100 * time.Millisecond
+	pollTimeout         = 5 * time.Second
 	// notifyInterval is the least time between two notifications: committing one
 	// takes a lock that all sessions of the server share.
 	notifyInterval = 10 * time.Millisecond
@@ -99,12 +100,18 @@ func (w *waker) poll(ctx context.Context) {
 		if !w.anybodyWaits() {
 			continue
 		}
-		head, err := w.store.Head(ctx)
+		head, err := w.head(ctx)
 		if err != nil || head != last {
 			last = head
 			w.broadcast()
 		}
 	}
+}
+
+func (w *waker) head(ctx context.Context) (store.Cursor, error) {
+	ctx, cancel := context.WithTimeout(store.Vital(ctx), pollTimeout)
+	defer cancel()
+	return w.store.Head(ctx)
 }
 
 // listen ends the waits on notifications of other processes. They do not arrive
@@ -151,7 +158,7 @@ func (w *waker) notify(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if _, err := w.store.pool.Exec(ctx, `notify userd_changes`); err != nil && ctx.Err() == nil {
+		if _, err := w.store.vital.Exec(ctx, `notify userd_changes`); err != nil && ctx.Err() == nil {
 			w.store.log.DebugContext(ctx, "notify of changes", "error", err)
 		}
 		if !pause(ctx, notifyInterval) {

@@ -1,7 +1,8 @@
 // Package sqlite keeps users in a SQLite file.
 //
 // Readers run in parallel, each on a connection of its own, and see the last
-// committed state (WAL). All writes of a process go through one connection and
+// committed state (WAL). Calls that are marked by store.Vital, and Ping, have a
+// connection that no other reader takes. All writes of a process go through one connection and
 // one goroutine: those that wait at the same time share one transaction, each in
 // a savepoint of its own, and are answered when it is on disk (synchronous=FULL).
 //

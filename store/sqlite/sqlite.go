@@ -30,7 +30,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock of every time that is stored; time.Now when nil.
 	Now func() time.Time
-	// Readers is the number of connections for reading; 8 when 0.
+	// Readers is the number of connections for reading; 8 when 0. Calls that are marked
+	// by store.Vital have one beside those.
 	Readers int
 	// PollInterval is the time between two looks for changes of other processes;
 	// 100 ms when 0.
@@ -47,7 +48,8 @@ const (
 // Store is a store of users in a SQLite file.
 type Store struct {
 	capacity store.Capacity
-	readers  *sqlitex.Pool
+	readers  *sqlitex.Pool // For callers.
+	vital    *sqlitex.Pool // One connection, for calls that are marked by store.Vital.
 	writer   *writer
 	now      func() time.Time
 	last     int64 // Latest tick; the writer's goroutine has it.
@@ -116,19 +118,24 @@ func (s *Store) connect(ctx context.Context, config Config) error {
 		_ = conn.Close() // What went wrong is err.
 		return err
 	}
-	s.readers, err = sqlitex.NewPool(config.Path, sqlitex.PoolOptions{
-		Flags: sqlite.OpenReadOnly, PoolSize: config.Readers, PrepareConn: configure,
-	})
-	if err != nil {
+	if s.readers, err = readers(config.Path, config.Readers); err != nil {
 		_ = conn.Close() // What went wrong is err.
 		return err
 	}
-	if s.wake, err = newWaker(config); err != nil {
+	if s.vital, err = readers(config.Path, 1); err != nil {
 		_, _ = conn.Close(), s.readers.Close() // What went wrong is err.
+		return err
+	}
+	if s.wake, err = newWaker(config); err != nil {
+		_, _, _ = conn.Close(), s.readers.Close(), s.vital.Close() // What went wrong is err.
 		return err
 	}
 	s.writer = newWriter(conn, func() error { return s.committed(conn) })
 	return nil
+}
+
+func readers(path string, n int) (*sqlitex.Pool, error) {
+	return sqlitex.NewPool(path, sqlitex.PoolOptions{Flags: sqlite.OpenReadOnly, PoolSize: n, PrepareConn: configure})
 }
 
 // committed is called by the writer when writes are on disk. They are acknowledged
@@ -283,7 +290,7 @@ func (s *Store) Identity() store.Identity { return s.identity }
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, func(conn *sqlite.Conn) error {
+	return s.read(store.Vital(ctx), func(conn *sqlite.Conn) error {
 		_, err := scalar(conn, `select count(*) from meta`)
 		return err
 	})
@@ -309,7 +316,7 @@ func (s *Store) closeReaders() error {
 		return nil
 	}
 	s.closed = true
-	return s.readers.Close()
+	return errors.Join(s.readers.Close(), s.vital.Close())
 }
 
 // read runs f on a connection of its own. Several statements see one moment only
@@ -323,12 +330,21 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 	if s.owner != nil && s.owner.moved.Load() {
 		return errMoved
 	}
-	conn, err := s.readers.Take(ctx)
+	readers := s.connections(ctx)
+	conn, err := readers.Take(ctx)
 	if err == nil {
-		defer s.readers.Put(conn)
+		defer readers.Put(conn)
 		err = f(conn)
 	}
 	return s.seen(ctx, store.Reading, err)
+}
+
+// connections is the pool for a call that reads.
+func (s *Store) connections(ctx context.Context) *sqlitex.Pool {
+	if store.IsVital(ctx) {
+		return s.vital
+	}
+	return s.readers
 }
 
 // snapshot runs f on a connection whose statements all see one moment.

@@ -214,6 +214,20 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// readUntil reads until a text has come, and what came with it.
+func readUntil(t *testing.T, conn net.Conn, text string) string {
+	t.Helper()
+	var read strings.Builder
+	for part := make([]byte, 4<<10); !strings.Contains(read.String(), text); {
+		n, err := conn.Read(part)
+		read.Write(part[:n])
+		if err != nil {
+			t.Fatalf("connection ends after %q: %v", read.String(), err)
+		}
+	}
+	return read.String()
+}
+
 // answerPings answers every PING until the connection ends.
 func answerPings(raw *rawConn) {
 	for {
@@ -227,7 +241,32 @@ func answerPings(raw *rawConn) {
 	}
 }
 
-// A unary call whose request does not come is not waited for.
+// slowRow begins a stream whose first row comes whole, and which is then silent for longer
+// than the rest of the second one may take, after the first byte of that.
+func slowRow(t *testing.T, conn net.Conn, method string) {
+	t.Helper()
+	raw, _ := newRawConn(t, conn, "test")
+	raw.call(1, "/user.v1.UserService/"+method)
+	raw.must(raw.framer.WriteData(1, false, envelope(t, &userv1.CreateUserRequest{}))) // Is not valid, and not stored.
+	raw.must(raw.framer.WriteData(1, false, []byte{0, 0}))
+	raw.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	trailer := awaitFrame(raw, func(frame *http2.MetaHeadersFrame) bool { return frame.StreamEnded() })
+	if status := fieldOf(trailer, "grpc-status"); status != "4" {
+		t.Errorf("status is %s, want DEADLINE_EXCEEDED", status)
+	}
+}
+
+func fieldOf(frame *http2.MetaHeadersFrame, name string) string {
+	for _, field := range frame.Fields {
+		if field.Name == name {
+			return field.Value
+		}
+	}
+	return ""
+}
+
+// A unary call whose request does not come is not waited for, and neither is the rest of a
+// row that has begun.
 func TestSlowRequest(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, conn net.Conn){
 		"HTTP/1.1": func(t *testing.T, conn net.Conn) {
@@ -246,10 +285,18 @@ func TestSlowRequest(t *testing.T) {
 			raw.must(raw.framer.WriteData(1, false, []byte{0, 0, 0, 0, 100, 0}))
 			raw.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 			trailer := awaitFrame(raw, func(frame *http2.MetaHeadersFrame) bool { return frame.StreamEnded() })
-			for _, field := range trailer.Fields {
-				if field.Name == "grpc-status" && field.Value != "4" {
-					t.Errorf("status is %s, want DEADLINE_EXCEEDED", field.Value)
-				}
+			if status := fieldOf(trailer, "grpc-status"); status != "4" {
+				t.Errorf("status is %s, want DEADLINE_EXCEEDED", status)
+			}
+		},
+		"import row": func(t *testing.T, conn net.Conn) { slowRow(t, conn, "BatchCreateUsers") },
+		"update":     func(t *testing.T, conn net.Conn) { slowRow(t, conn, "StreamUserUpdates") },
+		"import row over HTTP/1.1": func(t *testing.T, conn net.Conn) {
+			_, err := fmt.Fprint(conn, "POST /user.v1.UserService/BatchCreateUsers HTTP/1.1\r\nHost: test\r\nContent-Type: application/connect+json\r\nContent-Length: 100\r\n\r\n\x00\x00\x00\x00\x50{")
+			must(err)
+			answer := readUntil(t, conn, `"code":`)
+			if !strings.Contains(answer, `"deadline_exceeded"`) {
+				t.Errorf("answer is %s", answer)
 			}
 		},
 	} {

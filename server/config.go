@@ -33,7 +33,8 @@ type Config struct {
 	// TLS turns TLS on, with HTTP/2 and HTTP/1.1 by ALPN. Default: HTTP/2 with
 	// prior knowledge (h2c) and HTTP/1.1 in the clear.
 	TLS *tls.Config
-	// MaxMessageBytes is the largest message, decompressed. Default: 16 MiB.
+	// MaxMessageBytes is the largest message, decompressed. Rows of BatchCreateUsers and
+	// StreamUserUpdates have 64 KiB at most. Default: 16 MiB.
 	MaxMessageBytes int
 	// HTTP2 says what serves HTTP/2. Default: Engine.
 	HTTP2 Transport
@@ -42,8 +43,8 @@ type Config struct {
 	MaxConcurrentStreams int
 	// MaxConnections is the most connections at a time. Default: 10,000.
 	MaxConnections int
-	// ReceiveTimeout is how long a request may take to come, if it is not a stream of
-	// messages. Default: 10 seconds.
+	// ReceiveTimeout is how long a request may take to come, and of a stream of messages
+	// each from its first byte to its last. Default: 10 seconds.
 	ReceiveTimeout time.Duration
 	// SendTimeout is how long what is sent may wait for a caller that does not read it:
 	// nobody can hold memory and goroutines for longer. Default: 30 seconds.

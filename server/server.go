@@ -87,7 +87,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
 		edge.RefuseBadHeaders(rpc, compressors),
-		edge.CheckFrames,
+		edge.CheckFrames(s.rowLimits(rpc)),
 		edge.GatherStreams(kinds, s.arrivals, s.config.SendTimeout),
 	}
 	handler := s.mount(rpc, compressors)
@@ -138,11 +138,21 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 // mount puts the Connect server and the probes at their paths.
 func (s *Server) mount(rpc *connect.Server, compressors []connect.Compressor) http.Handler {
 	mux := http.NewServeMux()
+	rows := []connecthttp.Option{
+		connecthttp.WithCompressors(wire.Compressors(s.maxRowBytes())...),
+		connecthttp.WithReadMaxBytes(s.maxRowBytes()),
+	}
 	connecthttp.Mount(mux, rpc,
 		connecthttp.WithCodecs(wire.Codecs()...),
 		connecthttp.WithCompressors(compressors...),
 		connecthttp.WithCompressMinBytes(wire.CompressMinBytes),
-		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes))
+		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes),
+		connecthttp.WithConditionalOptions(func(spec connect.Spec) []connecthttp.Option {
+			if takesRows(spec) {
+				return rows
+			}
+			return nil
+		}))
 	s.mountProbes(mux)
 	mux.Handle("/", edge.RefuseUnknownPaths(http.NotFoundHandler()))
 	return mux
@@ -161,6 +171,25 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 			return s.users.AtHand(ctx, call, message)
 		},
 	})
+}
+
+// takesRows reports whether an RPC takes a stream of rows, none of which is larger than
+// wire.MaxRowBytes.
+func takesRows(spec connect.Spec) bool {
+	return spec.StreamType&connect.StreamTypeClient != 0 && failure.HasReasons(spec.Procedure)
+}
+
+func (s *Server) maxRowBytes() int { return min(wire.MaxRowBytes, s.config.MaxMessageBytes) }
+
+// rowLimits are the sizes of the largest rows, by path.
+func (s *Server) rowLimits(rpc *connect.Server) map[string]int {
+	limits := make(map[string]int)
+	for spec := range rpc.Specs() {
+		if takesRows(spec) {
+			limits[spec.Procedure] = s.maxRowBytes()
+		}
+	}
+	return limits
 }
 
 // streamTypes are how many messages the RPCs send and take, by path.

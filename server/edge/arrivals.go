@@ -16,7 +16,7 @@ import (
 )
 
 // RefuseSlow ends requests that do not come in time. Streams of requests may be
-// silent for as long as they like. Over HTTP/1.1, what handlers leave of a body is read
+// silent for as long as they like, between messages: see patientBody. Over HTTP/1.1, what handlers leave of a body is read
 // by net/http itself, within the same time: see ReadTimeout of http.Server.
 func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
 	return func(next http.Handler) http.Handler {
@@ -135,41 +135,67 @@ func (a *Arrivals) expire() {
 }
 
 // patientBody is the body of a stream of requests, whose handler may wait for the
-// next one for ever.
+// next one for ever, but not for the rest of one that has begun.
 type patientBody struct {
 	io.ReadCloser
 	arrival
+	frames  *frameReader // Nil for a body without frames.
 	timeout time.Duration
 	http1   bool
+
+	message int       // That has come in part, or 0.
+	due     time.Time // When the rest of it is, or zero.
 }
 
 func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) *patientBody {
 	b := &patientBody{ReadCloser: r.Body, timeout: timeout, http1: r.ProtoMajor == 1}
+	if framed, ok := r.Body.(framedBody); ok {
+		b.frames = framed.frameReader
+	}
 	b.controller = http.NewResponseController(w)
 	if !b.http1 {
-		b.wait()
+		b.setDeadline(time.Time{}) // Every request begins with one.
 	}
 	return b
 }
 
-// wait lifts the deadline that every request begins with.
-func (b *patientBody) wait() {
-	_ = b.controller.SetReadDeadline(time.Time{}) // A connection without deadlines is closed by its server instead.
+// setDeadline sets when the next read fails, or that it may wait for ever.
+func (b *patientBody) setDeadline(at time.Time) {
+	_ = b.controller.SetReadDeadline(at) // A connection without deadlines is closed by its server instead.
 }
 
-// Read implements io.Reader. Over HTTP/1.1, net/http reads what the handler leaves of
-// the body, while it responds or afterwards, and must not wait for ever. So only a
+// expect finds out when what is read next is due.
+func (b *patientBody) expect() {
+	message := b.frames.unfinished()
+	switch {
+	case message == 0:
+		b.due = time.Time{}
+	case message != b.message:
+		b.due = time.Now().Add(b.timeout)
+	}
+	b.message = message
+}
+
+// Read implements io.Reader. A deadline holds only while the handler reads, since that is
+// when its caller lets it wait. Over HTTP/1.1, net/http reads what the handler leaves of
+// the body, while it responds or afterwards, and must not wait for ever. So there only a
 // handler that is reading has no deadline.
 func (b *patientBody) Read(p []byte) (int, error) {
-	if b.http1 {
-		b.wait()
+	b.expect()
+	bounded := !b.due.IsZero()
+	if b.http1 || bounded {
+		b.setDeadline(b.due)
 	}
 	if b.ended.Load() { // And its deadline lifted just now.
 		return 0, failure.ErrDraining
 	}
 	n, err := b.read(b.ReadCloser, p)
-	if b.http1 && err != io.EOF { // After the end the deadline is that of the next request.
-		_ = b.controller.SetReadDeadline(time.Now().Add(b.timeout)) // See wait.
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+	case b.http1 && err != io.EOF: // After the end the deadline is that of the next request.
+		b.setDeadline(time.Now().Add(b.timeout))
+	case !b.http1 && bounded:
+		b.setDeadline(time.Time{})
 	}
 	return n, err
 }

@@ -8,7 +8,8 @@
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - refuse.go answers calls that never get to Connect, headers.go those with a header
 //     that Connect could not tell of with a reason.
-//   - webtext.go translates grpc-web-text, frames.go finds broken framing, and gather.go
+//   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that
+//     are too large, and gather.go
 //     sends and receives streams in larger pieces than their messages. slowreader.go ends
 //     those whose caller does not read (SLOW_CONSUMER).
 package edge

@@ -16,29 +16,51 @@ import (
 
 // CheckFrames looks at the framing of bodies that consist of messages with a prefix, so
 // that what is wrong with it is known where it arises. connecthttp has one code for that
-// and for its own failures.
-func CheckFrames(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && r.ContentLength != 0 {
-			r = lane.WithBody(r, chunkReader{r.Body})
-		}
-		if body := newFrameReader(r); body != nil {
-			r = lane.WithBody(r, body)
-		}
-		next.ServeHTTP(w, r)
-	})
+// and for its own failures. A message that is longer than the limit of its path, where
+// there is one, ends its request with failure.ErrMessageTooLarge before it is read.
+func CheckFrames(limits map[string]int) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoMajor == 1 && r.ContentLength != 0 {
+				r = lane.WithBody(r, chunkReader{r.Body})
+			}
+			if frames := newFrameReader(r); frames != nil {
+				frames.limit = int64(limits[r.URL.Path])
+				framed := *r // See lane.WithBody.
+				framed.Body = framedBody{frames, r.Body}
+				r = &framed
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// framedBody is a body of messages with a prefix, for those who ask about its frames.
+type framedBody struct {
+	*frameReader
+	io.Closer
 }
 
 // frameReader is a body of messages with a prefix.
 type frameReader struct {
 	body       io.Reader
-	compressed bool // Messages may be.
-	flags      byte // That the protocol has besides.
+	compressed bool  // Messages may be.
+	flags      byte  // That the protocol has besides.
+	limit      int64 // Of a message, in bytes, or 0 for none.
 
-	prefix int   // Bytes of a prefix that have come.
-	size   int64 // Of the message, as far as its prefix has come.
-	left   int64 // Bytes of a message that have not come.
-	err    error
+	prefix   int   // Bytes of a prefix that have come.
+	size     int64 // Of the message, as far as its prefix has come.
+	left     int64 // Bytes of a message that have not come.
+	messages int   // That have begun.
+	err      error
+}
+
+// unfinished is the number of the message that has come in part, or 0.
+func (f *frameReader) unfinished() int {
+	if f == nil || f.prefix == 0 && f.left == 0 {
+		return 0
+	}
+	return f.messages
 }
 
 // newFrameReader returns nil for a request whose body is not such a one.
@@ -92,8 +114,12 @@ func (f *frameReader) check(p []byte) (int, error) {
 			if err := f.checkFlags(p[i]); err != nil {
 				return i, err
 			}
+			f.messages++
 		} else {
 			f.size = f.size<<8 | int64(p[i])
+		}
+		if f.limit > 0 && f.prefix == lane.EnvelopeSize-1 && f.size > f.limit {
+			return i, failure.ErrMessageTooLarge
 		}
 		i++
 		if f.prefix++; f.prefix == lane.EnvelopeSize {

@@ -19,6 +19,10 @@ const maxZstdWindow = 8 << 20
 // CompressMinBytes is the size below which a response is not worth compressing.
 const CompressMinBytes = 1 << 10
 
+// MaxRowBytes is the largest row of a stream of them, unpacked. A valid one has 8 KiB at
+// most, and half of this in JSON that escapes each of its characters.
+const MaxRowBytes = 64 << 10
+
 // maxGzipRatio is how much larger than its compressed form a gzip message can be:
 // a little less than 1032 times, by the format.
 const maxGzipRatio = 1032
@@ -34,7 +38,8 @@ func Compressors(maxBytes int) []connect.Compressor {
 
 // measured unpacks a message that could be too large to nowhere first, and to
 // memory only if it is not: a bomb costs a few milliseconds and no memory. Without
-// that, Connect fills a buffer up to the limit before it refuses.
+// that, Connect fills a buffer up to the limit before it refuses, which does not matter
+// where the limit is that of a row.
 type measured struct {
 	connect.Compressor
 	maxBytes int64
@@ -43,7 +48,7 @@ type measured struct {
 
 func (m measured) Decompress(src io.Reader) (io.ReadCloser, error) {
 	packed, ok := src.(*bytes.Buffer)
-	if ok && (m.ratio == 0 || int64(packed.Len())*m.ratio > m.maxBytes) {
+	if ok && m.maxBytes > MaxRowBytes && (m.ratio == 0 || int64(packed.Len())*m.ratio > m.maxBytes) {
 		if err := m.measure(packed.Bytes()); err != nil {
 			return nil, err
 		}

@@ -134,9 +134,14 @@ type Identity struct {
 
 // Store keeps users. All methods may be called concurrently. They return
 // ErrUnavailable when the database cannot be reached, ErrConflict when a write
-// lost against a concurrent one and can be sent again, and the context's error
-// when the context ends first; a write may then have been committed or not.
-// Errors wrap the sentinels of this package, for errors.Is.
+// lost against a concurrent one, or has waited for it for seconds, and can be sent
+// again, and the context's error when the context ends first. Errors wrap the
+// sentinels of this package, for errors.Is.
+//
+// A call returns when its context ends. What it was doing is then ended too: nothing is
+// begun for a context that has ended, and a write that was under way may have been
+// committed or not. The call may still read its arguments, so the caller leaves them as
+// they are.
 //
 // Calls whose context is marked by [Vital] never wait behind others for a connection.
 //

@@ -64,29 +64,29 @@ const (
 
 // Import implements store.Store.
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
-	var rows *rows
-	err := s.writeTx(ctx, func() (err error) {
-		if rows, err = newRows(users, s.ticks(len(users))); err != nil {
-			return err
+	results, err := writeTx(ctx, s, func(ctx context.Context, on *session) ([]store.Created, error) {
+		rows, err := newRows(users, s.ticks(len(users)))
+		if err == nil {
+			err = s.importRows(ctx, on, rows)
 		}
-		return s.importRows(ctx, rows)
+		if err != nil {
+			return nil, err
+		}
+		s.wake.committed()
+		return rows.results, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
 	}
-	s.wake.committed()
-	return rows.results, nil
+	return results, nil
 }
 
 // importRows copies the rows straight into the tables, which is the fastest way and works
 // when none of them is taken. Else it decides on each. After an import that met
 // taken rows the next one is likely to, and is not copied in vain.
-func (s *Store) importRows(ctx context.Context, rows *rows) error {
-	transact := func(write func(context.Context, pgx.Tx) error) error {
-		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error { return write(ctx, tx) })
-	}
+func (s *Store) importRows(ctx context.Context, on *session, rows *rows) error {
 	if !s.importsCollide.Load() {
-		err := transact(rows.copyAll)
+		err := on.transact(ctx, rows.copyAll)
 		if err == nil {
 			rows.allStored()
 		}
@@ -94,7 +94,7 @@ func (s *Store) importRows(ctx context.Context, rows *rows) error {
 			return err
 		}
 	}
-	err := transact(rows.store)
+	err := on.transact(ctx, rows.store)
 	s.importsCollide.Store(len(rows.owners) > 0)
 	return err
 }
@@ -296,17 +296,19 @@ func (r *rows) decide(i int) bool {
 
 // UpdateMany implements store.Store.
 func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
-	var results []store.Updated
-	err := s.writeTx(ctx, func() error {
-		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) (err error) {
+	results, err := writeTx(ctx, s, func(ctx context.Context, on *session) (results []store.Updated, err error) {
+		err = on.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
 			results, err = updateMany(ctx, tx, updates, s.tick())
 			return err
 		})
+		if err == nil {
+			s.wake.committed()
+		}
+		return results, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update %d users: %w", len(updates), err)
 	}
-	s.wake.committed()
 	return results, nil
 }
 
@@ -432,11 +434,9 @@ func listSQL(query store.Query) (string, []any) {
 	return `select ` + userColumns + ` from users where ` + where + ` order by created_at, id limit $3`, args
 }
 
-func (s *Store) readUsers(ctx context.Context, sql string, args ...any) (users []store.User, err error) {
-	err = s.read(ctx, func() error {
-		rows, _ := s.connections(ctx).Query(ctx, sql, args...)
-		users, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.User, error) { return scanUser(row) })
-		return err
+func (s *Store) readUsers(ctx context.Context, sql string, args ...any) ([]store.User, error) {
+	return read(ctx, s, func(ctx context.Context, on *session) ([]store.User, error) {
+		rows, _ := on.Query(ctx, sql, args...)
+		return pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.User, error) { return scanUser(row) })
 	})
-	return users, err
 }

@@ -29,9 +29,10 @@ var causes = map[string]string{
 }
 
 const (
-	badLogin = "the database does not take the role or its password: correct them in --database or the PG* variables, and start userd again"
-	readOnly = "the database takes no writes: it is a standby, or default_transaction_read_only is on"
-	tooLate  = "the database did not answer before the deadline of a call: look for locks and load in pg_stat_activity, or raise pool_max_conns in --database"
+	badLogin    = "the database does not take the role or its password: correct them in --database or the PG* variables, and start userd again"
+	readOnly    = "the database takes no writes: it is a standby, or default_transaction_read_only is on"
+	lockTooLong = "a lock was not given in time: look in pg_locks for who holds it"
+	tooLate     = "the database did not answer before the deadline of a call: look for locks and load in pg_stat_activity, or raise pool_max_conns in --database"
 )
 
 // causeOf says in one line why the store is unavailable, and what to do.

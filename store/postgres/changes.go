@@ -127,6 +127,7 @@ type log struct {
 	pruned  uint64   // Last transaction that lost rows by pruning; 0 for none.
 	gone    int64    // Rows that were pruned.
 	expired bool
+	first   *uint64 // First transaction that has written to the log since a time; nil for none.
 	seqs    []int64
 	changes []store.Change
 }
@@ -189,9 +190,7 @@ func (s *Store) readPage(ctx context.Context, from cursor, limit int) (log, erro
 // readLog runs one of the statements above. more says where to put the columns
 // after the state, and what to do when they are there.
 func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any, func()), args ...any) (log, error) {
-	var l log
-	err := s.read(ctx, func() error {
-		l = log{}
+	return read(ctx, s, func(ctx context.Context, on *session) (l log, err error) {
 		var incarnation, head string
 		targets, done := []any{&incarnation, &head, &l.written, &l.pruned, &l.gone}, func() {}
 		if more != nil {
@@ -199,17 +198,16 @@ func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any,
 			further, done = more(&l)
 			targets = append(targets, further...)
 		}
-		if err := s.connections(ctx).QueryRow(ctx, sql, args...).Scan(targets...); err != nil {
-			return err
+		if err := on.QueryRow(ctx, sql, args...).Scan(targets...); err != nil {
+			return l, err
 		}
 		done()
 		var ok bool
 		if l.head, ok = parseSnapshot(head); !ok || incarnation != s.identity.Incarnation {
-			return errRestored
+			return l, errRestored
 		}
-		return nil
+		return l, nil
 	})
-	return l, err
 }
 
 func scanPage(l *log) (targets []any, done func()) {
@@ -234,17 +232,16 @@ const disorder = 5 * time.Minute
 
 // At implements store.Store.
 func (s *Store) At(ctx context.Context, t time.Time) (store.Cursor, error) {
-	var first *uint64
-	l, err := s.readLog(ctx, atSQL, func(*log) ([]any, func()) { return []any{&first}, func() {} }, t.Add(-disorder))
+	l, err := s.readLog(ctx, atSQL, func(l *log) ([]any, func()) { return []any{&l.first}, func() {} }, t.Add(-disorder))
 	if err != nil {
 		return "", fmt.Errorf("find changes since %s: %w", t, err)
 	}
 	start := l.present(earliest)
-	if first != nil && *first <= l.pruned {
+	if l.first != nil && *l.first <= l.pruned {
 		return store.Earliest, nil
 	}
-	if first != nil {
-		start = start.upTo(*first - 1)
+	if l.first != nil {
+		start = start.upTo(*l.first - 1)
 	}
 	return s.format(cursor{done: start}), nil
 }
@@ -277,37 +274,32 @@ func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
 
 // Span implements store.Store.
 func (s *Store) Span(ctx context.Context) (store.Span, error) {
-	var oldest, newest *time.Time
-	var now time.Time
-	err := s.read(ctx, func() error { return s.connections(ctx).QueryRow(ctx, spanSQL).Scan(&oldest, &newest, &now) })
+	span, err := read(ctx, s, func(ctx context.Context, on *session) (span store.Span, err error) {
+		var oldest, newest *time.Time
+		err = on.QueryRow(ctx, spanSQL).Scan(&oldest, &newest, &span.Now)
+		span.Now = span.Now.UTC()
+		if oldest != nil {
+			span.Oldest, span.Newest = oldest.UTC(), newest.UTC()
+		}
+		return span, err
+	})
 	if err != nil {
 		return store.Span{}, fmt.Errorf("read span of changes: %w", err)
-	}
-	span := store.Span{Now: now.UTC()}
-	if oldest != nil {
-		span.Oldest, span.Newest = oldest.UTC(), newest.UTC()
 	}
 	return span, nil
 }
 
 // Prune implements store.Store.
 func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
-	const step, recent = 1000, 256 // Rows a transaction; transactions that are remembered one by one.
+	const step = 1000
 	var total int64
 	for {
-		var pruned int64
-		err := s.writeTx(ctx, func() error {
-			return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error {
-				// Two that prune at once would each forget what the other has removed.
-				if _, err := tx.Exec(ctx, `select from meta for update`); err != nil {
-					return err
-				}
-				err := tx.QueryRow(ctx, pruneSQL, before.Add(disorder), before, step, recent).Scan(&pruned)
-				if errors.Is(err, pgx.ErrNoRows) {
-					return nil
-				}
+		pruned, err := writeTx(ctx, s, func(ctx context.Context, on *session) (pruned int64, err error) {
+			err = on.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
+				pruned, err = prune(ctx, tx, before, step)
 				return err
 			})
+			return pruned, err
 		})
 		if err != nil {
 			return total, fmt.Errorf("prune changes: %w", err)
@@ -317,4 +309,18 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 			return total, nil
 		}
 	}
+}
+
+// prune removes up to limit of the oldest changes.
+func prune(ctx context.Context, tx pgx.Tx, before time.Time, limit int) (pruned int64, err error) {
+	const recent = 256 // Transactions that are remembered one by one.
+	// Two that prune at once would each forget what the other has removed.
+	if _, err := tx.Exec(ctx, `select from meta for update`); err != nil {
+		return 0, err
+	}
+	err = tx.QueryRow(ctx, pruneSQL, before.Add(disorder), before, limit, recent).Scan(&pruned)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return pruned, err
 }

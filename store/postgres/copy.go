@@ -33,34 +33,38 @@ const (
 
 // Contents implements store.Copyable.
 func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
-	var c store.Contents
-	var last *time.Time
-	err := s.read(ctx, func() error {
-		return s.connections(ctx).QueryRow(ctx, contentsSQL).Scan(
-			&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
+	c, err := read(ctx, s, func(ctx context.Context, on *session) (c store.Contents, err error) {
+		err = on.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, withoutLimitSQL); err != nil { // It counts all rows.
+				return err
+			}
+			var last *time.Time
+			err := tx.QueryRow(ctx, contentsSQL).Scan(&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
+			if last != nil {
+				c.Last.CreatedAt = last.UTC()
+			}
+			return err
+		})
+		return c, err
 	})
 	if err != nil {
 		return store.Contents{}, fmt.Errorf("read contents: %w", err)
-	}
-	if last != nil {
-		c.Last.CreatedAt = last.UTC()
 	}
 	return c, nil
 }
 
 // ListDeleted implements store.Copyable.
-func (s *Store) ListDeleted(ctx context.Context, after string, limit int) (deleted []store.DeletedUser, err error) {
+func (s *Store) ListDeleted(ctx context.Context, after string, limit int) ([]store.DeletedUser, error) {
 	if after == "" {
 		after = uuid.Nil.String()
 	}
-	err = s.read(ctx, func() error {
-		rows, _ := s.connections(ctx).Query(ctx, listDeletedSQL, after, limit)
-		deleted, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (user store.DeletedUser, err error) {
+	deleted, err := read(ctx, s, func(ctx context.Context, on *session) ([]store.DeletedUser, error) {
+		rows, _ := on.Query(ctx, listDeletedSQL, after, limit)
+		return pgx.CollectRows(rows, func(row pgx.CollectableRow) (user store.DeletedUser, err error) {
 			err = row.Scan(&user.ID, &user.Version, &user.DeletedAt)
 			user.DeletedAt = user.DeletedAt.UTC()
 			return user, err
 		})
-		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list deleted users: %w", err)
@@ -70,8 +74,8 @@ func (s *Store) ListDeleted(ctx context.Context, after string, limit int) (delet
 
 // Load implements store.Copyable.
 func (s *Store) Load(ctx context.Context, load store.Load) error {
-	err := s.write(ctx, func() error {
-		return pgx.BeginFunc(ctx, s.connections(ctx), func(tx pgx.Tx) error { return loadInto(ctx, tx, load) })
+	_, err := write(ctx, s, func(ctx context.Context, on *session) (struct{}, error) {
+		return struct{}{}, on.transact(ctx, func(ctx context.Context, tx pgx.Tx) error { return loadInto(ctx, tx, load) })
 	})
 	if err != nil {
 		return fmt.Errorf("load %d users: %w", len(load.Users), err)

@@ -14,6 +14,18 @@
 // Calls that are marked by store.Vital, and Ping, have a small pool of their own, and so
 // does the waker: they never wait for a connection behind callers.
 //
+// # Calls that end early
+//
+// A caller whose context ends leaves at once, and its statement is given a moment to end
+// by itself; then the database is asked to end it. The connection is kept either way: to
+// make a new one for each caller in a hurry would cost the database more than all their
+// calls. What f in call.go sets is therefore read by nobody but its own goroutine until it
+// has returned. No transaction is committed for a caller who has left.
+//
+// Sessions have limits for statements, locks and idle transactions (session.go). They do
+// not cover a server that falls silent in the middle of a statement, with all its locks,
+// so each server looks for such sessions of others and ends them (reaper.go).
+//
 // # The change log
 //
 // Transactions do not commit in the order in which they take numbers, so a reader
@@ -47,6 +59,6 @@
 //
 // users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
 // waker.go do what the files of the same names do in store/sqlite. postgres.go opens the
-// pool, session.go sets and checks what the statements rely on, name.go says what a
+// pools, call.go runs calls on them, reaper.go ends sessions of silent servers, session.go sets and checks what the statements rely on, name.go says what a
 // database may be called in the open.
 package postgres

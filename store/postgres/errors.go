@@ -69,7 +69,7 @@ func classify(err error) error {
 	switch pgErr.Code {
 	case uniqueViolation:
 		return classifyDuplicate(pgErr.ConstraintName)
-	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+	case "40001", "40P01", lockNotAvailable: // serialization_failure, deadlock_detected
 		return store.ErrConflict
 	case "25006", // read_only_sql_transaction: a primary that has become a standby
 		"28000", "28P01", "3D000", "42501", // What an operator changes.
@@ -122,8 +122,17 @@ func brokenPool(err error) bool {
 	return errors.Is(err, errReadOnly) || lostConnection(err)
 }
 
+// lockNotAvailable is PostgreSQL's code for a statement that has waited for a lock for
+// longer than lock_timeout.
+const lockNotAvailable = "55P03"
+
+func lockTimeout(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == lockNotAvailable
+}
+
 // conflict reports whether PostgreSQL rolled a transaction back for the sake of
-// another, so that running it again is safe.
+// another, so that running it again is safe, and may end well.
 func conflict(err error) bool {
-	return errors.Is(classify(err), store.ErrConflict)
+	return errors.Is(classify(err), store.ErrConflict) && !lockTimeout(err)
 }

@@ -10,4 +10,6 @@ const (
 var (
 	FirstPageSQL = firstPageSQL
 	PrepareConn  = new(sessions).afterConnect
+
+	BeginLimitedSQL = beginLimitedSQL
 )

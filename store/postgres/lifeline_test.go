@@ -35,15 +35,7 @@ func holdConnections(t *testing.T, s *postgres.Store, url string, n int) {
 		cancel()
 		creates.Wait()
 	})
-	await(t, func() bool {
-		var held int
-		err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity
-			where datname = current_database() and wait_event = 'PgSleep'`).Scan(&held)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return held == n
-	})
+	await(t, func() bool { return sessions(t, conn, `wait_event = 'PgSleep'`) == n })
 }
 
 func TestLifelines(t *testing.T) {

@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(followerEnv) != "" {
 		os.Exit(follow())
 	}
+	if os.Getenv(frozenEnv) != "" {
+		os.Exit(importAndFreeze())
+	}
 	goleak.VerifyTestMain(m)
 }
 

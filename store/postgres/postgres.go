@@ -51,6 +51,7 @@ type Store struct {
 	now      func() time.Time
 	identity store.Identity
 	wake     *waker
+	reap     *reaper
 	causes   store.Causes
 
 	importsCollide atomic.Bool // The last import had rows that were taken.
@@ -80,7 +81,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		s.disconnect()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s.wake = newWaker(s, config.PollInterval)
+	s.wake, s.reap = newWaker(s, config.PollInterval), newReaper(s)
 	return s, nil
 }
 
@@ -195,18 +196,19 @@ func (s *Store) Identity() store.Identity { return s.identity }
 
 // Ping implements store.Store. A server that does not let us write is no answer.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, func() error {
-		var readOnly bool
-		err := s.vital.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
+	_, err := read(store.Vital(ctx), s, func(ctx context.Context, on *session) (readOnly bool, err error) {
+		err = on.QueryRow(ctx, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
 		if err == nil && readOnly {
 			err = errReadOnly
 		}
-		return err
+		return readOnly, err
 	})
+	return err
 }
 
 // Close implements store.Store.
 func (s *Store) Close() error {
+	s.reap.close()
 	s.wake.close()
 	s.disconnect()
 	return nil
@@ -218,45 +220,6 @@ func (s *Store) connections(ctx context.Context) *pgxpool.Pool {
 		return s.vital
 	}
 	return s.pool
-}
-
-// read runs f, which changes nothing, and runs it once more on a new connection
-// when it lost its own.
-func (s *Store) read(ctx context.Context, f func() error) error {
-	return s.run(ctx, store.Reading, f, brokenPool)
-}
-
-// write runs f, which is one statement or transaction, and runs it once more when
-// nothing of it can have reached the database.
-func (s *Store) write(ctx context.Context, f func() error) error {
-	return s.run(ctx, store.Writing, f, pgconn.SafeToRetry)
-}
-
-// writeTx is write for a transaction, which also runs again, a few times, after
-// PostgreSQL has rolled it back for the sake of another.
-func (s *Store) writeTx(ctx context.Context, f func() error) error {
-	const attempts = 5
-	return s.write(ctx, func() error {
-		err := f()
-		for attempt := 1; attempt < attempts && conflict(err); attempt++ {
-			err = f()
-		}
-		return err
-	})
-}
-
-func (s *Store) run(ctx context.Context, call store.Call, f func() error, retry func(error) bool) error {
-	err := f()
-	if err != nil && brokenPool(err) && ctx.Err() == nil {
-		s.pool.Reset()
-		s.vital.Reset()
-		if retry(err) {
-			err = f()
-		}
-	}
-	err = translate(ctx, err)
-	s.causes.See(ctx, call, err)
-	return err
 }
 
 // tick returns the time now as it is stored, but later than any tick of this store

@@ -84,11 +84,16 @@ func touchUser(t testing.TB, on execer, id string) {
 func awaitBlocked(t testing.TB, url string) {
 	t.Helper()
 	conn := connect(t, url)
-	for blocked := false; !blocked; {
-		err := conn.QueryRow(t.Context(), `select exists (
-			select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`).Scan(&blocked)
-		if err != nil {
-			t.Fatal(err)
-		}
+	await(t, func() bool { return sessions(t, conn, `wait_event_type = 'Lock'`) > 0 })
+}
+
+// sessions counts the sessions of the database for which a condition holds.
+func sessions(t testing.TB, conn *pgx.Conn, condition string) (n int) {
+	t.Helper()
+	err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid() and `+condition).Scan(&n)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return n
 }

@@ -19,6 +19,7 @@ type setting struct {
 	bad        string // The only value that does harm; all but want do where it is empty.
 	fixed      bool   // Only a superuser may set it, so we do not.
 	relied     bool   // Statements rely on it. Others only wish for it.
+	most       bool   // It is a time in ms. Less than want does no harm; 0 is without end, and does.
 }
 
 // settings are those that we set in every session. The rest does no harm, which
@@ -37,7 +38,27 @@ var settings = []setting{
 	// a statement to run.
 	{name: "max_parallel_workers_per_gather", want: "0"},
 	{name: "jit", want: "off"},
+	// What waits longer than this holds a connection, or locks, that others need.
+	{name: "lock_timeout", want: "2000", most: true},
+	{name: "statement_timeout", want: "15000", most: true},
+	{name: "idle_in_transaction_session_timeout", want: "3000", most: true}, // Its server is frozen or cut off.
 }
+
+// beginLimitedSQL begins a transaction that has the limits of settings, with a session
+// that has not: that of a pooler.
+var beginLimitedSQL = func() string {
+	var rows []string
+	for _, s := range settings {
+		if s.most {
+			rows = append(rows, fmt.Sprintf("('%s', '%s')", s.name, s.want))
+		}
+	}
+	return `begin; select set_config(name, want, true) from (values ` + strings.Join(rows, ", ") + `) as limits (name, want)
+		where current_setting(name)::interval not between '1 ms' and (want || ' ms')::interval`
+}()
+
+// withoutLimitSQL takes the limit off the statements of a transaction, where it is ours.
+const withoutLimitSQL = `select set_config('statement_timeout', '0', true) where current_setting('statement_timeout') = '15s'`
 
 // pathSQL has a session that is one with the server process $1 look for everything in
 // the schema with our tables, or the one where they are to be made, after pg_catalog.
@@ -69,15 +90,15 @@ func schemaOf(table string) string {
 var sessionSQL = func() string {
 	rows := make([]string, len(settings))
 	for i, s := range settings {
-		rows[i] = fmt.Sprintf("('%s', '%s', '%s', %t, %t)", s.name, s.want, s.bad, s.relied, s.fixed)
+		rows[i] = fmt.Sprintf("('%s', '%s', '%s', %t, %t, %t)", s.name, s.want, s.bad, s.relied, s.fixed, s.most)
 	}
 	return `
 		select pg_backend_pid(), coalesce(string_agg(name || ' = ' || setting, ', ') filter (where relied and made is null), '')
 		from (
 			select name, setting, relied, case when pg_backend_pid() = $1::bigint and not fixed then set_config(name, want, false) end as made
-			from (values ` + strings.Join(rows, ", ") + `) as wanted (name, want, bad, relied, fixed)
+			from (values ` + strings.Join(rows, ", ") + `) as wanted (name, want, bad, relied, fixed, most)
 				join pg_catalog.pg_settings using (name)
-			where setting <> want and bad in ('', setting)
+			where case when most then setting::bigint not between 1 and want::bigint else setting <> want and bad in ('', setting) end
 		) as wrong`
 }()
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
@@ -63,6 +65,65 @@ func TestSettingsOfARole(t *testing.T) {
 			t.Errorf("open: %v", err)
 		}
 	})
+}
+
+// Statements, locks and idle transactions have limits, or lower ones of the operator's.
+func TestLimitsOfASession(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ settings, want []string }{
+		"where nobody has set any": {nil, []string{"2s", "15s", "3s"}},
+		"where they are higher":    {[]string{`lock_timeout = '1h'`, `statement_timeout = '1d'`, `idle_in_transaction_session_timeout = 3001`}, []string{"2s", "15s", "3s"}},
+		"where they are lower":     {[]string{`lock_timeout = 1`, `statement_timeout = '14s'`, `idle_in_transaction_session_timeout = 2999`}, []string{"1ms", "14s", "2999ms"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := withSettings(t, test.settings)
+			direct := connect(t, url)
+			if err := postgres.PrepareConn(t.Context(), direct); err != nil {
+				t.Fatal(err)
+			}
+			wantLimits(t, direct, test.want)
+			pooled := begin(t, connect(t, url))
+			run(t, pooled, `commit`)
+			run(t, pooled, postgres.BeginLimitedSQL)
+			wantLimits(t, pooled, test.want)
+		})
+	}
+}
+
+func wantLimits(t *testing.T, on interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, want []string,
+) {
+	t.Helper()
+	var got [3]string
+	err := on.QueryRow(t.Context(), `select current_setting('lock_timeout'), current_setting('statement_timeout'),
+		current_setting('idle_in_transaction_session_timeout')`).Scan(&got[0], &got[1], &got[2])
+	if err != nil || !slices.Equal(got[:], want) {
+		t.Errorf("limits are %q, error %v, want %q", got, err, want)
+	}
+}
+
+// A call that waits for a lock ends before its caller has lost patience, through a pooler
+// too where it is a transaction.
+func TestNoCallWaitsForALockForLong(t *testing.T) {
+	t.Parallel()
+	url := storetest.Postgres(t, migrate)
+	direct, pooled := open(t, url), open(t, storetest.PgBouncer(t, url, readmePgBouncer(t)...))
+	user := mustCreate(t, direct)
+	row := begin(t, connect(t, url))
+	touchUser(t, row, user.ID)
+	_, updateErr := direct.Update(t.Context(), store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+	_, manyErr := pooled.UpdateMany(t.Context(), []store.Update{{ID: user.ID, AddRoles: []string{"admin"}}})
+	for call, err := range map[string]error{"Update": updateErr, "UpdateMany through PgBouncer": manyErr} {
+		if !errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s of a user who is locked: %v", call, err)
+		}
+	}
+	run(t, row, `lock table users in access exclusive mode`)
+	if _, err := direct.Get(t.Context(), user.ID); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrConflict) {
+		t.Errorf("get from a table that is locked: %v", err)
+	}
 }
 
 // withSettings returns the URL of a database with the schema and settings.

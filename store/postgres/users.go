@@ -191,9 +191,12 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
-	var version int64
-	err := s.write(ctx, func() error {
-		return s.connections(ctx).QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
+	version, err := write(ctx, s, func(ctx context.Context, on *session) (version int64, err error) {
+		err = on.QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
+		if version != 0 {
+			s.wake.committed()
+		}
+		return version, err
 	})
 	if err == nil && version == 0 {
 		err = store.ErrVersionMismatch
@@ -201,7 +204,6 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 	if err != nil {
 		return 0, fmt.Errorf("delete user %s: %w", id, err)
 	}
-	s.wake.committed()
 	return version, nil
 }
 
@@ -210,50 +212,44 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 // raced with another transaction runs again.
 func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...any) (store.User, error) {
 	for {
-		var results []result
-		err := s.write(ctx, func() error {
-			rows, _ := s.connections(ctx).Query(ctx, sql, args...)
-			var err error
-			results, err = pgx.CollectRows(rows, scanResult)
-			return err
+		outcome, err := write(ctx, s, func(ctx context.Context, on *session) (outcome, error) {
+			rows, _ := on.Query(ctx, sql, args...)
+			found, err := pgx.CollectRows(rows, scanOutcome)
+			if err != nil || len(found) == 0 {
+				return outcome{err: none}, err
+			}
+			if found[0].wrote {
+				s.wake.committed()
+			}
+			return found[0], nil
 		})
-		if err == nil && len(results) == 0 {
-			err = none
-		} else if err == nil {
-			err = outcomes[results[0].outcome]
+		if err == nil {
+			err = outcome.err
 		}
-		switch {
-		case errors.Is(err, errRaced):
-			continue
-		case err != nil:
-			return store.User{}, err
+		if !errors.Is(err, errRaced) {
+			return outcome.user, err
 		}
-		if results[0].outcome != "same" {
-			s.wake.committed()
-		}
-		return results[0].user, nil
 	}
 }
 
-func (s *Store) readUser(ctx context.Context, sql string, args ...any) (user store.User, err error) {
-	err = s.read(ctx, func() error {
-		user, err = scanUser(s.connections(ctx).QueryRow(ctx, sql, args...))
-		return err
+func (s *Store) readUser(ctx context.Context, sql string, args ...any) (store.User, error) {
+	return read(ctx, s, func(ctx context.Context, on *session) (store.User, error) {
+		return scanUser(on.QueryRow(ctx, sql, args...))
 	})
-	return user, err
 }
 
-// result is a row of a statement that writes a user.
-type result struct {
-	outcome string
-	user    store.User
+// outcome is a row of a statement that writes a user.
+type outcome struct {
+	user  store.User
+	err   error
+	wrote bool
 }
 
-func scanResult(row pgx.CollectableRow) (result, error) {
-	var r result
-	user, err := scanUser(row, &r.outcome)
-	r.user = user
-	return r, err
+func scanOutcome(row pgx.CollectableRow) (o outcome, err error) {
+	var name string
+	o.user, err = scanUser(row, &name)
+	o.err, o.wrote = outcomes[name], name == "created" || name == "changed"
+	return o, err
 }
 
 // scanUser scans a row of userColumns, after columns for before.

@@ -24,6 +24,7 @@ type waker struct {
 
 	mu      sync.Mutex
 	waiting int
+	closed  bool
 	changed chan struct{} // Closed and replaced to end the waits.
 }
 
@@ -49,14 +50,20 @@ func newWaker(s *Store, interval time.Duration) *waker {
 	return w
 }
 
-// close ends the goroutines and the waits. Closing twice is fine.
+// close ends the goroutines and lets nobody wait any longer. Closing twice is fine.
 func (w *waker) close() {
 	w.stop()
 	w.done.Wait()
-	w.broadcast()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		close(w.changed)
+	}
 }
 
-// enter registers a wait. The channel is closed when there may be changes.
+// enter registers a wait. The channel is closed when there may be changes, and after
+// close.
 func (w *waker) enter() (changed <-chan struct{}, leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,7 +87,7 @@ func (w *waker) committed() {
 func (w *waker) broadcast() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting > 0 {
+	if w.waiting > 0 && !w.closed {
 		close(w.changed)
 		w.changed = make(chan struct{})
 	}

@@ -189,7 +189,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 	var total int64
 	for {
 		var removed int64
-		err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
+		err := s.writeMany(ctx, func(conn *sqlite.Conn) (err error) {
 			removed, err = prune(conn, before, step)
 			return err
 		})

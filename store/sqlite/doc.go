@@ -5,6 +5,8 @@
 // connection that no other reader takes. All writes of a process go through one connection and
 // one goroutine: those that wait at the same time share one transaction, each in
 // a savepoint of its own, and are answered when it is on disk (synchronous=FULL).
+// Imports and other writes of many rows have a transaction each, before which the
+// small writes that wait have theirs.
 //
 // One server at a time should own a file. Other processes may read it, and may
 // write to table users, as sqlite3 does: SQLite's locks keep both right, triggers

@@ -357,13 +357,13 @@ func (s *Store) snapshot(ctx context.Context, f func(*sqlite.Conn) error) error 
 
 // write runs f in a transaction and returns when it is committed.
 func (s *Store) write(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return s.seen(ctx, store.Writing, s.writer.run(ctx, f, true))
+	return s.seen(ctx, store.Writing, s.writer.run(ctx, f))
 }
 
 // writeMany is write for an f that writes many rows. It has a transaction of its
 // own: a savepoint would make it remember every page that it changes.
 func (s *Store) writeMany(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return s.seen(ctx, store.Writing, s.writer.run(ctx, f, false))
+	return s.seen(ctx, store.Writing, s.writer.runBulk(ctx, f))
 }
 
 // seen translates what became of a call, and has the log told of it.

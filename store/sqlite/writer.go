@@ -17,6 +17,9 @@ import (
 // maxGroup is the most writes that share a transaction.
 const maxGroup = 128
 
+// bulkQueue is how many writes of many rows wait in the writer. Others wait for room.
+const bulkQueue = 16
+
 // How long the log keeps what was deleted: it is emptied this long after a write, and
 // where others read from it, which a writer waits for only shortly, again and again.
 const (
@@ -27,14 +30,17 @@ const (
 
 var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 
-// writer runs writes on one connection, in one goroutine.
+// writer runs writes on one connection, in one goroutine. A write of many rows has a
+// transaction of its own, before which the small ones that wait have theirs: however
+// many imports there are, a small write waits for the rows of one.
 type writer struct {
 	conn      *sqlite.Conn
 	committed func() error
-	queue     chan *writeOp
-	done      chan error // Gets the goroutine's last word.
+	queue     chan *writeOp // Of small writes, which share a transaction.
+	bulk      chan *writeOp // Of writes of many rows.
+	done      chan error    // Gets the goroutine's last word.
 
-	mu     sync.RWMutex // Held for reading by those who send to queue.
+	mu     sync.RWMutex // Held for reading by those who send to the queues.
 	closed bool
 }
 
@@ -42,7 +48,6 @@ type writer struct {
 type writeOp struct {
 	ctx    context.Context
 	run    func(*sqlite.Conn) error
-	shares bool // May share a transaction with others.
 	result error
 	done   chan struct{}
 }
@@ -50,35 +55,46 @@ type writeOp struct {
 // newWriter starts a writer, which owns conn. It calls committed after every
 // commit, and acknowledges the writes when that returns nil.
 func newWriter(conn *sqlite.Conn, committed func() error) *writer {
-	w := &writer{conn: conn, committed: committed, queue: make(chan *writeOp, maxGroup), done: make(chan error, 1)}
+	w := &writer{
+		conn: conn, committed: committed, done: make(chan error, 1),
+		queue: make(chan *writeOp, maxGroup), bulk: make(chan *writeOp, bulkQueue),
+	}
 	go func() { w.done <- w.loop() }()
 	return w
 }
 
-// run runs f in a transaction and returns when it is committed or has failed. When
+// run runs f, which writes a few rows, in a transaction and returns when it is committed or has failed. When
 // ctx ends first, run returns at once: f may then still be running, and may be
 // committed or not, so the caller must not look at what it has set.
-func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error, shares bool) error {
-	op := &writeOp{ctx: ctx, run: f, shares: shares, done: make(chan struct{})}
-	if err := w.submit(op); err != nil {
+func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error) error {
+	return w.await(&writeOp{ctx: ctx, run: f, done: make(chan struct{})}, w.queue)
+}
+
+// runBulk is run for an f that writes many rows.
+func (w *writer) runBulk(ctx context.Context, f func(*sqlite.Conn) error) error {
+	return w.await(&writeOp{ctx: ctx, run: f, done: make(chan struct{})}, w.bulk)
+}
+
+func (w *writer) await(op *writeOp, queue chan<- *writeOp) error {
+	if err := w.submit(op, queue); err != nil {
 		return err
 	}
 	select {
 	case <-op.done:
 		return op.result
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-op.ctx.Done():
+		return op.ctx.Err()
 	}
 }
 
-func (w *writer) submit(op *writeOp) error {
+func (w *writer) submit(op *writeOp, queue chan<- *writeOp) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.closed {
 		return errClosed
 	}
 	select {
-	case w.queue <- op:
+	case queue <- op:
 		return nil
 	case <-op.ctx.Done():
 		return op.ctx.Err()
@@ -95,40 +111,38 @@ func (w *writer) close() error {
 	}
 	w.closed = true
 	close(w.queue)
+	close(w.bulk)
 	return <-w.done
 }
 
 func (w *writer) loop() error {
 	var empty <-chan time.Time // When the log is due to be emptied; nil while nothing is in it.
-	for {
+	for queue, bulk := w.queue, w.bulk; queue != nil || bulk != nil; {
 		select {
-		case first, ok := <-w.queue:
+		case op, ok := <-queue:
 			if !ok {
-				return w.conn.Close()
+				queue = nil
+				continue
 			}
-			w.write(w.gather(first))
-			if empty == nil {
-				empty = time.After(emptyAfter)
+			w.finish(w.gather(op)...)
+		case op, ok := <-bulk:
+			if !ok {
+				bulk = nil
+				continue
 			}
+			w.finish(w.gather()...) // Those that have come meanwhile.
+			w.finish(op)
 		case <-empty:
 			if empty = nil; !w.emptyLog() {
 				empty = time.After(emptyAgain)
 			}
+			continue
+		}
+		if empty == nil {
+			empty = time.After(emptyAfter)
 		}
 	}
-}
-
-// write runs those of a group that share a transaction, and the others alone.
-func (w *writer) write(group []*writeOp) {
-	var shared []*writeOp
-	for _, op := range group {
-		if op.shares {
-			shared = append(shared, op)
-		} else {
-			w.finish(op)
-		}
-	}
-	w.finish(shared...)
+	return w.conn.Close()
 }
 
 // emptyLog moves the log into the file and cuts it off, so that what was deleted does
@@ -140,9 +154,8 @@ func (w *writer) emptyLog() bool {
 	return err == nil && busy == 0
 }
 
-// gather returns first and what else waits, up to a group. It does not wait.
-func (w *writer) gather(first *writeOp) []*writeOp {
-	group := []*writeOp{first}
+// gather adds the small writes that wait to a group. It does not wait.
+func (w *writer) gather(group ...*writeOp) []*writeOp {
 	for len(group) < maxGroup {
 		select {
 		case op, ok := <-w.queue:
@@ -203,12 +216,16 @@ func (w *writer) commit(group []*writeOp) (err error) {
 	return nil
 }
 
-// alone runs the only write of a transaction.
+// alone runs the only write of a transaction, which is not committed when its caller has
+// left.
 func (w *writer) alone(op *writeOp) error {
 	if err := op.ctx.Err(); err != nil {
 		return err
 	}
-	return op.run(w.conn)
+	if err := op.run(w.conn); err != nil {
+		return err
+	}
+	return op.ctx.Err()
 }
 
 // inSavepoint runs one of several writes of a transaction and takes back what it

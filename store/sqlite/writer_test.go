@@ -59,20 +59,16 @@ func (w *writerOf) hold() (release func()) {
 
 func (w *writerOf) mustSubmit(ctx context.Context, f func(*sqlite.Conn) error) *writeOp {
 	w.t.Helper()
-	op := newOp(ctx, f)
-	w.mustQueue(op)
-	return op
+	return w.mustQueue(ctx, f, w.queue)
 }
 
-func (w *writerOf) mustQueue(op *writeOp) {
+func (w *writerOf) mustQueue(ctx context.Context, f func(*sqlite.Conn) error, queue chan<- *writeOp) *writeOp {
 	w.t.Helper()
-	if err := w.submit(op); err != nil {
+	op := &writeOp{ctx: ctx, run: f, done: make(chan struct{})}
+	if err := w.submit(op, queue); err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-func newOp(ctx context.Context, f func(*sqlite.Conn) error) *writeOp {
-	return &writeOp{ctx: ctx, run: f, shares: true, done: make(chan struct{})}
+	return op
 }
 
 func insertNumber(n int) func(*sqlite.Conn) error {
@@ -121,18 +117,16 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 	}
 }
 
-func TestAWriteThatDoesNotShareHasACommitOfItsOwn(t *testing.T) {
+func TestAWriteOfManyRowsHasACommitOfItsOwn(t *testing.T) {
 	t.Parallel()
 	w := newTestWriter(t)
 	errFailed := errors.New("failed")
 	release := w.hold()
 	shared := []*writeOp{w.mustSubmit(t.Context(), insertNumber(1)), w.mustSubmit(t.Context(), insertNumber(2))}
-	alone, failed := newOp(t.Context(), insertNumber(3)), newOp(t.Context(), func(conn *sqlite.Conn) error {
+	alone := w.mustQueue(t.Context(), insertNumber(3), w.bulk)
+	failed := w.mustQueue(t.Context(), func(conn *sqlite.Conn) error {
 		return errors.Join(insertNumber(4)(conn), errFailed)
-	})
-	alone.shares, failed.shares = false, false
-	w.mustQueue(alone)
-	w.mustQueue(failed)
+	}, w.bulk)
 	release()
 	for _, op := range append(shared, alone) {
 		if <-op.done; op.result != nil {
@@ -147,6 +141,39 @@ func TestAWriteThatDoesNotShareHasACommitOfItsOwn(t *testing.T) {
 	}
 	if w.commits != 3 {
 		t.Errorf("%d commits besides the first", w.commits-1)
+	}
+}
+
+func TestSmallWritesDoNotWaitBehindThoseOfManyRows(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	release := w.hold()
+	var last *writeOp
+	for n := range bulkQueue {
+		last = w.mustQueue(t.Context(), insertNumber(n), w.bulk)
+	}
+	small := w.mustSubmit(t.Context(), insertNumber(100))
+	release()
+	<-small.done
+	<-last.done
+	if got := w.stored(); len(got) != bulkQueue+1 || got[0] != 100 {
+		t.Errorf("stored are, in this order, %v", got)
+	}
+}
+
+func TestAWriteOfManyRowsWhoseCallerHasLeftIsNotStored(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := w.runBulk(ctx, func(conn *sqlite.Conn) error {
+		defer cancel()
+		return insertNumber(1)(conn)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+	if got := w.stored(); len(got) > 0 {
+		t.Errorf("stored are %v", got)
 	}
 }
 
@@ -194,7 +221,7 @@ func TestWhoseContextEndsDoesNotWait(t *testing.T) {
 	release := w.hold()
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
-	go func() { result <- w.run(ctx, insertNumber(1), true) }()
+	go func() { result <- w.run(ctx, insertNumber(1)) }()
 	cancel()
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -214,7 +241,7 @@ func TestCloseDoesTheWritesThatWait(t *testing.T) {
 	if <-op.done; op.result != nil {
 		t.Error(op.result)
 	}
-	if err := w.run(t.Context(), insertNumber(2), true); !errors.Is(err, store.ErrUnavailable) {
+	if err := w.run(t.Context(), insertNumber(2)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("write after close: %v", err)
 	}
 }
@@ -243,7 +270,7 @@ func TestWritesOnAFullDisk(t *testing.T) {
 		}
 	}
 	limitPages(t, w, 1000)
-	if err := w.run(t.Context(), insertNumber(100), true); err != nil {
+	if err := w.run(t.Context(), insertNumber(100)); err != nil {
 		t.Errorf("with space again: %v", err)
 	}
 	if got := w.stored(); len(acknowledged) == len(ops) || !slices.Equal(got, append(acknowledged, 100)) {
@@ -255,7 +282,7 @@ func limitPages(t *testing.T, w *writerOf, pages int) {
 	t.Helper()
 	err := w.run(t.Context(), func(conn *sqlite.Conn) error {
 		return exec(conn, fmt.Sprintf(`pragma max_page_count = %d`, pages))
-	}, true)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,19 +297,19 @@ func TestWriterSurvivesPanics(t *testing.T) {
 		_ = insert(conn)
 		panic("a defect")
 	}
-	for _, shares := range []bool{true, false} {
-		if err := w.run(t.Context(), insertAndPanic, shares); err == nil || !strings.Contains(err.Error(), "a defect") {
+	for _, run := range []func(context.Context, func(*sqlite.Conn) error) error{w.run, w.runBulk} {
+		if err := run(t.Context(), insertAndPanic); err == nil || !strings.Contains(err.Error(), "a defect") {
 			t.Errorf("error is %v", err)
 		}
 	}
-	if err := w.run(t.Context(), insert, true); err != nil {
+	if err := w.run(t.Context(), insert); err != nil {
 		t.Fatal(err)
 	}
 	var stored int64
 	err := w.run(t.Context(), func(conn *sqlite.Conn) (err error) {
 		stored, err = scalar(conn, `select count(*) from numbers`)
 		return err
-	}, false)
+	})
 	if err != nil || stored != 1 {
 		t.Errorf("%d rows are stored, error %v", stored, err)
 	}

@@ -41,7 +41,9 @@ type Config struct {
 	// MaxConcurrentStreams is the most calls at a time on one HTTP/2 connection.
 	// Default: 100.
 	MaxConcurrentStreams int
-	// MaxConnections is the most connections at a time. Default: 10,000.
+	// MaxConnections is the most connections at a time. When all are in use, the one that
+	// has been idle for the longest time is closed for the next. A sixteenth may be there
+	// besides for a moment, and AdminConnections of the admin listener. Default: 10,000.
 	MaxConnections int
 	// ReceiveTimeout is how long a request may take to come, and of a stream of messages
 	// each from its first byte to its last. Default: 10 seconds.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -123,12 +125,16 @@ func TestTLSOnly(t *testing.T) {
 	}
 }
 
-func TestConnectionCap(t *testing.T) {
+// When as many connections are open as may be, one that is busy stays, and another one
+// does not get in.
+func TestBusyConnectionStays(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, func(config *server.Config) { config.MaxConnections = 1 })
 	first, _ := dialRaw(t, running)
-	address := strings.TrimPrefix(running.URL, "http://")
-	second, err := net.Dial("tcp", address)
+	first.call(1, "/user.v1.UserService/StreamUserUpdates")
+	first.must(first.framer.WritePing(false, lastPing))
+	awaitFrame(first, func(frame *http2.PingFrame) bool { return frame.IsAck() }) // The call has begun.
+	second, err := net.Dial("tcp", strings.TrimPrefix(running.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,5 +150,48 @@ func TestConnectionCap(t *testing.T) {
 			_ = resp.Body.Close()
 			return
 		}
+	}
+}
+
+// When as many connections are open as may be, one that is idle makes room for the next,
+// whatever they speak.
+func TestIdleConnectionMakesRoom(t *testing.T) {
+	t.Parallel()
+	clients := map[string]func(testing.TB) *http.Client{"HTTP/1.1": servertest.HTTP1, "HTTP/2": servertest.HTTP2}
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		for _, secure := range []bool{false, true} {
+			running := servertest.Start(t, func(config *server.Config) {
+				if secure {
+					withTLS(config)
+				}
+				config.HTTP2, config.MaxConnections = transport, 8
+			})
+			for name, client := range clients {
+				t.Run(fmt.Sprint(name, " ", transport, " TLS ", secure), func(t *testing.T) {
+					for range 24 { // Each has a connection that stays open.
+						_, body := get(t, client(t), running.URL+"/livez")
+						if body != "ok\n" {
+							t.Errorf("answer is %q", body)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A peer over HTTP/2 whose idle connection makes room is told first.
+func TestIdleHTTP2ConnectionIsTold(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, func(config *server.Config) {
+		config.HTTP2, config.MaxConnections = server.Engine, 1
+	})
+	first, _ := dialRaw(t, running)
+	first.must(first.framer.WritePing(false, lastPing))
+	awaitFrame(first, func(frame *http2.PingFrame) bool { return frame.IsAck() })
+	get(t, servertest.HTTP1(t), running.URL+"/livez")
+	gone := awaitFrame(first, func(*http2.GoAwayFrame) bool { return true })
+	if gone.ErrCode != http2.ErrCodeNo {
+		t.Errorf("GOAWAY has the code %v", gone.ErrCode)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	maxHeaderBytes = 64 << 10
 	pingAfter      = 30 * time.Second
 	pingTimeout    = 15 * time.Second
+	// AdminConnections is the most connections at a time of the admin listener.
+	AdminConnections = 32
 )
 
 func (s *Server) httpServer(handler http.Handler) *edge.Server {
@@ -63,6 +66,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		Handler:              handler,
 		Direct:               s.lane,
 		FitHeader:            lane.FitHeader,
+		Served:               func(nc net.Conn, c h2.Conn) { s.connections.Served(nc, c) },
 		HeadersTooLarge:      http.HandlerFunc(edge.RefuseLargeHeaders),
 		Logger:               s.config.Logger,
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,

@@ -45,7 +45,8 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections = edge.NewConnections(s.config.MaxConnections, s.config.Registry)
+	s.connections = edge.NewConnections(s.config.MaxConnections, s.config.Logger)
+	s.config.Registry.MustRegister(s.connections)
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
@@ -222,7 +223,9 @@ func (s *Server) Serve(listener net.Listener) error {
 // ServeAdmin serves the Admin handler on a listener of its own until the end of
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
-	return s.admin.Run(listener, s.admin.Serve)
+	return s.admin.Run(listener, func(listener net.Listener) error {
+		return s.admin.Serve(edge.NewConnections(AdminConnections, s.config.Logger).Limit(listener))
+	})
 }
 
 // Shutdown stops the server: it is not ready any more, takes no connections, tells

@@ -108,6 +108,8 @@ func (p *program) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer stopTracing()
+	c.maxConnections = p.fitConnections(users.Capacity())
+	p.config = c
 	config := server.Config{
 		Store:                users,
 		Reader:               reader,
@@ -158,6 +160,18 @@ func openUsers(ctx context.Context, c config, from database, registry *prometheu
 	return cached, cached, nil
 }
 
+// fitConnections is how many connections the server takes. It says so if that is not what
+// was asked for.
+func (p *program) fitConnections(capacity store.Capacity) int {
+	files := maxOpenFiles()
+	fit := fitConnections(p.config.maxConnections, files, capacity)
+	if fit < p.config.maxConnections {
+		p.logger.Warn("fewer connections than --max-connections: raise the limit of open files (ulimit -n)",
+			"connections", fit, "max_connections", p.config.maxConnections, "open_files", files)
+	}
+	return fit
+}
+
 // loginResolution is the flag's value as server.Config has it, where 0 stands for
 // the default.
 func loginResolution(flag time.Duration) time.Duration {
@@ -198,7 +212,7 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 		return nil
 	})
 	writeBanner(p.out, c, p.database, listener.Addr(), admin)
-	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin))
+	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin), "max_connections", c.maxConnections)
 	return group.Wait()
 }
 

@@ -49,8 +49,17 @@ func startUserd(t *testing.T, flags ...string) *process {
 // startLogging is startUserd with a log that goes elsewhere.
 func startLogging(t *testing.T, log io.Writer, flags ...string) *process {
 	t.Helper()
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
-	cmd := exec.Command(userdPath(t), args...)
+	return start(t, log, exec.Command(userdPath(t), serveArgs(flags)...))
+}
+
+// serveArgs are arguments of a server on free ports.
+func serveArgs(flags []string) []string {
+	return append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
+}
+
+// start runs a command that is a server in the end, until the test ends.
+func start(t *testing.T, log io.Writer, cmd *exec.Cmd) *process {
+	t.Helper()
 	cmd.Stderr = log
 	cmd.SysProcAttr = cachetest.DieWithParent()
 	out, err := cmd.StdoutPipe()

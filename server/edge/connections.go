@@ -1,28 +1,62 @@
 package edge
 
 import (
+	"errors"
+	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Connections bounds how many connections are open, and counts them.
+const (
+	// leavingShare is the part of the connections that may, besides those that count, be
+	// on their way to their end: a peer over HTTP/2 is told before it is closed.
+	leavingShare = 16
+	// acceptLogInterval is the least time between two lines about connections that cannot
+	// be accepted.
+	acceptLogInterval = 10 * time.Second
+)
+
+// Connections bounds how many connections are open, and counts them. When all are in use,
+// the one that has been idle for the longest time is closed for one that comes; that is
+// refused only where none is idle. An address may have more than half of them as long as
+// nobody else needs them: then its own go first, those that are idle, or else, for one from
+// elsewhere, the one that came last. So whoever has an address of his own gets in. A proxy
+// is one address too; what its callers lose are idle connections, and it opens others.
 type Connections struct {
-	most    int64
-	open    atomic.Int64
-	refused atomic.Int64
+	most   int
+	logger *slog.Logger
+
+	refused, evicted atomic.Int64
+
+	mu        sync.Mutex
+	open      map[*connection]struct{}
+	leaving   []*connection        // Were told to go, the first first.
+	addresses map[netip.Prefix]int // How many of the open ones each has.
+	heavy     netip.Prefix         // The last that has had more than half of them.
+	count     uint64               // Of all that have ever come.
+	logged    time.Time
+
+	searching       sync.Mutex // Guards what is below; before mu, where both are locked.
+	idle, heavyIdle search
+	heavyLast       search
+	searched        netip.Prefix // The address of the last two.
 }
 
-// NewConnections allows so many connections, and adds their metrics to a registry.
-func NewConnections(most int, registry prometheus.Registerer) *Connections {
-	c := &Connections{most: int64(most)}
-	registry.MustRegister(c)
-	return c
+// NewConnections allows so many connections. What it says of them goes to logger.
+func NewConnections(most int, logger *slog.Logger) *Connections {
+	return &Connections{
+		most: most, logger: logger,
+		open: make(map[*connection]struct{}), addresses: make(map[netip.Prefix]int),
+	}
 }
 
-// Limit returns a listener that closes what inner accepts beyond the bound.
+// Limit returns a listener that takes the connections of inner within the bound.
 func (c *Connections) Limit(inner net.Listener) net.Listener {
 	return limitedListener{inner, c}
 }
@@ -30,6 +64,7 @@ func (c *Connections) Limit(inner net.Listener) net.Listener {
 var (
 	connectionsOpen    = prometheus.NewDesc("userd_connections", "Connections that are open.", nil, nil)
 	connectionsRefused = prometheus.NewDesc("userd_connections_refused_total", "Connections closed at once because too many were open.", nil, nil)
+	connectionsEvicted = prometheus.NewDesc("userd_connections_evicted_total", "Connections closed, most of them idle, to make room for others.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -37,8 +72,12 @@ func (c *Connections) Describe(out chan<- *prometheus.Desc) { prometheus.Describ
 
 // Collect implements prometheus.Collector.
 func (c *Connections) Collect(out chan<- prometheus.Metric) {
-	out <- prometheus.MustNewConstMetric(connectionsOpen, prometheus.GaugeValue, float64(c.open.Load()))
+	c.mu.Lock()
+	open := len(c.open) + len(c.leaving)
+	c.mu.Unlock()
+	out <- prometheus.MustNewConstMetric(connectionsOpen, prometheus.GaugeValue, float64(open))
 	out <- prometheus.MustNewConstMetric(connectionsRefused, prometheus.CounterValue, float64(c.refused.Load()))
+	out <- prometheus.MustNewConstMetric(connectionsEvicted, prometheus.CounterValue, float64(c.evicted.Load()))
 }
 
 type limitedListener struct {
@@ -48,44 +87,103 @@ type limitedListener struct {
 
 func (l limitedListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		nc, err := l.Listener.Accept()
 		if err != nil {
+			l.connections.logAccept(err)
 			return nil, err
 		}
-		if l.connections.open.Add(1) <= l.connections.most {
-			return counted(conn, sync.OnceFunc(func() { l.connections.open.Add(-1) })), nil
+		if conn := l.connections.admit(nc); conn != nil {
+			return conn.counted(), nil
 		}
-		l.connections.open.Add(-1)
 		l.connections.refused.Add(1)
-		_ = conn.Close() // Whether the refusal reaches the peer is the same to us.
+		_ = nc.Close() // Whether the refusal reaches the peer is the same to us.
 	}
 }
 
-// counted returns conn with a Close that also calls release. A TCP connection keeps
-// all that it can do.
-func counted(conn net.Conn, release func()) net.Conn {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &countedTCP{tcp, release}
+// logAccept says, now and then, that connections cannot be accepted: most often the
+// process has as many files open as it may.
+func (c *Connections) logAccept(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); !errors.Is(err, net.ErrClosed) && now.Sub(c.logged) >= acceptLogInterval {
+		c.logged = now
+		c.logger.Warn("a connection cannot be accepted", "cause", err.Error())
 	}
-	return &countedConn{conn, release}
 }
 
-type countedConn struct {
-	net.Conn
-	release func()
+// admit takes a connection, or returns nil where there is no room and none can be made.
+func (c *Connections) admit(nc net.Conn) *connection {
+	conn := &connection{Conn: nc, connections: c, address: addressOf(nc)}
+	conn.idleSince.Store(time.Now().UnixNano()) // Until it says something.
+	for !c.add(conn) {
+		victim := c.victim(conn.address)
+		if victim == nil {
+			return nil
+		}
+		if c.leave(victim) {
+			c.evicted.Add(1)
+			victim.evict()
+		}
+	}
+	return conn
 }
 
-func (c *countedConn) Close() error {
-	c.release()
-	return c.Conn.Close()
+// add takes a connection if there is room.
+func (c *Connections) add(conn *connection) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) >= c.most {
+		return false
+	}
+	c.count++
+	conn.number = c.count
+	c.open[conn] = struct{}{}
+	c.addresses[conn.address]++
+	if c.isHeavy(conn.address) {
+		c.heavy = conn.address
+	}
+	return true
 }
 
-type countedTCP struct {
-	*net.TCPConn
-	release func()
+// isHeavy reports whether an address has more than half of the connections. c.mu is held.
+func (c *Connections) isHeavy(address netip.Prefix) bool { return c.addresses[address] > c.most/2 }
+
+// leave makes an open connection one that is about to leave. When there are many of
+// those, the first is closed without further ado.
+func (c *Connections) leave(conn *connection) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.forget(conn) {
+		return false
+	}
+	c.leaving = append(c.leaving, conn)
+	if len(c.leaving) > max(1, c.most/leavingShare) {
+		_ = c.leaving[0].Conn.Close() // It is closed properly by those who serve it.
+		c.leaving = c.leaving[1:]
+	}
+	return true
 }
 
-func (c *countedTCP) Close() error {
-	c.release()
-	return c.TCPConn.Close()
+// forget takes a connection from the open ones. c.mu is held.
+func (c *Connections) forget(conn *connection) bool {
+	if _, ok := c.open[conn]; !ok {
+		return false
+	}
+	delete(c.open, conn)
+	if c.addresses[conn.address]--; c.addresses[conn.address] == 0 {
+		delete(c.addresses, conn.address)
+	}
+	return true
+}
+
+// closed notes that a connection was closed.
+func (c *Connections) closed(conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forget(conn) {
+		return
+	}
+	if i := slices.Index(c.leaving, conn); i >= 0 {
+		c.leaving = slices.Delete(c.leaving, i, i+1)
+	}
 }

@@ -52,10 +52,12 @@ func (g *Server) announce(next http.Handler) http.Handler {
 	})
 }
 
-func (g *Server) track(_ net.Conn, state http.ConnState) {
+func (g *Server) track(nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		g.count(1)
+	case http.StateActive, http.StateIdle:
+		connectionOf(nc).setIdle(state == http.StateIdle)
 	case http.StateClosed, http.StateHijacked:
 		g.count(-1)
 	}

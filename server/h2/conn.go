@@ -288,6 +288,19 @@ func (c *conn) isIdle(id uint32) bool {
 	return id%2 == 0 || id > c.lastID && !c.closing
 }
 
+// IdleSince implements [Conn].
+func (c *conn) IdleSince() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.streams) > 0 || c.running > 0 || c.closing || !c.draining.IsZero() {
+		return time.Time{}
+	}
+	return c.idleSince
+}
+
+// GoAway implements [Conn].
+func (c *conn) GoAway() { c.startDrain() }
+
 // startDrain asks the peer to go.
 func (c *conn) startDrain() {
 	c.mu.Lock()

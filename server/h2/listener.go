@@ -181,6 +181,9 @@ func (s *sniffed) Read(p []byte) (int, error) {
 	return s.Conn.Read(p)
 }
 
+// NetConn is the connection itself, as that of a tls.Conn.
+func (s *sniffed) NetConn() net.Conn { return s.Conn }
+
 // CloseWrite lets net/http end a connection whose peer still writes.
 func (s *sniffed) CloseWrite() error {
 	half, ok := s.Conn.(interface{ CloseWrite() error })

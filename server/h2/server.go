@@ -47,6 +47,8 @@ type Config struct {
 	// MaxSentHeaderBytes is the largest header or trailer that is sent when there is a
 	// FitHeader, in bytes. Default: 8 KiB, which most peers take.
 	MaxSentHeaderBytes int
+	// Served is told of each connection that the server serves. Default: nobody is.
+	Served func(net.Conn, Conn)
 	// StreamWindow is how much of a request may wait for its handler to read it, in
 	// bytes. Default: 512 KiB.
 	StreamWindow int
@@ -88,6 +90,16 @@ func (c Config) withDefaults() Config {
 	c.PingTimeout = cmp.Or(c.PingTimeout, 15*time.Second)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
 	return c
+}
+
+// Conn is a connection that a server serves.
+type Conn interface {
+	// IdleSince is when the last stream has ended, or zero while there is one, or its peer
+	// has been told to go away.
+	IdleSince() time.Time
+	// GoAway asks the peer to open no more streams. The connection ends when those that
+	// are there have.
+	GoAway()
 }
 
 // Server serves HTTP/2 connections.
@@ -138,6 +150,9 @@ func (s *Server) serve(c *conn) {
 
 func (s *Server) serveAdded(c *conn) {
 	defer s.remove(c)
+	if s.config.Served != nil {
+		s.config.Served(c.nc, c)
+	}
 	c.serve()
 }
 

@@ -1,0 +1,137 @@
+package edge
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// networkBits is how much of an address of IPv6 tells one caller from another: each has
+// all addresses of a /64.
+const networkBits = 64
+
+// HTTP2Connection is a connection while something else than net/http serves it.
+type HTTP2Connection interface {
+	// IdleSince is when its last stream has ended, or zero while there is one.
+	IdleSince() time.Time
+	// GoAway asks the peer to open no more streams. The connection ends when those that
+	// are there have.
+	GoAway()
+}
+
+// connection is one that Connections counts.
+type connection struct {
+	net.Conn
+	connections *Connections
+	address     netip.Prefix
+	number      uint64
+	served      atomic.Pointer[HTTP2Connection]
+	idleSince   atomic.Int64 // In nanoseconds since 1970, or 0 while a request is under way.
+	ended       atomic.Bool
+}
+
+// addressOf is the address of a peer, or of its network. That of a Unix socket is zero.
+func addressOf(nc net.Conn) netip.Prefix {
+	tcp, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	prefix, err := ip.Prefix(min(ip.BitLen(), networkBits))
+	if err != nil {
+		return netip.Prefix{} // Of an address that is none.
+	}
+	return prefix
+}
+
+// connectionOf is what counts nc, or nil. TLS and what has looked at the first bytes may be
+// around it.
+func connectionOf(nc net.Conn) *connection {
+	for {
+		switch conn := nc.(type) {
+		case interface{ counts() *connection }:
+			return conn.counts()
+		case interface{ NetConn() net.Conn }:
+			nc = conn.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// Served notes that nc is served by something else than net/http.
+func (c *Connections) Served(nc net.Conn, by HTTP2Connection) {
+	if conn := connectionOf(nc); conn != nil {
+		conn.served.Store(&by)
+	}
+}
+
+// setIdle notes whether a request is under way.
+func (c *connection) setIdle(idle bool) {
+	if c == nil {
+		return
+	}
+	since := int64(0)
+	if idle {
+		since = time.Now().UnixNano()
+	}
+	c.idleSince.Store(since)
+}
+
+// idle is since when nothing is under way, in nanoseconds since 1970, or 0.
+func (c *connection) idle() int64 {
+	served := c.served.Load()
+	if served == nil {
+		return c.idleSince.Load()
+	}
+	since := (*served).IdleSince()
+	if since.IsZero() {
+		return 0
+	}
+	return since.UnixNano()
+}
+
+// evict ends the connection for another one.
+func (c *connection) evict() {
+	if served := c.served.Load(); served != nil {
+		(*served).GoAway()
+		return
+	}
+	_ = c.Conn.Close() // Those who serve it find out.
+}
+
+// counted is the connection for those who serve it. A TCP connection keeps all that it can
+// do.
+func (c *connection) counted() net.Conn {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return &countedTCP{tcp, c}
+	}
+	return c
+}
+
+func (c *connection) counts() *connection { return c }
+
+// Close implements net.Conn.
+func (c *connection) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+func (c *connection) end() {
+	if !c.ended.Swap(true) {
+		c.connections.closed(c)
+	}
+}
+
+type countedTCP struct {
+	*net.TCPConn
+	connection *connection
+}
+
+func (c *countedTCP) counts() *connection { return c.connection }
+
+func (c *countedTCP) Close() error {
+	c.connection.end()
+	return c.TCPConn.Close()
+}

@@ -21,6 +21,11 @@ type Target struct {
 	Write   *Op     // Instead of Read, for WriteShare of the calls.
 	Share   float64 // Of writes among all calls, 0 to 1.
 	Keys    Keys
+	// Drop does not make the calls of an open loop that find no room on any connection,
+	// instead of making them when there is.
+	Drop bool
+	// Ramp is how long the answers at the start of a run do not count for its rate.
+	Ramp time.Duration
 }
 
 // call is one call on its way.
@@ -101,7 +106,8 @@ func (g *Generator) Close() {
 type phase struct {
 	recorder
 	begun, end time.Duration
-	open       bool // Calls come from outside, else from the responses.
+	ramped     time.Duration // From when answers count.
+	open       bool          // Calls come from outside, else from the responses.
 	pending    atomic.Int64
 	finished   chan struct{}
 }
@@ -114,9 +120,10 @@ func (p *phase) finish(n int) {
 }
 
 // Closed keeps every stream busy for a time: each response gives rise to the next
-// request. It finds what a server can carry.
+// request, a refusal when the server's google.rpc.RetryInfo says. It finds what a
+// server can carry.
 func (g *Generator) Closed(duration time.Duration) *Result {
-	p := newPhase(duration, false)
+	p := newPhase(duration, g.target.Ramp, g.target.Wire.Deadline)
 	var calls int64
 	for _, l := range g.lanes {
 		l.lock()
@@ -133,16 +140,29 @@ func (g *Generator) Closed(duration time.Duration) *Result {
 	}
 	p.finish(1)
 	p.await()
-	return p.result(duration)
+	return p.result(p.end - p.ramped)
 }
 
-func newPhase(duration time.Duration, open bool) *phase {
-	p := &phase{open: open, finished: make(chan struct{}), recorder: newRecorder()}
+func newPhase(duration, ramp, deadline time.Duration) *phase {
+	p := &phase{finished: make(chan struct{}), recorder: newRecorder(deadline)}
 	p.pending.Store(1) // The phase itself, until all has begun.
 	p.begun = clock()
-	p.end = p.begun + duration
+	p.ramped, p.end = p.begun+ramp, p.begun+duration
 	return p
 }
+
+// answered takes a call of the phase with what has come of it.
+func (p *phase) answered(at, now time.Duration, err error) {
+	if err != nil {
+		p.fail(err)
+	} else {
+		p.record(now-at, p.ramped <= now && now <= p.end)
+	}
+}
+
+// ErrNoAnswer is that calls are still under way long after the end of a run. What comes
+// of them does not count.
+var ErrNoAnswer = errors.New("no answer")
 
 // drainWait is how long the calls under way may take when a run is over.
 const drainWait = 10 * time.Second
@@ -153,7 +173,7 @@ func (p *phase) await() {
 	select {
 	case <-p.finished:
 	case <-timeout.C:
-		p.fail(fmt.Errorf("%d calls have no answer after %s", p.pending.Load(), drainWait))
+		p.fail(fmt.Errorf("%d calls: %w after %s", p.pending.Load(), ErrNoAnswer, drainWait))
 	}
 }
 
@@ -168,11 +188,8 @@ func (g *Generator) nextCall(p *phase, l *lane, at time.Duration) call {
 // done takes a call that is over, with the lock of its lane held.
 func (g *Generator) done(l *lane, c call, err error) {
 	p, now := c.phase, l.time()
-	if err != nil {
-		p.fail(err)
-	} else {
-		p.record(now-c.at, now <= p.end)
-	}
+	p.answered(c.at, now, err)
+	delay := retryDelay(err)
 	switch {
 	case now >= p.end || l.room() == 0: // The run is over, or the connection gone.
 		p.abandon(l.queue, now)
@@ -184,9 +201,24 @@ func (g *Generator) done(l *lane, c call, err error) {
 		p.finish(1)
 	case p.open:
 		p.finish(1)
+	case delay > 0:
+		time.AfterFunc(min(delay, p.end-now), func() { g.retry(l, p) })
 	default:
 		l.begin(g.nextCall(p, l, now))
 	}
+}
+
+// retry makes the next call of a caller who was told to wait.
+func (g *Generator) retry(l *lane, p *phase) {
+	l.lock()
+	defer l.unlock()
+	now := clock()
+	if now >= p.end || l.room() == 0 {
+		p.finish(1)
+		return
+	}
+	l.begin(g.nextCall(p, l, now))
+	l.flush()
 }
 
 var clockStart = time.Now()

@@ -20,7 +20,8 @@ func (g *Generator) Open(rate float64, duration time.Duration) (*Result, error) 
 	}
 	defer timer.close()
 	g.seed++
-	p := newPhase(duration, true)
+	p := newPhase(duration, g.target.Ramp, g.target.Wire.Deadline)
+	p.open = true
 	pacer := pacer{generator: g, phase: p, random: rand.New(rand.NewPCG(g.seed, 2))}
 	for at := p.begun; at < p.end; at += time.Duration(pacer.random.ExpFloat64() / rate * float64(time.Second)) {
 		if now := clock(); at > now {
@@ -34,7 +35,7 @@ func (g *Generator) Open(rate float64, duration time.Duration) (*Result, error) 
 	pacer.flush()
 	p.finish(1)
 	p.await()
-	return p.result(duration), nil
+	return p.result(p.end - p.ramped), nil
 }
 
 // pacer sends the calls of an open run.
@@ -46,7 +47,8 @@ type pacer struct {
 	touched   []*lane // That have something to flush.
 }
 
-// send begins a call on the next connection that has room, or lets it wait for one.
+// send begins a call on the next connection that has room. Without any the call waits
+// for one, or is not made.
 func (p *pacer) send(at time.Duration) {
 	lanes := p.generator.lanes
 	p.phase.pending.Add(1)
@@ -55,6 +57,11 @@ func (p *pacer) send(at time.Duration) {
 		if p.sendOn(lanes[p.lane], at, false) {
 			return
 		}
+	}
+	if p.generator.target.Drop {
+		p.phase.drop()
+		p.phase.finish(1)
+		return
 	}
 	p.lane = (p.lane + 1) % len(lanes)
 	p.sendOn(lanes[p.lane], at, true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -37,6 +38,7 @@ const (
 	fieldSuccess = 1 // Of UserUpdateResponse.
 	fieldUpdated = 3
 	fieldUsers   = 1 // Of BatchGetUsersResponse, and the user of all others.
+	fieldEvents  = 1 // Of WatchUsersResponse.
 )
 
 // GetUser reads one user.
@@ -87,6 +89,51 @@ func CreateUser(unique string) *Op {
 			}
 			return nil
 		},
+	}
+}
+
+// CreateChosen creates the users of a kind, each key one, and says which of them the
+// server has answered as created.
+func CreateChosen(kind uint64, created func(key int)) *Op {
+	return &Op{
+		Method: "CreateUser",
+		Append: func(dst []byte, key int) []byte {
+			n := strconv.Itoa(key)
+			dst = appendString(dst, 1, "k"+strconv.FormatUint(kind, 10)+"-"+n+"@bench.example")
+			dst = appendString(dst, 2, "Created "+n)
+			dst = appendString(dst, 3, "member")
+			return appendString(dst, 4, population.ID(kind, key))
+		},
+		Check: func(message []byte, key int) error {
+			user, _, err := nextField(message)
+			if err != nil {
+				return err
+			}
+			id, err := UserID(user.value)
+			if err == nil && string(id) != population.ID(kind, key) {
+				err = fmt.Errorf("user %s was to be created, the answer has %q", population.ID(kind, key), id)
+			}
+			if err == nil {
+				created(key)
+			}
+			return err
+		},
+	}
+}
+
+// SearchUsers looks for one user by the name, which no other has, among those whose
+// email addresses begin as the user's: all with fixed 0, a tenth of them with 1.
+func SearchUsers(users *population.Users, fixed int) *Op {
+	return &Op{
+		Method: "SearchUsers",
+		Append: func(dst []byte, key int) []byte {
+			if fixed > 0 {
+				email := users.Email(key)
+				dst = appendString(dst, 1, email[:strings.Index(email, "-")+1+fixed])
+			}
+			return appendString(dst, 2, users.User(key).GetDisplayName())
+		},
+		Check: func(message []byte, key int) error { return checkUsers(message, users, key, 1) },
 	}
 }
 
@@ -163,6 +210,20 @@ func CheckUser(message []byte, users *population.Users, key int) error {
 		err = fmt.Errorf("user %s was asked for, the answer has %q", users.ID(key), id)
 	}
 	return err
+}
+
+// CountEvents is the number of events in a WatchUsersResponse.
+func CountEvents(message []byte) (events int, err error) {
+	for len(message) > 0 {
+		var f field
+		if f, message, err = nextField(message); err != nil {
+			return 0, err
+		}
+		if f.number == fieldEvents {
+			events++
+		}
+	}
+	return events, nil
 }
 
 // UserID is the id in an encoded User, which has an email address, too.

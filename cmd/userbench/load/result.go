@@ -15,8 +15,11 @@ const (
 	digits   = 3
 )
 
-// resourceExhausted is the code of gRPC for a server that has enough to do.
-const resourceExhausted = "8"
+// Codes of gRPC: the time of a call is over, a server has enough to do.
+const (
+	deadlineExceeded  = "4"
+	resourceExhausted = "8"
+)
 
 // NewHistogram returns a histogram of microseconds.
 func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(shortest, longest, digits) }
@@ -28,31 +31,40 @@ type Result struct {
 	// Latency has the times of all right answers, and of the calls that were due
 	// and not sent before the end as long as they had waited by then. In microseconds.
 	Latency *hdrhistogram.Histogram
-	// Unsent is the number of those.
+	// Unsent is the number of those, and of the calls that were due and not made because
+	// their callers had as many under way as they may, see Target.Drop.
 	Unsent int64
 	// Refused is the number of calls that an overloaded server did not take
 	// (RESOURCE_EXHAUSTED). Their times are not in Latency.
 	Refused int64
+	// Expired is the number of calls whose deadline has passed, and of those that had no
+	// answer when the load was closed.
+	Expired int64
 	// Failed is the number of all other calls without a right answer, Failure one of
-	// the reasons.
+	// the reasons: a wrong answer, where there was one.
 	Failed  int64
 	Failure error
 }
 
 // recorder collects a result.
 type recorder struct {
-	mu     *sync.Mutex
-	found  *Result
-	inTime int64
+	mu       *sync.Mutex
+	found    *Result
+	deadline time.Duration // Of each call, or 0.
+	inTime   int64
 }
 
-func newRecorder() recorder {
-	return recorder{mu: new(sync.Mutex), found: &Result{Latency: NewHistogram()}}
+func newRecorder(deadline time.Duration) recorder {
+	return recorder{mu: new(sync.Mutex), found: &Result{Latency: NewHistogram()}, deadline: deadline}
 }
 
 func (r *recorder) record(latency time.Duration, inTime bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.deadline > 0 && latency > r.deadline {
+		r.found.Expired++
+		return
+	}
 	if inTime {
 		r.inTime++
 	}
@@ -69,22 +81,38 @@ func (r *recorder) abandon(calls []call, now time.Duration) {
 	}
 }
 
+// drop takes a call that is not made.
+func (r *recorder) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found.Unsent++
+}
+
 func (r *recorder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if status := new(StatusError); errors.As(err, &status) && status.Code == resourceExhausted {
+	status := new(StatusError)
+	hasStatus := errors.As(err, &status)
+	switch {
+	case hasStatus && status.Code == resourceExhausted:
 		r.found.Refused++
-		return
+	case hasStatus && status.Code == deadlineExceeded && r.deadline > 0, errors.Is(err, errClosed):
+		r.found.Expired++
+	default:
+		r.found.Failed++
+		if r.found.Failure == nil || !hasStatus && !errors.Is(err, ErrNoAnswer) {
+			r.found.Failure = err
+		}
 	}
-	r.found.Failed++
-	r.found.Failure = err
 }
 
 func (r *recorder) result(duration time.Duration) *Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.found.Rate = float64(r.inTime) / duration.Seconds()
-	return r.found
+	found := r.found
+	r.found = &Result{Latency: NewHistogram()} // Of what comes too late.
+	found.Rate = float64(r.inTime) / duration.Seconds()
+	return found
 }
 
 func recordTime(h *hdrhistogram.Histogram, t time.Duration) {

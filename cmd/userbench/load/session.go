@@ -1,5 +1,7 @@
 package load
 
+import "time"
+
 // Session is a connection for streaming calls over gRPC.
 type Session struct {
 	conn    *h2Conn
@@ -18,6 +20,21 @@ func DialSession(address string, window int) (*Session, error) {
 		return nil, err
 	}
 	return &Session{conn: conn, wire: &Wire{Protocol: GRPC, Codec: Proto}, headers: make(map[string]*header)}, nil
+}
+
+// SetDeadline gives each call that begins from now on this much time.
+func (s *Session) SetDeadline(d time.Duration) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.wire.Deadline = d
+	clear(s.headers)
+}
+
+// gone reports whether the connection has ended.
+func (s *Session) gone() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.conn.err != nil
 }
 
 // Close closes the connection. Streams that have not ended fail.

@@ -2,12 +2,18 @@ package load
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
+	"time"
 
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // grpcPrefix is the length of what stands before each message of a stream: a byte
@@ -30,6 +36,7 @@ type stream struct {
 	status     string               // HTTP status.
 	grpcStatus string
 	grpcError  string
+	details    string // Of the error: the trailer grpc-status-details-bin.
 }
 
 func (s *stream) reset() {
@@ -45,6 +52,8 @@ func (s *stream) header(f hpack.HeaderField) {
 		s.grpcStatus = f.Value
 	case "grpc-message":
 		s.grpcError = f.Value
+	case "grpc-status-details-bin":
+		s.details = f.Value
 	}
 }
 
@@ -118,7 +127,7 @@ func (s *stream) verdict() error {
 		return s.call.op.Check(s.body, s.call.key)
 	case s.grpcStatus != "0":
 		text, _ := url.PathUnescape(s.grpcError)
-		return &StatusError{Code: s.grpcStatus, Message: text}
+		return &StatusError{Code: s.grpcStatus, Message: text, Details: s.details}
 	case len(s.body) > 0:
 		return errors.New("the response ends within a message")
 	case s.message == nil && s.messages != 1:
@@ -131,6 +140,28 @@ func (s *stream) verdict() error {
 type StatusError struct {
 	Code    string // As in the trailer grpc-status.
 	Message string
+	Details string // As in the trailer grpc-status-details-bin.
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("grpc-status %q: %s", e.Code, e.Message) }
+
+// retryDelay is how long the server wants a caller to wait before its next call: what
+// google.rpc.RetryInfo says, where an error has it.
+func retryDelay(err error) time.Duration {
+	refusal := new(StatusError)
+	if !errors.As(err, &refusal) || refusal.Details == "" {
+		return 0
+	}
+	encoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(refusal.Details, "="))
+	var status spb.Status
+	if err != nil || proto.Unmarshal(encoded, &status) != nil {
+		return 0
+	}
+	for _, detail := range status.GetDetails() {
+		var retry errdetails.RetryInfo
+		if detail.UnmarshalTo(&retry) == nil {
+			return retry.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
+}

@@ -17,6 +17,7 @@ import (
 type answer struct {
 	message    proto.Message
 	grpcStatus string
+	details    string // The trailer grpc-status-details-bin.
 	stall      time.Duration
 }
 
@@ -39,9 +40,10 @@ func serveHTTP2(t *testing.T, users *population.Users, say func(id string) answe
 			t.Error(err)
 		}
 		w.Header().Set("Content-Type", "application/grpc+proto")
-		w.Header().Set("Trailer", "Grpc-Status")
+		w.Header().Set("Trailer", "Grpc-Status, Grpc-Status-Details-Bin")
 		_, _ = w.Write(append(AppendPrefix(nil, len(message)), message...))
 		w.Header().Set("Grpc-Status", said.grpcStatus)
+		w.Header().Set("Grpc-Status-Details-Bin", said.details)
 	})
 }
 

@@ -2,6 +2,8 @@ package load
 
 import (
 	"encoding/base64"
+	"fmt"
+	"time"
 
 	"golang.org/x/net/http2/hpack"
 )
@@ -25,6 +27,11 @@ type Wire struct {
 	Protocol Protocol
 	Codec    Codec
 	Get      bool // Connect GET instead of POST.
+	// NoCache asks for answers of the store itself.
+	NoCache bool
+	// Deadline is how long a call over gRPC may take. An answer that comes later is
+	// none. Default: as long as it likes.
+	Deadline time.Duration
 }
 
 // isGRPC reports whether messages have a prefix, and the response a status of gRPC.
@@ -63,16 +70,22 @@ func (w *Wire) header(method string) *header {
 }
 
 // fields are the request headers of a protocol.
-func (w *Wire) fields() [][2]string {
+func (w *Wire) fields() (fields [][2]string) {
+	if w.NoCache {
+		fields = append(fields, [2]string{"cache-control", "no-cache"})
+	}
+	if w.Deadline > 0 {
+		fields = append(fields, [2]string{"grpc-timeout", fmt.Sprintf("%dm", w.Deadline.Milliseconds())})
+	}
 	switch {
 	case w.Protocol == GRPC:
-		return [][2]string{{"content-type", "application/grpc+" + string(w.Codec)}, {"te", "trailers"}}
+		fields = append(fields, [2]string{"content-type", "application/grpc+" + string(w.Codec)}, [2]string{"te", "trailers"})
 	case w.Protocol == GRPCWeb:
-		return [][2]string{{"content-type", "application/grpc-web+" + string(w.Codec)}, {"x-grpc-web", "1"}}
+		fields = append(fields, [2]string{"content-type", "application/grpc-web+" + string(w.Codec)}, [2]string{"x-grpc-web", "1"})
 	case !w.Get:
-		return [][2]string{{"content-type", "application/" + string(w.Codec)}, {"connect-protocol-version", "1"}}
+		fields = append(fields, [2]string{"content-type", "application/" + string(w.Codec)}, [2]string{"connect-protocol-version", "1"})
 	}
-	return nil
+	return fields
 }
 
 // body appends the body that carries a message.

@@ -79,6 +79,9 @@ func (u *Users) User(i int) *userv1.User {
 	return user
 }
 
+// ID is the id of user i of a kind.
+func ID(kind uint64, i int) string { return id(kind, uint64(i)) }
+
 // id is a UUID that looks random and is not. In PostgreSQL it is
 // md5(kind || '-' || i)::uuid.
 func id(kind, i uint64) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,33 @@ func TestGoalsAreJudgedByTheirBounds(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestTheWorstRowIsJudged(t *testing.T) {
+	t.Parallel()
+	for _, j := range judged {
+		if !slices.ContainsFunc(goals, func(g goal) bool { return g.ours == "overload/"+j.key && g.min+g.max > 0 }) {
+			t.Errorf("no goal for %s", j.key)
+		}
+	}
+	worst := make(worstFigures)
+	for _, c := range []struct {
+		key   string
+		value float64
+		met   bool
+		worst float64
+	}{
+		{"overload/goodput", 0.95, true, 0.95},
+		{"overload/goodput", 0.1, false, 0.1},
+		{"overload/goodput", 2, true, 0.1},
+		{"overload/memory", 100, true, 100},
+		{"overload/memory", 300, false, 300},
+		{"overload/memory", 0, true, 300},
+	} {
+		if met := worst.take(c.key, report.NewFigure("", c.value)); met != c.met || worst[c.key].Median != c.worst {
+			t.Errorf("%s %g: met %t, the worst is %g", c.key, c.value, met, worst[c.key].Median)
+		}
 	}
 }
 

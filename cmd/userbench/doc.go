@@ -1,9 +1,10 @@
 // Userbench measures userd end to end, beside its peers, and says which of the
 // project's goals are met.
 //
-//	go run ./cmd/userbench              # all scenarios, under 10 minutes
-//	go run ./cmd/userbench -run unary   # one of them
-//	go run ./cmd/userbench -quick       # shows in seconds that everything runs
+//	go run ./cmd/userbench               # all scenarios but overload, under 10 minutes
+//	go run ./cmd/userbench -run overload # five minutes more
+//	go run ./cmd/userbench -run unary    # one of them
+//	go run ./cmd/userbench -quick        # shows in seconds that everything runs
 //
 // It needs Go, PostgreSQL's programs and redis-server, and finds them as the tests
 // do; for tonic run .ci/tonic before. It prints Markdown. A run of everything also
@@ -39,6 +40,14 @@
 // requests while it does. Latencies come from an open loop, which sends at a given
 // rate as independent callers do, and counts from the moment at which a call was to
 // be sent, also for calls that were never sent because the server had fallen behind.
+//
+// Scenario overload asks for more than there is. Its open loops send at three times what
+// the server carries and never wait for answers. Callers who do not wait for each other
+// are not without number: a call that is due when 10,000 are under way is not made, and
+// counted apart, as are those that the server refuses. A caller of a closed loop who is
+// refused comes again when google.rpc.RetryInfo says. An answer counts when it comes
+// within its deadline, by the caller's clock. All figures of a row, the peak and the
+// uncontended ones too, are measured while others make a few calls of other classes.
 //
 // # What is compared
 //

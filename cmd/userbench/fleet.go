@@ -143,7 +143,7 @@ func (f *fleet) userdOnSQLite(ctx context.Context, root string, flags ...string)
 func (f *fleet) sqlite(ctx context.Context, root string) (string, error) {
 	database := f.emptySQLite()
 	if f.seeded[root] == "" {
-		if err := f.seed(ctx, root, database); err != nil {
+		if err := f.seed(ctx, root, database, f.users); err != nil {
 			return "", fmt.Errorf("seed SQLite: %w", err)
 		}
 		f.seeded[root], database = database, f.emptySQLite()
@@ -194,7 +194,7 @@ func (f *fleet) postgresDatabase(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := f.seed(ctx, f.lab.Root(), f.postgres.URL(name, "")); err != nil {
+		if err := f.seed(ctx, f.lab.Root(), f.postgres.URL(name, ""), f.users); err != nil {
 			return "", fmt.Errorf("seed PostgreSQL: %w", err)
 		}
 		if _, err := f.postgres.SQL(name, "vacuum analyze"); err != nil {
@@ -229,8 +229,8 @@ func (f *fleet) emptyPostgres(ctx context.Context) (name string, err error) {
 	return name, nil
 }
 
-// seed imports all users through a server that ends thereafter.
-func (f *fleet) seed(ctx context.Context, root, database string) error {
+// seed imports users through a server that ends thereafter.
+func (f *fleet) seed(ctx context.Context, root, database string, users *population.Users) error {
 	server, err := f.userdOf(ctx, root, false, database)
 	if err != nil {
 		return err
@@ -239,12 +239,14 @@ func (f *fleet) seed(ctx context.Context, root, database string) error {
 	if err != nil {
 		return err
 	}
-	rows, err := importRows(f.users, 0, f.users.Len())
-	if err != nil {
-		return err
-	}
-	if err := importInto(session, rows); err != nil {
-		return err
+	for from := 0; from < users.Len(); from += maxImport {
+		rows, err := importRows(users, from, min(from+maxImport, users.Len()))
+		if err != nil {
+			return err
+		}
+		if err := importInto(session, rows); err != nil {
+			return err
+		}
 	}
 	session.Close()
 	return server.Drain()

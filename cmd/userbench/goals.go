@@ -62,6 +62,14 @@ var goals = []goal{
 	{what: "idle memory", goal: "≤ 30 MiB", ours: "start/memory", max: 30},
 	{what: "a write is seen on another server, p99", goal: "≤ 10 ms", ours: "propagation/p99", max: 10},
 	{what: "staleness on another server, longest", goal: "≤ 2,000 ms", ours: "propagation/stale", max: 2_000},
+	{what: "overload, worst row: goodput / peak", goal: "≥ 0.9", ours: "overload/goodput", min: 0.9},
+	{what: "overload, worst row: p99 of what is answered / uncontended", goal: "≤ 3", ours: "overload/p99", max: 3},
+	{what: "overload, worst row: other classes' rate / uncontended", goal: "≥ 0.5", ours: "overload/others", min: 0.5},
+	{what: "overload, worst row: other classes' p99 / uncontended", goal: "≤ 4", ours: "overload/others p99", max: 4},
+	{what: "overload, worst row: rate of hot cached reads / uncontended", goal: "≥ 0.5", ours: "overload/hot", min: 0.5},
+	{what: "overload, worst row: memory above idle", goal: "≤ 200 MiB", ours: "overload/memory", max: 200},
+	{what: "overload, worst row: time to recover", goal: "≤ 1 s", ours: "overload/recovery", max: 1},
+	{what: "overload, worst row: users who were stored and not answered as created", goal: "≤ 1 %", ours: "overload/stored", max: 1},
 }
 
 // noneAtAll is a bound that only 0 keeps to.

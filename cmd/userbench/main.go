@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,6 +23,7 @@ type scenario struct {
 	title string
 	text  string // How it is measured.
 	run   func(context.Context, *bench, *report.Section) error
+	named bool // Takes minutes of its own, so it runs only when it is named, and with -quick.
 }
 
 // scenarios are all scenarios, in the order of the report. It is set in init because
@@ -31,7 +33,7 @@ var scenarios []scenario
 func init() {
 	scenarios = []scenario{
 		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
-		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario,
+		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario,
 	}
 }
 
@@ -46,7 +48,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	flags := flag.NewFlagSet("userbench", flag.ContinueOnError)
-	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all")
+	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all but overload, which takes five minutes")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
 	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
 	file := flags.String("o", "", "file to write the report to; default cmd/userbench/RESULTS.md, for a run of everything")
@@ -54,7 +56,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := choose(*only)
+	chosen, err := choose(*only, *quick)
 	if err != nil {
 		return err
 	}
@@ -99,9 +101,9 @@ func names() string {
 	return strings.Join(all, ", ")
 }
 
-func choose(only string) ([]scenario, error) {
+func choose(only string, quick bool) ([]scenario, error) {
 	if only == "" {
-		return scenarios, nil
+		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.named && !quick }), nil
 	}
 	byName := make(map[string]scenario)
 	for _, s := range scenarios {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 )
 
 const (
+	// hurryTime is the time to its deadline below which a caller does not wait for the end
+	// of its statement.
+	hurryTime = 100 * time.Millisecond
 	// graceTime is how long a statement may go on when its caller has left. Most have
 	// ended by then: asking the database to end one costs it a process.
 	graceTime = 25 * time.Millisecond
@@ -68,29 +72,36 @@ func call[T any](ctx context.Context, s *Store, kind store.Call,
 	return value, err
 }
 
-// attempt runs f in a session. When ctx ends first it returns at once, and the session is
-// kept: pgx by itself would close the connection, and callers in a hurry would have the
-// database do little else than make new ones. What f sets is for f alone, it may still
-// be running.
+// attempt runs f in a session, which is kept when ctx ends first: pgx by itself would close
+// the connection, and callers in a hurry would have the database do little else than make
+// new ones.
 func attempt[T any](ctx context.Context, s *Store, f func(context.Context, *session) (T, error)) (T, error) {
-	var none T
 	conn, err := s.connections(ctx).Acquire(ctx)
 	if err != nil {
+		var none T
 		return none, err
 	}
 	on := &session{Conn: conn.Conn(), caller: ctx, taken: conn, limitless: s.sessions.pooled.Load()}
-	if ctx.Done() == nil {
-		defer on.end()
-		return f(ctx, on)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < hurryTime {
+		return inHurry(on, f)
 	}
+	defer on.end()
+	defer context.AfterFunc(ctx, on.expire)()
+	return f(context.WithoutCancel(ctx), on)
+}
+
+// inHurry runs f and returns at once when its caller's context ends. What f sets is for f
+// alone, it may still be running. A goroutine for each call would make all slower.
+func inHurry[T any](on *session, f func(context.Context, *session) (T, error)) (T, error) {
 	result := &result[T]{done: make(chan struct{})}
 	go result.set(on, f)
 	select {
 	case <-result.done:
 		return result.value, result.err
-	case <-ctx.Done():
+	case <-on.caller.Done():
 		on.leave()
-		return none, ctx.Err()
+		var none T
+		return none, on.caller.Err()
 	}
 }
 
@@ -110,8 +121,8 @@ func (r *result[T]) set(on *session, f func(context.Context, *session) (T, error
 	}
 }
 
-// session is a connection while a call has it. Statements run to their end on contexts
-// that do not end, unless the caller leaves.
+// session is a connection while a call has it. Statements run on contexts that do not end:
+// when the caller's does, the database is asked to end them.
 type session struct {
 	*pgx.Conn
 	caller    context.Context
@@ -123,7 +134,17 @@ type session struct {
 	canceled bool // The database was asked to end a statement.
 }
 
-// leave is called when the caller has left: what runs gets a little time.
+// expire is called when the caller's context has ended. A statement that has not ended at
+// its deadline is a long one; a caller that leaves before is likely to leave a short one.
+func (s *session) expire() {
+	if errors.Is(s.caller.Err(), context.DeadlineExceeded) {
+		_ = guard.Run(s.cancel)
+		return
+	}
+	s.leave()
+}
+
+// leave lets what runs go on for a little time.
 func (s *session) leave() { guard.Timer(graceTime, s.cancel) }
 
 // cancel asks the database to end the statement that runs.

@@ -16,11 +16,11 @@
 //
 // # Calls that end early
 //
-// A caller whose context ends leaves at once, and its statement is given a moment to end
-// by itself; then the database is asked to end it. The connection is kept either way: to
-// make a new one for each caller in a hurry would cost the database more than all their
-// calls. What f in call.go sets is therefore read by nobody but its own goroutine until it
-// has returned. No transaction is committed for a caller who has left.
+// When the context of a call ends, the database is asked to end its statement, and the call
+// returns. One with a deadline of milliseconds returns at once, and its statement is given a
+// moment to end by itself first. The connection is kept either way: to make a new one for
+// each caller in a hurry would cost the database more than all their calls. No transaction
+// is committed for a caller who has left.
 //
 // Sessions have limits for statements, locks and idle transactions (session.go). They do
 // not cover a server that falls silent in the middle of a statement, with all its locks,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 
 	"connectrpc.com/connect/v2"
@@ -37,6 +38,7 @@ type Server struct {
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
+	budget      *wire.Budget
 	connections *edge.Connections
 	arrivals    *edge.Arrivals
 }
@@ -47,6 +49,7 @@ func New(config Config) (*Server, error) {
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections = edge.NewConnections(s.config.MaxConnections, s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
+	s.budget = wire.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
@@ -80,7 +83,7 @@ func New(config Config) (*Server, error) {
 // lane.Route looks at their host, and leaves to this chain what one of these has to see.
 func (s *Server) handler(rpc *connect.Server) http.Handler {
 	kinds := streamTypes(rpc)
-	compressors := wire.Compressors(s.config.MaxMessageBytes)
+	compressors := wire.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
 	passes := []edge.Middleware{
 		s.hosts.Handler,
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
@@ -88,6 +91,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
 		edge.RefuseBadHeaders(rpc, compressors),
+		edge.CountBodies(kinds, func(ctx context.Context) (context.Context, edge.Hold) { return s.budget.Begin(ctx) }),
 		edge.CheckFrames(s.rowLimits(rpc)),
 		edge.GatherStreams(kinds, s.arrivals, s.config.SendTimeout),
 	}
@@ -140,7 +144,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 func (s *Server) mount(rpc *connect.Server, compressors []connect.Compressor) http.Handler {
 	mux := http.NewServeMux()
 	rows := []connecthttp.Option{
-		connecthttp.WithCompressors(wire.Compressors(s.maxRowBytes())...),
+		connecthttp.WithCompressors(wire.Compressors()...),
 		connecthttp.WithReadMaxBytes(s.maxRowBytes()),
 	}
 	connecthttp.Mount(mux, rpc,
@@ -165,7 +169,7 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 		Server:           rpc,
 		AllowsHost:       s.hosts.Allows,
 		Codecs:           wire.Codecs(),
-		Compressors:      wire.Compressors(s.config.MaxMessageBytes),
+		Compressors:      wire.Compressors(),
 		CompressMinBytes: wire.CompressMinBytes,
 		ReadMaxBytes:     s.config.MaxMessageBytes,
 		Ready: func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
@@ -178,6 +182,20 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 // wire.MaxRowBytes.
 func takesRows(spec connect.Spec) bool {
 	return spec.StreamType&connect.StreamTypeClient != 0 && failure.HasReasons(spec.Procedure)
+}
+
+// Bounds of what large messages may take that are not handled yet.
+const (
+	maxBudgetBytes = 64 << 20
+	// memoryShare is the part of the memory limit of the process, if there is one. A
+	// message takes about three times its size: received, unpacked and decoded.
+	memoryShare = 8
+)
+
+// budgetBytes has room for one message, as it has come and unpacked, in any case.
+func budgetBytes(maxMessageBytes int) int {
+	limit := debug.SetMemoryLimit(-1) // It only tells.
+	return max(int(min(maxBudgetBytes, limit/memoryShare)), 2*maxMessageBytes)
 }
 
 func (s *Server) maxRowBytes() int { return min(wire.MaxRowBytes, s.config.MaxMessageBytes) }

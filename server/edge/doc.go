@@ -10,8 +10,8 @@
 //   - refuse.go answers calls that never get to Connect, headers.go those with a header
 //     that Connect could not tell of with a reason.
 //   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that
-//     are too large, and gather.go
-//     sends and receives streams in larger pieces than their messages. slowreader.go ends
+//     are too large, and large.go has what has come of large ones counted. gather.go sends
+//     and receives streams in larger pieces than their messages, and slowreader.go ends
 //     those whose caller does not read (SLOW_CONSUMER).
 package edge
 

@@ -13,6 +13,10 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
+// unpackedBytes is the largest message, unpacked, that the lane takes, in bytes. What
+// connecthttp unpacks is counted.
+const unpackedBytes = 64 << 10
+
 // keptBuffer is the largest buffer that is kept for other messages, in bytes.
 const keptBuffer = 1 << 20
 
@@ -45,19 +49,15 @@ func (l *Lane) open(p *profile, body []byte) (message []byte, compressed, ok boo
 
 func (l *Lane) within(size int) bool { return l.ReadMaxBytes <= 0 || size <= l.ReadMaxBytes }
 
-// unpack decompresses a message. It returns false for what is broken or too large.
+// unpack decompresses a message. It returns false for what is broken or large.
 func (l *Lane) unpack(dst *bytes.Buffer, compression string, message []byte) bool {
 	reader, err := l.compressors[compression].Decompress(bytes.NewReader(message))
 	if err != nil {
 		return false
 	}
 	defer reader.Close()
-	var bounded io.Reader = reader
-	if l.ReadMaxBytes > 0 {
-		bounded = io.LimitReader(reader, int64(l.ReadMaxBytes)+1)
-	}
-	_, err = dst.ReadFrom(bounded)
-	return err == nil && l.within(dst.Len())
+	_, err = dst.ReadFrom(io.LimitReader(reader, unpackedBytes+1))
+	return err == nil && dst.Len() <= unpackedBytes && l.within(dst.Len())
 }
 
 // query is what a Connect GET has in its URL.

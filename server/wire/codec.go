@@ -84,6 +84,9 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 		}
 	}
 	data := body.Bytes()
+	if err := takeMessage(ctx, len(data)); err != nil {
+		return err
+	}
 	var err error
 	switch {
 	case DecodeKnown(c.Name(), data, msg):

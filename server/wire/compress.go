@@ -27,46 +27,74 @@ const MaxRowBytes = 64 << 10
 // a little less than 1032 times, by the format.
 const maxGzipRatio = 1032
 
-// Compressors are those that callers can choose, the preferred first. They unpack
-// no message that is larger than maxBytes.
-func Compressors(maxBytes int) []connect.Compressor {
+// Compressors are those that callers can choose, the preferred first.
+func Compressors() []connect.Compressor {
+	return []connect.Compressor{&zstdCompressor{}, &gzipCompressor{}}
+}
+
+// MeasuredCompressors are Compressors that unpack no message that is larger than maxBytes,
+// and have large ones counted by a budget while they do.
+func MeasuredCompressors(maxBytes int, budget *Budget) []connect.Compressor {
 	return []connect.Compressor{
-		measured{Compressor: &zstdCompressor{}, maxBytes: int64(maxBytes)},
-		measured{Compressor: &gzipCompressor{}, maxBytes: int64(maxBytes), ratio: maxGzipRatio},
+		measured{Compressor: &zstdCompressor{}, maxBytes: int64(maxBytes), budget: budget},
+		measured{Compressor: &gzipCompressor{}, maxBytes: int64(maxBytes), budget: budget, ratio: maxGzipRatio},
 	}
 }
 
-// measured unpacks a message that could be too large to nowhere first, and to
-// memory only if it is not: a bomb costs a few milliseconds and no memory. Without
-// that, Connect fills a buffer up to the limit before it refuses, which does not matter
-// where the limit is that of a row.
+// measured unpacks a message that could be large to nowhere first, and to memory only if
+// there is room for it: a bomb costs a few milliseconds and no memory. Without that,
+// Connect fills a buffer up to the limit before it refuses.
 type measured struct {
 	connect.Compressor
 	maxBytes int64
+	budget   *Budget
 	ratio    int64 // Bound of the format, or 0 where it has none.
 }
 
 func (m measured) Decompress(src io.Reader) (io.ReadCloser, error) {
 	packed, ok := src.(*bytes.Buffer)
-	if ok && m.maxBytes > MaxRowBytes && (m.ratio == 0 || int64(packed.Len())*m.ratio > m.maxBytes) {
-		if err := m.measure(packed.Bytes()); err != nil {
-			return nil, err
-		}
+	if !ok || m.ratio > 0 && int64(packed.Len())*m.ratio <= largeBytes {
+		return m.Compressor.Decompress(src)
 	}
-	return m.Compressor.Decompress(src)
+	size, err := m.measure(packed.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	hold := &Hold{budget: m.budget}
+	if err := hold.Received(int(size)); err != nil {
+		return nil, err
+	}
+	reader, err := m.Compressor.Decompress(src)
+	if err != nil {
+		hold.Release()
+		return nil, err
+	}
+	return &countedReader{reader, hold}, nil
 }
 
-func (m measured) measure(packed []byte) error {
+// measure is the size of a message, unpacked.
+func (m measured) measure(packed []byte) (int64, error) {
 	reader, err := m.Compressor.Decompress(bytes.NewReader(packed))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer reader.Close()
 	size, err := io.Copy(io.Discard, io.LimitReader(reader, m.maxBytes+1))
 	if err == nil && size > m.maxBytes {
-		return failure.ErrMessageTooLarge
+		err = failure.ErrMessageTooLarge
 	}
-	return err
+	return size, err
+}
+
+// countedReader counts a message until it is unpacked. Then the codec does.
+type countedReader struct {
+	io.ReadCloser
+	hold *Hold
+}
+
+func (r *countedReader) Close() error {
+	r.hold.Release()
+	return r.ReadCloser.Close()
 }
 
 // gzipCompressor pools readers and writers, which are large.

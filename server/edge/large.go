@@ -1,0 +1,48 @@
+package edge
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/server/lane"
+)
+
+// Hold is what one request holds of a budget.
+type Hold interface {
+	// Received counts what has come of it. An error is that it is too much.
+	Received(bytes int) error
+	// Release gives everything back.
+	Release()
+}
+
+// CountBodies has a budget count what has come of requests of one message, until they are
+// answered. Rows of streams are small: see CheckFrames.
+func CountBodies(types map[string]connect.StreamType, begin func(context.Context) (context.Context, Hold)) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, hold := begin(r.Context())
+			defer hold.Release()
+			r = r.WithContext(ctx)
+			if types[r.URL.Path]&connect.StreamTypeClient == 0 {
+				r = lane.WithBody(r, countedBody{r.Body, hold})
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+type countedBody struct {
+	body io.Reader
+	hold Hold
+}
+
+func (b countedBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if refused := b.hold.Received(n); refused != nil {
+		return 0, refused
+	}
+	return n, err
+}

@@ -1,0 +1,111 @@
+//go:build unix
+
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
+)
+
+// paddedUser is a valid request of 900 KiB, most of them blanks.
+func paddedUser(i int) []byte {
+	return fmt.Appendf(nil, `{"email": "%d@example.com", "displayName": "Ada"%s}`, i, strings.Repeat(" ", 900<<10))
+}
+
+// startSmall runs a server of a process with so little memory that it holds 2 MiB of large
+// messages, one of the largest twice.
+func startSmall(t *testing.T, before func(ctx context.Context, method string) error) *servertest.Server {
+	t.Helper()
+	usual := debug.SetMemoryLimit(8 << 20)
+	defer debug.SetMemoryLimit(usual)
+	return startFaulty(t, before, func(config *server.Config) { config.MaxMessageBytes = 1 << 20 })
+}
+
+// Large messages that are not handled yet have a bound in all: what goes beyond it is
+// refused at once, and small requests notice nothing.
+func TestLargeMessagesAtOnce(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+	for encoding, test := range map[string]struct {
+		pack func(testing.TB, []byte) []byte
+		fit  int // As many have room: what came and what was unpacked count.
+	}{
+		"identity": {func(_ testing.TB, message []byte) []byte { return message }, 1},
+		"gzip":     {gzipped, 2},
+		"zstd":     {zstandard, 2},
+	} {
+		t.Run(encoding, func(t *testing.T) {
+			arrived, release := make(chan struct{}), make(chan struct{})
+			running := startSmall(t, func(_ context.Context, method string) error {
+				if method == "Create" {
+					arrived <- struct{}{}
+					<-release
+				}
+				return nil
+			})
+			client := servertest.HTTP2(t)
+			send := func(i int) (int, string, error) {
+				return postUser(t.Context(), client, running.URL, encoding, test.pack(t, paddedUser(i)))
+			}
+			answers := make(chan error, test.fit)
+			for i := range test.fit {
+				go func() {
+					status, body, err := send(i)
+					if status != http.StatusOK {
+						err = errors.Join(err, fmt.Errorf("answer is %d %s", status, body))
+					}
+					answers <- err
+				}()
+				<-arrived
+			}
+			if status, body, err := send(test.fit); status != http.StatusTooManyRequests || !strings.Contains(body, `"OVERLOADED"`) {
+				t.Errorf("one too many is answered with %d %s, error %v", status, body, err)
+			}
+			small := make(chan error, 1)
+			go func() { _, err := running.Client(t).CreateUser(t.Context(), newUserRequest(1)); small <- err }()
+			<-arrived // A small one gets to the store.
+			close(release)
+			for range test.fit {
+				if err := <-answers; err != nil {
+					t.Error(err)
+				}
+			}
+			if err := <-small; err != nil {
+				t.Error(err)
+			}
+			go func() { <-arrived }()
+			if status, body, err := send(test.fit); status != http.StatusOK {
+				t.Errorf("afterwards it is answered with %d %s, error %v", status, body, err)
+			}
+		})
+	}
+}
+
+// postUser sends a CreateUser in JSON.
+func postUser(ctx context.Context, client *http.Client, url, encoding string, body []byte) (status int, answer string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/user.v1.UserService/CreateUser", bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if encoding != connect.CompressionNameIdentity {
+		req.Header.Set("Content-Encoding", encoding)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), err
+}

@@ -152,7 +152,7 @@ func (f *feed) join(after store.Cursor) *feedWait {
 	defer f.mu.Unlock()
 	w := f.waits[after]
 	if w == nil {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(store.Vital(context.Background()))
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w
 		f.waiters.Go(func() {

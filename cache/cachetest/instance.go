@@ -43,7 +43,7 @@ func StartInstance(settings ...string) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i.address, err = freeAddress(); err == nil {
+	if i.address, err = FreeAddress(); err == nil {
 		i.network = "tcp"
 		i.args = i.arguments(append([]string{"--port", i.Port(), "--bind", "127.0.0.1"}, settings...))
 		err = i.up()
@@ -102,15 +102,6 @@ func (i *Instance) arguments(settings []string) []string {
 	return append([]string{
 		"--dir", i.dir, "--save", "", "--appendonly", "no", "--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru",
 	}, settings...)
-}
-
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }
 
 // URL is how a client names the server.

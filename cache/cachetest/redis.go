@@ -68,7 +68,7 @@ func newRedis(t testing.TB) *Redis {
 
 func mustFreeAddress(t testing.TB) string {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/example/userd/cache/cachetest"
 )
 
 // dir is for files that all tests share.
@@ -138,20 +138,14 @@ func (u *Userd) Stop(t testing.TB) {
 	u.done = nil
 }
 
-// FreeAddress returns an address for a program that cannot say which port it has
-// got, or that is to get the same one twice. The ports are below those that the system
-// gives to connections.
+// FreeAddress is cachetest.FreeAddress for tests.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			listener.Close()
-			return address
-		}
+	address, err := cachetest.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return address
 }
 
 // Program returns the path of the first of these programs that is there, also where

@@ -145,6 +145,9 @@ type patientBody struct {
 
 	message int       // That has come in part, or 0.
 	due     time.Time // When the rest of it is, or zero.
+
+	mu   sync.Mutex
+	left bool // The handler has returned, and perhaps left a goroutine that still reads.
 }
 
 func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) *patientBody {
@@ -159,8 +162,14 @@ func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 	return b
 }
 
-// setDeadline sets when the next read fails, or that it may wait for ever.
+// setDeadline sets when the next read fails, or that it may wait for ever. The response
+// must not be touched when its handler has returned.
 func (b *patientBody) setDeadline(at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left {
+		return
+	}
 	_ = b.controller.SetReadDeadline(at) // A connection without deadlines is closed by its server instead.
 }
 

@@ -49,19 +49,14 @@ func (r *route) Open(remote string, body []byte) h2.Call {
 // headerOf is the header of a stream. It returns false for one with fields that middleware
 // or net/http has to look at.
 func headerOf(fields []hpack.HeaderField) (header, bool) {
-	h, values := make(header, len(fields)), make([]string, len(fields))
-	for i, f := range fields {
+	h := make(header, len(fields))
+	for _, f := range fields {
 		switch f.Name {
 		case "cookie", "origin", "expect", "trailer", "host":
 			return nil, false
 		}
 		name := h2.CanonicalName(f.Name)
-		if h[name] != nil {
-			h[name] = append(h[name], f.Value)
-			continue
-		}
-		values[i] = f.Value
-		h[name] = values[i : i+1 : i+1]
+		h[name] = append(h[name], f.Value)
 	}
 	return h, true
 }

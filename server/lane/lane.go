@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -177,17 +178,17 @@ func (p *profile) fillConnect(l *Lane, encoding string) (ok bool) {
 
 // fillGet takes a call that stands in a URL.
 func (p *profile) fillGet(l *Lane, raw string) (ok bool) {
-	query, ok := parseQuery(raw)
-	if !ok || query.connect != "v1" || !query.hasMessage ||
+	query, err := url.ParseQuery(raw)
+	if err != nil || query.Get("connect") != "v1" && query.Has("connect") || !query.Has("message") ||
 		p.header.get("Content-Encoding") != "" || p.header.get("Content-Type") != "" {
 		return false
 	}
 	p.get = true
-	p.format = l.formats["application/"+query.encoding]
-	if p.format == nil || p.format.enveloped || !p.fillConnect(l, query.compression) {
+	p.format = l.formats["application/"+query.Get("encoding")]
+	if p.format == nil || p.format.enveloped || !p.fillConnect(l, query.Get("compression")) {
 		return false
 	}
-	p.message, ok = queryMessage(query.message, query.base64 == "1")
+	p.message, ok = queryMessage(query.Get("message"), query.Get("base64") == "1")
 	return ok
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"io"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 
@@ -58,44 +56,6 @@ func (l *Lane) unpack(dst *bytes.Buffer, compression string, message []byte) boo
 	defer reader.Close()
 	_, err = dst.ReadFrom(io.LimitReader(reader, unpackedBytes+1))
 	return err == nil && dst.Len() <= unpackedBytes && l.within(dst.Len())
-}
-
-// query is what a Connect GET has in its URL.
-type query struct {
-	connect, encoding, compression, base64, message string
-	hasMessage                                      bool
-}
-
-// parseQuery reads a query as net/url does, without a map. Of several values the first
-// counts. It returns false for what net/url does not take.
-func parseQuery(raw string) (q query, ok bool) {
-	q.connect = "v1" // It may be left out.
-	seen := make([]string, 0, 8)
-	for pair := range strings.SplitSeq(raw, "&") {
-		key, value, _ := strings.Cut(pair, "=")
-		key, keyErr := url.QueryUnescape(key)
-		value, valueErr := url.QueryUnescape(value)
-		if keyErr != nil || valueErr != nil || strings.Contains(pair, ";") {
-			return query{}, false
-		}
-		if pair == "" || slices.Contains(seen, key) {
-			continue
-		}
-		seen = append(seen, key)
-		switch key {
-		case "connect":
-			q.connect = value
-		case "encoding":
-			q.encoding = value
-		case "compression":
-			q.compression = value
-		case "base64":
-			q.base64 = value
-		case "message":
-			q.message, q.hasMessage = value, true
-		}
-	}
-	return q, true
 }
 
 // queryMessage is the message in the query of a GET.

@@ -41,7 +41,7 @@ func StartTCP(t testing.TB, settings ...string) *Redis {
 func StartSecure(t testing.TB, secure *Security, settings ...string) *Redis {
 	t.Helper()
 	r := newRedis(t)
-	r.network, r.address, r.secure = "tcp", mustFreeAddress(t), secure
+	r.network, r.address, r.secure = "tcp", FreeAddress(t), secure
 	r.args = []string{"--port", r.Port(), "--bind", "127.0.0.1"}
 	if secure != nil {
 		r.args = append(r.args, secure.settings(t, r.Port())...)
@@ -64,15 +64,6 @@ func newRedis(t testing.TB) *Redis {
 		}
 	})
 	return &Redis{Instance: instance, t: t}
-}
-
-func mustFreeAddress(t testing.TB) string {
-	t.Helper()
-	address, err := FreeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // Up starts the server where it does not run, and returns when it answers.

@@ -25,7 +25,7 @@ func StartSentinel(t testing.TB, secure *Security) *Sentinel {
 	primary := StartSecure(t, secure)
 	replica := StartReplica(t, primary)
 	sentinel := newRedis(t)
-	sentinel.network, sentinel.address, sentinel.secure = "tcp", mustFreeAddress(t), secure
+	sentinel.network, sentinel.address, sentinel.secure = "tcp", FreeAddress(t), secure
 	file := filepath.Join(sentinel.dir, "sentinel.conf")
 	settings := fmt.Sprintf(`port %s
 bind 127.0.0.1

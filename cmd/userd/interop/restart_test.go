@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/interop/proxytest"
 	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -35,8 +36,8 @@ func TestRollingRestart(t *testing.T) {
 		t.Run(proxy, func(t *testing.T) {
 			database := storetest.Postgres(t, migrate)
 			servers := []*member{
-				startMember(t, userdtest.FreeAddress(t), database),
-				startMember(t, userdtest.FreeAddress(t), database),
+				startMember(t, cachetest.FreeAddress(t), database),
+				startMember(t, cachetest.FreeAddress(t), database),
 			}
 			running := proxytest.Start(t, proxy, servers[0].Host(), servers[1].Host())
 			load := startLoad(t, target{url: running.URL, ca: running.CA})

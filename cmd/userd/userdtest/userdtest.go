@@ -16,8 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/example/userd/cache/cachetest"
 )
 
 // dir is for files that all tests share.
@@ -136,16 +134,6 @@ func (u *Userd) Stop(t testing.TB) {
 		t.Errorf("userd: %v", err)
 	}
 	u.done = nil
-}
-
-// FreeAddress is cachetest.FreeAddress for tests.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	address, err := cachetest.FreeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // Program returns the path of the first of these programs that is there, also where

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
 )
 
@@ -130,7 +131,7 @@ func StartWith(t testing.TB, name, settings string) *Proxy {
 	}
 	dir := t.TempDir()
 	certificate, ca := userdtest.Certificate(t)
-	address := userdtest.FreeAddress(t)
+	address := cachetest.FreeAddress(t)
 	if !strings.Contains(settings, k.listen) {
 		t.Fatalf("the settings for %s do not say %q", name, k.listen)
 	}

@@ -51,10 +51,7 @@ func fill(t *testing.T, s *postgres.Store, url, id string, conns int) {
 // callers with time do not notice them.
 func TestCallersInAHurryCostNoConnections(t *testing.T) {
 	t.Parallel()
-	for name, through := range map[string]func(t *testing.T, url string) string{
-		"directly":          func(_ *testing.T, url string) string { return url },
-		"through PgBouncer": func(t *testing.T, url string) string { return storetest.PgBouncer(t, url, readmePgBouncer(t)...) },
-	} {
+	for name, through := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const conns = 4

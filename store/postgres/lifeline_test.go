@@ -43,10 +43,7 @@ func holdConnections(t *testing.T, s *postgres.Store, url string, n int) {
 
 func TestLifelines(t *testing.T) {
 	t.Parallel()
-	for name, through := range map[string]func(t *testing.T, url string) string{
-		"directly":          func(_ *testing.T, url string) string { return url },
-		"through PgBouncer": func(t *testing.T, url string) string { return storetest.PgBouncer(t, url, readmePgBouncer(t)...) },
-	} {
+	for name, through := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const conns = 4

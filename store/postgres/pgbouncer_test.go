@@ -29,6 +29,12 @@ func readmePgBouncer(t testing.TB) []string {
 	return strings.Split(strings.TrimSpace(settings), "\n")
 }
 
+// ways are those from a server to its database.
+var ways = map[string]func(t *testing.T, url string) string{
+	"directly":          func(_ *testing.T, url string) string { return url },
+	"through PgBouncer": func(t *testing.T, url string) string { return storetest.PgBouncer(t, url, readmePgBouncer(t)...) },
+}
+
 // The whole suite through Debian's PgBouncer, each test with its own.
 func TestStoreThroughPgBouncer(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ type silence struct {
 
 func newReaper(s *Store) *reaper {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &reaper{store: s, stop: stop, seen: make(map[uint32]silence)}
+	r := &reaper{store: s, stop: stop}
 	r.done.Go(func() { guard.Loop(ctx, s.log, "reap", func() { r.loop(ctx) }) })
 	return r
 }
@@ -76,23 +76,26 @@ func (r *reaper) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for process, before := range r.seen {
-		if silent[process] != before.sign {
-			delete(r.seen, process)
-		}
-	}
-	for process, sign := range silent {
-		before, known := r.seen[process]
-		switch {
-		case !known:
-			r.seen[process] = silence{sign, time.Now()}
-		case time.Since(before.since) >= silentTime:
-			if err := r.end(ctx, process, sign); err != nil {
+	r.seen = stillSilent(r.seen, silent)
+	for process, silence := range r.seen {
+		if time.Since(silence.since) >= silentTime {
+			if err := r.end(ctx, process, silence.sign); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// stillSilent is since when the sessions that are silent have been so.
+func stillSilent(before map[uint32]silence, signs map[uint32]string) map[uint32]silence {
+	now := make(map[uint32]silence, len(signs))
+	for process, sign := range signs {
+		if now[process] = before[process]; now[process].sign != sign {
+			now[process] = silence{sign, time.Now()}
+		}
+	}
+	return now
 }
 
 func findSilent(ctx context.Context, on *session) (map[uint32]string, error) {

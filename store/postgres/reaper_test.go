@@ -59,10 +59,7 @@ func importAndFreeze() int {
 // seconds, and stores nothing when it goes on.
 func TestAFrozenServerDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
-	for name, through := range map[string]func(t *testing.T, url string) string{
-		"directly":          func(_ *testing.T, url string) string { return url },
-		"through PgBouncer": func(t *testing.T, url string) string { return storetest.PgBouncer(t, url, readmePgBouncer(t)...) },
-	} {
+	for name, through := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			direct := storetest.Postgres(t, migrate)

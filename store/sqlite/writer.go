@@ -63,27 +63,28 @@ func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 	return w
 }
 
-// run runs f, which writes a few rows, in a transaction and returns when it is committed or has failed. When
-// ctx ends first, run returns at once: f may then still be running, and may be
-// committed or not, so the caller must not look at what it has set.
+// run runs f, which writes a few rows, in a transaction and returns when it is committed
+// or has failed. When ctx ends first, run returns at once: f may then still be running,
+// and may be committed or not, so the caller must not look at what it has set.
 func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return w.await(&writeOp{ctx: ctx, run: f, done: make(chan struct{})}, w.queue)
+	return w.runIn(ctx, w.queue, f)
 }
 
 // runBulk is run for an f that writes many rows.
 func (w *writer) runBulk(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return w.await(&writeOp{ctx: ctx, run: f, done: make(chan struct{})}, w.bulk)
+	return w.runIn(ctx, w.bulk, f)
 }
 
-func (w *writer) await(op *writeOp, queue chan<- *writeOp) error {
+func (w *writer) runIn(ctx context.Context, queue chan<- *writeOp, f func(*sqlite.Conn) error) error {
+	op := &writeOp{ctx: ctx, run: f, done: make(chan struct{})}
 	if err := w.submit(op, queue); err != nil {
 		return err
 	}
 	select {
 	case <-op.done:
 		return op.result
-	case <-op.ctx.Done():
-		return op.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

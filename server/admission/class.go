@@ -29,7 +29,7 @@ func (c Class) String() string { return names[c] }
 type limits struct {
 	first   int  // Calls at once up to which it comes before others.
 	most    int  // Calls at once.
-	waiting int  // Calls that wait, at most.
+	room    int  // Calls that wait, at most.
 	patient bool // Whether they wait as long as their callers do: those take what they get.
 }
 
@@ -58,19 +58,19 @@ func sixteenths(k, n int) int { return max(k*n/16, 1) }
 func sharesOf(c store.Capacity) []*share {
 	n := c.Reads
 	reads := map[Class]limits{
-		Lookup:  {first: n / 4, most: sixteenths(12, n), waiting: waitingCalls},
-		List:    {first: 1, most: sixteenths(2, n), waiting: waitingStreams, patient: true},
-		Search:  {first: 1, most: sixteenths(2, n), waiting: waitingSearches},
-		CatchUp: {first: 1, most: sixteenths(1, n), waiting: waitingStreams, patient: true},
+		Lookup:  {first: n / 4, most: sixteenths(12, n), room: waitingCalls},
+		List:    {first: 1, most: sixteenths(2, n), room: waitingStreams, patient: true},
+		Search:  {first: 1, most: sixteenths(2, n), room: waitingSearches},
+		CatchUp: {first: 1, most: sixteenths(1, n), room: waitingStreams, patient: true},
 	}
 	if c.Writes > 0 {
 		writes := map[Class]limits{
-			Write: {first: c.Writes, most: c.Writes, waiting: waitingCalls},
-			Bulk:  {first: 1, most: 1, waiting: waitingBulk, patient: true},
+			Write: {first: c.Writes, most: c.Writes, room: waitingCalls},
+			Bulk:  {first: 1, most: 1, room: waitingBulk, patient: true},
 		}
 		return []*share{newShare(n, reads), newShare(c.Writes+1, writes)}
 	}
-	reads[Write] = limits{first: n / 4, most: sixteenths(12, n), waiting: waitingCalls}
-	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), waiting: waitingBulk, patient: true}
+	reads[Write] = limits{first: n / 4, most: sixteenths(12, n), room: waitingCalls}
+	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), room: waitingBulk, patient: true}
 	return []*share{newShare(n, reads)}
 }

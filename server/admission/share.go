@@ -83,13 +83,13 @@ func (s *share) await(ctx context.Context, q *queue, w *waiter) error {
 	case err := <-w.told:
 		return err
 	case <-ctx.Done():
-		return s.leave(q, w, ctx.Err())
+		return s.leave(ctx, q, w)
 	}
 }
 
-// leave takes a call out of its queue, which ends with err unless it has been told by now
-// what becomes of it.
-func (s *share) leave(q *queue, w *waiter, err error) error {
+// leave takes a call whose context has ended out of its queue, unless it has been told by
+// now what becomes of it.
+func (s *share) leave(ctx context.Context, q *queue, w *waiter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := slices.Index(q.waiting, w)
@@ -97,7 +97,7 @@ func (s *share) leave(q *queue, w *waiter, err error) error {
 		return <-w.told
 	}
 	q.waiting = slices.Delete(q.waiting, at, at+1)
-	return err
+	return ctx.Err()
 }
 
 // hasRoom reports whether one more call of a class can begin. s.mu is held.
@@ -105,7 +105,7 @@ func (s *share) hasRoom(q *queue) bool { return q.begun < q.most && s.begun < s.
 
 // takes reports whether a call can wait, and is likely to be answered before its deadline.
 func (q *queue) takes(w *waiter) bool {
-	if len(q.waiting) >= q.limits.waiting {
+	if len(q.waiting) >= q.room {
 		return false
 	}
 	wait := time.Duration(len(q.waiting)+1) * q.service / time.Duration(max(q.begun, 1))

@@ -61,16 +61,17 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect
 			due.Reset(watchInterval)
 			isDue = false
 		}
-		if reading = ctx; !page.atHead {
+		if !page.atHead {
+			reading = ctx
 			continue
 		}
+		reading = following
 		if err := edge.Flush(ctx); err != nil {
 			return err
 		}
 		if isDue, err = u.feed.wait(ctx, cursor, due.C); err != nil {
 			return causeOf(ctx, err)
 		}
-		reading = following
 	}
 }
 

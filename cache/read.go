@@ -17,7 +17,7 @@ type Read struct {
 }
 
 // Lookup returns a user by id; that there is none is no error. It returns
-// ErrOverloaded, and the errors of store.Store.Get but for ErrNotFound.
+// the errors of store.Store.Get but for ErrNotFound.
 func (c *Cache) Lookup(ctx context.Context, id string, read Read) (Entry, error) {
 	if e, ok := c.Cached(id, read); ok {
 		return e, nil
@@ -236,8 +236,8 @@ func (c *Cache) shown(u store.User) answer {
 }
 
 // LookupByEmail returns a user by email, without regard to ASCII case; that there
-// is none is no error. It returns ErrOverloaded, and the errors of
-// store.Store.GetByEmail but for ErrNotFound.
+// is none is no error. It returns the errors of store.Store.GetByEmail but for
+// ErrNotFound.
 func (c *Cache) LookupByEmail(ctx context.Context, email string, read Read) (Entry, error) {
 	k := emailKey(email)
 	if !read.NoCache && c.floors.of(k) == 0 {

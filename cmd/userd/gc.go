@@ -89,7 +89,8 @@ const (
 )
 
 // returnMemory gives memory back to the system when the server has been quiet for
-// quietTime, until ctx ends. The runtime would keep the garbage of the last rush until there is more.
+// quietTime, until ctx ends. The runtime would keep the garbage of the last rush until
+// there is more.
 func returnMemory(ctx context.Context) {
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()

@@ -16,8 +16,9 @@ import (
 )
 
 // RefuseSlow ends requests that do not come in time. Streams of requests may be
-// silent for as long as they like, between messages: see patientBody. Over HTTP/1.1, what handlers leave of a body is read
-// by net/http itself, within the same time: see ReadTimeout of http.Server.
+// silent for as long as they like, between messages: see patientBody. Over HTTP/1.1, what
+// handlers leave of a body is read by net/http itself, within the same time: see
+// ReadTimeout of http.Server.
 func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

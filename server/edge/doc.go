@@ -3,9 +3,9 @@
 // and proxies.
 //
 //   - connections.go bounds how many connections are open, and evict.go finds those that go
-//     first; arrivals.go, how long a
-//     request may take to come; silence.go ends what stays silent while the server drains;
-//     graceful.go lets peers over HTTP/1.1 know before it stops.
+//     first; arrivals.go bounds how long a request may take to come; silence.go ends what
+//     stays silent while the server drains; graceful.go lets peers over HTTP/1.1 know before
+//     it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - refuse.go answers calls that never get to Connect, headers.go those with a header
 //     that Connect could not tell of with a reason.

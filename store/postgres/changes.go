@@ -108,7 +108,9 @@ var (
 
 // expired is an SQL condition: rows have been pruned that are not visible in a
 // snapshot. They are those of a transaction in pruned_recent, or of one up to
-// pruned_through that is above the snapshot, or was running in it and has ended.
+// pruned_through that is above the snapshot, or was running in it and has ended. The
+// last is on the safe side: a transaction of any database of the server that was open
+// for longer than changes are kept may have lost rows or may never have had one.
 func expired(snapshot string) string {
 	return strings.ReplaceAll(`(
 		pruned_through >= pg_snapshot_xmax(SNAPSHOT)

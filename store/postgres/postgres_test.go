@@ -19,8 +19,9 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// It has the database server to itself: it prunes what is seconds old, and a transaction of
+// another test that is open for as long lets cursors expire (see expired).
 func TestModel(t *testing.T) {
-	t.Parallel()
 	storetest.RunModel(t, func(t *testing.T) store.Store {
 		s, _ := openNew(t)
 		return s

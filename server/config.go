@@ -21,6 +21,9 @@ type Config struct {
 	// Reader answers reads by id and by email: a cache over Store. Default: they
 	// go to Store.
 	Reader Reader
+	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
+	// waits for nothing: calls that are refused so cost less. Default: none would be.
+	Refuse func() error
 	// Register adds services to those of the server. Their calls pass everything that
 	// calls of the user service pass; their errors are their own. Default: none.
 	Register func(*connect.Server)

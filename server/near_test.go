@@ -172,6 +172,46 @@ func TestUserAtHandIsAnsweredAlike(t *testing.T) {
 	}
 }
 
+// fullReader is a reader of a store that refuses every call.
+type fullReader struct{ asked atomic.Int64 }
+
+func (r *fullReader) Lookup(context.Context, string, cache.Read) (cache.Entry, error) {
+	r.asked.Add(1)
+	return cache.Entry{}, store.ErrOverloaded
+}
+
+func (r *fullReader) LookupMany(context.Context, []string, cache.Read) ([]cache.Entry, error) {
+	return nil, store.ErrOverloaded
+}
+
+func (r *fullReader) LookupByEmail(context.Context, string, cache.Read) (cache.Entry, error) {
+	return cache.Entry{}, store.ErrOverloaded
+}
+
+// A call that is refused before it begins is answered as one that the store refuses, and
+// asks nobody.
+func TestRefusedEarlyIsAnsweredAlike(t *testing.T) {
+	t.Parallel()
+	reader := new(fullReader)
+	late := servertest.Start(t, func(config *server.Config) { config.Reader = reader })
+	early := servertest.Start(t, func(config *server.Config) {
+		config.Reader, config.Refuse = reader, func() error { return store.ErrOverloaded }
+	})
+	client := servertest.HTTP2(t)
+	for _, request := range nearRequests(t) {
+		t.Run(request.name, func(t *testing.T) {
+			want := request.send(t, client, late)
+			asked := reader.asked.Load()
+			if diff := cmp.Diff(want, request.send(t, client, early)); diff != "" {
+				t.Errorf("refused by the store, and early:\n%s", diff)
+			}
+			if !request.far && reader.asked.Load() != asked {
+				t.Error("it asks the store")
+			}
+		})
+	}
+}
+
 // send sends the request to a server and returns all of the answer.
 func (s nearRequest) send(t *testing.T, client *http.Client, running *servertest.Server) string {
 	t.Helper()

@@ -57,6 +57,7 @@ func New(config Config) (*Server, error) {
 	if s.users, err = users.New(users.Config{
 		Store:           s.config.Store,
 		Reader:          s.config.Reader,
+		Refuse:          s.config.Refuse,
 		Invalid:         failure.NewInvalidUsers(s.config.Registry, s.config.Logger),
 		LoginResolution: max(s.config.LoginResolution, 0),
 		Now:             s.config.Now,

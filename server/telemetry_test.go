@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect/v2"
 	"github.com/google/uuid"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -42,6 +43,24 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(strings.ToLower(scrape.Body.String()), private) {
 		t.Errorf("metrics hold something private:\n%s", scrape.Body)
+	}
+}
+
+// A line for each call that is refused for overload would be a load of its own.
+func TestRefusedCallsAreNotLoggedOneByOne(t *testing.T) {
+	t.Parallel()
+	logged := new(logBuffer)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger, config.Reader = logged.logger(), new(fullReader) })
+	_, err := running.Client(t, grpcBinary.options...).GetUser(t.Context(), &userv1.GetUserRequest{UserId: nearID(0)})
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Error(err)
+	}
+	if err := running.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lines := logged.String()
+	if !strings.Contains(lines, "level=DEBUG msg=call ") || strings.Contains(lines, "level=WARN") {
+		t.Errorf("the log says\n%s", lines)
 	}
 }
 

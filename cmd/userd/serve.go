@@ -98,10 +98,11 @@ func (p *program) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	users, reader, err := openUsers(ctx, c, p.database, p.registry, p.logger)
+	config, err := openUsers(ctx, c, p.database, p.registry, p.logger)
 	if err != nil {
 		return err
 	}
+	users := config.Store
 	defer func() { err = errors.Join(err, users.Close()) }()
 	tracer, stopTracing, err := tracing(ctx)
 	if err != nil {
@@ -110,23 +111,8 @@ func (p *program) serve(ctx context.Context) (err error) {
 	defer stopTracing()
 	c.maxConnections = p.fitConnections(users.Capacity())
 	p.config = c
-	config := server.Config{
-		Store:                users,
-		Reader:               reader,
-		Logger:               p.logger,
-		Registry:             p.registry,
-		Tracer:               tracer,
-		MaxMessageBytes:      c.maxMessageBytes,
-		HTTP2:                server.Transport(c.http2),
-		MaxConnections:       c.maxConnections,
-		MaxConcurrentStreams: c.maxConcurrentStreams,
-		SendTimeout:          c.sendTimeout,
-		IdleTimeout:          c.idleTimeout,
-		CORSOrigins:          c.corsOrigins,
-		AllowedHosts:         c.allowedHosts,
-		Profiles:             c.pprof,
-		LoginResolution:      loginResolution(c.loginResolution),
-	}
+	p.configure(&config)
+	config.Tracer = tracer
 	if certificate != nil {
 		certificate.registerMetrics(p.registry)
 		certificate.check(p.logger, time.Now(), c.allowedHosts)
@@ -140,24 +126,42 @@ func (p *program) serve(ctx context.Context) (err error) {
 	return p.run(ctx, srv, users, certificate)
 }
 
-// openUsers opens the store and the cache before it. The reader is nil where there
-// is to be no cache.
-func openUsers(ctx context.Context, c config, from database, registry *prometheus.Registry, logger *slog.Logger) (store.Store, server.Reader, error) {
+// openUsers opens the store and the cache before it, if there is to be one.
+func openUsers(ctx context.Context, c config, from database, registry *prometheus.Registry, logger *slog.Logger) (server.Config, error) {
 	opened, err := from.open(ctx, logger)
 	if err != nil {
-		return nil, nil, err
+		return server.Config{}, err
 	}
 	users := admission.New(opened, logger)
 	telemetry.RegisterAdmission(registry, users.Stats)
+	config := server.Config{Store: users, Refuse: func() error { return users.Refuse(admission.Lookup) }}
 	if c.cacheMaxEntries == 0 {
-		return users, nil, nil
+		return config, nil
 	}
 	cached, err := cache.New(users, c.cache(logger))
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
+		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
 	}
 	telemetry.RegisterCache(registry, cached.Stats)
-	return cached, cached, nil
+	config.Store, config.Reader = cached, cached
+	return config, nil
+}
+
+// configure sets what the flags say, and where the log and the metrics go.
+func (p *program) configure(config *server.Config) {
+	c := p.config
+	config.Logger = p.logger
+	config.Registry = p.registry
+	config.MaxMessageBytes = c.maxMessageBytes
+	config.HTTP2 = server.Transport(c.http2)
+	config.MaxConnections = c.maxConnections
+	config.MaxConcurrentStreams = c.maxConcurrentStreams
+	config.SendTimeout = c.sendTimeout
+	config.IdleTimeout = c.idleTimeout
+	config.CORSOrigins = c.corsOrigins
+	config.AllowedHosts = c.allowedHosts
+	config.Profiles = c.pprof
+	config.LoginResolution = loginResolution(c.loginResolution)
 }
 
 // fitConnections is how many connections the server takes. It says so if that is not what

@@ -220,7 +220,7 @@ func TestMoreThanTheStoreCanDo(t *testing.T) {
 					if done := offered.done.Load(); done < 2*peak*9/10 {
 						t.Errorf("%d of %d calls were done, %d refused, %d expired", done, calls, offered.refused.Load(), offered.expired.Load())
 					}
-					if longest := time.Duration(offered.longest.Load()); longest > 250*time.Millisecond {
+					if longest := time.Duration(offered.longest.Load()); longest > 120*time.Millisecond {
 						t.Errorf("one took %v", longest)
 					}
 					if expired := offered.expired.Load(); expired > int64(calls)/100 {
@@ -305,6 +305,39 @@ func TestNothingBeginsThatCannotEndInTime(t *testing.T) {
 			t.Errorf("a call that would be answered too late: %v, after %v", err, time.Since(began))
 		}
 		wait()
+	})
+}
+
+// Who asks whether a call would be refused is told what the call would be told.
+func TestRefuse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Refuse(admission.Lookup); err != nil {
+			t.Errorf("nobody calls: %v", err)
+		}
+		var others load
+		wait := others.run(ctx, 200, get(s))
+		time.Sleep(500 * time.Millisecond)
+		var told int64
+		for range 100 {
+			time.Sleep(time.Millisecond)
+			if s.Refuse(admission.Lookup) == store.ErrOverloaded {
+				told++
+			}
+		}
+		if told < 50 {
+			t.Errorf("%d of 100 would be refused beside 200 that call all the time", told)
+		}
+		if err := s.Refuse(admission.Write); err != nil {
+			t.Errorf("nobody writes: %v", err)
+		}
+		wait()
+		if refused := s.Stats()[admission.Lookup].Refused; refused != others.refused.Load()+told {
+			t.Errorf("%d are counted as refused, want %d", refused, others.refused.Load()+told)
+		}
 	})
 }
 

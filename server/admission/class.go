@@ -41,8 +41,9 @@ const (
 	waitingStreams  = 4096
 )
 
-// target is how long a call may wait where calls have waited for all of interval.
-const target, interval = 100 * time.Millisecond, 100 * time.Millisecond
+// target is how long a call may wait where calls have waited for all of interval, or twice
+// as long as calls take where that is longer.
+const target, interval = 5 * time.Millisecond, 100 * time.Millisecond
 
 // smallGroup is the number of updates up to which a group counts as a write where all
 // writes share a transaction.

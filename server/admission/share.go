@@ -26,7 +26,9 @@ type queue struct {
 	begun    int
 	waiting  []*waiter     // The oldest first.
 	standing time.Time     // Since when some have been waiting.
+	ended    time.Time     // The last call; zero where none waited then.
 	service  time.Duration // How long a call takes, of late.
+	gap      time.Duration // Between the ends of two while others wait, of late.
 
 	admitted, refused int64
 	waited            time.Duration // By those that were admitted.
@@ -63,7 +65,6 @@ func (s *share) begin(ctx context.Context, q *queue) error {
 	}
 	w := &waiter{since: time.Now(), told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
-	q.cut(w.since)
 	if !q.takes(w) {
 		q.refused++
 		s.mu.Unlock()
@@ -75,6 +76,18 @@ func (s *share) begin(ctx context.Context, q *queue) error {
 	q.waiting = append(q.waiting, w)
 	s.mu.Unlock()
 	return s.await(ctx, q, w)
+}
+
+// refuse reports whether a call that came now could neither begin nor wait, and counts it
+// as refused if so.
+func (s *share) refuse(q *queue) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(q.waiting) == 0 || q.takes(&waiter{since: time.Now()}) {
+		return false
+	}
+	q.refused++
+	return true
 }
 
 // await waits until a call is told that it may begin or is refused.
@@ -103,13 +116,29 @@ func (s *share) leave(ctx context.Context, q *queue, w *waiter) error {
 // hasRoom reports whether one more call of a class can begin. s.mu is held.
 func (s *share) hasRoom(q *queue) bool { return q.begun < q.most && s.begun < s.size }
 
-// takes reports whether a call can wait, and is likely to be answered before its deadline.
+// takes reports whether a call can wait, is not likely to wait for too long, and is likely to
+// be answered before its deadline.
 func (q *queue) takes(w *waiter) bool {
+	q.cut(w.since)
 	if len(q.waiting) >= q.room {
 		return false
 	}
-	wait := time.Duration(len(q.waiting)+1) * q.service / time.Duration(max(q.begun, 1))
-	return w.deadline.IsZero() || time.Until(w.deadline) > wait+q.service
+	// Those that have begun may be done side by side, or one after the other where they need
+	// the same processor.
+	wait := time.Duration(len(q.waiting)+1) * max(q.service/time.Duration(max(q.begun, 1)), q.gap)
+	if wait > q.target() && q.stands(w.since) {
+		return false
+	}
+	return w.deadline.IsZero() || w.deadline.Sub(w.since) > wait+q.service
+}
+
+// target is how long a call may wait in a queue that stands.
+func (q *queue) target() time.Duration { return max(target, 2*q.service) }
+
+// stands reports whether calls have been waiting for so long that it is no burst. A queue
+// that is no longer than what can be done at once is no sign of too many calls.
+func (q *queue) stands(now time.Time) bool {
+	return !q.patient && len(q.waiting) > q.most && now.Sub(q.standing) > interval
 }
 
 // end ends a call that began at a time, and lets others begin.
@@ -120,13 +149,24 @@ func (s *share) end(q *queue, began time.Time) {
 	q.cut(now)
 	q.begun--
 	s.begun--
-	q.service += (now.Sub(began) - q.service) / 8
+	q.learn(began, now)
 	for _, onlyFirst := range []bool{true, false} {
 		for _, other := range s.queues {
 			for len(other.waiting) > 0 && (other.begun < other.first || !onlyFirst) && s.hasRoom(other) {
 				s.next(other, now)
 			}
 		}
+	}
+}
+
+// learn takes the times of a call that ends now.
+func (q *queue) learn(began, now time.Time) {
+	q.service += (now.Sub(began) - q.service) / 8
+	if !q.ended.IsZero() {
+		q.gap += (now.Sub(q.ended) - q.gap) / 32 // They may end in groups.
+	}
+	if q.ended = now; len(q.waiting) == 0 {
+		q.ended = time.Time{}
 	}
 }
 
@@ -144,10 +184,9 @@ func (s *share) next(q *queue, now time.Time) {
 	w.told <- nil
 }
 
-// cut refuses the calls that have waited too long, where the queue has been standing. One
-// that is no longer than what can be done at once is no sign of too many calls.
+// cut refuses the calls that have waited too long, where the queue stands.
 func (q *queue) cut(now time.Time) {
-	for !q.patient && len(q.waiting) > q.most && now.Sub(q.standing) > interval && now.Sub(q.waiting[0].since) > target {
+	for q.stands(now) && now.Sub(q.waiting[0].since) > q.target() {
 		q.refuseOldest()
 	}
 }

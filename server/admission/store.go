@@ -51,6 +51,15 @@ func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error
 	return f()
 }
 
+// Refuse returns the error of a call of a class where it would be refused if it came now,
+// and counts it as refused. It waits for nothing.
+func (s *Store) Refuse(class Class) error {
+	if t := s.queues[class]; !t.share.refuse(t.queue) {
+		return nil
+	}
+	return s.refusal(class, store.ErrOverloaded)
+}
+
 // write is admit for a write of a user that is there.
 func write[T any](ctx context.Context, s *Store, user string, f func() (T, error)) (none T, err error) {
 	if s.turns != nil {

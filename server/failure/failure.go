@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -142,8 +143,17 @@ func NewDecodeError(status Status, cause error) error { return &decodeError{stat
 func (e *decodeError) Error() string { return e.status.Message() }
 func (e *decodeError) Unwrap() error { return e.cause }
 
+// overloaded is for store.ErrOverloaded. Where it is needed, it is needed thousands of times
+// a second.
+var overloaded = sync.OnceValue(func() *connect.Error {
+	return New(StatusOf(store.ErrOverloaded)).WithCause(store.ErrOverloaded)
+})
+
 // ForCaller is err as a caller may see it.
 func ForCaller(err error) *connect.Error {
+	if err == store.ErrOverloaded {
+		return overloaded()
+	}
 	authored := new(connect.Error)
 	ours := errors.As(err, &authored) && !authored.IsRemote()
 	if ours && (len(authored.Details()) > 0 || connecthttp.IsNotModifiedError(authored)) {

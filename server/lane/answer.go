@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -218,6 +219,26 @@ func statusOf(failure *connect.Error) []field {
 	if failure == nil {
 		return grpcOK
 	}
+	if last := lastStatus.Load(); last != nil && last.of == failure {
+		return last.fields
+	}
+	written := &status{failure, slices.Clip(writeStatus(failure))} // Appending to them copies them.
+	lastStatus.Store(written)
+	return written.fields
+}
+
+// status is how a failure is told in gRPC.
+type status struct {
+	of     *connect.Error
+	fields []field
+}
+
+// lastStatus is that of the last call that has failed. Calls that are refused for overload
+// share one failure.
+var lastStatus atomic.Pointer[status]
+
+// writeStatus is the fields as connecthttp has them.
+func writeStatus(failure *connect.Error) []field {
 	written := written{header: make(http.Header), body: new(bytes.Buffer)}
 	_ = refusals.Write(&written, webRequest, failure) // Writing to a buffer does not fail.
 	var fields []field

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/store"
 )
 
 // callMetrics are the metrics of every RPC. Names and labels follow the semantic
@@ -170,7 +172,8 @@ func codeName(code connect.Code) string {
 }
 
 // levelOf is the level at which a call is logged: what callers do is detail, what
-// the service fails to do is not.
+// the service fails to do is not. That calls are refused for overload is said once, by
+// package admission: a line for each would cost more than the refusal.
 func levelOf(code connect.Code, err error) slog.Level {
 	switch code {
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
@@ -179,6 +182,9 @@ func levelOf(code connect.Code, err error) slog.Level {
 		}
 		return slog.LevelError
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:
+		if errors.Is(err, store.ErrOverloaded) {
+			return slog.LevelDebug
+		}
 		return slog.LevelWarn
 	default:
 		return slog.LevelDebug

@@ -18,50 +18,62 @@ type nearReader interface {
 	Cached(id string, read cache.Read) (cache.Entry, bool)
 }
 
-// nearUser is what a nearReader has answered before a call of GetUser began.
-type nearUser struct {
+// early is what was found out about a call of GetUser before it began.
+type early struct {
 	request userv1.GetUserRequest
 	id      string
 	entry   cache.Entry
+	err     error
 }
 
 // CopyTo implements lane.Request.
-func (u *nearUser) CopyTo(msg any) bool {
+func (e *early) CopyTo(msg any) bool {
 	request, ok := msg.(*userv1.GetUserRequest)
 	if ok {
 		request.Reset()
-		request.UserId, request.MinVersion = u.request.GetUserId(), u.request.GetMinVersion()
+		request.UserId, request.MinVersion = e.request.GetUserId(), e.request.GetMinVersion()
 	}
 	return ok
 }
 
-type nearUserKey struct{}
+type earlyKey struct{}
 
-// AtHand looks up the user of a call of GetUser before it begins. It returns false
-// for calls that may have to wait for anything: others, and those whose user is not at
-// hand. Lines of a log may have to wait, too, so there must be none.
-func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, *nearUser, bool) {
-	if u.near == nil || call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure ||
-		noCache(call) || u.Logger.Enabled(ctx, slog.LevelDebug) {
+// AtHand finds the answer to a call of GetUser before it begins: a user that is at hand, or
+// that the store is not to be asked now. It returns false for calls that may have to wait
+// for anything: all others. Lines of a log may have to wait, too, so there must be none.
+func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, *early, bool) {
+	if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || u.Logger.Enabled(ctx, slog.LevelDebug) {
 		return nil, nil, false
 	}
-	user := new(nearUser)
-	if !wire.DecodeKnown(call.Codec, message, &user.request) {
+	e := new(early)
+	asksStore := u.near == nil || noCache(call)
+	if asksStore {
+		e.err = u.refuse()
+	}
+	if asksStore && e.err == nil || !wire.DecodeKnown(call.Codec, message, &e.request) {
 		return nil, nil, false
 	}
-	var ok bool
-	user.id = wire.CanonicalID(user.request.GetUserId())
-	if user.entry, ok = u.near.Cached(user.id, cache.Read{MinVersion: user.request.GetMinVersion()}); !ok {
-		return nil, nil, false
+	e.id = wire.CanonicalID(e.request.GetUserId())
+	if e.err == nil {
+		var ok bool
+		if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
+			return nil, nil, false
+		}
 	}
-	return context.WithValue(ctx, nearUserKey{}, user), user, true
+	return context.WithValue(ctx, earlyKey{}, e), e, true
 }
 
-// nearEntry is the entry that was found for a read before its call began, if it was.
-func nearEntry(ctx context.Context, id string, minVersion int64) (cache.Entry, bool) {
-	user, ok := ctx.Value(nearUserKey{}).(*nearUser)
-	if !ok || user.id != id || user.request.GetMinVersion() != minVersion {
-		return cache.Entry{}, false
+func (u *Service) refuse() error {
+	if u.Refuse == nil {
+		return nil
 	}
-	return user.entry, true
+	return u.Refuse()
+}
+
+// lookup reads the user of a call of GetUser, if that was not done before it began.
+func (u *Service) lookup(ctx context.Context, call *connect.CallInfo, id string, minVersion int64) (cache.Entry, error) {
+	if e, ok := ctx.Value(earlyKey{}).(*early); ok && e.id == id && e.request.GetMinVersion() == minVersion {
+		return e.entry, e.err
+	}
+	return u.Reader.Lookup(ctx, id, cache.Read{MinVersion: minVersion, NoCache: noCache(call)})
 }

@@ -94,13 +94,9 @@ func (u *Service) getUser(ctx context.Context, stream connect.ServerStream) erro
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
 	id := wire.CanonicalID(req.GetUserId())
-	entry, ok := nearEntry(ctx, id, req.GetMinVersion())
-	if !ok {
-		var err error
-		entry, err = u.Reader.Lookup(ctx, id, cache.Read{MinVersion: req.GetMinVersion(), NoCache: noCache(call)})
-		if err != nil {
-			return err
-		}
+	entry, err := u.lookup(ctx, call, id, req.GetMinVersion())
+	if err != nil {
+		return err
 	}
 	if isGet(call) && u.notModified(call, []string{id}, []cache.Entry{entry}) {
 		return connecthttp.NewNotModifiedError()

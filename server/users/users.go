@@ -12,12 +12,15 @@ import (
 	"github.com/example/userd/store"
 )
 
-// Config says how users are served. All but Reader must be set.
+// Config says how users are served. All but Reader and Refuse must be set.
 type Config struct {
 	// Store keeps them.
 	Store store.Store
 	// Reader answers reads by id and by email. Default: they go to Store.
 	Reader Reader
+	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
+	// waits for nothing. Default: none would be.
+	Refuse func() error
 	// Invalid tells of those that cannot be shown.
 	Invalid *failure.InvalidUsers
 	// LoginResolution is the shortest time between two writes for logins of one user. 0

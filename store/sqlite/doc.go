@@ -6,7 +6,8 @@
 // one goroutine: those that wait at the same time share one transaction, each in
 // a savepoint of its own, and are answered when it is on disk (synchronous=FULL).
 // Imports and other writes of many rows have a transaction each, before which the
-// small writes that wait have theirs.
+// small writes that wait have theirs. Commits only append to the write-ahead log; a
+// goroutine with a connection of its own moves that into the file.
 //
 // One server at a time should own a file. Other processes may read it, and may
 // write to table users, as sqlite3 does: SQLite's locks keep both right, triggers
@@ -14,6 +15,6 @@
 //
 // users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
 // waker.go do what the files of the same names do in store/postgres. sqlite.go opens the
-// file and its connections, writer.go is the one writer, owner.go sees to it that one
-// server owns the file and notices when it is gone.
+// file and its connections, writer.go is the one writer, checkpoint.go keeps the write-ahead
+// log short, owner.go sees to it that one server owns the file and notices when it is gone.
 package sqlite

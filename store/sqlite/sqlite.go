@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -51,6 +52,7 @@ type Store struct {
 	readers  *sqlitex.Pool // For callers.
 	vital    *sqlitex.Pool // One connection, for calls that are marked by store.Vital.
 	writer   *writer
+	log      *checkpointer
 	now      func() time.Time
 	last     int64 // Latest tick; the writer's goroutine has it.
 	identity store.Identity
@@ -106,31 +108,44 @@ func open(ctx context.Context, config Config) (_ *Store, err error) {
 }
 
 // connect opens all connections of the store.
-func (s *Store) connect(ctx context.Context, config Config) error {
+func (s *Store) connect(ctx context.Context, config Config) (err error) {
 	if err := checkLog(resolve(config.Path)); err != nil {
 		return err
 	}
+	var opened []io.Closer
+	defer func() {
+		if err != nil {
+			for _, conn := range opened {
+				_ = conn.Close() // What went wrong is err.
+			}
+		}
+	}()
 	conn, err := connectOrCreate(config.Path)
 	if err != nil {
 		return err
 	}
+	opened = append(opened, conn)
 	if err := s.prepare(ctx, conn); err != nil {
-		_ = conn.Close() // What went wrong is err.
 		return err
 	}
 	if s.readers, err = readers(config.Path, config.Readers); err != nil {
-		_ = conn.Close() // What went wrong is err.
 		return err
 	}
+	opened = append(opened, s.readers)
 	if s.vital, err = readers(config.Path, 1); err != nil {
-		_, _ = conn.Close(), s.readers.Close() // What went wrong is err.
 		return err
 	}
+	opened = append(opened, s.vital)
+	copier, err := connect(config.Path, sqlite.OpenReadWrite)
+	if err != nil {
+		return err
+	}
+	opened = append(opened, copier)
 	if s.wake, err = newWaker(config); err != nil {
-		_, _, _ = conn.Close(), s.readers.Close(), s.vital.Close() // What went wrong is err.
 		return err
 	}
 	s.writer = newWriter(conn, func() error { return s.committed(conn) })
+	s.log = newCheckpointer(copier, s.writer, config.Logger)
 	return nil
 }
 
@@ -161,10 +176,9 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	if err := useWAL(ctx, conn); err != nil {
 		return err
 	}
-	// Imports touch pages all over the indexes: a larger cache (in KiB) and fewer
-	// checkpoints (a log of 8,000 pages is 32 MiB) make them a third faster.
-	// What is deleted is overwritten with zeros.
-	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 8000`, `secure_delete = on`); err != nil {
+	// Imports touch pages all over the indexes: a larger cache (in KiB) makes them faster.
+	// Commits leave the log to the checkpointer. What is deleted is overwritten with zeros.
+	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 0`, `secure_delete = on`); err != nil {
 		return err
 	}
 	if err := ignoreTriggers(conn); err != nil {
@@ -302,7 +316,7 @@ func (s *Store) Close() error {
 		s.owner.unwatch()
 	}
 	// The writer is the last: as the only one left it moves the log into the file.
-	err := errors.Join(s.wake.close(), s.closeReaders(), s.writer.close())
+	err := errors.Join(s.wake.close(), s.closeReaders(), s.log.close(), s.writer.close())
 	if s.owner != nil {
 		err = errors.Join(err, s.owner.release())
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -20,14 +19,6 @@ const maxGroup = 128
 // bulkQueue is how many writes of many rows wait in the writer. Others wait for room.
 const bulkQueue = 16
 
-// How long the log keeps what was deleted: it is emptied this long after a write, and
-// where others read from it, which a writer waits for only shortly, again and again.
-const (
-	emptyAfter = 5 * time.Second
-	emptyAgain = time.Second
-	emptyWait  = 100 * time.Millisecond
-)
-
 var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 
 // writer runs writes on one connection, in one goroutine. A write of many rows has a
@@ -38,6 +29,8 @@ type writer struct {
 	committed func() error
 	queue     chan *writeOp // Of small writes, which share a transaction.
 	bulk      chan *writeOp // Of writes of many rows.
+	between   chan func()   // Of what is done between two commits.
+	written   chan struct{} // Has one when something has been written since it was taken.
 	done      chan error    // Gets the goroutine's last word.
 
 	mu     sync.RWMutex // Held for reading by those who send to the queues.
@@ -58,6 +51,7 @@ func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 	w := &writer{
 		conn: conn, committed: committed, done: make(chan error, 1),
 		queue: make(chan *writeOp, maxGroup), bulk: make(chan *writeOp, bulkQueue),
+		between: make(chan func()), written: make(chan struct{}, 1),
 	}
 	go func() { w.done <- w.loop() }()
 	return w
@@ -117,7 +111,6 @@ func (w *writer) close() error {
 }
 
 func (w *writer) loop() error {
-	var empty <-chan time.Time // When the log is due to be emptied; nil while nothing is in it.
 	for queue, bulk := w.queue, w.bulk; queue != nil || bulk != nil; {
 		select {
 		case op, ok := <-queue:
@@ -133,26 +126,24 @@ func (w *writer) loop() error {
 			}
 			w.finish(w.gather()...) // Those that have come meanwhile.
 			w.finish(op)
-		case <-empty:
-			if empty = nil; !w.emptyLog() {
-				empty = time.After(emptyAgain)
-			}
-			continue
-		}
-		if empty == nil {
-			empty = time.After(emptyAfter)
+		case f := <-w.between:
+			f()
 		}
 	}
 	return w.conn.Close()
 }
 
-// emptyLog moves the log into the file and cuts it off, so that what was deleted does
-// not stay in it. It reports false when others read from the log for too long.
-func (w *writer) emptyLog() bool {
-	w.conn.SetBusyTimeout(emptyWait)
-	defer w.conn.SetBusyTimeout(busyTimeout)
-	busy, err := scalar(w.conn, `pragma wal_checkpoint(TRUNCATE)`)
-	return err == nil && busy == 0
+// betweenCommits runs f on the writer's connection, outside of transactions. The writer
+// must not be closed meanwhile.
+func (w *writer) betweenCommits(f func(*sqlite.Conn) error) (err error) {
+	done := make(chan struct{})
+	w.between <- func() {
+		defer close(done)
+		defer guard.Recover(&err)
+		err = f(w.conn)
+	}
+	<-done
+	return err
 }
 
 // gather adds the small writes that wait to a group. It does not wait.
@@ -183,6 +174,10 @@ func (w *writer) finish(group ...*writeOp) {
 	}
 	for _, op := range group {
 		close(op.done)
+	}
+	select {
+	case w.written <- struct{}{}:
+	default:
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -79,7 +81,32 @@ func chainCall(tb testing.TB, c *chain) func() ([]byte, error) {
 // and a writer that are used again and again.
 func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 	tb.Helper()
-	message, err := proto.Marshal(&userv1.GetUserRequest{UserId: c.id})
+	w, serve := getThrough(tb, c, c.id)
+	return func() ([]byte, error) {
+		serve()
+		return w.body, nil
+	}
+}
+
+// BenchmarkRefusedGetUser is a GetUser that is refused because the store has too many calls,
+// before it begins.
+func BenchmarkRefusedGetUser(b *testing.B) {
+	refusing := servertest.Start(b, func(config *server.Config) {
+		config.Reader, config.Refuse = new(fullReader), func() error { return store.ErrOverloaded }
+	})
+	w, serve := getThrough(b, refusing, nearID(0))
+	b.ReportAllocs()
+	for b.Loop() {
+		if serve(); w.header.Get("Grpc-Status") != "8" {
+			b.Fatal(w.header)
+		}
+	}
+}
+
+// getThrough returns what calls a server's handler, and where the answer is then.
+func getThrough(tb testing.TB, to interface{ Handler() http.Handler }, id string) (w *reusedWriter, serve func()) {
+	tb.Helper()
+	message, err := proto.Marshal(&userv1.GetUserRequest{UserId: id})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -89,14 +116,13 @@ func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 	request.Header = http.Header{"Content-Type": {"application/grpc+proto"}, "Te": {"trailers"}}
 	request.ContentLength = int64(len(body))
 	reader := bytes.NewReader(nil)
-	w := &reusedWriter{header: make(http.Header)}
-	return func() ([]byte, error) {
+	w = &reusedWriter{header: make(http.Header)}
+	return w, func() {
 		reader.Reset(body)
 		request.Body = io.NopCloser(reader) // The handler has wrapped the one before.
 		clear(w.header)
 		w.body = w.body[:0]
-		c.Handler().ServeHTTP(w, request)
-		return w.body, nil
+		to.Handler().ServeHTTP(w, request)
 	}
 }
 

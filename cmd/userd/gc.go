@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -77,6 +79,15 @@ func afterGC(f func()) {
 		runtime.SetFinalizer(s, again)
 	}
 	runtime.SetFinalizer(new(sentinel), again)
+}
+
+// goMemory is how much of the memory of its container the runtime may have, in bytes; package
+// memlimit takes a tenth off it. The rest is for the buffers of the kernel, and for what the
+// runtime takes beyond its limit while large messages come.
+func goMemory() (uint64, error) {
+	const rest = 32 << 20
+	all, err := memlimit.FromCgroup()
+	return all - min(rest, all/4), err
 }
 
 const (

@@ -61,7 +61,7 @@ func serve(ctx context.Context, c config, out io.Writer) error {
 	p.logOnly(stderr)
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// Without a memory limit in sight the runtime's default is right.
-	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithLogger(slog.New(slog.DiscardHandler)))
+	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(goMemory), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
 	tuneGC()
 	return p.serve(ctx)
 }

@@ -87,13 +87,15 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 	if err := takeMessage(ctx, len(data)); err != nil {
 		return err
 	}
+	if DecodeKnown(c.Name(), data, msg) {
+		return nil
+	}
+	data = withoutLongLists(data, message.ProtoReflect().Descriptor(), c.IsBinary())
 	var err error
-	switch {
-	case DecodeKnown(c.Name(), data, msg):
-	case c.IsBinary(): // It need not be copied.
+	if c.IsBinary() { // It need not be copied.
 		err = proto.Unmarshal(data, message)
-	default:
-		err = c.StableCodec.UnmarshalRead(ctx, body, msg)
+	} else {
+		err = c.StableCodec.UnmarshalRead(ctx, bytes.NewBuffer(data), msg)
 	}
 	if err != nil {
 		return c.fault(data, message.ProtoReflect().Descriptor()).asError(err)

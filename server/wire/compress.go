@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"io"
+	"runtime"
 	"sync"
 
 	"connectrpc.com/connect/v2"
@@ -146,7 +147,26 @@ func (c *zstdCompressor) Compress(dst io.Writer) (io.WriteCloser, error) {
 	return &pooledWriter{WriteCloser: writer, release: func() { c.writers.Put(writer) }}, nil
 }
 
+// zstdTurns has a place for each decoder that works. Each may hold a window of maxZstdWindow,
+// for which a frame of twenty bytes can ask, so there are no more than processors. Messages
+// are in memory when they are unpacked: none waits for a caller.
+var zstdTurns = make(chan struct{}, runtime.GOMAXPROCS(0))
+
 func (c *zstdCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
+	zstdTurns <- struct{}{}
+	reader, err := c.decoder(src)
+	if err != nil {
+		<-zstdTurns
+		return nil, err
+	}
+	return &pooledReader{Reader: reader, release: func() {
+		_ = reader.Reset(nil) // Lets go of src; fails for no nil reader.
+		c.readers.Put(reader)
+		<-zstdTurns
+	}}, nil
+}
+
+func (c *zstdCompressor) decoder(src io.Reader) (*zstd.Decoder, error) {
 	reader, ok := c.readers.Get().(*zstd.Decoder)
 	if !ok {
 		var err error
@@ -157,13 +177,7 @@ func (c *zstdCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
 			return nil, err
 		}
 	}
-	if err := reader.Reset(src); err != nil {
-		return nil, err
-	}
-	return &pooledReader{Reader: reader, release: func() {
-		_ = reader.Reset(nil) // Lets go of src; fails for no nil reader.
-		c.readers.Put(reader)
-	}}, nil
+	return reader, reader.Reset(src)
 }
 
 type pooledWriter struct {

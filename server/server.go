@@ -53,6 +53,7 @@ func New(config Config) (*Server, error) {
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
+	telemetry.RegisterLargeMessages(s.config.Registry, s.budget.Stats)
 	var err error
 	if s.users, err = users.New(users.Config{
 		Store:           s.config.Store,

@@ -341,6 +341,22 @@ func TestRefuse(t *testing.T) {
 	})
 }
 
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		var group sync.WaitGroup
+		for range 36 { // Three times as many as begin at once, of 10 ms each.
+			group.Go(func() { _ = get(s)(t.Context()) })
+		}
+		group.Wait()
+		waits := s.Stats()[admission.Lookup].Waits
+		if waits.Calls != 36 || waits.Total != 12*30*time.Millisecond || fmt.Sprint(waits.Within) != "[12 12 24 36 36 36]" {
+			t.Errorf("%+v", waits)
+		}
+	})
+}
+
 // The writes of one user wait for each other here, where they hold nothing.
 func TestWritesOfOneUserTakeTurns(t *testing.T) {
 	t.Parallel()
@@ -400,7 +416,7 @@ func TestTheLogTellsWhenRefusingBeginsAndEnds(t *testing.T) {
 			if stats.Begun != 0 || stats.Waiting != 0 {
 				t.Errorf("%v: %d are under way and %d wait, and nobody calls", stats.Class, stats.Begun, stats.Waiting)
 			}
-			if stats.Class == admission.Lookup && (stats.Refused != offered.refused.Load() || stats.Admitted != offered.done.Load()) {
+			if stats.Class == admission.Lookup && (stats.Refused != offered.refused.Load() || stats.Waits.Calls != offered.done.Load()) {
 				t.Errorf("%+v, want %d refused and %d admitted", stats, offered.refused.Load(), offered.done.Load())
 			}
 		}

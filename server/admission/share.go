@@ -30,8 +30,8 @@ type queue struct {
 	service  time.Duration // How long a call takes, of late.
 	gap      time.Duration // Between the ends of two while others wait, of late.
 
-	admitted, refused int64
-	waited            time.Duration // By those that were admitted.
+	refused int64
+	waits   Waits // Of those that were admitted.
 }
 
 // waiter is a call that waits.
@@ -59,7 +59,7 @@ func (s *share) begin(ctx context.Context, q *queue) error {
 	}
 	s.mu.Lock()
 	if len(q.waiting) == 0 && s.hasRoom(q) {
-		s.start(q)
+		s.start(q, 0)
 		s.mu.Unlock()
 		return nil
 	}
@@ -179,8 +179,7 @@ func (s *share) next(q *queue, now time.Time) {
 		return
 	}
 	q.waiting = q.waiting[1:]
-	s.start(q)
-	q.waited += now.Sub(w.since)
+	s.start(q, now.Sub(w.since))
 	w.told <- nil
 }
 
@@ -198,8 +197,8 @@ func (q *queue) refuseOldest() {
 	w.told <- store.ErrOverloaded
 }
 
-func (s *share) start(q *queue) {
+func (s *share) start(q *queue, waited time.Duration) {
 	s.begun++
 	q.begun++
-	q.admitted++
+	q.waits.add(waited)
 }

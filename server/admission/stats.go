@@ -19,12 +19,33 @@ type refusals struct {
 
 // Stats is what became of the calls of one class, and how many there are.
 type Stats struct {
-	Class    Class
-	Begun    int // Under way in the store.
-	Waiting  int
-	Admitted int64         // So far.
-	Refused  int64         // So far.
-	Waited   time.Duration // By all that were admitted.
+	Class   Class
+	Begun   int // Under way in the store.
+	Waiting int
+	Refused int64 // So far.
+	Waits   Waits // Of those that were admitted, so far.
+}
+
+// WaitBounds are the waits that Waits tells apart.
+var WaitBounds = [...]time.Duration{
+	time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
+}
+
+// Waits says how long calls have waited.
+type Waits struct {
+	Calls  int64
+	Total  time.Duration
+	Within [len(WaitBounds)]int64 // Calls that waited no longer than a bound.
+}
+
+func (w *Waits) add(wait time.Duration) {
+	w.Calls++
+	w.Total += wait
+	for i, bound := range WaitBounds {
+		if wait <= bound {
+			w.Within[i]++
+		}
+	}
 }
 
 // Stats returns those of each class.
@@ -33,7 +54,7 @@ func (s *Store) Stats() []Stats {
 	for class, t := range s.queues {
 		t.share.mu.Lock()
 		q := t.queue
-		all = append(all, Stats{Class(class), q.begun, len(q.waiting), q.admitted, q.refused, q.waited})
+		all = append(all, Stats{Class(class), q.begun, len(q.waiting), q.refused, q.waits})
 		t.share.mu.Unlock()
 	}
 	return all

@@ -17,11 +17,10 @@ func RegisterAdmission(registry prometheus.Registerer, stats func() []admission.
 }
 
 var (
-	admissionBegun    = describe("userd_admission_in_flight", "Calls under way in the store, by class.", "class")
-	admissionWaiting  = describe("userd_admission_waiting", "Calls that wait until the store can do them, by class.", "class")
-	admissionAdmitted = describe("userd_admission_admitted_total", "Calls that the store was given, by class.", "class")
-	admissionRefused  = describe("userd_admission_refused_total", "Calls refused because there were more than the store can do, by class.", "class")
-	admissionWaited   = describe("userd_admission_waited_seconds_total", "Time that admitted calls have waited, by class.", "class")
+	admissionBegun   = describe("userd_admission_in_flight", "Calls under way in the store, by class.", "class")
+	admissionWaiting = describe("userd_admission_waiting", "Calls that wait until the store can do them, by class.", "class")
+	admissionRefused = describe("userd_admission_refused_total", "Calls refused because there were more than the store can do, by class.", "class")
+	admissionWaits   = describe("userd_admission_wait_seconds", "Time that calls have waited until the store was given them, by class.", "class")
 )
 
 // Describe implements prometheus.Collector.
@@ -34,8 +33,15 @@ func (m admissionMetrics) Collect(out chan<- prometheus.Metric) {
 		class := stats.Class.String()
 		to.gauge(admissionBegun, float64(stats.Begun), class)
 		to.gauge(admissionWaiting, float64(stats.Waiting), class)
-		to.count(admissionAdmitted, stats.Admitted, class)
 		to.count(admissionRefused, stats.Refused, class)
-		out <- prometheus.MustNewConstMetric(admissionWaited, prometheus.CounterValue, stats.Waited.Seconds(), class)
+		out <- histogramOf(stats.Waits, class)
 	}
+}
+
+func histogramOf(waits admission.Waits, class string) prometheus.Metric {
+	within := make(map[float64]uint64)
+	for i, bound := range admission.WaitBounds {
+		within[bound.Seconds()] = uint64(waits.Within[i])
+	}
+	return prometheus.MustNewConstHistogram(admissionWaits, uint64(waits.Calls), waits.Total.Seconds(), within, class)
 }

@@ -17,8 +17,16 @@ const largeBytes = 128 << 10
 type Budget struct {
 	most int
 
-	mu   sync.Mutex
-	held int
+	mu      sync.Mutex
+	held    int
+	refused int64
+}
+
+// Stats returns how many bytes are held, and how often more were refused so far.
+func (b *Budget) Stats() (held int, refused int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.held, b.refused
 }
 
 // NewBudget allows so many bytes.
@@ -53,6 +61,7 @@ func (h *Hold) take(bytes int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if others := b.held - h.bytes; others > 0 && b.held+bytes > b.most {
+		b.refused++
 		return failure.ErrOverloaded
 	}
 	b.held += bytes

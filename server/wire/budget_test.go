@@ -33,6 +33,9 @@ func TestBudget(t *testing.T) {
 	if err := second.Received(largeBytes + 1); !errors.Is(err, failure.ErrOverloaded) {
 		t.Errorf("error is %v, want that the budget is used up", err)
 	}
+	if held, refused := budget.Stats(); held != 9*largeBytes || refused != 1 {
+		t.Errorf("%d bytes are held, %d refused", held, refused)
+	}
 	first.Release()
 	first.Release()
 	if err := third.Received(2 * largeBytes); err != nil || budget.held != largeBytes {

@@ -10,6 +10,8 @@
 //	├─ edge       between the socket and Connect
 //	├─ lane       the fast way for unary calls that have come whole
 //	├─ wire       a user on the wire; which requests are valid
+//	├─ packing    compression, and what large messages hold
+//	├─ connections  how many are open, and which go first
 //	├─ failure    how failures look to callers
 //	├─ admission  a store whose calls begin when they may; whoever opens the store puts it there
 //	└─ h2         HTTP/2 for any http.Handler
@@ -18,7 +20,7 @@
 // listeners.go the servers of HTTP/1.1 and HTTP/2, admin.go metrics and probes, and health.go
 // the health service of gRPC.
 //
-// A connection is counted (edge) and served by net/http, or for HTTP/2 by h2. What its
+// A connection is counted (connections) and served by net/http, or for HTTP/2 by h2. What its
 // requests pass, and in which order, stands in server.go: the handler first, then the
 // interceptors, then package users. Unary calls that have come whole leave the handler
 // half way, through the lane, straight to the interceptors. On streams of h2 they do not

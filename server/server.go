@@ -16,10 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
+	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/server/wire"
@@ -38,8 +40,8 @@ type Server struct {
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
-	budget      *wire.Budget
-	connections *edge.Connections
+	budget      *packing.Budget
+	connections *connections.Limiter
 	arrivals    *edge.Arrivals
 }
 
@@ -47,9 +49,9 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
 	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections = edge.NewConnections(s.config.MaxConnections, s.config.Logger)
+	s.connections = connections.New(s.config.MaxConnections, s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
-	s.budget = wire.NewBudget(budgetBytes(s.config.MaxMessageBytes))
+	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
@@ -85,7 +87,7 @@ func New(config Config) (*Server, error) {
 // lane.Route looks at their host, and leaves to this chain what one of these has to see.
 func (s *Server) handler(rpc *connect.Server) http.Handler {
 	kinds := streamTypes(rpc)
-	compressors := wire.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
+	compressors := packing.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
 	passes := []edge.Middleware{
 		s.hosts.Handler,
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
@@ -146,13 +148,13 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 func (s *Server) mount(rpc *connect.Server, compressors []connect.Compressor) http.Handler {
 	mux := http.NewServeMux()
 	rows := []connecthttp.Option{
-		connecthttp.WithCompressors(wire.Compressors()...),
+		connecthttp.WithCompressors(packing.Compressors()...),
 		connecthttp.WithReadMaxBytes(s.maxRowBytes()),
 	}
 	connecthttp.Mount(mux, rpc,
 		connecthttp.WithCodecs(wire.Codecs()...),
 		connecthttp.WithCompressors(compressors...),
-		connecthttp.WithCompressMinBytes(wire.CompressMinBytes),
+		connecthttp.WithCompressMinBytes(packing.CompressMinBytes),
 		connecthttp.WithReadMaxBytes(s.config.MaxMessageBytes),
 		connecthttp.WithConditionalOptions(func(spec connect.Spec) []connecthttp.Option {
 			if takesRows(spec) {
@@ -171,8 +173,8 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 		Server:           rpc,
 		AllowsHost:       s.hosts.Allows,
 		Codecs:           wire.Codecs(),
-		Compressors:      wire.Compressors(),
-		CompressMinBytes: wire.CompressMinBytes,
+		Compressors:      packing.Compressors(),
+		CompressMinBytes: packing.CompressMinBytes,
 		ReadMaxBytes:     s.config.MaxMessageBytes,
 		Ready: func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
 			return s.users.AtHand(ctx, call, message)
@@ -228,7 +230,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 // Serve serves on the listener until Shutdown, which makes it return nil.
 func (s *Server) Serve(listener net.Listener) error {
 	return s.http.Run(listener, func(listener net.Listener) error {
-		listener = s.connections.Limit(listener)
+		listener = s.connections.Listen(listener)
 		switch {
 		case s.config.TLS != nil:
 			return s.http.ServeTLS(listener, "", "")
@@ -244,7 +246,7 @@ func (s *Server) Serve(listener net.Listener) error {
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
 	return s.admin.Run(listener, func(listener net.Listener) error {
-		return s.admin.Serve(edge.NewConnections(AdminConnections, s.config.Logger).Limit(listener))
+		return s.admin.Serve(connections.New(AdminConnections, s.config.Logger).Listen(listener))
 	})
 }
 

@@ -2,8 +2,7 @@
 // knows who it is, and what Connect and net/http leave to be done for other makers' clients
 // and proxies.
 //
-//   - connections.go bounds how many connections are open, and evict.go finds those that go
-//     first; arrivals.go bounds how long a request may take to come; silence.go ends what
+//   - arrivals.go bounds how long a request may take to come; silence.go ends what
 //     stays silent while the server drains; graceful.go lets peers over HTTP/1.1 know before
 //     it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/example/userd/server/connections"
 )
 
 // noticePeriod is how long peers over HTTP/1.1 have to learn that the server stops.
@@ -57,7 +59,7 @@ func (g *Server) track(nc net.Conn, state http.ConnState) {
 	case http.StateNew:
 		g.count(1)
 	case http.StateActive, http.StateIdle:
-		connectionOf(nc).setIdle(state == http.StateIdle)
+		connections.SetIdle(nc, state == http.StateIdle)
 	case http.StateClosed, http.StateHijacked:
 		g.count(-1)
 	}

@@ -56,6 +56,9 @@ func IsMalformed(err error) bool {
 	return errors.Is(err, ErrMalformedFrame) || errors.Is(err, ErrCompressedFrame)
 }
 
+// IsOverload reports whether a call was refused because the store has too many.
+func IsOverload(err error) bool { return errors.Is(err, store.ErrOverloaded) }
+
 // Status is how a failure looks to a caller.
 type Status struct {
 	Code   connect.Code

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -17,7 +16,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/example/userd/server/failure"
-	"github.com/example/userd/store"
 )
 
 // callMetrics are the metrics of every RPC. Names and labels follow the semantic
@@ -182,7 +180,7 @@ func levelOf(code connect.Code, err error) slog.Level {
 		}
 		return slog.LevelError
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:
-		if errors.Is(err, store.ErrOverloaded) {
+		if failure.IsOverload(err) {
 			return slog.LevelDebug
 		}
 		return slog.LevelWarn

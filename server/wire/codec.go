@@ -9,7 +9,13 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/example/userd/server/packing"
 )
+
+// MaxRowBytes is the largest row of a stream of them, unpacked. A valid one has 8 KiB at
+// most, and half of this in JSON that escapes each of its characters.
+const MaxRowBytes = 64 << 10
 
 // Codecs are protobuf and JSON as Connect has them, but JSON is strict, and what
 // cannot be decoded is told without its content.
@@ -84,7 +90,7 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 		}
 	}
 	data := body.Bytes()
-	if err := takeMessage(ctx, len(data)); err != nil {
+	if err := packing.Take(ctx, len(data)); err != nil {
 		return err
 	}
 	if DecodeKnown(c.Name(), data, msg) {

@@ -4,10 +4,8 @@
 //   - user.go turns users and requests into each other's form, and encodes a user as
 //     caches keep it and callers get it.
 //   - responses.go and events.go are responses made of encoded users, json.go their JSON.
-//   - codec.go and compress.go are the codecs and compressors of the server. decode.go
-//     decodes the messages that come most often, undecodable.go says why one cannot be.
-//   - budget.go bounds what large messages take that are not handled yet, lists.go what
-//     they become when they are decoded.
+//   - codec.go are the codecs of the server. decode.go decodes the messages that come most
+//     often, undecodable.go says why one cannot be. lists.go bounds what long ones become.
 //   - validate.go checks requests by the rules of the schema, which rules.go has once more,
 //     as loops, for the requests that come most often, and timestamps.go has for times.
 //     shorten.go bounds what it costs to refuse one.

@@ -1,4 +1,4 @@
-package edge
+package connections
 
 import (
 	"cmp"
@@ -25,7 +25,7 @@ type candidate struct {
 }
 
 // victim is the connection that is to be closed for one from this address, or nil.
-func (c *Connections) victim(from netip.Prefix) *connection {
+func (c *Limiter) victim(from netip.Prefix) *connection {
 	c.searching.Lock()
 	defer c.searching.Unlock()
 	c.mu.Lock()
@@ -48,7 +48,7 @@ func (c *connection) lateness() int64 { return -int64(c.number) }
 
 // next is the connection of an address, or of all, that has the lowest rank. A rank of 0 is
 // that of one that must stay.
-func (c *Connections) next(s *search, rank func(*connection) int64, of *netip.Prefix) *connection {
+func (c *Limiter) next(s *search, rank func(*connection) int64, of *netip.Prefix) *connection {
 	for range 2 {
 		for len(s.found) > 0 {
 			next := s.found[len(s.found)-1]
@@ -70,7 +70,7 @@ func (c *Connections) next(s *search, rank func(*connection) int64, of *netip.Pr
 }
 
 // search looks at all connections. What asks them may lock, so c.mu is not held meanwhile.
-func (c *Connections) search(rank func(*connection) int64, of *netip.Prefix) []candidate {
+func (c *Limiter) search(rank func(*connection) int64, of *netip.Prefix) []candidate {
 	c.mu.Lock()
 	found := make([]candidate, 0, len(c.open))
 	for conn := range c.open {
@@ -87,7 +87,7 @@ func (c *Connections) search(rank func(*connection) int64, of *netip.Prefix) []c
 	return found
 }
 
-func (c *Connections) isOpen(conn *connection) bool {
+func (c *Limiter) isOpen(conn *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, open := c.open[conn]

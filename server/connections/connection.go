@@ -1,4 +1,4 @@
-package edge
+package connections
 
 import (
 	"net"
@@ -11,8 +11,8 @@ import (
 // all addresses of a /64.
 const networkBits = 64
 
-// HTTP2Connection is a connection while something else than net/http serves it.
-type HTTP2Connection interface {
+// HTTP2 is a connection while something else than net/http serves it.
+type HTTP2 interface {
 	// IdleSince is when its last stream has ended, or zero while there is one.
 	IdleSince() time.Time
 	// GoAway asks the peer to open no more streams. The connection ends when those that
@@ -20,13 +20,13 @@ type HTTP2Connection interface {
 	GoAway()
 }
 
-// connection is one that Connections counts.
+// connection is one that a Limiter counts.
 type connection struct {
 	net.Conn
-	connections *Connections
+	connections *Limiter
 	address     netip.Prefix
 	number      uint64
-	served      atomic.Pointer[HTTP2Connection]
+	served      atomic.Pointer[HTTP2]
 	idleSince   atomic.Int64 // In nanoseconds since 1970, or 0 while a request is under way.
 	ended       atomic.Bool
 }
@@ -61,14 +61,15 @@ func connectionOf(nc net.Conn) *connection {
 }
 
 // Served notes that nc is served by something else than net/http.
-func (c *Connections) Served(nc net.Conn, by HTTP2Connection) {
+func (c *Limiter) Served(nc net.Conn, by HTTP2) {
 	if conn := connectionOf(nc); conn != nil {
 		conn.served.Store(&by)
 	}
 }
 
-// setIdle notes whether a request is under way.
-func (c *connection) setIdle(idle bool) {
+// SetIdle notes whether nothing is under way on nc, which net/http serves.
+func SetIdle(nc net.Conn, idle bool) {
+	c := connectionOf(nc)
 	if c == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package edge
+package connections
 
 import (
 	"errors"
@@ -22,13 +22,13 @@ const (
 	acceptLogInterval = 10 * time.Second
 )
 
-// Connections bounds how many connections are open, and counts them. When all are in use,
+// Limiter bounds how many connections are open, and counts them. When all are in use,
 // the one that has been idle for the longest time is closed for one that comes; that is
 // refused only where none is idle. An address may have more than half of them as long as
 // nobody else needs them: then its own go first, those that are idle, or else, for one from
 // elsewhere, the one that came last. So whoever has an address of his own gets in. A proxy
 // is one address too; what its callers lose are idle connections, and it opens others.
-type Connections struct {
+type Limiter struct {
 	most   int
 	logger *slog.Logger
 
@@ -48,16 +48,16 @@ type Connections struct {
 	searched        netip.Prefix // The address of the last two.
 }
 
-// NewConnections allows so many connections. What it says of them goes to logger.
-func NewConnections(most int, logger *slog.Logger) *Connections {
-	return &Connections{
+// New allows so many connections. What it says of them goes to logger.
+func New(most int, logger *slog.Logger) *Limiter {
+	return &Limiter{
 		most: most, logger: logger,
 		open: make(map[*connection]struct{}), addresses: make(map[netip.Prefix]int),
 	}
 }
 
-// Limit returns a listener that takes the connections of inner within the bound.
-func (c *Connections) Limit(inner net.Listener) net.Listener {
+// Listen returns a listener that takes the connections of inner within the bound.
+func (c *Limiter) Listen(inner net.Listener) net.Listener {
 	return limitedListener{inner, c}
 }
 
@@ -68,10 +68,10 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (c *Connections) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+func (c *Limiter) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
 
 // Collect implements prometheus.Collector.
-func (c *Connections) Collect(out chan<- prometheus.Metric) {
+func (c *Limiter) Collect(out chan<- prometheus.Metric) {
 	c.mu.Lock()
 	open := len(c.open) + len(c.leaving)
 	c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *Connections) Collect(out chan<- prometheus.Metric) {
 
 type limitedListener struct {
 	net.Listener
-	connections *Connections
+	connections *Limiter
 }
 
 func (l limitedListener) Accept() (net.Conn, error) {
@@ -102,7 +102,7 @@ func (l limitedListener) Accept() (net.Conn, error) {
 
 // logAccept says, now and then, that connections cannot be accepted: most often the
 // process has as many files open as it may.
-func (c *Connections) logAccept(err error) {
+func (c *Limiter) logAccept(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := time.Now(); !errors.Is(err, net.ErrClosed) && now.Sub(c.logged) >= acceptLogInterval {
@@ -112,7 +112,7 @@ func (c *Connections) logAccept(err error) {
 }
 
 // admit takes a connection, or returns nil where there is no room and none can be made.
-func (c *Connections) admit(nc net.Conn) *connection {
+func (c *Limiter) admit(nc net.Conn) *connection {
 	conn := &connection{Conn: nc, connections: c, address: addressOf(nc)}
 	conn.idleSince.Store(time.Now().UnixNano()) // Until it says something.
 	for !c.add(conn) {
@@ -129,7 +129,7 @@ func (c *Connections) admit(nc net.Conn) *connection {
 }
 
 // add takes a connection if there is room.
-func (c *Connections) add(conn *connection) bool {
+func (c *Limiter) add(conn *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= c.most {
@@ -146,11 +146,11 @@ func (c *Connections) add(conn *connection) bool {
 }
 
 // isHeavy reports whether an address has more than half of the connections. c.mu is held.
-func (c *Connections) isHeavy(address netip.Prefix) bool { return c.addresses[address] > c.most/2 }
+func (c *Limiter) isHeavy(address netip.Prefix) bool { return c.addresses[address] > c.most/2 }
 
 // leave makes an open connection one that is about to leave. When there are many of
 // those, the first is closed without further ado.
-func (c *Connections) leave(conn *connection) bool {
+func (c *Limiter) leave(conn *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.forget(conn) {
@@ -165,7 +165,7 @@ func (c *Connections) leave(conn *connection) bool {
 }
 
 // forget takes a connection from the open ones. c.mu is held.
-func (c *Connections) forget(conn *connection) bool {
+func (c *Limiter) forget(conn *connection) bool {
 	if _, ok := c.open[conn]; !ok {
 		return false
 	}
@@ -177,7 +177,7 @@ func (c *Connections) forget(conn *connection) bool {
 }
 
 // closed notes that a connection was closed.
-func (c *Connections) closed(conn *connection) {
+func (c *Limiter) closed(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.forget(conn) {

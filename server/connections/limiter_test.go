@@ -1,4 +1,4 @@
-package edge
+package connections
 
 import (
 	"bytes"
@@ -55,7 +55,7 @@ type opened struct {
 
 // bounded lets callers connect to a server with a bound.
 type bounded struct {
-	*Connections
+	*Limiter
 	t   *testing.T
 	log bytes.Buffer
 }
@@ -63,7 +63,7 @@ type bounded struct {
 func newBounded(t *testing.T, most int) *bounded {
 	t.Helper()
 	b := &bounded{t: t}
-	b.Connections = NewConnections(most, slog.New(slog.NewTextHandler(&b.log, nil)))
+	b.Limiter = New(most, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
 }
 
@@ -72,7 +72,7 @@ func (b *bounded) connect(address string) *opened {
 	b.t.Helper()
 	time.Sleep(time.Second) // Of a clock that does not go otherwise.
 	c := &caller{address: address}
-	conn, err := b.Limit(&callers{waiting: []*caller{c}, err: net.ErrClosed}).Accept()
+	conn, err := b.Listen(&callers{waiting: []*caller{c}, err: net.ErrClosed}).Accept()
 	if err != nil {
 		if !c.closed.Load() {
 			b.t.Error("a connection is neither accepted nor closed")
@@ -83,8 +83,8 @@ func (b *bounded) connect(address string) *opened {
 }
 
 // begin and end are a request of net/http.
-func (o *opened) begin() { connectionOf(o.Conn).setIdle(false) }
-func (o *opened) end()   { connectionOf(o.Conn).setIdle(true) }
+func (o *opened) begin() { SetIdle(o.Conn, false) }
+func (o *opened) end()   { SetIdle(o.Conn, true) }
 
 func (b *bounded) checkClosed(want bool, which string, o *opened) {
 	b.t.Helper()
@@ -248,7 +248,7 @@ func TestAcceptErrorsAreLogged(t *testing.T) {
 		b := newBounded(t, 1)
 		tooMany := errors.New("too many open files")
 		fail := func(err error) {
-			if _, got := b.Limit(&callers{err: err}).Accept(); !errors.Is(got, err) {
+			if _, got := b.Listen(&callers{err: err}).Accept(); !errors.Is(got, err) {
 				t.Errorf("error is %v, want %v", got, err)
 			}
 		}

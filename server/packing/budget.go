@@ -1,4 +1,4 @@
-package wire
+package packing
 
 import (
 	"context"
@@ -77,8 +77,8 @@ func (h *Hold) Release() {
 	h.bytes = 0
 }
 
-// takeMessage counts a message that is about to be decoded, until its call has ended.
-func takeMessage(ctx context.Context, bytes int) error {
+// Take counts a message that is about to be decoded, until its call has ended.
+func Take(ctx context.Context, bytes int) error {
 	if bytes <= largeBytes {
 		return nil
 	}

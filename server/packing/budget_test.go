@@ -1,4 +1,4 @@
-package wire
+package packing
 
 import (
 	"errors"
@@ -48,14 +48,14 @@ func TestDecodingCounts(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(largeBytes)
 	ctx, hold := budget.Begin(t.Context())
-	if err := takeMessage(ctx, largeBytes); err != nil || budget.held != 0 {
+	if err := Take(ctx, largeBytes); err != nil || budget.held != 0 {
 		t.Errorf("a small message: error %v, %d bytes are held", err, budget.held)
 	}
-	if err := takeMessage(ctx, largeBytes+1); err != nil || budget.held != largeBytes+1 {
+	if err := Take(ctx, largeBytes+1); err != nil || budget.held != largeBytes+1 {
 		t.Errorf("a large message: error %v, %d bytes are held", err, budget.held)
 	}
 	hold.Release()
-	if err := takeMessage(t.Context(), 10*largeBytes); err != nil || budget.held != 0 {
+	if err := Take(t.Context(), 10*largeBytes); err != nil || budget.held != 0 {
 		t.Errorf("without a hold: error %v, %d bytes are held", err, budget.held)
 	}
 }

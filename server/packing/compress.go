@@ -1,4 +1,4 @@
-package wire
+package packing
 
 import (
 	"bytes"
@@ -19,10 +19,6 @@ const maxZstdWindow = 8 << 20
 
 // CompressMinBytes is the size below which a response is not worth compressing.
 const CompressMinBytes = 1 << 10
-
-// MaxRowBytes is the largest row of a stream of them, unpacked. A valid one has 8 KiB at
-// most, and half of this in JSON that escapes each of its characters.
-const MaxRowBytes = 64 << 10
 
 // maxGzipRatio is how much larger than its compressed form a gzip message can be:
 // a little less than 1032 times, by the format.

@@ -1,6 +1,7 @@
 package users
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -16,35 +17,42 @@ const (
 	// watchBatch is the most changes that one page of the feed covers.
 	watchBatch = 500
 	// feedPages and feedBytes are how much of the feed is kept.
-	feedPages = 64
-	feedBytes = 1 << 20
+	feedPages = 256
+	feedBytes = 8 << 20
 )
 
 // feed is the change log for all watchers. Those at one cursor share one read of the
 // store and one wait for it, and what was read is kept for a while for those that
 // come to the same cursor later. Watchers that follow the log all come to the same
-// cursors; one that starts elsewhere reads for itself until it has caught up.
+// cursors, and so do those that catch up from one place: since they take turns, they stay
+// together. One that starts elsewhere reads for itself until it has caught up.
 type feed struct {
 	store   store.Store
 	invalid *failure.InvalidUsers
+	gate    *gate          // Of those that catch up.
 	waiters sync.WaitGroup // The goroutines of waits.
 
 	mu     sync.Mutex
 	reads  map[store.Cursor]*feedRead
 	waits  map[store.Cursor]*feedWait
-	recent map[store.Cursor]*feedPage
-	order  []store.Cursor // Of recent, the oldest first.
-	bytes  int            // Of recent.
+	recent map[store.Cursor]*list.Element
+	order  list.List // Of keptPage, the one that was read last at the end.
+	bytes  int       // Of those.
 }
 
-func newFeed(s store.Store, invalid *failure.InvalidUsers) *feed {
+func newFeed(s store.Store, invalid *failure.InvalidUsers) (*feed, error) {
+	gate, err := newGate()
+	if err != nil {
+		return nil, err
+	}
 	return &feed{
 		store:   s,
 		invalid: invalid,
+		gate:    gate,
 		reads:   make(map[store.Cursor]*feedRead),
 		waits:   make(map[store.Cursor]*feedWait),
-		recent:  make(map[store.Cursor]*feedPage),
-	}
+		recent:  make(map[store.Cursor]*list.Element),
+	}, nil
 }
 
 // feedPage is what the changes after a cursor mean for the users, each at most once.
@@ -56,10 +64,17 @@ type feedPage struct {
 	message []byte // The WatchUsersResponse with all events.
 }
 
+// keptPage is a page that was read of late.
+type keptPage struct {
+	after store.Cursor
+	*feedPage
+}
+
 type feedEvent struct {
 	change  store.Change
-	version int64  // Of the user as it was read.
-	data    []byte // Field 1 of a WatchUsersResponse.
+	version int64 // Of the user as it was read.
+	from    int   // Where its field 1 is in the message of the page.
+	to      int
 }
 
 // feedRead is a read of the store that is under way.
@@ -69,12 +84,28 @@ type feedRead struct {
 	err  error
 }
 
+// follow is read for a watcher at the head of the log, which shares the page with all who
+// are there and does not wait behind others.
+func (f *feed) follow(ctx context.Context, after store.Cursor) (*feedPage, error) {
+	return f.read(store.Vital(ctx), after)
+}
+
+// catchUp is read for a watcher that may be far from the head, when it is its turn.
+func (f *feed) catchUp(ctx context.Context, after store.Cursor) (_ *feedPage, err error) {
+	entered := f.gate.enter()
+	defer func() { f.gate.leave(entered, err == nil) }()
+	if err := f.gate.awaitTurn(ctx); err != nil {
+		return nil, err
+	}
+	return f.read(ctx, after)
+}
+
 // read returns the page after a cursor. It is without events if there were no
 // changes.
 func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) {
 	for {
 		f.mu.Lock()
-		page, under := f.recent[after], f.reads[after]
+		page, under := f.kept(after), f.reads[after]
 		if page == nil && under == nil {
 			under = &feedRead{done: make(chan struct{}), err: errors.New("read of changes panicked")}
 			f.reads[after] = under
@@ -112,15 +143,25 @@ func (f *feed) load(ctx context.Context, after store.Cursor, into *feedRead) {
 	into.page, into.err = f.loadPage(ctx, after)
 }
 
-// keep keeps a page, and lets go of the oldest ones. f.mu is held.
+// kept is the page after a cursor if it is kept, or nil. f.mu is held.
+func (f *feed) kept(after store.Cursor) *feedPage {
+	element := f.recent[after]
+	if element == nil {
+		return nil
+	}
+	f.order.MoveToBack(element)
+	return element.Value.(keptPage).feedPage
+}
+
+// keep keeps a page, and lets go of those that were not read for the longest time. f.mu is
+// held.
 func (f *feed) keep(after store.Cursor, page *feedPage) {
-	f.recent[after] = page
-	f.order = append(f.order, after)
+	f.recent[after] = f.order.PushBack(keptPage{after, page})
 	f.bytes += len(page.message)
-	for len(f.order) > feedPages || f.bytes > feedBytes {
-		f.bytes -= len(f.recent[f.order[0]].message)
-		delete(f.recent, f.order[0])
-		f.order = f.order[1:]
+	for f.order.Len() > feedPages || f.bytes > feedBytes {
+		oldest := f.order.Remove(f.order.Front()).(keptPage)
+		delete(f.recent, oldest.after)
+		f.bytes -= len(oldest.message)
 	}
 }
 
@@ -190,7 +231,10 @@ func (f *feed) end(after store.Cursor, w *feedWait) {
 
 // close returns when the goroutines of the feed have ended. They end with their
 // watchers.
-func (f *feed) close() { f.waiters.Wait() }
+func (f *feed) close() {
+	f.waiters.Wait()
+	f.gate.close()
+}
 
 func (f *feed) waitInStore(ctx context.Context, after store.Cursor) (err error) {
 	defer guard.Recover(&err)
@@ -214,20 +258,20 @@ func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, err
 	}
 	current = f.invalid.Without(current)
 	for _, change := range changes {
-		event := feedEvent{change: change, version: change.Version}
+		event := feedEvent{change: change, version: change.Version, from: len(page.message)}
 		switch {
 		case change.Kind == store.Deleted:
-			event.data = wire.AppendDeleted(nil, change)
+			page.message = wire.AppendDeleted(page.message, change)
 		case len(current) > 0 && current[0].ID == change.UserID:
 			event.version = current[0].Version
-			event.data = wire.AppendUpserted(nil, current[0])
+			page.message = wire.AppendUpserted(page.message, current[0])
 			current = current[1:]
 		default:
 			continue // The user is gone, and a later change says so; or it cannot be shown.
 		}
+		event.to = len(page.message)
 		page.exact = page.exact && event.version == change.Version
 		page.events = append(page.events, event)
-		page.message = append(page.message, event.data...)
 	}
 	page.message = wire.AppendCursor(page.message, next)
 	return page, nil

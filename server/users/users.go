@@ -53,7 +53,11 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Service{Config: config, tokens: tokens, feed: newFeed(config.Store, config.Invalid)}
+	feed, err := newFeed(config.Store, config.Invalid)
+	if err != nil {
+		return nil, err
+	}
+	u := &Service{Config: config, tokens: tokens, feed: feed}
 	u.near, _ = config.Reader.(nearReader)
 	return u, nil
 }

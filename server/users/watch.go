@@ -21,32 +21,37 @@ func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) e
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
-	cursor := store.Cursor(req.GetCursor())
-	if cursor == "" {
-		head, err := u.Store.Head(ctx)
-		if err != nil {
-			return err
-		}
-		cursor = head
+	cursor, read, err := u.beginWatch(ctx, store.Cursor(req.GetCursor()))
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(u.Running, func() { cancel(failure.ErrDraining) })
 	defer stop()
-	return u.watch(ctx, cursor, stream)
+	return u.watch(ctx, cursor, read, stream)
+}
+
+// feedReader reads the page after a cursor.
+type feedReader func(ctx context.Context, after store.Cursor) (*feedPage, error)
+
+// beginWatch returns the cursor after which a watcher begins, and what reads its first page.
+func (u *Service) beginWatch(ctx context.Context, asked store.Cursor) (store.Cursor, feedReader, error) {
+	if asked != "" {
+		return asked, u.feed.catchUp, u.feed.gate.takes(ctx)
+	}
+	head, err := u.Store.Head(ctx)
+	return head, u.feed.read, err
 }
 
 // watch sends the changes after a cursor until ctx ends. A watcher that does not read is
 // ended by edge.GatherStreams.
-func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect.ServerStream) error {
+func (u *Service) watch(ctx context.Context, cursor store.Cursor, read feedReader, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
-	// Who is at the head of the log shares a read with all who are, and does not wait behind
-	// those who catch up.
-	following, reading := store.Vital(ctx), ctx
 	due := time.NewTimer(0) // The first message comes at once.
 	defer due.Stop()
 	for isDue := true; ; {
-		page, err := u.feed.read(reading, cursor)
+		page, err := read(ctx, cursor)
 		if err != nil {
 			return causeOf(ctx, err)
 		}
@@ -62,10 +67,10 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, stream connect
 			isDue = false
 		}
 		if !page.atHead {
-			reading = ctx
+			read = u.feed.catchUp
 			continue
 		}
-		reading = following
+		read = u.feed.follow
 		if err := edge.Flush(ctx); err != nil {
 			return err
 		}
@@ -101,7 +106,7 @@ func (w *watcher) message(page *feedPage) wire.EncodedResponse {
 	var data []byte
 	for _, event := range page.events {
 		if w.isDue(event, page.atHead) {
-			data = append(data, event.data...)
+			data = append(data, page.message[event.from:event.to]...)
 		}
 	}
 	if len(data) == 0 {

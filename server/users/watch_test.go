@@ -46,7 +46,7 @@ func TestWatchHeartbeat(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				quiet := quietStore{wake: wake}
-				service := &Service{Config: Config{Store: quiet, Running: t.Context()}, feed: newFeed(quiet, nil)}
+				service := watchedService(t, quiet)
 				defer service.feed.close()
 				ctx, cancel := context.WithCancel(t.Context())
 				start := time.Now()
@@ -68,6 +68,16 @@ func TestWatchHeartbeat(t *testing.T) {
 			})
 		})
 	}
+}
+
+// watchedService is a service of which only watchers are served. Its feed must be closed.
+func watchedService(t *testing.T, of store.Store) *Service {
+	t.Helper()
+	feed, err := newFeed(of, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Service{Config: Config{Store: of, Running: t.Context()}, feed: feed}
 }
 
 // watchStream is a watcher that asks for what happens from now on.
@@ -146,7 +156,7 @@ func TestWatchersShareReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const watchers, writes = 1_000, 20
 		busy := &busyStore{changed: make(chan struct{})}
-		service := &Service{Config: Config{Store: busy, Running: t.Context()}, feed: newFeed(busy, nil)}
+		service := watchedService(t, busy)
 		defer service.feed.close()
 		ctx, cancel := context.WithCancel(t.Context())
 		var watching sync.WaitGroup

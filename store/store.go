@@ -76,6 +76,9 @@ type Capacity struct {
 	// Writes is how many writes share a transaction. Where it is 0 each has a connection
 	// and a transaction of its own, and waits there for those that write the same user.
 	Writes int
+	// Rows is the most rows that one import should have now, because writes of others
+	// would wait for all of them. It is 0 where none do.
+	Rows int
 }
 
 // Position is a place in the order of all users: by time of creation, then by
@@ -236,7 +239,8 @@ type Store interface {
 	// and returns how many. Pruner says what before should be.
 	Prune(ctx context.Context, before time.Time) (int64, error)
 
-	// Capacity returns how many calls the store can do at a time. More wait in it.
+	// Capacity returns how many calls the store can do at a time. More wait in it. Only
+	// its Rows change.
 	Capacity() Capacity
 
 	// Identity returns the names of the store. They never change while it is open.

@@ -21,7 +21,7 @@ const (
 	minImportChunk = 1_000
 	// maxImportChunk is the most rows that are committed together. A chunk grows
 	// up to it while the one before is being committed: the slower the commits
-	// are, the fewer are needed.
+	// are, the fewer are needed. A store may have fewer rows at a time.
 	maxImportChunk = 5_000
 	// maxListedFailures is the most failures that a response lists.
 	maxListedFailures = 1_000
@@ -188,14 +188,13 @@ func (i *importer) run(ctx context.Context) (err error) {
 
 // storeChunk stores a chunk and counts its rows.
 func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
-	var outcomes []store.Created
-	if len(chunk.users) > 0 {
-		var err error
-		if outcomes, err = i.store.Import(ctx, chunk.users); err != nil {
+	for rest := *chunk; rest.rows() > 0; {
+		outcomes, err := i.storeSome(ctx, rest.users)
+		if err != nil {
 			return err
 		}
+		i.countAll(&rest, outcomes)
 	}
-	i.countAll(chunk, outcomes)
 	clear(chunk.users) // Their texts are not kept.
 	clear(chunk.rejected)
 	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
@@ -203,17 +202,32 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 	return nil
 }
 
-// countAll counts the rows of a chunk in their order.
+// storeSome stores the first of users, as many as the store would have.
+func (i *importer) storeSome(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
+	if rows := i.store.Capacity().Rows; rows > 0 {
+		users = users[:min(rows, len(users))]
+	}
+	if len(users) == 0 {
+		return nil, nil
+	}
+	return i.store.Import(ctx, users)
+}
+
+// countAll counts, in their order, the users that outcomes are of and the rejected rows
+// among and after them, and takes them from the chunk.
 func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
-	rejected := chunk.rejected
-	for index := chunk.first; len(rejected)+len(outcomes) > 0; index++ {
-		if len(rejected) > 0 && rejected[0].index == index {
-			i.fail(index, rejected[0].why)
-			rejected = rejected[1:]
-			continue
+	chunk.users = chunk.users[len(outcomes):]
+	for ; ; chunk.first++ {
+		switch {
+		case len(chunk.rejected) > 0 && chunk.rejected[0].index == chunk.first:
+			i.fail(chunk.first, chunk.rejected[0].why)
+			chunk.rejected = chunk.rejected[1:]
+		case len(outcomes) > 0:
+			i.count(chunk.first, outcomes[0])
+			outcomes = outcomes[1:]
+		default:
+			return
 		}
-		i.count(index, outcomes[0])
-		outcomes = outcomes[1:]
 	}
 }
 

@@ -6,7 +6,8 @@
 // one goroutine: those that wait at the same time share one transaction, each in
 // a savepoint of its own, and are answered when it is on disk (synchronous=FULL).
 // Imports and other writes of many rows have a transaction each, before which the
-// small writes that wait have theirs. Commits only append to the write-ahead log; a
+// small writes that wait have theirs; while there are small writes, imports are asked to
+// have few rows (store.Capacity). Commits only append to the write-ahead log; a
 // goroutine with a connection of its own moves that into the file.
 //
 // One server at a time should own a file. Other processes may read it, and may

@@ -48,7 +48,7 @@ const (
 
 // Store is a store of users in a SQLite file.
 type Store struct {
-	capacity store.Capacity
+	reads    int           // Connections of readers.
 	readers  *sqlitex.Pool // For callers.
 	vital    *sqlitex.Pool // One connection, for calls that are marked by store.Vital.
 	writer   *writer
@@ -92,7 +92,7 @@ func open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.Path == "" || config.Path == ":memory:" {
 		return nil, errors.New("the path names no file")
 	}
-	s := &Store{now: config.Now, capacity: store.Capacity{Reads: config.Readers, Writes: maxGroup}, causes: store.Causes{Logger: config.Logger}}
+	s := &Store{now: config.Now, reads: config.Readers, causes: store.Causes{Logger: config.Logger}}
 	if !config.Shared {
 		if s.owner, err = own(config.Path, config.Logger, &s.causes); err != nil {
 			return nil, err
@@ -297,7 +297,9 @@ func pragmas(conn *sqlite.Conn, settings ...string) error {
 }
 
 // Capacity implements store.Store.
-func (s *Store) Capacity() store.Capacity { return s.capacity }
+func (s *Store) Capacity() store.Capacity {
+	return store.Capacity{Reads: s.reads, Writes: maxGroup, Rows: s.writer.rows()}
+}
 
 // Identity implements store.Store.
 func (s *Store) Identity() store.Identity { return s.identity }

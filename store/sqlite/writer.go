@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -19,6 +20,11 @@ const maxGroup = 128
 // bulkQueue is how many writes of many rows wait in the writer. Others wait for room.
 const bulkQueue = 16
 
+// smallImport is the most rows of an import while there are small writes, which wait for
+// all of it. A larger one is several times as fast, so after smallImports without any
+// small write between them the next may have all its rows.
+const smallImport, smallImports = 100, 64
+
 var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 
 // writer runs writes on one connection, in one goroutine. A write of many rows has a
@@ -32,6 +38,7 @@ type writer struct {
 	between   chan func()   // Of what is done between two commits.
 	written   chan struct{} // Has one when something has been written since it was taken.
 	done      chan error    // Gets the goroutine's last word.
+	small     atomic.Int64  // How many of the next imports are to be small, when positive.
 
 	mu     sync.RWMutex // Held for reading by those who send to the queues.
 	closed bool
@@ -61,12 +68,21 @@ func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 // or has failed. When ctx ends first, run returns at once: f may then still be running,
 // and may be committed or not, so the caller must not look at what it has set.
 func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error) error {
+	w.small.Store(smallImports)
 	return w.runIn(ctx, w.queue, f)
 }
 
 // runBulk is run for an f that writes many rows.
 func (w *writer) runBulk(ctx context.Context, f func(*sqlite.Conn) error) error {
 	return w.runIn(ctx, w.bulk, f)
+}
+
+// rows is the most rows that an import should have now, or 0.
+func (w *writer) rows() int {
+	if w.small.Load() > 0 {
+		return smallImport
+	}
+	return 0
 }
 
 func (w *writer) runIn(ctx context.Context, queue chan<- *writeOp, f func(*sqlite.Conn) error) error {
@@ -125,6 +141,7 @@ func (w *writer) loop() error {
 				continue
 			}
 			w.finish(w.gather()...) // Those that have come meanwhile.
+			w.small.Add(-1)
 			w.finish(op)
 		case f := <-w.between:
 			f()

@@ -161,6 +161,32 @@ func TestSmallWritesDoNotWaitBehindThoseOfManyRows(t *testing.T) {
 	}
 }
 
+func TestImportsAreSmallWhileThereAreSmallWrites(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	runBulk := func() {
+		if err := w.runBulk(t.Context(), insertNumber(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runBulk()
+	if rows := w.rows(); rows != 0 {
+		t.Errorf("without small writes an import has %d rows", rows)
+	}
+	if err := w.run(t.Context(), insertNumber(2)); err != nil {
+		t.Fatal(err)
+	}
+	for range smallImports {
+		if rows := w.rows(); rows != smallImport {
+			t.Fatalf("beside small writes an import has %d rows", rows)
+		}
+		runBulk()
+	}
+	if rows := w.rows(); rows != 0 {
+		t.Errorf("long after them an import has %d rows", rows)
+	}
+}
+
 func TestAWriteOfManyRowsWhoseCallerHasLeftIsNotStored(t *testing.T) {
 	t.Parallel()
 	w := newTestWriter(t)

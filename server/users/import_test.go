@@ -1,0 +1,83 @@
+package users
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/store"
+)
+
+// importStore takes imports of a few rows at a time, until it has no room.
+type importStore struct {
+	store.Store
+	rows, room int
+	imports    []int // How many rows each had.
+}
+
+func (s *importStore) Capacity() store.Capacity { return store.Capacity{Rows: s.rows} }
+
+func (s *importStore) Import(_ context.Context, users []store.NewUser) ([]store.Created, error) {
+	if s.room -= len(users); s.room < 0 {
+		return nil, store.ErrUnavailable
+	}
+	s.imports = append(s.imports, len(users))
+	outcomes := make([]store.Created, len(users))
+	for i, user := range users {
+		outcomes[i].ID = user.ID
+		if user.Email == "" {
+			outcomes[i] = store.Created{Err: store.ErrEmailTaken}
+		}
+	}
+	return outcomes, nil
+}
+
+// importAll imports rows: v is stored, t has a taken email, r is no user.
+func importAll(t *testing.T, s store.Store, rows string) (*userv1.BatchCreateUsersResponse, error) {
+	i := newImporter(t.Context(), s)
+	for n, row := range rows {
+		switch row {
+		case 'v':
+			i.add(store.NewUser{ID: fmt.Sprint(n), Email: "ada@example.com"})
+		case 't':
+			i.add(store.NewUser{ID: fmt.Sprint(n)})
+		case 'r':
+			i.reject(failure.StatusOf(store.ErrTooManyRoles))
+		}
+	}
+	err := i.finish()
+	return i.response, err
+}
+
+// An import is the same in however many pieces it is stored.
+func TestImportHasNoMoreRowsThanTheStoreTakes(t *testing.T) {
+	for rows, pieces := range map[int][]int{0: {8}, 3: {3, 3, 2}, 8: {8}, 100: {8}} {
+		s := &importStore{rows: rows, room: 100}
+		got, err := importAll(t, s, "rvvtrrvvrvtvrr")
+		if err != nil || !slices.Equal(s.imports, pieces) {
+			t.Errorf("%d rows at a time: imports have %v rows, error %v", rows, s.imports, err)
+		}
+		var failed []int32
+		for _, failure := range got.GetFailures() {
+			failed = append(failed, failure.GetIndex())
+		}
+		if !slices.Equal(got.GetCreatedUserIds(), []string{"1", "2", "6", "7", "9", "11"}) || got.GetSuccessCount() != 6 {
+			t.Errorf("%d rows at a time: created are %v", rows, got.GetCreatedUserIds())
+		}
+		if !slices.Equal(failed, []int32{0, 3, 4, 5, 8, 10, 12, 13}) || got.GetFailureCount() != 8 {
+			t.Errorf("%d rows at a time: failed are %v", rows, failed)
+		}
+	}
+}
+
+// Of an import that fails, what was stored before is counted, and nothing else.
+func TestImportThatFailsCountsWhatIsStored(t *testing.T) {
+	s := &importStore{rows: 3, room: 6}
+	got, err := importAll(t, s, "vvrvtvvrvr")
+	if err == nil || !slices.Equal(got.GetCreatedUserIds(), []string{"0", "1", "3", "5", "6"}) || got.GetFailureCount() != 3 {
+		t.Errorf("response is %v, error %v", got, err)
+	}
+}

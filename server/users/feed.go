@@ -33,7 +33,7 @@ type feed struct {
 	waiters sync.WaitGroup // The goroutines of waits.
 
 	mu     sync.Mutex
-	reads  map[store.Cursor]*feedRead
+	reads  map[readKey]*feedRead
 	waits  map[store.Cursor]*feedWait
 	recent map[store.Cursor]*list.Element
 	order  list.List // Of keptPage, the one that was read last at the end.
@@ -49,7 +49,7 @@ func newFeed(s store.Store, invalid *failure.InvalidUsers) (*feed, error) {
 		store:   s,
 		invalid: invalid,
 		gate:    gate,
-		reads:   make(map[store.Cursor]*feedRead),
+		reads:   make(map[readKey]*feedRead),
 		waits:   make(map[store.Cursor]*feedWait),
 		recent:  make(map[store.Cursor]*list.Element),
 	}, nil
@@ -75,6 +75,13 @@ type feedEvent struct {
 	version int64 // Of the user as it was read.
 	from    int   // Where its field 1 is in the message of the page.
 	to      int
+}
+
+// readKey says which reads are the same. One that is vital does not wait for another that
+// is not.
+type readKey struct {
+	after store.Cursor
+	vital bool
 }
 
 // feedRead is a read of the store that is under way.
@@ -103,14 +110,15 @@ func (f *feed) catchUp(ctx context.Context, after store.Cursor) (_ *feedPage, er
 // read returns the page after a cursor. It is without events if there were no
 // changes.
 func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) {
+	key := readKey{after, store.IsVital(ctx)}
 	for {
 		f.mu.Lock()
-		page, under := f.kept(after), f.reads[after]
+		page, under := f.kept(after), f.reads[key]
 		if page == nil && under == nil {
 			under = &feedRead{done: make(chan struct{}), err: errors.New("read of changes panicked")}
-			f.reads[after] = under
+			f.reads[key] = under
 			f.mu.Unlock()
-			f.load(ctx, after, under)
+			f.load(ctx, key, under)
 			return under.page, under.err
 		}
 		f.mu.Unlock()
@@ -130,17 +138,17 @@ func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) 
 }
 
 // load reads a page for all that wait for it.
-func (f *feed) load(ctx context.Context, after store.Cursor, into *feedRead) {
+func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		delete(f.reads, after)
-		if into.err == nil && len(into.page.events) > 0 {
-			f.keep(after, into.page)
+		delete(f.reads, key)
+		if into.err == nil && len(into.page.events) > 0 && f.recent[key.after] == nil {
+			f.keep(key.after, into.page)
 		}
 		close(into.done)
 	}()
-	into.page, into.err = f.loadPage(ctx, after)
+	into.page, into.err = f.loadPage(ctx, key.after)
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.

@@ -109,6 +109,43 @@ func TestWatcherAtHeadHasNoTurns(t *testing.T) {
 	})
 }
 
+// stuckStore is a store that answers, once it is stuck, only calls that are vital.
+type stuckStore struct {
+	*busyStore
+	stuck atomic.Bool
+}
+
+func (s *stuckStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	if s.stuck.Load() && !store.IsVital(ctx) {
+		<-ctx.Done()
+		return nil, "", ctx.Err()
+	}
+	return s.busyStore.Changes(ctx, after, limit)
+}
+
+// A watcher at the head of the log does not wait for a read of one that catches up, though
+// both are at one cursor.
+func TestWatcherAtHeadReadsForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := &stuckStore{busyStore: &busyStore{changed: make(chan struct{})}}
+		service := watchedService(t, busy)
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		following := startWatch(ctx, service, "")
+		synctest.Wait()
+		busy.stuck.Store(true)
+		startWatch(ctx, service, "0")
+		synctest.Wait()
+		busy.write()
+		synctest.Wait()
+		if following.Load() != 1 {
+			t.Errorf("the watcher at the head has %d events", following.Load())
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
 // A turn comes after all that others have to do.
 func TestTurnAwaitsOthers(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

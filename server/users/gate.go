@@ -79,7 +79,8 @@ func (g *gate) leave(entered time.Time, served bool) {
 		entered = g.served
 	}
 	g.served = time.Now()
-	g.pace += (g.served.Sub(entered) - g.pace) / 16
+	// Many may have waited for one page, so it takes a round to tell the pace.
+	g.pace += (g.served.Sub(entered) - g.pace) / time.Duration(max(g.inside, 16))
 }
 
 // awaitTurn returns when it is the caller's turn, which ends with that: the next one begins

@@ -241,3 +241,19 @@ func TestGateTakes(t *testing.T) {
 		})
 	}
 }
+
+// One page that was long in coming, and that many wait for, is no reason to refuse others.
+func TestGateTakesAfterSlowPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := new(gate)
+		var entered time.Time
+		for range 200 {
+			entered = gate.enter()
+		}
+		time.Sleep(time.Second)
+		gate.leave(entered, true)
+		if err := gate.takes(t.Context()); err != nil {
+			t.Errorf("after a page of a second: %v", err)
+		}
+	})
+}

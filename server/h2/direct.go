@@ -174,7 +174,7 @@ func (k *knownRoutes) add(block []byte, inserted uint64, r *routed) {
 // directStream is a stream for a Direct, or for the Handler when the Direct does not
 // take its request.
 type directStream struct {
-	exchange
+	stream
 	routed *routed
 	opened time.Time
 	looked time.Time // When the connection was to end; and seen what had come then.
@@ -186,7 +186,7 @@ type directStream struct {
 
 // openDirect opens a stream for a Direct. The reader calls it.
 func (c *conn) openDirect(id uint32, r *routed, end bool) {
-	d := &directStream{exchange: exchange{stream: stream{c: c, id: id, declared: r.head.contentLength}}, routed: r}
+	d := &directStream{stream: stream{c: c, id: id, declared: r.head.contentLength}, routed: r}
 	d.work = d
 	c.mu.Lock()
 	d.opened = c.lastRead
@@ -244,7 +244,8 @@ func (d *directStream) begin(body []byte) {
 
 // leave lets the Handler have the request. conn.mu is held.
 func (d *directStream) leave() {
-	if err := d.init(&d.routed.head, d.remoteDone); err != nil {
+	x := &exchange{stream: &d.stream}
+	if err := x.init(&d.routed.head, d.remoteDone); err != nil {
 		d.reset(http2.ErrCodeProtocol, errStreamClosed)
 		return
 	}

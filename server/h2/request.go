@@ -155,14 +155,14 @@ func (c *conn) request(id uint32, h *head, r *routed, end bool) error {
 		c.openDirect(id, r, end)
 		return nil
 	}
-	x := &exchange{stream: stream{c: c, id: id, declared: h.contentLength}}
+	x := &exchange{stream: &stream{c: c, id: id, declared: h.contentLength}}
 	if err := x.init(h, end); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open(&x.stream, end)
-	c.start(&x.stream)
+	c.open(x.stream, end)
+	c.start(x.stream)
 	return nil
 }
 
@@ -212,7 +212,7 @@ func (c *conn) done() {
 
 // exchange is a request for the server's http.Handler, and its response.
 type exchange struct {
-	stream
+	*stream
 	handler  http.Handler
 	request  *http.Request
 	expects  bool // A 100 response is due when the body is first read.

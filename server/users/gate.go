@@ -53,8 +53,11 @@ func (g *gate) takes(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	round := time.Duration(g.inside) * g.pace
+	if g.inside >= gateRoom || round > watchInterval {
+		return store.ErrOverloaded
+	}
 	deadline, ok := ctx.Deadline()
-	if g.inside >= gateRoom || round > watchInterval || ok && time.Until(deadline) < gateWorth*round {
+	if left := time.Until(deadline); ok && left > 0 && left < gateWorth*round {
 		return store.ErrOverloaded
 	}
 	return nil

@@ -221,6 +221,7 @@ func TestGateTakes(t *testing.T) {
 		{"nobody is there", 0, time.Second, time.Millisecond, nil},
 		{"a deadline that leaves time for pages", 10, time.Millisecond, time.Second, nil},
 		{"a deadline that does not", 100, time.Millisecond, time.Second, store.ErrOverloaded},
+		{"a deadline that has passed, as its caller is told", 100, time.Millisecond, -time.Second, nil},
 		{"no deadline", 100, time.Millisecond, 0, nil},
 		{"no page before a heartbeat is due", 100, watchInterval / 99, 0, store.ErrOverloaded},
 		{"the last one", gateRoom - 1, time.Microsecond, 0, nil},
@@ -229,7 +230,7 @@ func TestGateTakes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := t.Context(), context.CancelFunc(func() {})
-				if test.deadline > 0 {
+				if test.deadline != 0 {
 					ctx, cancel = context.WithTimeout(ctx, test.deadline)
 				}
 				defer cancel()

@@ -204,11 +204,11 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 
 // storeSome stores the first of users, as many as the store would have.
 func (i *importer) storeSome(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
-	if rows := i.store.Capacity().Rows; rows > 0 {
-		users = users[:min(rows, len(users))]
-	}
 	if len(users) == 0 {
 		return nil, nil
+	}
+	if rows := i.store.Capacity().Rows; rows > 0 {
+		users = users[:min(rows, len(users))]
 	}
 	return i.store.Import(ctx, users)
 }

@@ -38,6 +38,7 @@ type feed struct {
 	recent map[store.Cursor]*list.Element
 	order  list.List // Of keptPage, the one that was read last at the end.
 	bytes  int       // Of those.
+	closed bool
 }
 
 func newFeed(s store.Store, invalid *failure.InvalidUsers) (*feed, error) {
@@ -200,7 +201,12 @@ func (f *feed) join(after store.Cursor) *feedWait {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := f.waits[after]
-	if w == nil {
+	switch {
+	case w != nil:
+	case f.closed: // net/http may let a handler run on when its connection is gone.
+		w = &feedWait{done: make(chan struct{}), err: failure.ErrDraining, cancel: func() {}}
+		close(w.done)
+	default:
 		ctx, cancel := context.WithCancel(store.Vital(context.Background()))
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w
@@ -240,6 +246,9 @@ func (f *feed) end(after store.Cursor, w *feedWait) {
 // close returns when the goroutines of the feed have ended. They end with their
 // watchers.
 func (f *feed) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
 	f.waiters.Wait()
 	f.gate.close()
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store"
 )
 
@@ -110,7 +111,11 @@ func (g *gate) awaitTurn(ctx context.Context) error {
 // scheduler looks for what can be read.
 func (g *gate) awaitIdle() error {
 	go func() { _, _ = g.w.Write([]byte{0}) }() // If it fails, so does the read.
-	if _, err := g.r.Read(make([]byte, 1)); err != nil {
+	_, err := g.r.Read(make([]byte, 1))
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return failure.ErrDraining
+	case err != nil:
 		return fmt.Errorf("wait for the processor: %w", err)
 	}
 	return nil

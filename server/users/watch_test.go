@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -190,4 +191,19 @@ func TestWatchersShareReads(t *testing.T) {
 			t.Errorf("store is asked for changes %d times, for users %d times, and to wait %d times", busy.changes, busy.reads, busy.waits)
 		}
 	})
+}
+
+// With net/http a handler may run on when its connection, and the server, is gone.
+func TestWatchAfterTheEnd(t *testing.T) {
+	feed, err := newFeed(quietStore{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed.close()
+	if _, err := feed.wait(t.Context(), "here", nil); !errors.Is(err, failure.ErrDraining) {
+		t.Errorf("wait: %v", err)
+	}
+	if _, err := feed.catchUp(t.Context(), "here"); !errors.Is(err, failure.ErrDraining) {
+		t.Errorf("catch up: %v", err)
+	}
 }

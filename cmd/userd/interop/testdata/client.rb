@@ -112,8 +112,9 @@ def gzip(run, _)
   "created #{user.display_name.size}; got #{get(user.id, **compressed).user.display_name.size}"
 end
 
+# Ruby's gRPC raises a CallError where the deadline passes before the answer has begun.
 def deadline(*)
-  "#{ended(watch(deadline: Time.now + 0.3).execute)}; #{got(get)}"
+  "#{ended(watch(deadline: Time.now + 3).execute)}; #{got(get)}"
 end
 
 def cancel(*)

@@ -24,6 +24,8 @@ type idleStore struct {
 
 func (*idleStore) Identity() store.Identity { return store.Identity{} }
 
+func (*idleStore) Capacity() store.Capacity { return store.Capacity{} }
+
 func (s *idleStore) List(_ context.Context, query store.Query) ([]store.User, error) {
 	from := 0
 	if query.After.ID != "" {

@@ -90,15 +90,14 @@ func (p *program) logOnly(stderr *output) {
 
 // serve opens what the service needs, and runs it.
 func (p *program) serve(ctx context.Context) (err error) {
-	c := p.config
-	if p.database, err = parseDatabase("--database", c.database); err != nil {
+	if p.database, err = parseDatabase("--database", p.config.database); err != nil {
 		return err
 	}
-	certificate, err := c.certificate()
+	certificate, err := p.certificate()
 	if err != nil {
 		return err
 	}
-	config, err := openUsers(ctx, c, p.database, p.registry, p.logger)
+	config, err := p.openUsers(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,13 +108,12 @@ func (p *program) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer stopTracing()
-	c.maxConnections = p.fitConnections(users.Capacity())
-	p.config = c
+	p.maxConnections = p.fitConnections(users.Capacity())
 	p.configure(&config)
 	config.Tracer = tracer
 	if certificate != nil {
 		certificate.registerMetrics(p.registry)
-		certificate.check(p.logger, time.Now(), c.allowedHosts)
+		certificate.check(p.logger, time.Now(), p.allowedHosts)
 		config.TLS = certificate.tls()
 		config.AllowedHosts = slices.Concat(config.AllowedHosts, certificate.leaf().DNSNames)
 	}
@@ -127,22 +125,22 @@ func (p *program) serve(ctx context.Context) (err error) {
 }
 
 // openUsers opens the store and the cache before it, if there is to be one.
-func openUsers(ctx context.Context, c config, from database, registry *prometheus.Registry, logger *slog.Logger) (server.Config, error) {
-	opened, err := from.open(ctx, logger)
+func (p *program) openUsers(ctx context.Context) (server.Config, error) {
+	opened, err := p.database.open(ctx, p.logger)
 	if err != nil {
 		return server.Config{}, err
 	}
-	users := admission.New(opened, logger)
-	telemetry.RegisterAdmission(registry, users.Stats)
+	users := admission.New(opened, p.logger)
+	telemetry.RegisterAdmission(p.registry, users.Stats)
 	config := server.Config{Store: users, Refuse: func() error { return users.Refuse(admission.Lookup) }}
-	if c.cacheMaxEntries == 0 {
+	if p.cacheMaxEntries == 0 {
 		return config, nil
 	}
-	cached, err := cache.New(users, c.cache(logger))
+	cached, err := cache.New(users, p.cache(p.logger))
 	if err != nil {
 		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
 	}
-	telemetry.RegisterCache(registry, cached.Stats)
+	telemetry.RegisterCache(p.registry, cached.Stats)
 	config.Store, config.Reader = cached, cached
 	return config, nil
 }

@@ -186,6 +186,9 @@ type feedWait struct {
 // first.
 func (f *feed) wait(ctx context.Context, after store.Cursor, due <-chan time.Time) (isDue bool, err error) {
 	w := f.join(after)
+	if w == nil {
+		return false, failure.ErrDraining
+	}
 	defer f.leave(after, w)
 	select {
 	case <-w.done:
@@ -197,16 +200,16 @@ func (f *feed) wait(ctx context.Context, after store.Cursor, due <-chan time.Tim
 	}
 }
 
+// join returns the wait for changes after a cursor, or nil when the feed is closed: net/http
+// may let a handler run on when its connection is gone.
 func (f *feed) join(after store.Cursor) *feedWait {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
 	w := f.waits[after]
-	switch {
-	case w != nil:
-	case f.closed: // net/http may let a handler run on when its connection is gone.
-		w = &feedWait{done: make(chan struct{}), err: failure.ErrDraining, cancel: func() {}}
-		close(w.done)
-	default:
+	if w == nil {
 		ctx, cancel := context.WithCancel(store.Vital(context.Background()))
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w

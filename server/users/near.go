@@ -45,29 +45,25 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 	if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || u.Logger.Enabled(ctx, slog.LevelDebug) {
 		return nil, nil, false
 	}
-	e := new(early)
+	var refused error
 	asksStore := u.near == nil || noCache(call)
 	if asksStore {
-		e.err = u.refuse()
+		if refused = u.Refuse(); refused == nil {
+			return nil, nil, false
+		}
 	}
-	if asksStore && e.err == nil || !wire.DecodeKnown(call.Codec, message, &e.request) {
+	e := &early{err: refused}
+	if !wire.DecodeKnown(call.Codec, message, &e.request) {
 		return nil, nil, false
 	}
 	e.id = wire.CanonicalID(e.request.GetUserId())
-	if e.err == nil {
+	if !asksStore {
 		var ok bool
 		if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
 			return nil, nil, false
 		}
 	}
 	return context.WithValue(ctx, earlyKey{}, e), e, true
-}
-
-func (u *Service) refuse() error {
-	if u.Refuse == nil {
-		return nil
-	}
-	return u.Refuse()
 }
 
 // lookup reads the user of a call of GetUser, if that was not done before it began.

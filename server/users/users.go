@@ -49,6 +49,9 @@ func New(config Config) (*Service, error) {
 	if config.Reader == nil {
 		config.Reader = uncached{store: config.Store}
 	}
+	if config.Refuse == nil {
+		config.Refuse = func() error { return nil }
+	}
 	tokens, err := newPageTokens(config.Store.Identity().Secret)
 	if err != nil {
 		return nil, err

@@ -37,14 +37,16 @@ func (l listCounts) cut(data []byte, message protoreflect.MessageDescriptor) []b
 		if n < 0 || size < 0 {
 			return data // The decoder says what is wrong.
 		}
-		if field := message.Fields().ByNumber(number); field != nil && (field.IsList() || field.Message() != nil) {
+		field := message.Fields().ByNumber(number)
+		if field != nil && (field.IsList() || field.Message() != nil) {
 			if l[field.FullName()]++; l[field.FullName()] > maxListItems {
 				return data[:at]
 			}
-			if content, _ := protowire.ConsumeBytes(data[at+n:]); field.Message() != nil && kind == protowire.BytesType {
-				if short := l.cut(content, field.Message()); len(short) < len(content) {
-					return protowire.AppendBytes(slices.Clip(data[:at+n]), short)
-				}
+		}
+		if field != nil && field.Message() != nil && kind == protowire.BytesType {
+			content, _ := protowire.ConsumeBytes(data[at+n:]) // It was measured above.
+			if short := l.cut(content, field.Message()); len(short) < len(content) {
+				return protowire.AppendBytes(slices.Clip(data[:at+n]), short)
 			}
 		}
 		at += n + size

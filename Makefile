@@ -23,9 +23,9 @@ soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
 
-interop: # clients of other makers, and proxies, on both transports; ARGS='-run TestOverTLS' for a part
-	.ci/interop -v $(ARGS)
-	USERD_HTTP2=std .ci/interop -v $(ARGS)
+interop: # hours: clients of other makers, and proxies, on both transports, 300,000 messages a stream; ARGS='-run TestOverTLS' for a part
+	.ci/interop -v -parallel 16 $(ARGS)
+	USERD_HTTP2=std .ci/interop -v -parallel 16 $(ARGS)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

@@ -107,5 +107,5 @@ type move struct {
 
 // outdates reports what apply does with a slot: whether it goes or is replaced.
 func (c change) outdates(s slot) bool {
-	return s.kind == lease || s.kind == corrupt || c.key.space == byEmail || s.version < c.version
+	return s.kind == lease || s.kind == corrupt || c.key.space != byID || s.version < c.version
 }

@@ -102,9 +102,9 @@ func decodeJSON(data []byte) (u store.User, err error) {
 	return u, err
 }
 
-// Cache is a store whose reads come from memory. It is a store.Store; Lookup,
-// LookupMany and LookupByEmail are the same reads without decoding. All methods
-// may be called concurrently.
+// Cache is a store whose reads come from memory. It is a store.Store; Lookup, LookupMany,
+// LookupByEmail and LookupByExternalID are the same reads without decoding. All methods may
+// be called concurrently.
 type Cache struct {
 	store.Store
 	config  Config

@@ -107,6 +107,116 @@ func TestWritesShowAtOnce(t *testing.T) {
 	})
 }
 
+// Names are what one user at a time has: an email, an external id. A user who gives one up
+// is not found by it any more, and who takes it is found, at once on the server that wrote
+// it, and within X on others.
+func TestNamesMove(t *testing.T) {
+	t.Parallel()
+	for kind, name := range map[string]struct {
+		give func(u *store.NewUser, name string)
+		move func(u *store.Update, name string)
+		find func(c *Cache, name string) (store.User, error)
+	}{
+		"email": {
+			func(u *store.NewUser, name string) { u.Email = name + "@example.com" },
+			func(u *store.Update, name string) { u.Email = new(name + "@example.com") },
+			func(c *Cache, name string) (store.User, error) {
+				return c.GetByEmail(context.Background(), name+"@EXAMPLE.com")
+			},
+		},
+		"external id": {
+			func(u *store.NewUser, name string) { u.ExternalID = name },
+			func(u *store.Update, name string) { u.ExternalID = new(name) },
+			func(c *Cache, name string) (store.User, error) {
+				return c.GetByExternalID(context.Background(), name)
+			},
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			onBackends(t, func(t *testing.T, b *bundle) {
+				writer, other := b.open(t), b.open(t)
+				ids := []string{uuid.NewString(), uuid.NewString()}
+				for i, id := range ids {
+					user := store.NewUser{ID: id, Email: id + "@example.com"}
+					name.give(&user, []string{"red", "blue"}[i])
+					if _, err := writer.Create(t.Context(), user); err != nil {
+						t.Fatal(err)
+					}
+				}
+				move := func(id, to string) {
+					t.Helper()
+					update := store.Update{ID: id}
+					name.move(&update, to)
+					if _, err := writer.Update(t.Context(), update); err != nil {
+						t.Fatal(err)
+					}
+				}
+				importAs := func(id, to string) {
+					t.Helper()
+					row := store.NewUser{ID: id, Email: id + "@example.com", OnConflict: store.UpdateOnConflict}
+					name.give(&row, to)
+					created, err := writer.Import(t.Context(), []store.NewUser{row})
+					if err != nil || !created[0].Updated {
+						t.Fatalf("imported: %+v, error %v", created, err)
+					}
+					if u, err := writer.Get(t.Context(), id); err != nil || u.Version != created[0].Existing {
+						t.Errorf("by id at version %d after an import, want %d, error %v", u.Version, created[0].Existing, err)
+					}
+				}
+				want := func(c *Cache, owners map[string]string) error {
+					for is, id := range owners {
+						u, err := name.find(c, is)
+						if err != nil && !errors.Is(err, store.ErrNotFound) || u.ID != id {
+							return fmt.Errorf("%s is found to be of %q, want %q, error %v", is, u.ID, id, err)
+						}
+					}
+					return nil
+				}
+				know := func(owners map[string]string) { // Both know well who has which.
+					t.Helper()
+					for _, c := range []*Cache{writer, other} {
+						for _, k := range []key{emailKey("red@example.com"), emailKey("blue@example.com"), externalIDKey("red"), externalIDKey("blue")} {
+							c.floors.forget(k) // As after X.
+						}
+						for range 3 {
+							if err := want(c, owners); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+				}
+				moved := func(owners map[string]string) {
+					t.Helper()
+					written := time.Now()
+					if err := want(writer, owners); err != nil {
+						t.Errorf("on the server that wrote: %v", err)
+					}
+					for err := want(other, owners); err != nil; err = want(other, owners) {
+						if time.Since(written) > other.config.Staleness+time.Second {
+							t.Fatalf("on another server, after X: %v", err)
+						}
+					}
+				}
+				know(map[string]string{"red": ids[0], "blue": ids[1]})
+				move(ids[0], "green")
+				moved(map[string]string{"red": "", "green": ids[0], "blue": ids[1]})
+				move(ids[1], "red")
+				moved(map[string]string{"red": ids[1], "green": ids[0], "blue": ""})
+				know(map[string]string{"red": ids[1], "blue": ""})
+				move(ids[0], "blue")
+				move(ids[1], "green")
+				move(ids[0], "red")
+				moved(map[string]string{"red": ids[0], "green": ids[1], "blue": ""})
+				know(map[string]string{"red": ids[0], "green": ids[1], "blue": ""})
+				importAs(ids[0], "blue")
+				importAs(ids[1], "red")
+				moved(map[string]string{"red": ids[1], "green": "", "blue": ids[0]})
+			})
+		})
+	}
+}
+
 // Trust rests on calls that do not wait behind those of readers.
 func TestTrustWhileCallersHaveAllConnections(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,10 @@ type Stale struct {
 	Cached, Stored int64 // Versions; 0 for no such user.
 }
 
+// checkDialTimeout is how long a connection may take here: nobody waits for it, and it is
+// not tried again.
+const checkDialTimeout = 5 * time.Second
+
 // Check compares what is cached in Redis with the store, at most perSecond entries
 // a second, 1,000 when it is 0. It only reads. It returns ErrRedisURL, and an error
 // when Redis or the store cannot be read.
@@ -45,6 +49,7 @@ func Check(ctx context.Context, s store.Store, config Config, perSecond int) (Re
 		return Report{}, err
 	}
 	option.DisableCache = true
+	option.Dialer.Timeout, option.Sentinel.Dialer.Timeout = checkDialTimeout, checkDialTimeout
 	dialing(&option)
 	client, err := rueidis.NewClient(option)
 	if client != nil {

@@ -75,7 +75,9 @@ func (f *fakeStore) user(id string) (store.User, bool) {
 }
 
 func (f *fakeStore) Create(_ context.Context, n store.NewUser) (store.User, error) {
-	return f.put(store.User{ID: n.ID, Email: n.Email, DisplayName: n.DisplayName}, store.Upserted), f.err()
+	u := n.At(time.Now())
+	u.Version = 0
+	return f.put(u, store.Upserted), f.err()
 }
 
 func (f *fakeStore) Update(_ context.Context, update store.Update) (store.User, error) {
@@ -88,6 +90,21 @@ func (f *fakeStore) Update(_ context.Context, update store.Update) (store.User, 
 		return store.User{}, err
 	}
 	return f.put(u, store.Upserted), nil
+}
+
+// Import knows rows that update the users who have their ids.
+func (f *fakeStore) Import(_ context.Context, rows []store.NewUser) ([]store.Created, error) {
+	created := make([]store.Created, len(rows))
+	for i, row := range rows {
+		u, _ := f.user(row.ID)
+		next, _, err := u.Replace(row)
+		if err != nil {
+			return nil, err
+		}
+		next = f.put(next, store.Upserted)
+		created[i] = store.Created{ID: next.ID, Existing: next.Version, Updated: true}
+	}
+	return created, nil
 }
 
 func (f *fakeStore) Delete(_ context.Context, id string, _ int64) (int64, error) {
@@ -128,6 +145,18 @@ func (f *fakeStore) GetByEmail(_ context.Context, email string) (store.User, err
 	defer f.mu.Unlock()
 	for u := range maps.Values(f.users) {
 		if store.FoldEmail(u.Email) == store.FoldEmail(email) {
+			return u, f.err()
+		}
+	}
+	return store.User{}, store.ErrNotFound
+}
+
+func (f *fakeStore) GetByExternalID(_ context.Context, externalID string) (store.User, error) {
+	f.reads.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for u := range maps.Values(f.users) {
+		if u.ExternalID == externalID {
 			return u, f.err()
 		}
 	}

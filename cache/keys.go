@@ -11,14 +11,14 @@ import (
 
 // keyFormat is raised when what lies in Redis changes its form: servers of two
 // formats then never read each other's.
-const keyFormat = "1"
+const keyFormat = "2"
 
 // clusterBuckets is how many buckets there are in a Cluster, and the most there
 // can be.
 const clusterBuckets = 16
 
 // keyspace makes the keys in Redis: userd:<format>:<incarnation of the
-// store>:{<bucket>}:u:<id>, …:e:<hash of the email>, …:wm.
+// store>:{<bucket>}:u:<id>, …:e:<hash of the email>, …:x:<hash of the external id>, …:wm.
 type keyspace struct {
 	prefix  string // Up to the brace.
 	buckets int
@@ -64,18 +64,28 @@ func (s keyspace) markBucket(name string) (int, bool) {
 // parse returns the key that has this name.
 func (s keyspace) parse(name string) (key, bool) {
 	_, rest, ok := s.split(name)
-	if !ok || len(rest) < 2 || rest[1] != ':' || rest[0] != byID && rest[0] != byEmail {
+	if !ok || len(rest) < 2 || rest[1] != ':' {
 		return key{}, false
 	}
-	return key{rest[0], rest[2:]}, true
+	switch rest[0] {
+	case byID, byEmail, byExternalID:
+		return key{rest[0], rest[2:]}, true
+	}
+	return key{}, false
 }
 
 func userKey(id string) key { return key{byID, id} }
 
 // emailKey names an email by its hash, without regard to ASCII case.
-func emailKey(email string) key {
-	hash := sha256.Sum256([]byte(store.FoldEmail(email)))
-	return key{byEmail, hex.EncodeToString(hash[:])}
+func emailKey(email string) key { return hashKey(byEmail, store.FoldEmail(email)) }
+
+// externalIDKey names an external id by its hash.
+func externalIDKey(externalID string) key { return hashKey(byExternalID, externalID) }
+
+// hashKey has a name that no other space has.
+func hashKey(space byte, text string) key {
+	hash := sha256.Sum256(append([]byte{space}, text...))
+	return key{space, hex.EncodeToString(hash[:])}
 }
 
 // changeOf is a row of the change log for the relay, which has no user at hand.

@@ -39,7 +39,7 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	for _, buckets := range []int{1, clusterBuckets} {
 		s := newKeyspace("incarnation", buckets)
-		for _, k := range []key{userKey("an-id"), emailKey("A@example.com")} {
+		for _, k := range []key{userKey("an-id"), emailKey("A@example.com"), externalIDKey("A@example.com")} {
 			if got, ok := s.parse(s.name(k)); !ok || got != k {
 				t.Errorf("%s: %v, %v, want %v", s.name(k), got, ok, k)
 			}
@@ -49,7 +49,7 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s: %d, %v, want %d", s.mark(bucket), got, ok, bucket)
 			}
 		}
-		for _, name := range []string{"", "userd:1:other:{0}:u:id", s.mark(0), s.prefix + "99}:u:id", s.prefix + "0}:x:id"} {
+		for _, name := range []string{"", "userd:1:other:{0}:u:id", s.mark(0), s.prefix + "99}:u:id", s.prefix + "0}:y:id"} {
 			if k, ok := s.parse(name); ok {
 				t.Errorf("%q is %v, want no key", name, k)
 			}
@@ -57,6 +57,9 @@ func TestKeys(t *testing.T) {
 	}
 	if emailKey("A@Example.com") != emailKey("a@example.com") || emailKey("é@example.com") == emailKey("É@example.com") {
 		t.Error("emails differ by more than ASCII case")
+	}
+	if externalIDKey("A") == externalIDKey("a") || externalIDKey("a").name == emailKey("a").name {
+		t.Error("external ids differ by less than a byte, or not from emails")
 	}
 }
 

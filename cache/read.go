@@ -239,24 +239,47 @@ func (c *Cache) shown(u store.User) answer {
 // is none is no error. It returns the errors of store.Store.GetByEmail but for
 // ErrNotFound.
 func (c *Cache) LookupByEmail(ctx context.Context, email string, read Read) (Entry, error) {
-	k := emailKey(email)
-	if !read.NoCache && c.floors.of(k) == 0 {
-		if e, ok, err := c.byKnownEmail(ctx, k, email, read); ok || err != nil {
+	return c.lookupByName(ctx, name{
+		key: emailKey(email),
+		is:  func(u *store.User) bool { return store.FoldEmail(u.Email) == store.FoldEmail(email) },
+		get: func() (store.User, error) { return c.Store.GetByEmail(ctx, email) },
+	}, read)
+}
+
+// LookupByExternalID returns a user by external id; that there is none is no error. It
+// returns the errors of store.Store.GetByExternalID but for ErrNotFound.
+func (c *Cache) LookupByExternalID(ctx context.Context, externalID string, read Read) (Entry, error) {
+	return c.lookupByName(ctx, name{
+		key: externalIDKey(externalID),
+		is:  func(u *store.User) bool { return u.ExternalID == externalID },
+		get: func() (store.User, error) { return c.Store.GetByExternalID(ctx, externalID) },
+	}, read)
+}
+
+// name is what one user at a time has, and may give up.
+type name struct {
+	key key
+	is  func(u *store.User) bool   // Whether u has it.
+	get func() (store.User, error) // Who has it, by the store.
+}
+
+func (c *Cache) lookupByName(ctx context.Context, n name, read Read) (Entry, error) {
+	if !read.NoCache && c.floors.of(n.key) == 0 {
+		if e, ok, err := c.byKnownName(ctx, n, read); ok || err != nil {
 			return e, err
 		}
 	}
-	return c.byStoredEmail(ctx, k, email, read)
+	return c.byStoredName(n, read)
 }
 
-// byKnownEmail looks a user up whose id the cache has for the email. What the
-// cache says need not be fresh: the user is looked up as every other, and has the
-// email or has not.
-func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read) (Entry, bool, error) {
-	h, fresh := c.backend.near(k)
+// byKnownName looks a user up whose id the cache has for the name. What the cache says
+// need not be fresh: the user is looked up as every other, and has the name or has not.
+func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool, error) {
+	h, fresh := c.backend.near(n.key)
 	if h == nil && fresh != 0 && c.backend.ready() {
 		bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
 		defer cancel()
-		if slots, err := c.backend.read(bounded, []key{k}); err == nil {
+		if slots, err := c.backend.read(bounded, []key{n.key}); err == nil {
 			h = slots[0].held
 		}
 	}
@@ -271,17 +294,17 @@ func (c *Cache) byKnownEmail(ctx context.Context, k key, email string, read Read
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("decode user: %w", err)
 	}
-	return e, store.FoldEmail(u.Email) == store.FoldEmail(email), nil
+	return e, n.is(&u), nil
 }
 
-// byStoredEmail asks the store, and lets the cache know the id.
-func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Read) (Entry, error) {
+// byStoredName asks the store, and lets the cache know the id.
+func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
 	token := ""
 	if !read.NoCache {
-		token = c.leaseEmail(k)
+		token = c.leaseName(n.key)
 	}
 	c.counts.store.Add(1)
-	u, err := c.Store.GetByEmail(ctx, email)
+	u, err := n.get()
 	if errors.Is(err, store.ErrNotFound) {
 		return Entry{}, nil
 	}
@@ -290,14 +313,14 @@ func (c *Cache) byStoredEmail(ctx context.Context, k key, email string, read Rea
 	}
 	answer := c.shown(u)
 	if token != "" && answer.err == nil {
-		c.fillLater([]fill{{k, token, newSlot(found, u.Version, []byte(u.ID))}})
+		c.fillLater([]fill{{n.key, token, newSlot(found, u.Version, []byte(u.ID))}})
 	}
 	return answer.entry, answer.err
 }
 
-// leaseEmail takes the lease of an email, over whatever id is there, and returns
-// its token, or "".
-func (c *Cache) leaseEmail(k key) string {
+// leaseName takes the lease of a name, over whatever id is there, and returns its token,
+// or "".
+func (c *Cache) leaseName(k key) string {
 	if _, fresh := c.backend.near(k); fresh == 0 || !c.backend.ready() {
 		return ""
 	}
@@ -330,10 +353,10 @@ func (c *Cache) GetMany(ctx context.Context, ids []string) ([]store.User, error)
 }
 
 // List is store.Store.List, from the store.
-func (c *Cache) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	users, err := c.Store.List(ctx, query)
-	c.listed(users)
-	return users, err
+func (c *Cache) List(ctx context.Context, query store.Query) (store.Page, error) {
+	page, err := c.Store.List(ctx, query)
+	c.listed(page.Users)
+	return page, err
 }
 
 // listed raises the floors to users that were shown and may be newer than what is
@@ -356,6 +379,13 @@ func (c *Cache) Get(ctx context.Context, id string) (store.User, error) {
 // store.ErrNotFound. It promises what LookupByEmail does.
 func (c *Cache) GetByEmail(ctx context.Context, email string) (store.User, error) {
 	e, err := c.LookupByEmail(ctx, email, Read{})
+	return c.decode(e, err)
+}
+
+// GetByExternalID returns a user by external id, or store.ErrNotFound. It promises what
+// LookupByExternalID does.
+func (c *Cache) GetByExternalID(ctx context.Context, externalID string) (store.User, error) {
+	e, err := c.LookupByExternalID(ctx, externalID, Read{})
 	return c.decode(e, err)
 }
 

@@ -350,7 +350,7 @@ func (r *redis) apply(ctx context.Context, changes []change) error {
 func (r *redis) add(call *invocation, changes []change) {
 	for _, c := range changes {
 		version, life := fmt.Sprint(c.version), r.ttl.value
-		if c.key.space == byEmail {
+		if c.key.space != byID {
 			version = ""
 		}
 		if c.raw != "" {

@@ -15,11 +15,12 @@ type Entry struct {
 
 // The spaces of keys.
 const (
-	byID    byte = 'u'
-	byEmail byte = 'e'
+	byID         byte = 'u'
+	byEmail      byte = 'e'
+	byExternalID byte = 'x'
 )
 
-// key names a slot: a user's id, or the hash of an email.
+// key names a slot: a user's id, or the hash of an email or of an external id.
 type key struct {
 	space byte
 	name  string

@@ -11,7 +11,7 @@ import (
 func (c *Cache) Create(ctx context.Context, user store.NewUser) (store.User, error) {
 	u, err := c.Store.Create(ctx, user)
 	if err == nil {
-		c.wrote(c.upserted(u), change{key: emailKey(u.Email), version: u.Version})
+		c.wrote(append(nameChanges(u.Email, u.ExternalID, u.Version), c.upserted(u))...)
 	}
 	return u, err
 }
@@ -21,9 +21,10 @@ func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 	created, err := c.Store.Import(ctx, users)
 	changes := make([]change, 0, 2*len(created))
 	for i, row := range created {
-		if row.Err == nil {
-			changes = append(changes, change{key: userKey(row.ID), version: 1},
-				change{key: emailKey(users[i].Email), version: 1})
+		if row.Err == nil && (row.Existing == 0 || users[i].OnConflict == store.UpdateOnConflict) {
+			version := max(row.Existing, 1)
+			changes = append(changes, change{key: userKey(row.ID), version: version})
+			changes = append(changes, nameChanges(users[i].Email, users[i].ExternalID, version)...)
 		}
 	}
 	c.wrote(changes...)
@@ -34,7 +35,7 @@ func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 func (c *Cache) Update(ctx context.Context, update store.Update) (store.User, error) {
 	u, err := c.Store.Update(ctx, update)
 	if err == nil {
-		c.wrote(c.upserted(u))
+		c.wrote(c.updated(u, update)...)
 	}
 	return u, err
 }
@@ -44,9 +45,9 @@ func (c *Cache) Update(ctx context.Context, update store.Update) (store.User, er
 func (c *Cache) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	updated, err := c.Store.UpdateMany(ctx, updates)
 	changes := make([]change, 0, len(updated))
-	for _, row := range updated {
+	for i, row := range updated {
 		if row.Err == nil {
-			changes = append(changes, c.upserted(row.User))
+			changes = append(changes, c.updated(row.User, updates[i])...)
 		}
 	}
 	c.wrote(changes...)
@@ -71,6 +72,33 @@ func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 		c.wrote(c.upserted(u))
 	}
 	return u, err
+}
+
+// updated is what an update changes. What the user was found by before needs nothing: who
+// is found by it is looked up, and has it or has not.
+func (c *Cache) updated(u store.User, update store.Update) []change {
+	changes := []change{c.upserted(u)}
+	if update.Email != nil {
+		changes = append(changes, nameChanges(u.Email, "", u.Version)...)
+	}
+	if update.ExternalID != nil {
+		changes = append(changes, nameChanges("", u.ExternalID, u.Version)...)
+	}
+	return changes
+}
+
+// nameChanges is that a user has an email and an external id now, where they are not empty.
+// Until it is known everywhere that another user has them no more, this server asks the
+// store.
+func nameChanges(email, externalID string, version int64) []change {
+	var changes []change
+	if email != "" {
+		changes = append(changes, change{key: emailKey(email), version: version})
+	}
+	if externalID != "" {
+		changes = append(changes, change{key: externalIDKey(externalID), version: version})
+	}
+	return changes
 }
 
 func (c *Cache) upserted(u store.User) change {

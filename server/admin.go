@@ -9,8 +9,21 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
 )
+
+// adminScope is what requests to the admin listener need.
+func adminScope(path string) auth.Scope {
+	if isProbe(path) {
+		return auth.Public
+	}
+	return auth.Admin
+}
+
+// isProbe reports whether a path is that of a probe: whoever runs it has no credentials.
+func isProbe(path string) bool { return path == "/livez" || path == "/readyz" }
 
 // readyTimeout is how long the store may take to say that it is there.
 const readyTimeout = 2 * time.Second
@@ -25,7 +38,7 @@ func (s *Server) Admin() http.Handler {
 		mountProfiles(mux)
 	}
 	s.mountProbes(mux)
-	return s.hosts.Handler(mux)
+	return s.hosts.Handler(edge.Authorize(s.config.Auth, adminScope, nil)(mux))
 }
 
 // mountProbes serves /livez, which answers as long as the process does, and

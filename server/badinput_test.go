@@ -73,6 +73,14 @@ func numberedRoles(count int) []string {
 	return roles
 }
 
+func numberedAttributes(count int, value string) map[string]string {
+	attributes := make(map[string]string, count)
+	for i := range count {
+		attributes[fmt.Sprintf("a%d", i)] = value
+	}
+	return attributes
+}
+
 func repeatedID(count int) []string {
 	ids := make([]string, count)
 	for i := range ids {
@@ -103,6 +111,19 @@ func brokenRules() []badInput {
 		update.UserId = someID
 		return &userv1.UpdateUserRequest{Update: update}
 	}
+	external := func(s string) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), ExternalId: s}
+	}
+	attributes := func(attributes map[string]string) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), Attributes: attributes}
+	}
+	moved := func(created, login time.Time) *userv1.CreateUserRequest {
+		return &userv1.CreateUserRequest{
+			Email: testEmail(1), DisplayName: testName(1), CreatedAt: timestamppb.New(created), LastLogin: timestamppb.New(login),
+		}
+	}
+	early := timestamppb.New(time.Unix(-1, 0))
+	past, future := time.Unix(1e9, 0), time.Now().Add(time.Hour)
 	at := func(at time.Time) *userv1.RecordLoginRequest {
 		return &userv1.RecordLoginRequest{UserId: someID, At: timestamppb.New(at)}
 	}
@@ -131,6 +152,21 @@ func brokenRules() []badInput {
 		{name: "create/33 roles", message: roles(numberedRoles(33)...), want: invalid("roles", "repeated.max_items")},
 		{name: "create/id", message: &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), UserId: badID}, want: invalid("user_id", "string.uuid")},
 
+		{name: "create/long external id", message: external(long(256)), want: invalid("external_id", "string.max_bytes")},
+		{name: "create/control character in external id", message: external(control), want: invalid("external_id", "external_id.control_characters")},
+		{name: "create/name of an attribute", message: attributes(map[string]string{badRole: ""}), want: invalid("attributes", "string.pattern")},
+		{name: "create/empty name of an attribute", message: attributes(map[string]string{"": "hush"}), want: invalid("attributes", "string.pattern")},
+		{name: "create/long value of an attribute", message: attributes(map[string]string{"a": long(1025)}), want: invalid("attributes", "string.max_bytes")},
+		{name: "create/NUL in an attribute", message: attributes(map[string]string{"a": "hush\x00"}), want: invalid("attributes", "attributes.nul")},
+		{name: "create/33 attributes", message: attributes(numberedAttributes(33, "")), want: invalid("attributes", "map.max_pairs")},
+		{name: "create/attributes of 9 KiB", message: attributes(numberedAttributes(9, long(1024))), want: invalid("attributes", "attributes.size")},
+		{name: "create/in the future", message: moved(future, past), want: invalid("created_at", "created_at.future")},
+		{name: "create/before 1970", message: moved(time.Unix(-1, 0), past), want: invalid("created_at", "timestamp.gte")},
+		{name: "create/login in the future", message: moved(past, future), want: invalid("last_login", "last_login.future")},
+		{name: "create/login before 1970", message: moved(past, time.Unix(-1, 0)), want: invalid("last_login", "timestamp.gte")},
+
+		{name: "create/on conflict", message: &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), OnConflict: 4}, want: invalid("on_conflict", "enum.defined_only")},
+
 		{name: "update/empty", message: &userv1.UpdateUserRequest{}, want: invalid("update", "required")},
 		{name: "update/empty id", message: &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{}}, want: invalid("update.user_id", "string.uuid_empty")},
 		{name: "update/id", message: &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{UserId: badID}}, want: invalid("update.user_id", "string.uuid")},
@@ -151,6 +187,25 @@ func brokenRules() []badInput {
 		{name: "update/expected_version 0", message: update(&userv1.UserUpdate{ExpectedVersion: proto.Int64(0)}), want: invalid("update.expected_version", "int64.gte")},
 		{name: "update/expected_version -1", message: update(&userv1.UserUpdate{ExpectedVersion: proto.Int64(-1)}), want: invalid("update.expected_version", "int64.gte")},
 
+		{name: "update/empty email", message: update(&userv1.UserUpdate{Email: new("")}), want: invalid("update.email", "string.email_empty")},
+		{name: "update/email", message: update(&userv1.UserUpdate{Email: new(private)}), want: invalid("update.email", "string.email")},
+		{name: "update/long email", message: update(&userv1.UserUpdate{Email: new(longEmail)}), want: invalid("update.email", "string.max_bytes")},
+		{name: "update/long external id", message: update(&userv1.UserUpdate{ExternalId: new(long(256))}), want: invalid("update.external_id", "string.max_bytes")},
+		{name: "update/control character in external id", message: update(&userv1.UserUpdate{ExternalId: new(control)}), want: invalid("update.external_id", "external_id.control_characters")},
+		{name: "update/name of an attribute", message: update(&userv1.UserUpdate{SetAttributes: map[string]string{badRole: ""}}), want: invalid("update.set_attributes", "string.pattern")},
+		{name: "update/long value of an attribute", message: update(&userv1.UserUpdate{SetAttributes: map[string]string{"a": long(1025)}}), want: invalid("update.set_attributes", "string.max_bytes")},
+		{name: "update/NUL in an attribute", message: update(&userv1.UserUpdate{SetAttributes: map[string]string{"a": "hush\x00"}}), want: invalid("update.set_attributes", "set_attributes.nul")},
+		{name: "update/33 attributes", message: update(&userv1.UserUpdate{SetAttributes: numberedAttributes(33, "")}), want: invalid("update.set_attributes", "map.max_pairs")},
+		{name: "update/attributes of 9 KiB", message: update(&userv1.UserUpdate{SetAttributes: numberedAttributes(9, long(1024))}), want: invalid("update.set_attributes", "set_attributes.size")},
+		{name: "update/remove attribute", message: update(&userv1.UserUpdate{RemoveAttributes: []string{badRole}}), want: invalid("update.remove_attributes[0]", "string.pattern")},
+		{name: "update/remove duplicate attributes", message: update(&userv1.UserUpdate{RemoveAttributes: []string{"a", "a"}}), want: invalid("update.remove_attributes", "repeated.unique")},
+		{name: "update/remove 33 attributes", message: update(&userv1.UserUpdate{RemoveAttributes: numberedRoles(33)}), want: invalid("update.remove_attributes", "repeated.max_items")},
+		{
+			name:    "update/set and remove one attribute",
+			message: update(&userv1.UserUpdate{SetAttributes: map[string]string{"a": "b"}, RemoveAttributes: []string{"b", "a"}}),
+			want:    invalid("update.remove_attributes", "remove_attributes.disjoint"),
+		},
+
 		{name: "delete/id", message: &userv1.DeleteUserRequest{UserId: badID}, want: invalid("user_id", "string.uuid")},
 		{name: "delete/expected_version", message: &userv1.DeleteUserRequest{UserId: someID, ExpectedVersion: proto.Int64(0)}, want: invalid("expected_version", "int64.gte")},
 
@@ -166,12 +221,23 @@ func brokenRules() []badInput {
 		{name: "get by email/email", message: &userv1.GetUserByEmailRequest{Email: private}, want: invalid("email", "string.email")},
 		{name: "get by email/long", message: &userv1.GetUserByEmailRequest{Email: longEmail}, want: invalid("email", "string.max_bytes")},
 
+		{name: "get by external id/empty", message: &userv1.GetUserByExternalIdRequest{}, want: invalid("external_id", "string.min_len")},
+		{name: "get by external id/long", message: &userv1.GetUserByExternalIdRequest{ExternalId: long(256)}, want: invalid("external_id", "string.max_bytes")},
+		{name: "get by external id/control character", message: &userv1.GetUserByExternalIdRequest{ExternalId: control}, want: invalid("external_id", "external_id.control_characters")},
+
 		{name: "search/email_prefix", message: &userv1.SearchUsersRequest{EmailPrefix: long(255)}, want: invalid("email_prefix", "string.max_bytes")},
 		{name: "search/name_contains", message: &userv1.SearchUsersRequest{NameContains: long(201)}, want: invalid("name_contains", "string.max_len")},
 		{name: "search/role", message: &userv1.SearchUsersRequest{Role: badRole}, want: invalid("role", "string.pattern")},
 		{name: "search/page_size -1", message: &userv1.SearchUsersRequest{PageSize: -1}, want: invalid("page_size", "int32.gte_lte")},
 		{name: "search/page_size 101", message: &userv1.SearchUsersRequest{PageSize: 101}, want: invalid("page_size", "int32.gte_lte")},
 		{name: "search/page_token", message: &userv1.SearchUsersRequest{PageToken: long(513)}, want: invalid("page_token", "string.max_bytes")},
+		{name: "search/name of an attribute", message: &userv1.SearchUsersRequest{Attributes: map[string]string{badRole: ""}}, want: invalid("attributes", "string.pattern")},
+		{name: "search/long value of an attribute", message: &userv1.SearchUsersRequest{Attributes: map[string]string{"a": long(1025)}}, want: invalid("attributes", "string.max_bytes")},
+		{name: "search/NUL in an attribute", message: &userv1.SearchUsersRequest{Attributes: map[string]string{"a": "hush\x00"}}, want: invalid("attributes", "attributes.nul")},
+		{name: "search/33 attributes", message: &userv1.SearchUsersRequest{Attributes: numberedAttributes(33, "")}, want: invalid("attributes", "map.max_pairs")},
+		{name: "search/inactive before 1970", message: &userv1.SearchUsersRequest{InactiveSince: early}, want: invalid("inactive_since", "timestamp.gte")},
+		{name: "search/created after before 1970", message: &userv1.SearchUsersRequest{CreatedAfter: early}, want: invalid("created_after", "timestamp.gte")},
+		{name: "search/created before 1970", message: &userv1.SearchUsersRequest{CreatedBefore: early}, want: invalid("created_before", "timestamp.gte")},
 
 		{name: "watch/cursor", message: &userv1.WatchUsersRequest{Cursor: long(64<<10 + 1)}, want: invalid("cursor", "string.max_bytes")},
 	}
@@ -218,6 +284,11 @@ func undecodable() []badInput {
 		json("string for number", `{"email": "hush@example.com", "roles": "hush"}`, malformed("roles")),
 		json("number for roles", `{"email": "hush@example.com", "roles": [1]}`, malformed("roles")),
 		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("email")),
+		json("name of an enum", `{"attributes": {"hush": "hush"}, "on_conflict": "hush"}`, malformed("on_conflict")),
+		json("number in a map", `{"attributes": {"hush": 17}}`, malformed("attributes")),
+		json("map that is a list", `{"attributes": ["hush"]}`, malformed("attributes")),
+		json("name twice in a map", `{"attributes": {"hush": "1", "hush": "2"}}`, malformed("attributes")),
+		json("unknown field after a map", `{"attributes": {"hush": "hush"}, "phone": "hush"}`, unknown("phone")),
 		json("unknown field", `{"email": "hush@example.com", "phone": "hush"}`, unknown("phone")),
 		json("unknown field that is an email", `{"hush@example.com": 1}`, unknown("")),
 		json("text like an error of a field", `"invalid value for hush@example.com field email: 1"`, malformed("")),
@@ -228,6 +299,7 @@ func undecodable() []badInput {
 		},
 		{name: "binary/truncated", message: user, body: "\x0a\x7fhush@example.com", want: malformed("")},
 		{name: "binary/group", message: user, body: "\x0b\x0b\x0b", want: malformed("")},
+		{name: "binary/invalid UTF-8 in a map", message: user, body: "\x32\x07\x0a\x01a\x12\x02h\xff", want: malformed("attributes")},
 		{name: "binary/invalid UTF-8", message: user, body: "\x0a\x05hush\xff", want: malformed("email")},
 	}
 }
@@ -265,8 +337,11 @@ func unacceptable(tb testing.TB) []badInput {
 // allow.
 func refusals(tb testing.TB, running *servertest.Server) []badInput {
 	users := []store.NewUser{
-		{ID: someID, Email: testEmail(1), DisplayName: testName(1), Roles: numberedRoles(store.MaxRoles)},
-		{ID: otherID, Email: testEmail(2), DisplayName: testName(2)},
+		{ID: someID, Email: testEmail(1), DisplayName: testName(1), Roles: numberedRoles(store.MaxRoles), Disabled: true},
+		{ID: otherID, Email: testEmail(2), DisplayName: testName(2), ExternalID: private},
+	}
+	for i := range store.MaxAttributes {
+		users[0].Attributes = append(users[0].Attributes, store.Attribute{Name: fmt.Sprint("a", i)})
 	}
 	if _, err := running.Store.Import(tb.Context(), users); err != nil {
 		tb.Fatal(err)
@@ -286,6 +361,8 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 	notFound := failure{code: connect.CodeNotFound, reason: userv1.Reason_REASON_USER_NOT_FOUND}
 	mismatch := failure{code: connect.CodeAborted, reason: userv1.Reason_REASON_VERSION_MISMATCH}
 	emailTaken := describedByReason(connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email")
+	externalIDTaken := describedByReason(connect.CodeAlreadyExists, userv1.Reason_REASON_EXTERNAL_ID_TAKEN, "external_id")
+	noImport := describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "on_conflict")
 	idTaken := describedByReason(connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id")
 	return []badInput{
 		{name: "token/garbage", message: list("hush"), want: badToken},
@@ -299,6 +376,10 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 		{name: "token/without its filter", message: &userv1.SearchUsersRequest{PageToken: searched}, want: badToken},
 		{name: "token/with another filter", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ad"}, want: badToken},
 		{name: "token/with one filter more", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", Role: "reader"}, want: badToken},
+		{name: "token/with an attribute", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", Attributes: map[string]string{"a": "b"}}, want: badToken},
+		{name: "token/with a state", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", Disabled: new(false)}, want: badToken},
+		{name: "token/with a time", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", CreatedAfter: timestamppb.New(time.Unix(0, 0))}, want: badToken},
+		{name: "token/in the reverse order", message: &userv1.SearchUsersRequest{PageToken: searched, NameContains: "Ada", NewestFirst: true}, want: badToken},
 		{name: "token/filter in another field", message: &userv1.SearchUsersRequest{PageToken: searched, EmailPrefix: "Ada"}, want: badToken},
 		{name: "cursor/garbage", message: &userv1.WatchUsersRequest{Cursor: private}, want: badCursor},
 		{name: "cursor/long", message: &userv1.WatchUsersRequest{Cursor: strings.Repeat("h", 64<<10)}, want: badCursor},
@@ -309,6 +390,22 @@ func refusals(tb testing.TB, running *servertest.Server) []badInput {
 			name:    "update/one role more",
 			message: update(&userv1.UserUpdate{UserId: someID, AddRoles: []string{"hush"}}),
 			want:    describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, "add_roles"),
+		},
+		{name: "create/on conflict as in an import", message: &userv1.CreateUserRequest{Email: testEmail(1), DisplayName: testName(1), OnConflict: userv1.OnConflict_ON_CONFLICT_SKIP}, want: noImport},
+		{name: "update/email taken", message: update(&userv1.UserUpdate{UserId: otherID, Email: new(strings.ToUpper(testEmail(1)))}), want: emailTaken},
+		{name: "update/external id taken", message: update(&userv1.UserUpdate{UserId: someID, ExternalId: new(private)}), want: externalIDTaken},
+		{
+			name:    "update/one attribute more",
+			message: update(&userv1.UserUpdate{UserId: someID, SetAttributes: map[string]string{"more": private}}),
+			want:    describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ATTRIBUTES, "set_attributes"),
+		},
+		{
+			name: "create/external id taken", message: &userv1.CreateUserRequest{Email: testEmail(3), DisplayName: testName(3), ExternalId: private},
+			want: externalIDTaken,
+		},
+		{
+			name: "login/disabled", message: &userv1.RecordLoginRequest{UserId: someID},
+			want: failure{code: connect.CodeFailedPrecondition, reason: userv1.Reason_REASON_USER_DISABLED},
 		},
 		{name: "delete/nobody", message: &userv1.DeleteUserRequest{UserId: nobody}, want: notFound},
 		{name: "delete/version", message: &userv1.DeleteUserRequest{UserId: someID, ExpectedVersion: proto.Int64(2)}, want: mismatch},
@@ -514,7 +611,7 @@ func ruleIDs(rules *validate.FieldRules) []string {
 	}
 	var names []string
 	rules.ProtoReflect().Get(typed).Message().Range(func(rule protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if items, ok := value.Interface().(protoreflect.Message); ok && rule.Name() == "items" {
+		if items, ok := value.Interface().(protoreflect.Message); ok && slices.Contains([]protoreflect.Name{"items", "keys", "values"}, rule.Name()) {
 			ids = append(ids, ruleIDs(items.Interface().(*validate.FieldRules))...)
 		} else {
 			names = append(names, string(rule.Name()))

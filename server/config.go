@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/store"
 )
@@ -24,8 +25,12 @@ type Config struct {
 	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
 	// waits for nothing: calls that are refused so cost less. Default: none would be.
 	Refuse func() error
+	// Auth lets in whom it knows, for what they may do, on both listeners; probes need no
+	// credentials. Default: everybody may do everything.
+	Auth *auth.Authorizer
 	// Register adds services to those of the server. Their calls pass everything that
-	// calls of the user service pass; their errors are their own. Default: none.
+	// calls of the user service pass; their errors are their own. With Auth they need
+	// [auth.Admin]. Default: none.
 	Register func(*connect.Server)
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger
@@ -52,7 +57,7 @@ type Config struct {
 	// each from its first byte to its last. Default: 10 seconds.
 	ReceiveTimeout time.Duration
 	// SendTimeout is how long what is sent may wait for a caller that does not read it:
-	// nobody can hold memory and goroutines for longer. Default: 30 seconds.
+	// nobody can hold memory and goroutines for longer than twice that. Default: 30 seconds.
 	SendTimeout time.Duration
 	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
 	IdleTimeout time.Duration

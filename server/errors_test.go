@@ -62,9 +62,16 @@ func (f *faultyStore) GetByEmail(ctx context.Context, email string) (store.User,
 	return f.Store.GetByEmail(ctx, email)
 }
 
-func (f *faultyStore) List(ctx context.Context, query store.Query) ([]store.User, error) {
+func (f *faultyStore) GetByExternalID(ctx context.Context, externalID string) (store.User, error) {
+	if err := f.before(ctx, "GetByExternalID"); err != nil {
+		return store.User{}, err
+	}
+	return f.Store.GetByExternalID(ctx, externalID)
+}
+
+func (f *faultyStore) List(ctx context.Context, query store.Query) (store.Page, error) {
 	if err := f.before(ctx, "List"); err != nil {
-		return nil, err
+		return store.Page{}, err
 	}
 	return f.Store.List(ctx, query)
 }

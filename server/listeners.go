@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
@@ -49,8 +51,17 @@ func (s *Server) boundedServer(handler http.Handler) *edge.Server {
 	g.ReadTimeout = s.config.ReceiveTimeout // Streams of requests lift it: see edge.GatherStreams.
 	g.IdleTimeout = s.config.IdleTimeout
 	g.MaxHeaderBytes = maxHeaderBytes
+	g.ConnContext = s.connContext()
 	g.ErrorLog = connectionLog(s.config.Logger)
 	return g
+}
+
+// connContext is what connections remember of their callers, or nil.
+func (s *Server) connContext() func(context.Context, net.Conn) context.Context {
+	if s.config.Auth == nil {
+		return nil
+	}
+	return auth.ConnContext
 }
 
 // chooseHTTP2 sets up what serves HTTP/2.
@@ -66,6 +77,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		Handler:              handler,
 		Direct:               s.lane,
 		FitHeader:            lane.FitHeader,
+		ConnContext:          s.connContext(),
 		Served:               func(nc net.Conn, c h2.Conn) { s.connections.Served(nc, c) },
 		HeadersTooLarge:      http.HandlerFunc(edge.RefuseLargeHeaders),
 		Logger:               s.config.Logger,

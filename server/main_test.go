@@ -101,6 +101,8 @@ func send(ctx context.Context, client userv1connect.UserServiceClient, message p
 		_, err = client.RecordLogin(ctx, req)
 	case *userv1.BatchGetUsersRequest:
 		_, err = client.BatchGetUsers(ctx, req)
+	case *userv1.GetUserByExternalIdRequest:
+		_, err = client.GetUserByExternalId(ctx, req)
 	case *userv1.GetUserByEmailRequest:
 		_, err = client.GetUserByEmail(ctx, req)
 	case *userv1.SearchUsersRequest:

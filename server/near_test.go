@@ -188,6 +188,10 @@ func (r *fullReader) LookupByEmail(context.Context, string, cache.Read) (cache.E
 	return cache.Entry{}, store.ErrOverloaded
 }
 
+func (r *fullReader) LookupByExternalID(context.Context, string, cache.Read) (cache.Entry, error) {
+	return cache.Entry{}, store.ErrOverloaded
+}
+
 // A call that is refused before it begins is answered as one that the store refuses, and
 // asks nobody.
 func TestRefusedEarlyIsAnsweredAlike(t *testing.T) {

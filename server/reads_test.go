@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -42,9 +45,29 @@ func TestCachedReadsAnswerWhatWritesHaveAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := servertest.StartCached(t).Client(t, options...)
-			created, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Ada", Roles: []string{"b", "a"}})
+			created, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{
+				Email: "old@example.com", DisplayName: "Ada", Roles: []string{"b", "a"}, ExternalId: "sub|old", Disabled: true,
+				Attributes: map[string]string{"tenant": "blue", "locale": "de", "old": ""},
+				CreatedAt:  timestamppb.New(time.Unix(1e9, 123456789)), LastLogin: timestamppb.New(time.Unix(1e9, 0)),
+			})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if at := created.GetUser().GetCreatedAt().AsTime(); !at.Equal(time.Unix(1e9, 123456000)) {
+				t.Errorf("created at %v", at)
+			}
+			updated, err := client.UpdateUser(t.Context(), &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{
+				UserId: created.GetUser().GetId(), Email: new("ada@example.com"), ExternalId: new("sub|é"), Disabled: new(false),
+				SetAttributes: map[string]string{"locale": "fr"}, RemoveAttributes: []string{"old"},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantUpdated := proto.CloneOf(created.GetUser())
+			wantUpdated.Email, wantUpdated.ExternalId, wantUpdated.Disabled, wantUpdated.Version = "ada@example.com", "sub|é", false, 2
+			wantUpdated.Attributes, wantUpdated.UpdatedAt = map[string]string{"tenant": "blue", "locale": "fr"}, updated.GetUser().GetUpdatedAt()
+			if diff := cmp.Diff(wantUpdated, updated.GetUser(), protocmp.Transform()); diff != "" {
+				t.Errorf("UpdateUser (-want +got):\n%s", diff)
 			}
 			login, err := client.RecordLogin(t.Context(), &userv1.RecordLoginRequest{UserId: created.GetUser().GetId()})
 			if err != nil {
@@ -66,6 +89,17 @@ func TestCachedReadsAnswerWhatWritesHaveAnswered(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, byEmail.GetUser(), protocmp.Transform()); diff != "" {
 				t.Errorf("GetUserByEmail (-want +got):\n%s", diff)
+			}
+			byExternalID, err := client.GetUserByExternalId(t.Context(), &userv1.GetUserByExternalIdRequest{ExternalId: "sub|é"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, byExternalID.GetUser(), protocmp.Transform()); diff != "" {
+				t.Errorf("GetUserByExternalId (-want +got):\n%s", diff)
+			}
+			old, err := client.GetUserByEmail(t.Context(), &userv1.GetUserByEmailRequest{Email: "old@example.com"})
+			if err != nil || old.User != nil {
+				t.Errorf("by the old email: %v, error %v", old, err)
 			}
 			checkBatch(t, client.BatchGetUsers, want)
 		})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
@@ -84,13 +86,14 @@ func New(config Config) (*Server, error) {
 
 // handler is what the service's listener serves, behind all that a request passes, the
 // first first. Unary calls on streams of package h2 that have come whole pass none of it:
-// lane.Route looks at their host, and leaves to this chain what one of these has to see.
+// lane.Route looks at their host and their credentials, and leaves to this chain what one of these has to see.
 func (s *Server) handler(rpc *connect.Server) http.Handler {
 	kinds := streamTypes(rpc)
 	compressors := packing.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
 	passes := []edge.Middleware{
 		s.hosts.Handler,
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
+		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
@@ -119,6 +122,8 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	}
 	return append(interceptors,
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
+		edge.TellRevoked,
+		edge.SendAll,
 		validate.NewServerInterceptor(validate.WithValidator(wire.NewValidator()), validate.WithoutErrorDetails()),
 		s.users.Interceptor), nil
 }
@@ -172,6 +177,7 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 	return lane.New(lane.Config{
 		Server:           rpc,
 		AllowsHost:       s.hosts.Allows,
+		Authorize:        s.authorize(),
 		Codecs:           wire.Codecs(),
 		Compressors:      packing.Compressors(),
 		CompressMinBytes: packing.CompressMinBytes,
@@ -180,6 +186,34 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 			return s.users.AtHand(ctx, call, message)
 		},
 	})
+}
+
+// scopes are what requests need, by path. Those for nothing that is there need no scope, but
+// a caller who is known: others are not told what is there.
+func scopes(kinds map[string]connect.StreamType) func(path string) auth.Scope {
+	return func(path string) auth.Scope {
+		if _, known := kinds[path]; known {
+			return auth.ScopeOf(path)
+		}
+		if isProbe(path) {
+			return auth.Public
+		}
+		return auth.AnyPrincipal
+	}
+}
+
+// authorize lets in calls on the lane, or is nil where all are let in.
+func (s *Server) authorize() func(context.Context, string, []string, *tls.ConnectionState) lane.Permit {
+	if s.config.Auth == nil {
+		return nil
+	}
+	return func(ctx context.Context, procedure string, authorization []string, state *tls.ConnectionState) lane.Permit {
+		grant, refusal := s.config.Auth.Authorize(ctx, auth.ScopeOf(procedure), authorization, state)
+		if refusal != nil {
+			return nil // edge.Authorize says why.
+		}
+		return grant
+	}
 }
 
 // takesRows reports whether an RPC takes a stream of rows, none of which is larger than

@@ -26,12 +26,12 @@ func (*idleStore) Identity() store.Identity { return store.Identity{} }
 
 func (*idleStore) Capacity() store.Capacity { return store.Capacity{} }
 
-func (s *idleStore) List(_ context.Context, query store.Query) ([]store.User, error) {
+func (s *idleStore) List(_ context.Context, query store.Query) (store.Page, error) {
 	from := 0
 	if query.After.ID != "" {
 		from = int(query.After.CreatedAt.Unix()) + 1
 	}
-	return s.users[from:min(from+query.Limit, len(s.users))], nil
+	return store.PageOf(s.users[from:min(from+query.Limit, len(s.users))], query.Limit), nil
 }
 
 func (*idleStore) Import(_ context.Context, users []store.NewUser) ([]store.Created, error) {

@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -107,6 +109,66 @@ func TestSearchPages(t *testing.T) {
 	}
 }
 
+func TestSearchFilters(t *testing.T) {
+	t.Parallel()
+	old := timestamppb.New(time.Unix(1e9, 0))
+	for _, protocol := range []protocol{grpcBinary, connectJSON} {
+		running := servertest.Start(t, nil)
+		client := running.Client(t, protocol.options...)
+		request := func(i int) *userv1.CreateUserRequest {
+			user := newUserRequest(i)
+			user.Disabled, user.CreatedAt, user.LastLogin = true, old, old
+			user.Attributes = map[string]string{"tenant": "blue", "locale": "de"}
+			return user
+		}
+		first, second := create(t, client, request(0)), create(t, client, request(1))
+		for i, spoil := range []func(*userv1.CreateUserRequest){
+			func(u *userv1.CreateUserRequest) { u.Disabled = false },
+			func(u *userv1.CreateUserRequest) { u.Attributes["tenant"] = "red" },
+			func(u *userv1.CreateUserRequest) { u.LastLogin = nil; u.CreatedAt = nil },
+			func(u *userv1.CreateUserRequest) { u.CreatedAt = timestamppb.New(time.Unix(1e9-1, 0)) },
+			func(u *userv1.CreateUserRequest) { u.CreatedAt = timestamppb.New(time.Unix(1e9+1, 0)) },
+			func(u *userv1.CreateUserRequest) { u.LastLogin = timestamppb.Now() },
+		} {
+			other := request(i + 2)
+			spoil(other)
+			create(t, client, other)
+		}
+		found, err := client.SearchUsers(t.Context(), &userv1.SearchUsersRequest{
+			Disabled: new(true), Attributes: map[string]string{"tenant": "blue", "locale": "de"},
+			InactiveSince: timestamppb.New(time.Unix(1e9, 1000)),
+			CreatedAfter:  old, CreatedBefore: timestamppb.New(time.Unix(1e9+1, 0)), NewestFirst: true,
+		})
+		want := []string{first.GetId(), second.GetId()}
+		slices.Sort(want)
+		slices.Reverse(want) // They are of one moment.
+		if err != nil || !slices.Equal(ids(found.GetUsers()), want) || found.GetNextPageToken() != "" {
+			t.Errorf("%s: search finds %v, error %v, want %v", protocol.name, found, err, want)
+		}
+	}
+}
+
+// A search that has looked at very many users in vain goes on with the next page.
+func TestSearchOfManyInVain(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	client := running.Client(t)
+	fill(t, running.Store, 12_000)
+	last, began := newUserRequest(12_000), time.Now()
+	last.LastLogin = timestamppb.New(began.Add(-2 * time.Hour))
+	want := create(t, client, last)
+	req := &userv1.SearchUsersRequest{InactiveSince: timestamppb.New(began.Add(-time.Hour))} // No index knows.
+	first, err := client.SearchUsers(t.Context(), req)
+	if err != nil || len(first.GetUsers()) != 0 || first.GetNextPageToken() == "" {
+		t.Fatalf("the first page is %v, error %v", first, err)
+	}
+	req.PageToken = first.GetNextPageToken()
+	second, err := client.SearchUsers(t.Context(), req)
+	if err != nil || !slices.Equal(ids(second.GetUsers()), []string{want.GetId()}) || second.GetNextPageToken() != "" {
+		t.Errorf("the second page is %v, error %v", second, err)
+	}
+}
+
 // importRows sends rows and returns the answer.
 func importRows(ctx context.Context, client userv1connect.UserServiceClient, rows []*userv1.CreateUserRequest) (*userv1.BatchCreateUsersResponse, error) {
 	stream, err := client.BatchCreateUsers(ctx)
@@ -134,21 +196,20 @@ func numberedRows(count int) (rows []*userv1.CreateUserRequest, ids []string) {
 // stored are the ids of all users, in order.
 func stored(tb testing.TB, s store.Store) []string {
 	tb.Helper()
-	const page = 10_000
 	var ids []string
-	query := store.Query{Limit: page}
+	query := store.Query{Limit: 10_000}
 	for {
-		users, err := s.List(tb.Context(), query)
+		page, err := s.List(tb.Context(), query)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		for _, user := range users {
+		for _, user := range page.Users {
 			ids = append(ids, user.ID)
 		}
-		if len(users) < page {
+		if page.Next == (store.Position{}) {
 			return ids
 		}
-		query.After = users[page-1].Position()
+		query.After = page.Next
 	}
 }
 
@@ -195,6 +256,54 @@ func TestImportPartialSuccess(t *testing.T) {
 			}
 			if !slices.Equal(stored(t, running.Store)[1:], ids) {
 				t.Error("the store has other users, or in another order")
+			}
+		})
+	}
+}
+
+// An import that comes again counts each row once.
+func TestImportOnConflict(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []protocol{grpcBinary, connectRPC, connectJSON} {
+		t.Run(protocol.name, func(t *testing.T) {
+			t.Parallel()
+			running := servertest.Start(t, nil)
+			client := running.Client(t, protocol.options...)
+			rows, ids := numberedRows(2_500)
+			if _, err := importRows(t.Context(), client, rows[:2_000]); err != nil {
+				t.Fatal(err)
+			}
+			for i, row := range rows {
+				row.OnConflict = userv1.OnConflict_ON_CONFLICT_UPDATE
+				switch i % 4 {
+				case 0:
+					row.OnConflict = userv1.OnConflict_ON_CONFLICT_SKIP
+					row.DisplayName = testName(i + 1)
+				case 1:
+					row.DisplayName = testName(i + 1)
+				case 2:
+					row.UserId = "" // Its email says who it is.
+				}
+			}
+			rows[3].UserId = uuid.NewString()
+			got, err := importRows(t.Context(), client, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &userv1.BatchCreateUsersResponse{
+				SuccessCount: 500, FailureCount: 1, SkippedCount: 1_499, UpdatedCount: 500,
+				Failures: []*userv1.BatchCreateFailure{{
+					Index: 3, Reason: userv1.Reason_REASON_EMAIL_TAKEN, Message: "email: another user has this address",
+				}},
+			}
+			if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(want, "created_user_ids")); diff != "" {
+				t.Errorf("response (-want +got):\n%s", diff)
+			}
+			for i, want := range []string{testName(0), testName(2)} {
+				user, err := client.GetUser(t.Context(), &userv1.GetUserRequest{UserId: ids[i]})
+				if err != nil || user.GetUser().GetDisplayName() != want {
+					t.Errorf("user %d is %v, error %v", i, user, err)
+				}
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"strconv"
 	"time"
 )
 
@@ -127,7 +128,8 @@ func (c *copying) deleted(ctx context.Context) error {
 
 func (c *copying) users(ctx context.Context) error {
 	for {
-		users, err := c.from.List(ctx, Query{After: c.last, Limit: loadSize})
+		page, err := c.from.List(ctx, Query{After: c.last, Limit: loadSize})
+		users := page.Users
 		if err != nil || len(users) == 0 {
 			return err
 		}
@@ -208,11 +210,11 @@ func eachDeleted(ctx context.Context, s Copyable, do func(DeletedUser)) error {
 func eachUser(ctx context.Context, s Copyable, do func(User)) error {
 	var after Position
 	for {
-		users, err := s.List(ctx, Query{After: after, Limit: loadSize})
-		if err != nil || len(users) == 0 {
+		page, err := s.List(ctx, Query{After: after, Limit: loadSize})
+		if err != nil || len(page.Users) == 0 {
 			return err
 		}
-		for _, user := range users {
+		for _, user := range page.Users {
 			do(user)
 			after = user.Position()
 		}
@@ -246,6 +248,13 @@ func (s *summer) user(user User) {
 		s.number(t.UnixMicro())
 	}
 	s.number(user.Version)
+	s.text(strconv.FormatBool(user.Disabled))
+	s.text(user.ExternalID)
+	s.number(int64(len(user.Attributes)))
+	for _, attribute := range user.Attributes {
+		s.text(attribute.Name)
+		s.text(attribute.Value)
+	}
 	s.hash.Write(s.row)
 }
 

@@ -10,16 +10,23 @@ import (
 // their driver's errors into these in one place each; the server maps them to
 // codes in one table.
 var (
-	// ErrNotFound: there is no user with this id or email.
+	// ErrNotFound: there is no user with this id, email or external id.
 	ErrNotFound = errors.New("no such user")
 	// ErrEmailTaken: another user has the email.
 	ErrEmailTaken = errors.New("email is taken")
 	// ErrIDTaken: another user has or had the id.
 	ErrIDTaken = errors.New("user id is taken")
+	// ErrExternalIDTaken: another user has the external id.
+	ErrExternalIDTaken = errors.New("external id is taken")
+	// ErrUserDisabled: the user is disabled.
+	ErrUserDisabled = errors.New("user is disabled")
 	// ErrVersionMismatch: the user is not at the expected version.
 	ErrVersionMismatch = errors.New("user is not at the expected version")
 	// ErrTooManyRoles: the user would have more than MaxRoles.
 	ErrTooManyRoles = errors.New("user would have too many roles")
+	// ErrTooManyAttributes: the user would have more than MaxAttributes, or more than
+	// MaxAttributeBytes of them.
+	ErrTooManyAttributes = errors.New("user would have too many attributes")
 	// ErrConflict: the write lost against a concurrent one and can be sent again.
 	ErrConflict = errors.New("conflict with a concurrent write")
 	// ErrUnavailable: the database cannot be reached, or does not answer.

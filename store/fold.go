@@ -1,6 +1,12 @@
 package store
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
 
 // FoldEmail returns an email as emails are compared and searched: ASCII letters in lower
 // case, and nothing else, like lower() under PostgreSQL's collation "C" and SQLite's
@@ -26,6 +32,33 @@ func foldFrom(email string, first int) string {
 
 func isUpper(b byte) bool { return 'A' <= b && b <= 'Z' }
 
-// FoldName returns a display name as searches by a part of it see it: in lower case by
-// the rules of Unicode, whatever the language.
-func FoldName(name string) string { return strings.ToLower(name) }
+// The accents of Latin, Greek and Cyrillic letters. In other scripts, marks make another
+// letter.
+const firstAccent, lastAccent = '\u0300', '\u036F'
+
+// FoldName returns a display name as searches by a part of it see it: without regard to
+// case, by Unicode's full case folding, which makes one of both forms of sigma, to how
+// letters are composed, and to accents.
+func FoldName(name string) string {
+	if isASCII(name) {
+		return strings.ToLower(name)
+	}
+	decomposed := norm.NFD.String(cases.Fold().String(norm.NFD.String(strings.ToValidUTF8(name, "\uFFFD"))))
+	return norm.NFC.String(strings.Map(withoutAccents, decomposed))
+}
+
+func withoutAccents(r rune) rune {
+	if firstAccent <= r && r <= lastAccent {
+		return -1
+	}
+	return r
+}
+
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

@@ -22,6 +22,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,10 +36,20 @@ type User struct {
 	LastLogin   time.Time // Zero before the first login.
 	Roles       []string  // Sorted, without duplicates; nil for none.
 	Version     int64
+	Disabled    bool        // The user exists, but may not be used.
+	ExternalID  string      // Id of the user elsewhere, unique byte by byte; "" for none.
+	Attributes  []Attribute // Sorted by name, each name once; nil for none.
 }
 
-// MaxRoles is the number of roles that a user can have.
-const MaxRoles = 32
+// Attribute is something that an application keeps with a user.
+type Attribute struct{ Name, Value string }
+
+// What a user can have at most.
+const (
+	MaxRoles          = 32
+	MaxAttributes     = 32
+	MaxAttributeBytes = 8 << 10 // Of all names and values of a user.
+)
 
 // NewUser is a user to create. Its fields are valid: the engines check only what
 // concerns other rows.
@@ -47,27 +58,66 @@ type NewUser struct {
 	Email       string
 	DisplayName string
 	Roles       []string // In any order, without duplicates.
+	Disabled    bool
+	ExternalID  string      // "" for none.
+	Attributes  []Attribute // In any order, each name once.
+	CreatedAt   time.Time   // Zero: now. Else in the past.
+	LastLogin   time.Time   // Zero: never.
+
+	OnConflict OnConflict // In an import. Create takes none but FailOnConflict.
+	NewID      bool       // ID was made for this row, and says nothing of who is meant.
+}
+
+// OnConflict is what a row of an import does to a user who is there already: the one with
+// the row's id, else the one with its external id, else the one with its email.
+type OnConflict int8
+
+// What a row can do.
+const (
+	FailOnConflict   OnConflict = iota // What Create does.
+	SkipOnConflict                     // Nothing.
+	UpdateOnConflict                   // It replaces all but id, times, and an external id where the row has none.
+)
+
+// At is the user as it is when it has been created at a time.
+func (u NewUser) At(now time.Time) User {
+	created := User{
+		ID: u.ID, Email: u.Email, DisplayName: u.DisplayName, Roles: SortedRoles(u.Roles),
+		CreatedAt: now, UpdatedAt: now, LastLogin: u.LastLogin, Version: 1,
+		Disabled: u.Disabled, ExternalID: u.ExternalID, Attributes: SortedAttributes(u.Attributes),
+	}
+	if !u.CreatedAt.IsZero() {
+		created.CreatedAt = u.CreatedAt
+	}
+	return created
 }
 
 // Created is what became of one row of an import.
 type Created struct {
-	ID  string // Of the user, where Err is nil.
-	Err error  // ErrEmailTaken or ErrIDTaken where the row was not stored.
+	ID       string // Of the user, where Err is nil.
+	Err      error  // Why the row was not stored: what Create or Update return.
+	Existing int64  // Version of a user who was there, and is left alone or updated; else 0.
+	Updated  bool   // The row has changed that user.
 }
 
 // Update is a change to one user.
 type Update struct {
-	ID              string
-	DisplayName     *string  // Nil leaves it as it is.
-	AddRoles        []string // A role that is there already changes nothing.
-	RemoveRoles     []string // A role that is not there changes nothing.
-	ExpectedVersion int64    // 0 takes any version.
+	ID               string
+	Email            *string     // Nil leaves it as it is, as in the other fields.
+	DisplayName      *string     //
+	Disabled         *bool       //
+	ExternalID       *string     // "" removes it.
+	AddRoles         []string    // A role that is there already changes nothing.
+	RemoveRoles      []string    // A role that is not there changes nothing.
+	SetAttributes    []Attribute // In any order, each name once.
+	RemoveAttributes []string    // An attribute that is not there changes nothing.
+	ExpectedVersion  int64       // 0 takes any version.
 }
 
 // Updated is what became of one of several updates.
 type Updated struct {
 	User User  // After the update, where Err is nil.
-	Err  error // ErrNotFound, ErrVersionMismatch or ErrTooManyRoles.
+	Err  error // What Update returns where the update cannot be applied.
 }
 
 // Capacity is how many calls a store can do at a time.
@@ -93,11 +143,61 @@ func (u User) Position() Position { return Position{CreatedAt: u.CreatedAt, ID: 
 
 // Query selects users. The zero value of a filter selects all.
 type Query struct {
-	After        Position
-	Limit        int    // Most users to return; at least 1.
-	EmailPrefix  string // Start of the email, without regard to ASCII case.
-	NameContains string // Part of the display name, without regard to case.
-	Role         string // A role that the user has.
+	After         Position
+	NewestFirst   bool        // The order is that of positions, or the reverse.
+	Limit         int         // Most users to return; at least 1.
+	EmailPrefix   string      // Start of the email, without regard to ASCII case.
+	NameContains  string      // Part of the display name, without regard to case.
+	Role          string      // A role that the user has.
+	Disabled      *bool       // Whether the user is.
+	Attributes    []Attribute // The user has each, with this value.
+	InactiveSince time.Time   // The last login was before, or there was none and the user was created before.
+	CreatedAfter  time.Time   // The user was created then or later.
+	CreatedBefore time.Time   // The user was created before.
+}
+
+// Filters reports whether the query leaves out users for another reason than their
+// positions.
+func (q Query) Filters() bool {
+	return q.EmailPrefix != "" || q.NameContains != "" || q.Role != "" || q.Disabled != nil ||
+		len(q.Attributes) > 0 || !q.InactiveSince.IsZero()
+}
+
+// Page is what a query has found.
+type Page struct {
+	Users []User
+	Next  Position // After which to go on; the zero Position where there is nothing more.
+}
+
+// PageOf is the page of all users that were found, where no more than limit were looked
+// for.
+func PageOf(users []User, limit int) Page {
+	page := Page{Users: users}
+	if len(users) == limit {
+		page.Next = users[limit-1].Position()
+	}
+	return page
+}
+
+// Listing is a query that an engine answers in several looks at its users.
+type Listing struct {
+	Query // From where it is now.
+	Page  Page
+}
+
+// Room is how many users the page has room for.
+func (l *Listing) Room() int { return l.Limit - len(l.Page.Users) }
+
+// Take adds users to the page, who are all that match up to end, and reports whether the
+// page has ended. No end is that of all users.
+func (l *Listing) Take(users []User, end *Position) bool {
+	l.Page.Users = append(l.Page.Users, users...)
+	if found := PageOf(l.Page.Users, l.Limit); end == nil || found.Next != (Position{}) {
+		l.Page = found
+		return true
+	}
+	l.Page.Next, l.After = *end, *end
+	return false
 }
 
 // Kind says what a change did.
@@ -152,17 +252,21 @@ type Identity struct {
 // a user, as far as the types of its columns allow it, is returned as it is and hinders
 // no other user; whoever shows users checks them with [User.Check].
 type Store interface {
-	// Create stores a new user at version 1 and returns it. It returns
-	// ErrEmailTaken when another user has the email, without regard to ASCII case,
-	// and ErrIDTaken when another user has or had the id. When the user with this
-	// id has this email already, Create changes nothing and returns that user.
+	// Create stores a new user at version 1 and returns it. It returns ErrIDTaken
+	// when another user has or had the id, else ErrEmailTaken when another user has
+	// the email, without regard to ASCII case, else ErrExternalIDTaken when another
+	// user has the external id. When the user with this id has this email already,
+	// Create changes nothing and returns that user.
 	Create(ctx context.Context, user NewUser) (User, error)
 
 	// Import creates users in one transaction, each by the rules of Create, and
 	// says for each, in order, what became of it. A row that cannot be stored does
-	// not hinder the others. Of two rows with one email or one id the first wins.
-	// The users' times of creation are in the order of the rows. When Import
-	// returns an error, no row of the call is stored.
+	// not hinder the others. Of two rows with one email, id or external id the first
+	// wins. Where a user is there whom the row's OnConflict is about, that is done to
+	// it: one that is skipped, or is as the row says already, gets no new version and
+	// no change in the log. A user keeps its id: a row that brings another one is not
+	// stored over it. The times of creation of rows that bring none are in the order of the
+	// rows. When Import returns an error, no row of the call is stored.
 	Import(ctx context.Context, users []NewUser) ([]Created, error)
 
 	// Get returns a user by id, or ErrNotFound.
@@ -177,15 +281,21 @@ type Store interface {
 	// ErrNotFound.
 	GetByEmail(ctx context.Context, email string) (User, error)
 
-	// List returns the users that match every filter of the query, in the order of
-	// their positions, from the first after query.After, at most query.Limit.
-	List(ctx context.Context, query Query) ([]User, error)
+	// GetByExternalID returns a user by external id, or ErrNotFound.
+	GetByExternalID(ctx context.Context, externalID string) (User, error)
+
+	// List returns the users that match every filter of the query, in its order, from
+	// the first after query.After, at most query.Limit. It costs no more than a bounded
+	// amount, however many users there are: where filters leave out very many, it returns
+	// fewer users than the limit, or none, and where to go on.
+	List(ctx context.Context, query Query) (Page, error)
 
 	// Update changes a user and returns it as it is then. It returns ErrNotFound,
-	// ErrVersionMismatch when the user is not at the expected version, and
-	// ErrTooManyRoles when the user would have more than MaxRoles. An update that
-	// changes nothing returns the user as it is: no new version, no change in the
-	// log.
+	// ErrVersionMismatch when the user is not at the expected version,
+	// ErrTooManyRoles and ErrTooManyAttributes when the user would have more than it
+	// can, and ErrEmailTaken and ErrExternalIDTaken as Create does. What a user had
+	// before an update others can have after it. An update that changes nothing
+	// returns the user as it is: no new version, no change in the log.
 	Update(ctx context.Context, update Update) (User, error)
 
 	// UpdateMany applies updates in order in one transaction, each by the rules of
@@ -199,11 +309,11 @@ type Store interface {
 	// the id is not.
 	Delete(ctx context.Context, id string, expectedVersion int64) (int64, error)
 
-	// RecordLogin sets the last login of a user, or returns ErrNotFound. It changes
-	// nothing and returns the user as it is when at is before the recorded login or
-	// less than resolution after it. A recorded login that lies in the future by the
-	// database's clock was told by a clock that was ahead: one that is as much before
-	// it replaces it.
+	// RecordLogin sets the last login of a user. It returns ErrNotFound, and
+	// ErrUserDisabled when the user is disabled. It changes nothing and returns the user
+	// as it is when at is before the recorded login or less than resolution after it. A
+	// recorded login that lies in the future by the database's clock was told by a clock
+	// that was ahead: one that is as much before it replaces it.
 	RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (User, error)
 
 	// Head returns the cursor after the last committed change.
@@ -254,31 +364,82 @@ type Store interface {
 }
 
 // Apply returns u as update leaves it, and whether that changes anything. It
-// does not touch version and times. It returns ErrVersionMismatch and
-// ErrTooManyRoles as [Store.Update] does, and an [InvalidUserError] where u is not a
-// user that could be stored and update does not mend that.
+// does not touch version and times, and does not know other users. It returns
+// ErrVersionMismatch, ErrTooManyRoles and ErrTooManyAttributes as [Store.Update] does,
+// and an [InvalidUserError] where u is not a user that could be stored and update does
+// not mend that.
 func (u User) Apply(update Update) (User, bool, error) {
 	if update.ExpectedVersion != 0 && update.ExpectedVersion != u.Version {
 		return User{}, false, ErrVersionMismatch
 	}
 	next := u
-	if update.DisplayName != nil {
-		next.DisplayName = *update.DisplayName
-	}
-	if len(update.AddRoles) > 0 || len(update.RemoveRoles) > 0 {
-		roles := slices.DeleteFunc(slices.Clone(u.Roles), func(role string) bool {
-			return slices.Contains(update.RemoveRoles, role)
-		})
-		next.Roles = SortedRoles(append(roles, update.AddRoles...))
-	}
+	next.Email = either(update.Email, u.Email)
+	next.DisplayName = either(update.DisplayName, u.DisplayName)
+	next.Disabled = either(update.Disabled, u.Disabled)
+	next.ExternalID = either(update.ExternalID, u.ExternalID)
+	next.Roles = rolesAfter(u.Roles, update)
+	next.Attributes = attributesAfter(u.Attributes, update)
 	if len(next.Roles) > MaxRoles {
 		return User{}, false, ErrTooManyRoles
+	}
+	if len(next.Attributes) > MaxAttributes || AttributeBytes(next.Attributes) > MaxAttributeBytes {
+		return User{}, false, ErrTooManyAttributes
 	}
 	if err := next.Check(); err != nil {
 		return User{}, false, err
 	}
-	changed := next.DisplayName != u.DisplayName || !slices.Equal(next.Roles, u.Roles)
-	return next, changed, nil
+	return next, !next.Equal(u), nil
+}
+
+// Replace returns u as a row of an import leaves it that updates users, and whether that
+// changes anything, like [User.Apply].
+func (u User) Replace(row NewUser) (User, bool, error) {
+	next := u
+	next.Email, next.DisplayName, next.Disabled = row.Email, row.DisplayName, row.Disabled
+	next.Roles, next.Attributes = SortedRoles(row.Roles), SortedAttributes(row.Attributes)
+	if row.ExternalID != "" {
+		next.ExternalID = row.ExternalID
+	}
+	if err := next.Check(); err != nil {
+		return User{}, false, err
+	}
+	return next, !next.Equal(u), nil
+}
+
+func either[T any](given *T, before T) T {
+	if given != nil {
+		return *given
+	}
+	return before
+}
+
+func rolesAfter(roles []string, update Update) []string {
+	if len(update.AddRoles) == 0 && len(update.RemoveRoles) == 0 {
+		return roles
+	}
+	kept := slices.DeleteFunc(slices.Clone(roles), func(role string) bool {
+		return slices.Contains(update.RemoveRoles, role)
+	})
+	return SortedRoles(append(kept, update.AddRoles...))
+}
+
+func attributesAfter(attributes []Attribute, update Update) []Attribute {
+	if len(update.SetAttributes) == 0 && len(update.RemoveAttributes) == 0 {
+		return attributes
+	}
+	kept := slices.DeleteFunc(slices.Clone(attributes), func(old Attribute) bool {
+		return slices.Contains(update.RemoveAttributes, old.Name) ||
+			slices.ContainsFunc(update.SetAttributes, func(set Attribute) bool { return set.Name == old.Name })
+	})
+	return SortedAttributes(append(kept, update.SetAttributes...))
+}
+
+// Equal reports whether u and other are alike in everything that an update or a login
+// can change, but for version and time of the change.
+func (u User) Equal(other User) bool {
+	return u.Email == other.Email && u.DisplayName == other.DisplayName && u.Disabled == other.Disabled &&
+		u.ExternalID == other.ExternalID && u.LastLogin.Equal(other.LastLogin) &&
+		slices.Equal(u.Roles, other.Roles) && slices.Equal(u.Attributes, other.Attributes)
 }
 
 // LoginDue reports whether a login at this time is to be recorded, by the rule
@@ -300,4 +461,23 @@ func SortedRoles(roles []string) []string {
 	roles = slices.Clone(roles)
 	slices.Sort(roles)
 	return slices.Compact(roles)
+}
+
+// SortedAttributes returns attributes as a User has them: sorted by name, nil for none.
+func SortedAttributes(attributes []Attribute) []Attribute {
+	if len(attributes) == 0 {
+		return nil
+	}
+	attributes = slices.Clone(attributes)
+	slices.SortFunc(attributes, func(a, b Attribute) int { return strings.Compare(a.Name, b.Name) })
+	return attributes
+}
+
+// AttributeBytes is how long all names and values are together.
+func AttributeBytes(attributes []Attribute) int {
+	size := 0
+	for _, attribute := range attributes {
+		size += len(attribute.Name) + len(attribute.Value)
+	}
+	return size
 }

@@ -25,6 +25,10 @@ func (e *InvalidUserError) Error() string {
 // without a name.
 func UnreadableRoles() []string { return []string{""} }
 
+// UnreadableAttributes stands for attributes that an engine cannot read: no attribute has
+// no name.
+func UnreadableAttributes() []Attribute { return []Attribute{{}} }
+
 // The times of a Timestamp: the years 1 to 9999.
 var (
 	firstTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
@@ -57,10 +61,17 @@ func (u *User) invalidField() string {
 		return "updated_at"
 	case u.Version < 1:
 		return "version"
+	case !utf8.ValidString(u.ExternalID):
+		return "external_id"
 	}
 	for _, role := range u.Roles {
 		if role == "" || !utf8.ValidString(role) {
 			return "roles"
+		}
+	}
+	for _, attribute := range u.Attributes {
+		if attribute.Name == "" || !utf8.ValidString(attribute.Name) || !utf8.ValidString(attribute.Value) {
+			return "attributes"
 		}
 	}
 	return ""

@@ -1,8 +1,9 @@
 // Userbench measures userd end to end, beside its peers, and says which of the
 // project's goals are met.
 //
-//	go run ./cmd/userbench               # all scenarios but overload, under 10 minutes
+//	go run ./cmd/userbench               # all scenarios but the next two, under 10 minutes
 //	go run ./cmd/userbench -run overload # five minutes more
+//	go run ./cmd/userbench -run search   # four minutes more; -users 10000000 for more users
 //	go run ./cmd/userbench -run unary    # one of them
 //	go run ./cmd/userbench -quick        # shows in seconds that everything runs
 //
@@ -47,7 +48,8 @@
 // counted apart, as are those that the server refuses. A caller of a closed loop who is
 // refused comes again when google.rpc.RetryInfo says. An answer counts when it comes
 // within its deadline, by the caller's clock. All figures of a row, the peak and the
-// uncontended ones too, are measured while others make a few calls of other classes.
+// uncontended ones too, are measured while others make a few calls of other classes. Flag
+// -rows selects rows, for a look at one.
 //
 // # What is compared
 //

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ var scenarios []scenario
 func init() {
 	scenarios = []scenario{
 		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
-		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario,
+		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario, searchScenario,
 	}
 }
 
@@ -48,8 +49,10 @@ func main() {
 
 func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	flags := flag.NewFlagSet("userbench", flag.ContinueOnError)
-	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all but overload, which takes five minutes")
+	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all but overload and search, which take minutes of their own")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
+	rows := flags.String("rows", "", "regular expression: the only rows of overload to run, by engine and name, for example '^SQLite (write|bulk), open', and the engines of search")
+	people := flags.Int("users", 0, "users in the stores of search; default 1,000,000")
 	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
 	file := flags.String("o", "", "file to write the report to; default cmd/userbench/RESULTS.md, for a run of everything")
 	before := flags.String("before", "", "folder with another revision (git worktree add DIR REVISION): unary and wire run its userd, too,\nin turn with this one, in three times as many rounds, and have a table of the ratios, for example -run unary,wire -before DIR")
@@ -65,6 +68,12 @@ func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 		p = quickPlan
 	}
 	debug.SetGCPercent(400) // The generator's own pauses would be taken for the server's.
+	if *people > 0 {
+		p.people = *people
+	}
+	if p.rows, err = regexp.Compile(*rows); err != nil {
+		return fmt.Errorf("-rows: %w", err)
+	}
 	b, err := newBench(ctx, p, *before, log)
 	if err != nil {
 		return err

@@ -79,16 +79,33 @@ type engine struct {
 }
 
 func (e *engine) run(ctx context.Context) error {
+	groups := e.groups()
+	if len(groups) == 0 {
+		return nil
+	}
 	if err := e.seed(ctx); err != nil {
 		return err
 	}
 	e.peaks, e.calm = make(map[string][]float64), make(map[string][]*load.Result)
-	for _, g := range e.bench.groups() {
+	for _, g := range groups {
 		if err := e.runGroup(ctx, g); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// groups are the rows that are to be run.
+func (e *engine) groups() (chosen []group) {
+	for _, g := range e.bench.groups() {
+		g.rows = slices.DeleteFunc(slices.Clone(g.rows), func(p pressure) bool {
+			return !e.bench.rows.MatchString(e.name + " " + p.name)
+		})
+		if len(g.rows) > 0 {
+			chosen = append(chosen, g)
+		}
+	}
+	return chosen
 }
 
 // seed imports the users with all processors.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -236,9 +237,10 @@ func (b *bench) besideCopy(server *lab.Server, database string, round int) (ours
 
 // pgScript makes a pgbench script of a statement that userd has sent.
 type pgScript struct {
-	finds  string // The statement, in the list of those that were sent last.
-	number string // How pgbench chooses a number for each transaction.
-	byType map[string]string
+	finds   string // The statement, in the list of those that were sent last.
+	number  string // How pgbench chooses a number for each transaction.
+	byType  map[string]string
+	byPlace map[int]string // Of parameters that differ from others of their type, from 1.
 }
 
 var createScript = pgScript{
@@ -246,8 +248,10 @@ var createScript = pgScript{
 	number: "random(1, 9000000000000000)",
 	byType: map[string]string{
 		"uuid": "md5('created-' || :n)::uuid", "text": "'p' || :n || '@bench.example'", "text[]": "'{member}'::text[]",
-		"timestamp with time zone": "now()", "bigint": "0", "integer": "0",
+		"timestamp with time zone": "now()", "boolean": "false", "jsonb": "'{}'::jsonb",
 	},
+	// External id, time of creation, last login: as userd sends them for a user without.
+	byPlace: map[int]string{8: "null::text", 10: "null::timestamptz", 11: "null::timestamptz"},
 }
 
 func getScript(users *population.Users) pgScript {
@@ -278,7 +282,7 @@ func (s pgScript) script(postgres *lab.Postgres, database string) (string, error
 	}
 	values := strings.Split(types, ";")
 	for i, name := range values {
-		if values[i] = s.byType[strings.Trim(name, `"`)]; values[i] == "" {
+		if values[i] = cmp.Or(s.byPlace[i+1], s.byType[strings.Trim(name, `"`)]); values[i] == "" {
 			return "", fmt.Errorf("a parameter of type %s in %s", name, statement)
 		}
 	}

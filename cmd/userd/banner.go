@@ -8,7 +8,10 @@ import (
 
 // writeBanner tells a person where the service is and how to try it.
 func writeBanner(out io.Writer, c config, database database, address, admin net.Addr) {
-	scheme, insecureFlag := "http", ""
+	scheme, insecureFlag, credentials := "http", "", ""
+	if c.authFile != "" {
+		credentials = `-H "Authorization: Bearer $USERD_TOKEN" `
+	}
 	if c.tlsCert != "" {
 		scheme, insecureFlag = "https", "--insecure "
 	}
@@ -20,7 +23,7 @@ func writeBanner(out io.Writer, c config, database database, address, admin net.
 	}
 	fmt.Fprintf(out, "  database  %s\n\n", database)
 	fmt.Fprintf(out, "Create a user:\n\n")
-	fmt.Fprintf(out, "  curl %s%s/user.v1.UserService/CreateUser -H 'Content-Type: application/json' -d '{\"email\":\"ada@example.com\",\"displayName\":\"Ada Lovelace\",\"roles\":[\"admin\"]}'\n\n", insecureFlag, url)
+	fmt.Fprintf(out, "  curl %s%s/user.v1.UserService/CreateUser %s-H 'Content-Type: application/json' -d '{\"email\":\"ada@example.com\",\"displayName\":\"Ada Lovelace\",\"roles\":[\"admin\"]}'\n\n", insecureFlag, url, credentials)
 }
 
 // reachable is an address that this machine can connect to.

@@ -14,35 +14,59 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// certificate is that of the listener. It can be read again while it is served.
+// certificate is that of the listener, with the authorities of its clients, if they may
+// have certificates. It can be read again while it is served.
 type certificate struct {
-	certFile, keyFile string
-	current           atomic.Pointer[tls.Certificate]
+	certFile, keyFile, clientCAFile string
+	current                         atomic.Pointer[tls.Config]
 }
 
-// loadCertificate reads a certificate and its key, which must belong together.
-func loadCertificate(certFile, keyFile string) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile}
+// loadCertificate reads a certificate and its key, which must belong together, and the
+// authorities of clients where there is a file of them.
+func loadCertificate(certFile, keyFile, clientCAFile string) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, clientCAFile: clientCAFile}
 	return c, c.load()
 }
 
-// load reads the files. When they are not a pair, the certificate stays as it is.
+// load reads the files. When one of them is broken, all stays as it is.
 func (c *certificate) load() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
-	c.current.Store(&pair)
+	config := &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"}, // net/http adds them only to the one that it is given.
+	}
+	if c.clientCAFile != "" {
+		if config.ClientCAs, err = readAuthorities(c.clientCAFile); err != nil {
+			return fmt.Errorf("--tls-client-ca: %w", err)
+		}
+		config.ClientAuth = tls.VerifyClientCertIfGiven // Tokens and probes need none.
+	}
+	c.current.Store(config)
 	return nil
 }
 
-func (c *certificate) leaf() *x509.Certificate { return c.current.Load().Leaf }
+func readAuthorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate, PEM", path)
+	}
+	return pool, nil
+}
+
+func (c *certificate) leaf() *x509.Certificate { return c.current.Load().Certificates[0].Leaf }
 
 // tls is the configuration of a listener that serves the certificate as it is now.
 func (c *certificate) tls() *tls.Config {
 	return &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
-		MinVersion:     tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil },
+		MinVersion:         tls.VersionTLS12,
 	}
 }
 
@@ -77,24 +101,33 @@ func (c *certificate) registerMetrics(registry *prometheus.Registry) {
 	}
 }
 
-// reloadOnHangup reads the certificate again with every SIGHUP, until ctx ends. A
-// server without one, which is nil, has nothing that could be read again.
-func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, c *certificate, hosts []string, logger *slog.Logger) {
+// reloadOnHangup reads the certificate and the callers again with every SIGHUP, until ctx
+// ends.
+func (p *program) reloadOnHangup(ctx context.Context, c *certificate) {
 	for {
 		select {
-		case <-hangups:
+		case <-p.hangups:
 		case <-ctx.Done():
 			return
 		}
-		if c == nil {
-			logger.Info("SIGHUP: there is no TLS certificate to read again")
-			continue
+		if p.auth != nil {
+			_ = p.auth.Reload() // It is in the log.
 		}
-		if err := c.load(); err != nil {
-			logger.Error("SIGHUP: the TLS certificate stays as it was", "error", err)
-			continue
-		}
-		logger.Info("SIGHUP: read the TLS certificate again", "not_after", c.leaf().NotAfter)
-		c.check(logger, time.Now(), hosts)
+		c.reload(p.logger, p.allowedHosts)
 	}
+}
+
+// reload reads the certificate again. A server without one, which is nil, has nothing that
+// could be read.
+func (c *certificate) reload(logger *slog.Logger, hosts []string) {
+	if c == nil {
+		logger.Info("SIGHUP: there is no TLS certificate to read again")
+		return
+	}
+	if err := c.load(); err != nil {
+		logger.Error("SIGHUP: the TLS certificate stays as it was", "error", err)
+		return
+	}
+	logger.Info("SIGHUP: read the TLS certificate again", "not_after", c.leaf().NotAfter)
+	c.check(logger, time.Now(), hosts)
 }

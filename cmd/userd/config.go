@@ -11,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/wire"
 )
 
@@ -35,6 +37,8 @@ type config struct {
 	idleTimeout          time.Duration
 	maxMessageBytes      int
 	tlsCert, tlsKey      string
+	tlsClientCA          string
+	authFile             string
 	corsOrigins          []string
 	allowedHosts         []string
 	pprof                bool
@@ -74,6 +78,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "file with the certificate chain, PEM; turns TLS on")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "file with the key of the certificate, PEM")
+	flags.StringVar(&c.tlsClientCA, "tls-client-ca", "", "file with the authorities that client certificates are of, PEM; --auth-file says whose they are")
+	flags.StringVar(&c.authFile, "auth-file", "", "file with the callers who are let in, on both listeners, and what they may do; userd token new makes its lines")
 	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
 	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
@@ -105,6 +111,10 @@ func (c *config) check() error {
 	switch {
 	case (c.tlsCert == "") != (c.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together: one of them is missing")
+	case c.tlsClientCA != "" && c.tlsCert == "":
+		return errors.New("--tls-client-ca needs --tls-cert: certificates are shown over TLS")
+	case c.tlsClientCA != "" && c.authFile == "":
+		return errors.New("--tls-client-ca needs --auth-file, which says whose certificates are let in")
 	case c.http2 != string(server.Std) && c.http2 != string(server.Engine):
 		return errors.New("--http2 must be engine or std")
 	case c.maxConnections < 1:
@@ -175,10 +185,10 @@ func (c *config) checkListen(flag, address, could string) error {
 	if err != nil {
 		return fmt.Errorf("%s must be host:port", flag)
 	}
-	if c.insecure || isLoopback(host) {
+	if c.insecure || c.authFile != "" || isLoopback(host) {
 		return nil
 	}
-	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; say --insecure to do it all the same", flag, address, could)
+	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; name those who may with --auth-file, or say --insecure to do it all the same", flag, address, could)
 }
 
 func isLoopback(host string) bool {
@@ -194,7 +204,22 @@ func (c *config) certificate() (*certificate, error) {
 	if c.tlsCert == "" {
 		return nil, nil
 	}
-	return loadCertificate(c.tlsCert, c.tlsKey)
+	return loadCertificate(c.tlsCert, c.tlsKey, c.tlsClientCA)
+}
+
+// authorizer knows the callers, or is nil where everybody is let in.
+func (c *config) authorizer(logger *slog.Logger, registry prometheus.Registerer) (*auth.Authorizer, error) {
+	if c.authFile == "" {
+		return nil, nil
+	}
+	authorizer, err := auth.New(auth.Config{File: c.authFile, Logger: logger, Registry: registry})
+	if err != nil {
+		return nil, fmt.Errorf("--auth-file: %w", err)
+	}
+	if host, _, _ := net.SplitHostPort(c.listen); c.tlsCert == "" && !isLoopback(host) {
+		logger.Warn("tokens come in the clear: with --tls-cert, or a proxy that has TLS, nobody on their way can read them")
+	}
+	return authorizer, nil
 }
 
 // cache is the configuration of the cache.

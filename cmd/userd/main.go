@@ -4,7 +4,7 @@
 //     and files, without showing what is secret (database.go has the forms of --database).
 //   - serve.go, config.go: the server, from its flags to its end, with banner.go for what it
 //     says first, certificate.go, tracing.go, and gc.go for how often it collects garbage.
-//   - migrate.go, copy.go, cachecheck.go, healthcheck.go: the other commands.
+//   - migrate.go, copy.go, cachecheck.go, healthcheck.go, token.go: the other commands.
 //   - output.go: lines that are written without waiting for whoever reads them.
 package main
 
@@ -44,7 +44,7 @@ func rootCommand() *cobra.Command {
 		RunE:              showHelp,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), tokenCommand(), versionCommand())
 	return root
 }
 

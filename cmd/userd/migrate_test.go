@@ -71,7 +71,7 @@ func TestExitCodesOfMigrate(t *testing.T) {
 		"nothing to do": {
 			newPostgres,
 			exit{0, "as this program needs"},
-			exit{0, "schema is at version 1, was at 1"},
+			exit{0, "schema is at version 3, was at 3"},
 		},
 		"keys and values": {
 			func(t *testing.T) string {
@@ -82,12 +82,12 @@ func TestExitCodesOfMigrate(t *testing.T) {
 				return fmt.Sprintf("host = '%s' port=%d user=%s dbname=%s pool_max_conns=2", config.Host, config.Port, config.User, config.Database)
 			},
 			exit{0, "as this program needs"},
-			exit{0, "was at 1"},
+			exit{0, "was at 3"},
 		},
 		"no schema": {
 			func(t *testing.T) string { return postgresAfter(t, noSchema) },
 			exit{0, "no schema yet"},
-			exit{0, "schema is at version 1, was at 0"},
+			exit{0, "schema is at version 3, was at 0"},
 		},
 		"no file": {
 			func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "userd.db") },

@@ -23,6 +23,7 @@ import (
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/admission"
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
@@ -74,6 +75,7 @@ type program struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	hangups  <-chan os.Signal
+	auth     *auth.Authorizer // Nil where everybody is let in.
 }
 
 // logOnly has everything that is said go through the log, which writes to stderr.
@@ -95,6 +97,9 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	certificate, err := p.certificate()
 	if err != nil {
+		return err
+	}
+	if p.auth, err = p.authorizer(p.logger, p.registry); err != nil {
 		return err
 	}
 	config, err := p.openUsers(ctx)
@@ -150,6 +155,7 @@ func (p *program) configure(config *server.Config) {
 	c := p.config
 	config.Logger = p.logger
 	config.Registry = p.registry
+	config.Auth = p.auth
 	config.MaxMessageBytes = c.maxMessageBytes
 	config.HTTP2 = server.Transport(c.http2)
 	config.MaxConnections = c.maxConnections
@@ -209,10 +215,10 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 		<-ctx.Done()
 		return shutdown(ctx, srv, c.shutdownTimeout, logger)
 	})
-	group.Go(func() error {
-		reloadOnHangup(ctx, p.hangups, certificate, c.allowedHosts, logger)
-		return nil
-	})
+	if p.auth != nil {
+		background("read callers again", func() { p.auth.Watch(ctx) })
+	}
+	background("read again on SIGHUP", func() { p.reloadOnHangup(ctx, certificate) })
 	writeBanner(p.out, c, p.database, listener.Addr(), admin)
 	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin), "max_connections", c.maxConnections)
 	return group.Wait()

@@ -55,7 +55,7 @@ func TestServerShowsWhatOtherProgramsWrite(t *testing.T) {
 			user, "zoe@example.com", "Zoë at version 2", "upserted at version 2",
 		},
 		{
-			fmt.Sprintf(`INSERT INTO users VALUES ('%s', 'ada@example.com', 'New', 1, 1, NULL, '[]', 0)`, other),
+			fmt.Sprintf(`INSERT INTO users (id, email, display_name, created_at, updated_at, roles, version) VALUES ('%s', 'ada@example.com', 'New', 1, 1, '[]', 0)`, other),
 			other, "ada@example.com", "New at version 1", "upserted at version 1",
 		},
 		{fmt.Sprintf(`DELETE FROM users WHERE id = '%s'`, user), user, "zoe@example.com", "nobody", "deleted at version 3"},
@@ -293,7 +293,7 @@ func TestREADMECommandsForSQLiteWork(t *testing.T) {
 		t.Fatalf("the README has %d commands", commands)
 	}
 	client := grpcClient(t, startUserd(t, "--database", database).url)
-	if got := shown(t, client, id); got != "Zoë at version 2" {
+	if got := shown(t, client, id); got != "Zoë at version 3" {
 		t.Errorf("restored is %s", got)
 	}
 	if got := shownByEmail(t, client, "late@example.com"); got != "nobody" {

@@ -69,8 +69,8 @@ func (s *slow) Update(ctx context.Context, update store.Update) (store.User, err
 	return store.User{}, s.call(ctx, "update "+update.ID, s.takes)
 }
 
-func (s *slow) List(ctx context.Context, _ store.Query) ([]store.User, error) {
-	return nil, s.call(ctx, "list", s.search)
+func (s *slow) List(ctx context.Context, _ store.Query) (store.Page, error) {
+	return store.Page{}, s.call(ctx, "list", s.search)
 }
 
 func (s *slow) Import(ctx context.Context, _ []store.NewUser) ([]store.Created, error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // quiet is how long nothing was refused when refusing has ended.
@@ -72,7 +73,7 @@ func (s *Store) refusal(class Class, err error) error {
 	r.last = time.Now()
 	if r.count++; r.count == 1 {
 		s.log.Warn("calls are refused: there are more than the store can do", "class", class.String())
-		time.AfterFunc(quiet, func() { s.lookForEnd(class) })
+		guard.Timer(quiet, func() { s.lookForEnd(class) })
 	}
 	return err
 }
@@ -82,7 +83,7 @@ func (s *Store) lookForEnd(class Class) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if left := quiet - time.Since(r.last); left > 0 {
-		time.AfterFunc(left, func() { s.lookForEnd(class) })
+		guard.Timer(left, func() { s.lookForEnd(class) })
 		return
 	}
 	s.log.Info("calls are not refused any more", "class", class.String(), "refused", r.count)

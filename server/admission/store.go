@@ -96,13 +96,18 @@ func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error
 	return admit(ctx, s, Lookup, func() (store.User, error) { return s.Store.GetByEmail(ctx, email) })
 }
 
+// GetByExternalID implements store.Store.
+func (s *Store) GetByExternalID(ctx context.Context, externalID string) (store.User, error) {
+	return admit(ctx, s, Lookup, func() (store.User, error) { return s.Store.GetByExternalID(ctx, externalID) })
+}
+
 // List implements store.Store.
-func (s *Store) List(ctx context.Context, query store.Query) ([]store.User, error) {
-	class := Search
-	if query.EmailPrefix == "" && query.NameContains == "" && query.Role == "" {
-		class = List
+func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
+	class := List
+	if query.Filters() {
+		class = Search
 	}
-	return admit(ctx, s, class, func() ([]store.User, error) { return s.Store.List(ctx, query) })
+	return admit(ctx, s, class, func() (store.Page, error) { return s.Store.List(ctx, query) })
 }
 
 // Update implements store.Store.

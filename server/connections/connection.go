@@ -37,12 +37,15 @@ func addressOf(nc net.Conn) netip.Prefix {
 	if !ok {
 		return netip.Prefix{}
 	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	prefix, err := ip.Prefix(min(ip.BitLen(), networkBits))
-	if err != nil {
-		return netip.Prefix{} // Of an address that is none.
-	}
-	return prefix
+	return NetworkOf(tcp.AddrPort())
+}
+
+// NetworkOf is what tells one caller from another: an address of IPv4, a network of IPv6.
+// It is zero for the zero AddrPort.
+func NetworkOf(address netip.AddrPort) netip.Prefix {
+	ip := address.Addr().Unmap().WithZone("")
+	network, _ := ip.Prefix(min(ip.BitLen(), networkBits)) // It has that many.
+	return network
 }
 
 // connectionOf is what counts nc, or nil. TLS and what has looked at the first bytes may be

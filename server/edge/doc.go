@@ -6,6 +6,7 @@
 //     stays silent while the server drains; graceful.go lets peers over HTTP/1.1 know before
 //     it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
+//   - authorize.go lets in callers whom package auth knows, before their body is read.
 //   - refuse.go answers calls that never get to Connect, headers.go those with a header
 //     that Connect could not tell of with a reason.
 //   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that

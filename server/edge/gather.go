@@ -4,15 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
 
-	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/lane"
 	"github.com/example/userd/store/guard"
 )
@@ -34,7 +31,7 @@ type streamKey struct{}
 // GatherStreams gathers what streams send and receive in small messages. Connect
 // flushes each message that it sends, and reads each that it receives in two
 // pieces; both wake the goroutine that serves the connection. A stream whose caller does
-// not read for sendTimeout ends with failure.ErrSlowConsumer.
+// not read for sendTimeout ends with failure.ErrSlowConsumer; slowreader.go has how.
 func GatherStreams(types map[string]connect.StreamType, arrivals *Arrivals, sendTimeout time.Duration) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,6 +60,7 @@ type streamWriter struct {
 	http.ResponseWriter
 	controller *http.ResponseController
 	timeout    time.Duration // That a message may wait for its reader.
+	resumer    writeResumer  // Of the transport, or nil.
 
 	mu       sync.Mutex
 	passed   sync.Cond // When passing ends.
@@ -70,6 +68,7 @@ type streamWriter struct {
 	gathered []byte    // Of flushBuffers, or nil.
 	whole    int       // How much of it is whole messages.
 	taken    int       // Bytes that the ResponseWriter has taken.
+	torn     bool      // The last of them is in the middle of a message.
 	wrote    bool
 	started  bool // The first message was sent.
 	timer    *time.Timer
@@ -78,11 +77,13 @@ type streamWriter struct {
 	idle     *time.Timer
 	lifting  bool // The deadline is to be lifted.
 	finished bool
-	err      error // Of the first write that failed.
+	slow     bool  // The reader has let something wait for too long.
+	late     bool  // The handler is to be told that it is slow, and may say it to the caller.
+	err      error // Of the first write that failed, and all that follow.
 }
 
 func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
-	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout}
+	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout, resumer: resumerOf(w)}
 	s.passed.L = &s.mu
 	return s
 }
@@ -112,7 +113,7 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrote = true
-	for n < len(p) && w.err == nil {
+	for n < len(p) && w.err == nil && !w.late {
 		if w.passing { // A second buffer is of no use to a caller that does not read.
 			w.passed.Wait()
 			continue
@@ -131,7 +132,7 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 			w.send()
 		}
 	}
-	return n, w.err
+	return n, w.report()
 }
 
 // Flush implements http.Flusher. It sends the first message, and sees to it that
@@ -184,10 +185,10 @@ func (w *streamWriter) pass(flush func() error) {
 	for w.passing {
 		w.passed.Wait()
 	}
-	if w.err != nil {
+	if w.err != nil || w.late {
 		return
 	}
-	gathered := w.gathered
+	gathered, whole := w.gathered, w.whole == len(w.gathered)
 	w.passing, w.gathered, w.whole = true, nil, 0
 	w.mu.Unlock()
 	w.renew()
@@ -198,15 +199,13 @@ func (w *streamWriter) pass(flush func() error) {
 		gathered = gathered[:0]
 		flushBuffers[cap(gathered)].Put(&gathered)
 	}
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = failure.ErrSlowConsumer
-	case err != nil: // The caller is gone, which the context may say a little later only.
-		err = errors.Join(context.Canceled, err)
-	}
+	waited := time.Since(w.renewed)
 	w.mu.Lock()
-	w.passing, w.err = false, err
-	w.taken += sent
+	w.passing = false
+	if sent > 0 {
+		w.taken, w.torn = w.taken+sent, !whole
+	}
+	w.judge(err, waited)
 	w.passed.Broadcast()
 	if w.lifting {
 		w.lift()
@@ -254,5 +253,5 @@ func Flush(ctx context.Context) error {
 	if len(w.gathered) > 0 {
 		w.send()
 	}
-	return w.err
+	return w.report()
 }

@@ -20,7 +20,10 @@ type arrival struct {
 	received   atomic.Int64 // Bytes.
 	reading    atomic.Bool  // The handler waits for more.
 	ended      atomic.Bool  // Because the server stops.
-	seen       int64        // Of received, when it was looked at last. arrivals.mu guards it.
+
+	// At the last look. arrivals.mu guards them.
+	looked bool // There was one.
+	seen   int64
 }
 
 // read reads from the body.
@@ -36,14 +39,15 @@ func (a *arrival) read(body io.Reader, p []byte) (int, error) {
 }
 
 // look ends the body if nothing of it has come since the last look though its handler
-// waits for it. arrivals.mu is held, so that the request is still there.
-func (a *arrival) look(first bool) {
+// waits for it. A body that was not there then has come only now: its peer has not read
+// yet that the server stops. arrivals.mu is held, so that the request is still there.
+func (a *arrival) look() {
 	received := a.received.Load()
-	if !first && received == a.seen && a.reading.Load() {
+	if a.looked && received == a.seen && a.reading.Load() {
 		a.ended.Store(true)
 		_ = a.controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
 	}
-	a.seen = received
+	a.looked, a.seen = true, received
 }
 
 // Drain ends, until ctx ends, the bodies of which nothing comes: the server stops.
@@ -51,8 +55,8 @@ func (a *Arrivals) Drain(ctx context.Context) {
 	a.stopping.Store(true)
 	ticker := time.NewTicker(drainPatience)
 	defer ticker.Stop()
-	for first := true; ; first = false {
-		a.lookAtAll(first)
+	for {
+		a.lookAtAll()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -61,14 +65,14 @@ func (a *Arrivals) Drain(ctx context.Context) {
 	}
 }
 
-func (a *Arrivals) lookAtAll(first bool) {
+func (a *Arrivals) lookAtAll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for body := a.first; body != nil; body = body.next {
-		body.look(first)
+		body.look()
 	}
 	for body := range a.patient {
-		body.look(first)
+		body.look()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ var (
 	ErrTooManyRows      = errors.New("too many rows in one import")
 	ErrSlowConsumer     = errors.New("client does not read its stream")
 	ErrDraining         = errors.New("server is stopping")
+	ErrNoImport         = errors.New("what only an import may do")
+	ErrRevoked          = errors.New("credentials are not valid any more")
 )
 
 // What is wrong with a body that breaks the framing of its protocol. It is the caller's
@@ -85,8 +88,11 @@ var statuses = []struct {
 	{store.ErrNotFound, Status{connect.CodeNotFound, userv1.Reason_REASON_USER_NOT_FOUND, "", "there is no user with this id"}},
 	{store.ErrEmailTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_EMAIL_TAKEN, "email", "another user has this address"}},
 	{store.ErrIDTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_USER_ID_TAKEN, "user_id", "another user has or had this id"}},
+	{store.ErrExternalIDTaken, Status{connect.CodeAlreadyExists, userv1.Reason_REASON_EXTERNAL_ID_TAKEN, "external_id", "another user has this id"}},
+	{store.ErrUserDisabled, Status{connect.CodeFailedPrecondition, userv1.Reason_REASON_USER_DISABLED, "", "the user is disabled"}},
 	{store.ErrVersionMismatch, Status{connect.CodeAborted, userv1.Reason_REASON_VERSION_MISMATCH, "", "the user is not at the expected version; read it again"}},
 	{store.ErrTooManyRoles, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ROLES, "add_roles", fmt.Sprintf("a user can have at most %d roles", store.MaxRoles)}},
+	{store.ErrTooManyAttributes, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ATTRIBUTES, "set_attributes", fmt.Sprintf("a user can have at most %d attributes, and %d bytes of them", store.MaxAttributes, store.MaxAttributeBytes)}},
 	{store.ErrConflict, Status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "", "a concurrent write came first; send the request again"}},
 	{store.ErrUnavailable, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the store cannot be reached; retry"}},
 	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor", `must be empty, "earliest" or a cursor that this service returned`}},
@@ -99,7 +105,9 @@ var statuses = []struct {
 	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, "", fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
 	{store.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many calls of this kind as it can do; retry later"}},
 	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
+	{ErrNoImport, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "on_conflict", "must not be given: BatchCreateUsers has it, this call creates users only"}},
 	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server is stopping; connect again and resume"}},
+	{ErrRevoked, Unauthenticated("the credentials of this call are not valid any more")},
 	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"}},
 	{context.DeadlineExceeded, Status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "", "the deadline of the request has passed"}},
 }
@@ -131,6 +139,17 @@ var Internal = Status{connect.CodeInternal, userv1.Reason_REASON_INTERNAL, "", "
 // WrongHost is for requests that ask for a host that the server does not answer for.
 func WrongHost(host string) Status {
 	text := fmt.Sprintf("the server does not answer for the host %.255q; it does when started with --allowed-host", host)
+	return Status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, "", text}
+}
+
+// Unauthenticated is for requests without valid credentials.
+func Unauthenticated(text string) Status {
+	return Status{connect.CodeUnauthenticated, userv1.Reason_REASON_UNAUTHENTICATED, "", text}
+}
+
+// MissingScope is for requests whose caller may not do what they ask.
+func MissingScope(scope string) Status {
+	text := fmt.Sprintf("the credentials of the request lack the scope %s", scope)
 	return Status{connect.CodePermissionDenied, userv1.Reason_REASON_PERMISSION_DENIED, "", text}
 }
 
@@ -305,7 +324,7 @@ func fieldViolations(invalid *protovalidate.ValidationError, most int) []*errdet
 // fieldOf names the field that a violation is about. A rule on a whole message,
 // which is one without a path, has an id that starts with the field it is about.
 func fieldOf(violation *validate.Violation) string {
-	path := protovalidate.FieldPathString(violation.GetField())
+	path := protovalidate.FieldPathString(withoutKeys(violation.GetField()))
 	if len(violation.GetRule().GetElements()) > 0 {
 		return path
 	}
@@ -314,4 +333,23 @@ func fieldOf(violation *validate.Violation) string {
 		return field
 	}
 	return path + "." + field
+}
+
+// withoutKeys is a path without the keys of maps, which are content.
+func withoutKeys(path *validate.FieldPath) *validate.FieldPath {
+	if !slices.ContainsFunc(path.GetElements(), hasKey) {
+		return path
+	}
+	clean := proto.CloneOf(path)
+	for _, element := range clean.GetElements() {
+		if hasKey(element) {
+			element.Subscript = nil
+		}
+	}
+	return clean
+}
+
+func hasKey(element *validate.FieldPathElement) bool {
+	_, ok := element.GetSubscript().(*validate.FieldPathElement_StringKey)
+	return ok
 }

@@ -494,6 +494,47 @@ func TestSlowReadersAreTold(t *testing.T) {
 	p.alive()
 }
 
+// A handler that has returned when its reader turns out to be slow has said nothing of
+// that in its trailer.
+func TestSlowReadersAreNotMisled(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+		_, _ = io.WriteString(w, "small")
+	})})
+	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.must(p.open(1, true, p.request("GET", "/")))
+	if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("reset with %v", code)
+	}
+}
+
+// A handler may go on after its deadline, unless a part of what it wrote has been sent.
+func TestWritesResume(t *testing.T) {
+	t.Parallel()
+	resumed := make(chan bool, 1)
+	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := w.Write(make([]byte, 8<<10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the handler gets %v", err)
+		}
+		resumed <- w.(interface{ ResumeWrite() bool }).ResumeWrite()
+		_, _ = io.WriteString(w, "end")
+	})})
+	for window, want := range map[uint32]string{0: "end", 10: strings.Repeat("\x00", 10)} {
+		p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+		p.must(p.open(1, true, p.request("GET", "/")))
+		torn := window > 0
+		if <-resumed == torn {
+			t.Errorf("with a window of %d bytes the handler may go on: %t", window, !torn)
+		}
+		p.must(p.WriteWindowUpdate(1, 1<<10))
+		if got, reset := p.bodyOf(1); string(got) != want || reset != torn {
+			t.Errorf("with a window of %d bytes the body is %q, reset %t", window, got, reset)
+		}
+	}
+}
+
 // TestTinyWindows lets peers take a byte at a time, and give back each by itself.
 func TestTinyWindows(t *testing.T) {
 	t.Parallel()

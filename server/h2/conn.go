@@ -111,7 +111,11 @@ func newConn(s *Server, nc net.Conn) *conn {
 		lastRead: now, idleSince: now, headerSince: now,
 	}
 	c.changed.L = &c.mu
-	c.ctx, c.cancel = context.WithCancel(context.WithValue(context.Background(), http.LocalAddrContextKey, nc.LocalAddr()))
+	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, nc.LocalAddr())
+	if s.config.ConnContext != nil {
+		ctx = s.config.ConnContext(ctx, nc)
+	}
+	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.greet()
 	return c
 }

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -31,6 +32,7 @@ type Direct interface {
 type Head struct {
 	Method, Authority, Path string
 	Fields                  []hpack.HeaderField // Without the pseudo fields.
+	TLS                     *tls.ConnectionState
 }
 
 // Route makes calls of requests.
@@ -135,6 +137,7 @@ func (c *conn) route(h *head, block []byte) *routed {
 	if direct == nil || h.malformed != "" || h.tooLarge || h.Authority == "" {
 		return nil
 	}
+	h.TLS = c.tls
 	route := direct.Route(c.ctx, &h.Head)
 	if route == nil {
 		return nil

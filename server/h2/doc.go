@@ -35,7 +35,9 @@
 //     it there. A handler is blocked by its own data only.
 //   - A stream whose peer does not read is given up: what waits is dropped, and only
 //     HEADERS may follow, with the trailers in which the handler says why. Without
-//     them it is reset.
+//     them, or where the handler does not know, it is reset. A handler that has more to
+//     say asks to go on (ResumeWrite), and may where nothing is missing in the middle of
+//     what it wrote.
 //   - A panic ends its stream, or else its connection, and not the process.
 //   - All bytes that were received are in the body of a stream or given back to the
 //     connection's window, so that no stream can take it away from the others for

@@ -118,6 +118,25 @@ func (p *peer) reset(id uint32) http2.ErrCode {
 	}
 }
 
+// bodyOf reads a stream to its end, and returns what it has sent and whether it was reset.
+func (p *peer) bodyOf(id uint32) (body []byte, reset bool) {
+	p.tb.Helper()
+	for {
+		f, err := p.ReadFrame()
+		p.must(err)
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			if body = append(body, f.Data()...); f.StreamID == id && f.StreamEnded() {
+				return body, false
+			}
+		case *http2.RSTStreamFrame:
+			if f.StreamID == id {
+				return body, true
+			}
+		}
+	}
+}
+
 // status reads the header of the response on a stream, and returns its status.
 func (p *peer) status(id uint32) string {
 	p.tb.Helper()

@@ -32,6 +32,7 @@ type responseWriter struct {
 	status   int           // 0 before WriteHeader.
 	sent     bool          // The header was sent.
 	finished bool          // The handler has returned.
+	told     bool          // It was told that a part of the body was not sent.
 	written  int64
 	declared int64  // Content-Length that the handler set, or -1.
 	trailers Fields // When the handler has returned.
@@ -91,7 +92,7 @@ func (w *responseWriter) FlushError() error {
 		buffer.Reset(nil)
 		buffers.Put(buffer)
 		w.buffer = nil
-		if buffered && (err == nil || !w.finished) { // Else trailers may go out without the rest.
+		if buffered && (err == nil || !w.finished || !w.told) { // Else trailers may go out without the rest.
 			return err
 		}
 	}
@@ -120,6 +121,20 @@ func (w *responseWriter) setDeadline(field *time.Time, deadline time.Time) error
 	w.x.checkDeadlines(time.Now())
 	c.unlockAndFlush()
 	return nil
+}
+
+// ResumeWrite lets a handler go on, without a deadline, after a Write or a Flush that has
+// failed with [os.ErrDeadlineExceeded]. It reports whether the handler may: nothing of what
+// that was to send has been sent.
+func (w *responseWriter) ResumeWrite() bool {
+	c := w.x.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.x.err != nil || w.x.late != nil && w.x.torn {
+		return false
+	}
+	w.x.late, w.x.writeBy = nil, time.Time{}
+	return true
 }
 
 // EnableFullDuplex does nothing: HTTP/2 always is.
@@ -198,7 +213,9 @@ func (w *responseWriter) contentLength(p []byte) string {
 func (w *responseWriter) sendBody(p []byte) error {
 	end := w.finished && w.trailers.empty()
 	if len(p) > 0 || end {
-		if err := w.send(func() error { return w.x.send(p, end) }, end); err != nil && (end || !w.finished) {
+		err := w.send(func() error { return w.x.send(p, end) }, end)
+		w.told = w.told || err != nil && !w.finished
+		if err != nil && (end || !w.finished || !w.told) {
 			return err
 		}
 	}

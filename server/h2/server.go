@@ -47,6 +47,9 @@ type Config struct {
 	// MaxSentHeaderBytes is the largest header or trailer that is sent when there is a
 	// FitHeader, in bytes. Default: 8 KiB, which most peers take.
 	MaxSentHeaderBytes int
+	// ConnContext may add to the context of a connection, which is the parent of those of
+	// its requests. Default: it stays as it is.
+	ConnContext func(context.Context, net.Conn) context.Context
 	// Served is told of each connection that the server serves. Default: nobody is.
 	Served func(net.Conn, Conn)
 	// StreamWindow is how much of a request may wait for its handler to read it, in

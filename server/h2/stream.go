@@ -58,6 +58,7 @@ type stream struct {
 	// What we send.
 	sendWindow int       // Bytes that we may still send. Negative after SETTINGS.
 	pending    []byte    // Waits for the windows and its turn. Owned by a blocked write.
+	torn       bool      // A part of that write has been sent.
 	queued     bool      // In conn.ready.
 	blocked    time.Time // Since when pending has made no progress.
 
@@ -196,12 +197,13 @@ func (s *stream) breakBody(err error) {
 // connection's buffer are full it waits, and takes turns with other streams. c.mu
 // is held, but not while it waits.
 func (s *stream) send(p []byte, end bool) error {
-	c := s.c
+	c, sent := s.c, 0
 	if s.sendErr() == nil && (len(p) == 0 || len(c.ready) == 0) {
-		p = p[c.appendData(s, p, end):]
+		sent = c.appendData(s, p, end)
+		p = p[sent:]
 	}
 	if len(p) > 0 && s.sendErr() == nil {
-		s.pending = p
+		s.pending, s.torn = p, sent > 0
 		s.blocked = time.Now()
 		c.enqueue(s)
 		for len(s.pending) > 0 && s.err == nil {

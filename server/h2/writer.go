@@ -133,7 +133,7 @@ func (c *conn) schedule() {
 			continue // Closed, or its next WINDOW_UPDATE queues it again.
 		}
 		c.appendDataFrame(s, s.pending[:n], false)
-		s.pending, s.blocked = s.pending[n:], time.Now()
+		s.pending, s.torn, s.blocked = s.pending[n:], true, time.Now()
 		if len(s.pending) == 0 {
 			s.wake()
 			continue

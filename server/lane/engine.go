@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,8 +22,8 @@ func (l *Lane) Route(ctx context.Context, head *h2.Head) h2.Route {
 		return nil
 	}
 	path, query, _ := strings.Cut(head.Path, "?")
-	r := &route{lane: l}
-	if !r.profile.fill(l, head.Method, path, query, head.Authority, header) {
+	r := &route{lane: l, ctx: ctx, tls: head.TLS}
+	if !r.profile.fill(l, head.Method, path, query, head.Authority, header) || !r.permitted() {
 		return nil
 	}
 	return r
@@ -32,11 +33,24 @@ func (l *Lane) Route(ctx context.Context, head *h2.Head) h2.Route {
 type route struct {
 	lane    *Lane
 	profile profile
+	ctx     context.Context // Of the connection.
+	tls     *tls.ConnectionState
+	permit  Permit // Nil until one is needed.
+}
+
+// permitted reports whether the calls are let in. That of before holds while it is valid.
+// The goroutine that reads the connection is the only one that asks.
+func (r *route) permitted() bool {
+	if r.lane.Authorize == nil || r.permit != nil && r.permit.Valid() {
+		return true
+	}
+	r.permit = r.lane.Authorize(r.ctx, r.profile.spec.Procedure, r.profile.header["Authorization"], r.tls)
+	return r.permit != nil
 }
 
 // Open implements [h2.Route].
 func (r *route) Open(remote string, body []byte) h2.Call {
-	if r.profile.get && len(body) > 0 {
+	if r.profile.get && len(body) > 0 || !r.permitted() {
 		return nil
 	}
 	s := new(streamCall)

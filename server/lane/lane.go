@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,12 +25,20 @@ type Config struct {
 	// others are left to the general way. The context is that of the connection. Default:
 	// all are.
 	AllowsHost func(ctx context.Context, authority string) bool
+	// Authorize returns what lets in the calls of a procedure on streams of the engine that
+	// have these Authorization headers, or nil to leave them to the general way, which
+	// refuses them. The context and the state of TLS are those of the connection. Default:
+	// all are let in.
+	Authorize func(ctx context.Context, procedure string, authorization []string, state *tls.ConnectionState) Permit
 	// Ready reports whether a call with this message is sure not to wait for
 	// anything. Such a call may run on the goroutine that reads its connection, which
 	// is cheap, but lets all other calls of the connection wait for it. The context is
 	// the one for the call; Ready may add to it what it has found. Default: no call is.
 	Ready func(ctx context.Context, info *connect.CallInfo, message []byte) (context.Context, Request, bool)
 }
+
+// Permit lets calls with the same header in, as long as it is valid.
+type Permit interface{ Valid() bool }
 
 // Request is a message that is decoded already.
 type Request interface {

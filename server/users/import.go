@@ -232,12 +232,17 @@ func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
 }
 
 func (i *importer) count(index int32, outcome store.Created) {
-	if outcome.Err != nil {
+	switch {
+	case outcome.Err != nil:
 		i.fail(index, failure.StatusOf(outcome.Err))
-		return
+	case outcome.Updated:
+		i.response.UpdatedCount++
+	case outcome.Existing > 0:
+		i.response.SkippedCount++
+	default:
+		i.response.SuccessCount++
+		i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)
 	}
-	i.response.SuccessCount++
-	i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)
 }
 
 func (i *importer) fail(index int32, why failure.Status) {
@@ -255,6 +260,8 @@ func (i *importer) summary() *userv1.BatchCreateUsersResponse {
 	summary := &userv1.BatchCreateUsersResponse{
 		SuccessCount: i.response.GetSuccessCount(),
 		FailureCount: i.response.GetFailureCount(),
+		SkippedCount: i.response.GetSkippedCount(),
+		UpdatedCount: i.response.GetUpdatedCount(),
 	}
 	size := 0
 	for _, failed := range i.response.GetFailures() {

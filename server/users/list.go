@@ -58,12 +58,9 @@ func (u *Service) listAll(ctx context.Context, token string, stream connect.Serv
 		if err != nil {
 			return err
 		}
-		if len(found) > 0 {
-			after = found[len(found)-1].Position()
-		}
-		last := len(found) < limit
-		encoded.encode(u.Invalid.Without(found)) // And found is let go of: who does not read makes the server hold bytes only.
-		if err := encoded.send(stream); err != nil || last {
+		after = found.Next
+		encoded.encode(u.Invalid.Without(found.Users)) // And found is let go of: who does not read makes the server hold bytes only.
+		if err := encoded.send(stream); err != nil || after == (store.Position{}) {
 			return err
 		}
 	}

@@ -21,6 +21,7 @@ type Reader interface {
 	Lookup(ctx context.Context, id string, read cache.Read) (cache.Entry, error)
 	LookupMany(ctx context.Context, ids []string, read cache.Read) ([]cache.Entry, error)
 	LookupByEmail(ctx context.Context, email string, read cache.Read) (cache.Entry, error)
+	LookupByExternalID(ctx context.Context, externalID string, read cache.Read) (cache.Entry, error)
 }
 
 // uncached reads from a store.
@@ -34,6 +35,10 @@ func (u uncached) Lookup(ctx context.Context, id string, _ cache.Read) (cache.En
 
 func (u uncached) LookupByEmail(ctx context.Context, email string, _ cache.Read) (cache.Entry, error) {
 	return entryOf(u.store.GetByEmail(ctx, email))
+}
+
+func (u uncached) LookupByExternalID(ctx context.Context, externalID string, _ cache.Read) (cache.Entry, error) {
+	return entryOf(u.store.GetByExternalID(ctx, externalID))
 }
 
 func (u uncached) LookupMany(ctx context.Context, ids []string, _ cache.Read) ([]cache.Entry, error) {
@@ -76,6 +81,8 @@ func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.batchGetUsers(ctx, stream)
 		case userv1connect.UserServiceGetUserByEmailProcedure:
 			return u.getUserByEmail(ctx, stream)
+		case userv1connect.UserServiceGetUserByExternalIdProcedure:
+			return u.getUserByExternalID(ctx, stream)
 		case userv1connect.UserServiceListUsersProcedure:
 			return u.listUsers(ctx, stream)
 		case userv1connect.UserServiceWatchUsersProcedure:
@@ -111,6 +118,19 @@ func (u *Service) getUserByEmail(ctx context.Context, stream connect.ServerStrea
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
 	entry, err := u.Reader.LookupByEmail(ctx, req.GetEmail(), cache.Read{NoCache: noCache(call)})
+	if err != nil {
+		return err
+	}
+	return stream.Send(&wire.EncodedUser{Entry: entry})
+}
+
+func (u *Service) getUserByExternalID(ctx context.Context, stream connect.ServerStream) error {
+	var req userv1.GetUserByExternalIdRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	call, _ := connect.CallInfoForServerContext(ctx)
+	entry, err := u.Reader.LookupByExternalID(ctx, req.GetExternalId(), cache.Read{NoCache: noCache(call)})
 	if err != nil {
 		return err
 	}

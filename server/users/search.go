@@ -13,17 +13,23 @@ import (
 const defaultPageSize = 10
 
 func (u *Service) SearchUsers(ctx context.Context, req *userv1.SearchUsersRequest) (*userv1.SearchUsersResponse, error) {
-	list := fmt.Sprintf("search %q %q %q", req.GetEmailPrefix(), req.GetNameContains(), req.GetRole())
-	query := store.Query{
-		EmailPrefix:  req.GetEmailPrefix(),
-		NameContains: req.GetNameContains(),
-		Role:         req.GetRole(),
-	}
-	found, next, err := u.page(ctx, query, list, req.GetPageToken(), req.GetPageSize())
+	query := wire.ToQuery(req)
+	found, next, err := u.page(ctx, query, filtersOf(query), req.GetPageToken(), req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
 	return &userv1.SearchUsersResponse{Users: wire.ToProtos(found), NextPageToken: next}, nil
+}
+
+// filtersOf is what the page tokens of a search are bound to: all that the query asks for.
+func filtersOf(query store.Query) string {
+	disabled := "any"
+	if query.Disabled != nil {
+		disabled = fmt.Sprint(*query.Disabled)
+	}
+	return fmt.Sprintf("search %q %q %q %s %q %d %d %d %t", query.EmailPrefix, query.NameContains, query.Role, disabled,
+		query.Attributes, query.InactiveSince.UnixMicro(), query.CreatedAfter.UnixMicro(), query.CreatedBefore.UnixMicro(),
+		query.NewestFirst)
 }
 
 // page returns the users of one page of a list, and the token of the next one or
@@ -37,28 +43,32 @@ func (u *Service) page(ctx context.Context, query store.Query, list, token strin
 		size = defaultPageSize
 	}
 	query.After, query.Limit = after, int(size)+1 // One more tells whether there is a next page.
-	found, err := u.listValid(ctx, query)
-	if err != nil || len(found) <= int(size) {
-		return found, "", err
+	page, err := u.listValid(ctx, query)
+	if err != nil {
+		return nil, "", err
 	}
-	found = found[:size]
-	next, err := u.tokens.seal(found[size-1].Position(), list)
-	return found, next, err
+	if len(page.Users) > int(size) {
+		page = store.PageOf(page.Users[:size], int(size))
+	}
+	if page.Next == (store.Position{}) {
+		return page.Users, "", nil
+	}
+	next, err := u.tokens.seal(page.Next, list)
+	return page.Users, next, err
 }
 
-// listValid lists users as the store does, but for those that cannot be shown.
-func (u *Service) listValid(ctx context.Context, query store.Query) ([]store.User, error) {
-	var valid []store.User
-	for limit := query.Limit; ; query.Limit = limit - len(valid) {
+// listValid lists users as the store does, but for those that cannot be shown, for which
+// it lists others.
+func (u *Service) listValid(ctx context.Context, query store.Query) (store.Page, error) {
+	var valid store.Page
+	for limit := query.Limit; ; query.Limit = limit - len(valid.Users) {
 		found, err := u.Store.List(ctx, query)
 		if err != nil {
-			return nil, err
+			return store.Page{}, err
 		}
-		last := len(found) < query.Limit
-		if !last {
-			query.After = found[len(found)-1].Position()
-		}
-		if valid = append(valid, u.Invalid.Without(found)...); last || len(valid) == limit {
+		valid.Users = append(valid.Users, u.Invalid.Without(found.Users)...)
+		valid.Next, query.After = found.Next, found.Next
+		if len(found.Users) < query.Limit || len(valid.Users) == limit {
 			return valid, nil
 		}
 	}

@@ -69,6 +69,9 @@ func New(config Config) (*Service, error) {
 func (u *Service) Close() { u.feed.close() }
 
 func (u *Service) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (*userv1.CreateUserResponse, error) {
+	if req.GetOnConflict() > userv1.OnConflict_ON_CONFLICT_FAIL {
+		return nil, failure.ErrNoImport
+	}
 	user, err := u.Store.Create(ctx, wire.NewUser(req))
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 )
@@ -14,6 +15,10 @@ var plainRequests = []proto.Message{
 	&userv1.GetUserRequest{UserId: testUUID},
 	&userv1.GetUserRequest{UserId: strings.ToUpper(testUUID), MinVersion: 1},
 	&userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Åsa", Roles: []string{"admin", "", "reader"}, UserId: testUUID},
+	&userv1.CreateUserRequest{Email: "ada@example.com", ExternalId: "sub|1", Attributes: map[string]string{"tenant": "blue", "locale": "é", "none": ""}},
+	&userv1.CreateUserRequest{Email: "ada@example.com", CreatedAt: &timestamppb.Timestamp{Seconds: 1 << 31, Nanos: 1e9 - 1}, LastLogin: &timestamppb.Timestamp{}},
+	&userv1.CreateUserRequest{CreatedAt: &timestamppb.Timestamp{Seconds: -1}, LastLogin: &timestamppb.Timestamp{Nanos: -1}},
+	&userv1.CreateUserRequest{Email: "ada@example.com", Disabled: true, OnConflict: userv1.OnConflict_ON_CONFLICT_UPDATE},
 	&userv1.CreateUserRequest{DisplayName: strings.Repeat("å", 200), Roles: make([]string, 10)},
 }
 
@@ -45,6 +50,11 @@ func FuzzDecodeProto(f *testing.F) {
 	f.Add([]byte("\x0a\x02\xc3\xa5\x0a\x01\xc3\x12\x01\xa5")) // A character in two halves, in two fields.
 	f.Add([]byte("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01x"))
 	f.Add([]byte("\x8a\x01\x01x"))
+	f.Add([]byte("\x42\x04\x08\x01\x10\x02\x42\x02\x08\x03\x4a\x04\x10\x01\x08\x02\x4a\x02\x18\x01")) // Times in parts.
+	f.Add([]byte("\x38\x02\x50\x7f\x38\x81\x00\x0a\x01\xc3\x50\xa5\x01"))                             // Numbers of all kinds.
+	f.Add([]byte("\x32\x06\x0a\x01a\x12\x01b\x32\x06\x0a\x01a\x12\x01c"))                             // A name twice.
+	f.Add([]byte("\x32\x06\x12\x01b\x0a\x01a\x32\x03\x0a\x01b\x32\x00"))
+	f.Add([]byte("\x32\x06\x0a\x01\xc3\x12\x01\xa5"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for got, want := range map[proto.Message]proto.Message{
 			new(userv1.GetUserRequest):    new(userv1.GetUserRequest),

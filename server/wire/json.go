@@ -18,31 +18,44 @@ import (
 var userFieldsJSON = [...]string{
 	fieldID: `"id":`, fieldEmail: `"email":`, fieldDisplayName: `"displayName":`, fieldCreatedAt: `"createdAt":`,
 	fieldLastLogin: `"lastLogin":`, fieldRoles: `"roles":[`, fieldVersion: `"version":`, fieldUpdatedAt: `"updatedAt":`,
+	fieldDisabled: `"disabled":`, fieldExternalID: `"externalId":`, fieldAttributes: `"attributes":{`,
 }
+
+// ends are what a field of several elements ends with.
+var ends = [...]byte{fieldRoles: ']', fieldAttributes: '}'}
 
 // appendUserJSON appends the JSON of an encoded User. It returns false where that is
 // not as this server encodes users: each field once, in order, and no others.
 func appendUserJSON(b, data []byte) (_ []byte, ok bool) {
 	b = append(b, '{')
+	var attribute []byte // Name of the last one: they are sorted.
 	for last := protowire.Number(0); len(data) > 0; {
 		field, kind, n := protowire.ConsumeTag(data)
-		if n < 0 || field > fieldUpdatedAt || field < last || field == last && field != fieldRoles {
+		if n < 0 || field > fieldAttributes || field < last || field == last && ends[field] == 0 {
 			return b, false
 		}
 		data = data[n:]
-		if last == fieldRoles && field != fieldRoles {
-			b = append(closed(b, ']'), ',')
-		}
 		if field != last {
+			if ends[last] != 0 {
+				b = append(closed(b, ends[last]), ',')
+			}
 			b = append(b, userFieldsJSON[field]...)
 		}
 		if b, n = appendFieldJSON(b, field, kind, data); n < 0 {
 			return b, false
 		}
+		if field == fieldAttributes {
+			entry, _ := protowire.ConsumeBytes(data)
+			name, _, _ := attributeOf(entry)
+			if last == field && bytes.Compare(name, attribute) <= 0 {
+				return b, false
+			}
+			attribute = name
+		}
 		b = append(b, ',')
 		data, last = data[n:], field
-		if len(data) == 0 && field == fieldRoles {
-			b = closed(b, ']')
+		if len(data) == 0 && ends[field] != 0 {
+			b = closed(b, ends[field])
 		}
 	}
 	return closed(b, '}'), true
@@ -60,6 +73,13 @@ func closed(b []byte, end byte) []byte {
 // appendFieldJSON appends the value that data begins with, and returns its length,
 // or a negative number for what is not as this server encodes it.
 func appendFieldJSON(b []byte, field protowire.Number, kind protowire.Type, data []byte) ([]byte, int) {
+	if field == fieldDisabled {
+		value, n := protowire.ConsumeVarint(data)
+		if kind != protowire.VarintType || value != 1 {
+			return b, -1
+		}
+		return append(b, "true"...), n
+	}
 	if field == fieldVersion {
 		version, n := protowire.ConsumeVarint(data)
 		if kind != protowire.VarintType || version == 0 {
@@ -76,6 +96,8 @@ func appendFieldJSON(b []byte, field protowire.Number, kind protowire.Type, data
 	switch field {
 	case fieldCreatedAt, fieldLastLogin, fieldUpdatedAt:
 		b, ok = appendTimeJSON(b, value)
+	case fieldAttributes:
+		b, ok = appendAttributeJSON(b, value)
 	default:
 		if len(value) > 0 || field == fieldRoles {
 			b, ok = appendTextJSON(b, value)
@@ -85,6 +107,41 @@ func appendFieldJSON(b []byte, field protowire.Number, kind protowire.Type, data
 		return b, -1
 	}
 	return b, n
+}
+
+// appendAttributeJSON appends an encoded entry of attributes.
+func appendAttributeJSON(b, data []byte) ([]byte, bool) {
+	name, value, ok := attributeOf(data)
+	if !ok {
+		return b, false
+	}
+	if b, ok = appendTextJSON(b, name); !ok {
+		return b, false
+	}
+	return appendTextJSON(append(b, ':'), value)
+}
+
+// attributeOf returns name and value of an encoded entry of attributes, if it is as most
+// are: both, in this order.
+func attributeOf(data []byte) (name, value []byte, ok bool) {
+	if name, data, ok = cutField(data, 1); !ok {
+		return nil, nil, false
+	}
+	value, data, ok = cutField(data, 2)
+	return name, value, ok && len(data) == 0
+}
+
+// cutField returns the text of the field that data begins with, and what follows it.
+func cutField(data []byte, number protowire.Number) (text, rest []byte, ok bool) {
+	field, kind, n := protowire.ConsumeTag(data)
+	if n < 0 || field != number || kind != protowire.BytesType {
+		return nil, nil, false
+	}
+	text, size := protowire.ConsumeBytes(data[n:])
+	if size < 0 {
+		return nil, nil, false
+	}
+	return text, data[n+size:], true
 }
 
 // appendTextJSON appends a string. It returns false where text is not UTF-8.

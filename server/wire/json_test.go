@@ -26,6 +26,8 @@ func testUsers() []store.User {
 		{DisplayName: "\"\\\b\f\n\r\t\x00\x1f/<>&\u2028 Åsa \"👩\" \\", Roles: []string{"", ","}, LastLogin: created.Add(120 * time.Millisecond), Version: -1},
 		{DisplayName: "å", CreatedAt: created.Add(time.Nanosecond), UpdatedAt: created.Add(time.Microsecond), LastLogin: created.Add(999_999_999)},
 		{CreatedAt: time.Unix(minSeconds, 0), UpdatedAt: time.Unix(maxSeconds, maxNanos), LastLogin: time.Unix(0, 0)},
+		{ID: testUUID, Disabled: true, ExternalID: "https://id.example.com/|\"1\"", Attributes: []store.Attribute{{Name: "a", Value: "\"\\é"}, {Name: "b"}, {Name: "b.c", Value: strings.Repeat("x", 300)}}},
+		{Attributes: []store.Attribute{{Name: "", Value: ""}}, Version: 1},
 		{CreatedAt: time.Unix(minSeconds-1, 0), UpdatedAt: time.Unix(maxSeconds+1, 0)},
 	}
 }

@@ -54,7 +54,7 @@ func (l listCounts) cut(data []byte, message protoreflect.MessageDescriptor) []b
 	return data
 }
 
-// cutArrays is JSON that ends in the first array that is too long.
+// cutArrays is JSON that ends in the first array or object that is too long.
 func cutArrays(data []byte) []byte {
 	type bracket struct {
 		end   byte
@@ -72,7 +72,7 @@ func cutArrays(data []byte) []byte {
 		case '}', ']':
 			open = open[:max(len(open)-1, 0)]
 		case ',':
-			if len(open) == 0 || open[len(open)-1].end != ']' {
+			if len(open) == 0 {
 				continue
 			}
 			if open[len(open)-1].items++; open[len(open)-1].items <= maxListItems {

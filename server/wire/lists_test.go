@@ -47,6 +47,15 @@ func checkLists(t *testing.T, message protoreflect.MessageDescriptor) (lists int
 	return lists
 }
 
+// manyMembers are members of a JSON object, about so many bytes of them.
+func manyMembers(size int) string {
+	var members strings.Builder
+	for i := 0; members.Len() < size; i++ {
+		fmt.Fprintf(&members, `"%x":"",`, i)
+	}
+	return members.String() + `"":""`
+}
+
 // A message of a few million elements of two or three bytes costs little more than its size.
 func TestLongListsAreNotDecoded(t *testing.T) {
 	t.Parallel()
@@ -62,6 +71,8 @@ func TestLongListsAreNotDecoded(t *testing.T) {
 		"inner list": {Codecs()[0], update, new(userv1.UpdateUserRequest)},
 		"in parts":   {Codecs()[0], bytes.Repeat(parts, size/len(parts)), new(userv1.UpdateUserRequest)},
 		"JSON":       {Codecs()[1], []byte(`{"userIds":[` + strings.Repeat(`"",`, size/3) + `""]}`), new(userv1.BatchGetUsersRequest)},
+		"map":        {Codecs()[0], bytes.Repeat([]byte("\x4a\x00"), size/2), new(userv1.UserUpdate)},
+		"JSON map":   {Codecs()[1], []byte(`{"attributes":{` + manyMembers(size) + `}}`), new(userv1.CreateUserRequest)},
 		"inner JSON": {Codecs()[1], []byte(`{"update":{"addRoles":[` + strings.Repeat(`"",`, size/3) + `""]}}`), new(userv1.UpdateUserRequest)},
 	} {
 		t.Run(name, func(t *testing.T) { //nolint:paralleltest // It measures what the process allocates.

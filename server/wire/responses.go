@@ -20,7 +20,8 @@ type EncodedResponse interface {
 	message() proto.Message
 }
 
-// EncodedUser is a GetUserResponse or a GetUserByEmailResponse.
+// EncodedUser is a GetUserResponse, a GetUserByEmailResponse or a
+// GetUserByExternalIdResponse.
 type EncodedUser struct {
 	Entry cache.Entry
 }

@@ -2,7 +2,11 @@ package wire
 
 import (
 	"slices"
+	"strings"
+	"time"
 	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
@@ -16,6 +20,8 @@ const (
 	maxLabelBytes = 63 // Of the domain of an email address.
 	maxBatchIDs   = 100
 	maxTokenBytes = 512
+	maxExternalID = 255
+	maxValueBytes = 1024 // Of an attribute.
 	maxPageSize   = 100
 )
 
@@ -33,9 +39,13 @@ func accepted(message any) bool {
 		return isEmail(m.GetEmail())
 	case *userv1.ListUsersRequest:
 		return len(m.GetPageToken()) <= maxTokenBytes && (m.GetAll() || m.GetPageSize() >= 0 && m.GetPageSize() <= maxPageSize)
+	case *userv1.GetUserByExternalIdRequest:
+		return m.GetExternalId() != "" && isExternalID(m.GetExternalId())
 	case *userv1.CreateUserRequest:
 		return isEmail(m.GetEmail()) && isName(m.GetDisplayName()) && areRoles(m.GetRoles()) &&
-			(m.GetUserId() == "" || isUUID(m.GetUserId()))
+			(m.GetUserId() == "" || isUUID(m.GetUserId())) && isExternalID(m.GetExternalId()) &&
+			areAttributes(m.GetAttributes()) && isPast(m.CreatedAt) && isPast(m.LastLogin) &&
+			m.GetOnConflict() >= 0 && m.GetOnConflict() <= userv1.OnConflict_ON_CONFLICT_UPDATE
 	case *userv1.UserUpdate:
 		return isUpdate(m)
 	case *userv1.UpdateUserRequest:
@@ -48,7 +58,38 @@ func isUpdate(m *userv1.UserUpdate) bool {
 	return isUUID(m.GetUserId()) && (m.DisplayName == nil || isName(m.GetDisplayName())) &&
 		(m.ExpectedVersion == nil || m.GetExpectedVersion() >= 1) &&
 		areRoles(m.GetAddRoles()) && areRoles(m.GetRemoveRoles()) &&
-		!slices.ContainsFunc(m.GetRemoveRoles(), func(role string) bool { return slices.Contains(m.GetAddRoles(), role) })
+		!slices.ContainsFunc(m.GetRemoveRoles(), func(role string) bool { return slices.Contains(m.GetAddRoles(), role) }) &&
+		(m.Email == nil || isEmail(m.GetEmail())) && isExternalID(m.GetExternalId()) &&
+		areAttributes(m.GetSetAttributes()) && len(m.GetRemoveAttributes()) == 0
+}
+
+// isPast reports whether a time is none, or one of the past after 1970.
+func isPast(t *timestamppb.Timestamp) bool {
+	return t == nil || t.IsValid() && t.GetSeconds() >= 0 && t.AsTime().Before(time.Now())
+}
+
+// isExternalID reports whether text is at most 255 bytes without control characters.
+func isExternalID(text string) bool {
+	return len(text) <= maxExternalID && !strings.ContainsFunc(text, isControl)
+}
+
+// isControl reports whether r is a control character, of which Unicode has 65, or may be
+// what is no UTF-8.
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }
+
+func areAttributes(attributes map[string]string) bool {
+	if len(attributes) == 0 {
+		return true
+	}
+	size := 0
+	for name, value := range attributes {
+		if !isRole(name) || strings.ContainsRune(name, ':') || len(value) > maxValueBytes || strings.ContainsRune(value, 0) ||
+			strings.ContainsRune(value, utf8.RuneError) {
+			return false
+		}
+		size += len(name) + len(value)
+	}
+	return len(attributes) <= store.MaxAttributes && size <= store.MaxAttributeBytes
 }
 
 func all(texts []string, is func(string) bool) bool {
@@ -106,14 +147,14 @@ func isLabel(text string) bool {
 }
 
 // isName reports whether text is 1 to 200 characters and none of them is a control
-// character, of which Unicode has 65.
+// character.
 func isName(text string) bool {
 	if text == "" || len(text) > maxNameRunes*utf8.UTFMax {
 		return false
 	}
 	runes := 0
 	for _, r := range text {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError { // The last may be no UTF-8.
+		if isControl(r) {
 			return false
 		}
 		runes++

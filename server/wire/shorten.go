@@ -11,7 +11,7 @@ import (
 // unboundedTextBytes is what is looked at of a text whose rules name no length, in bytes.
 const unboundedTextBytes = 1 << 10
 
-// shortened is a message without what no valid one has: a list ends with the first
+// shortened is a message without what no valid one has: a list or a map ends with the first
 // element that is one too many, and a text soon after its longest length. So it breaks the
 // rules about them still, but has no room for the million mistakes of which a message can
 // consist: protovalidate needs 3 KB for each. A message that is not too long is itself.
@@ -45,11 +45,13 @@ func shallowCopy(message protoreflect.Message) protoreflect.Message {
 func shortenedField(message protoreflect.Message, field protoreflect.FieldDescriptor, value protoreflect.Value) (protoreflect.Value, bool) {
 	rules, _ := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules) // Nil is as good as none.
 	switch {
+	case field.IsMap():
+		return shortenedMap(message.NewField(field), value.Map(), rules.GetMap())
 	case field.IsList():
 		return shortenedList(message.NewField(field), value.List(), rules.GetRepeated())
 	case field.Kind() == protoreflect.StringKind:
 		return shortenedText(value, rules.GetString())
-	case field.Kind() == protoreflect.MessageKind && !field.IsMap():
+	case field.Kind() == protoreflect.MessageKind:
 		short := shortened(value.Message())
 		return protoreflect.ValueOfMessage(short), short != value.Message()
 	}
@@ -70,6 +72,23 @@ func shortenedList(short protoreflect.Value, list protoreflect.List, rules *vali
 		}
 		short.List().Append(element)
 	}
+	return short, changed
+}
+
+// shortenedMap puts into short what is looked at of a map of texts.
+func shortenedMap(short protoreflect.Value, entries protoreflect.Map, rules *validate.MapRules) (protoreflect.Value, bool) {
+	changed := false
+	entries.Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+		if rules.HasMaxPairs() && short.Map().Len() > int(rules.GetMaxPairs()) {
+			changed = true
+			return false
+		}
+		shortKey, keyChanged := shortenedText(key.Value(), rules.GetKeys().GetString())
+		shortValue, valueChanged := shortenedText(value, rules.GetValues().GetString())
+		short.Map().Set(shortKey.MapKey(), shortValue)
+		changed = changed || keyChanged || valueChanged
+		return true
+	})
 	return short, changed
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +35,21 @@ func hostileMessages(elements int) map[string]proto.Message {
 		"update":          &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{AddRoles: texts, RemoveRoles: texts}},
 		"row of a stream": &userv1.UserUpdate{AddRoles: texts, RemoveRoles: texts},
 		"batch":           &userv1.BatchGetUsersRequest{UserIds: texts},
+		"attributes":      &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{SetAttributes: emptyAttributes(elements), RemoveAttributes: texts}},
 		"long texts": &userv1.CreateUserRequest{
 			Email: strings.Repeat("a", 2*elements), DisplayName: strings.Repeat("\a", 2*elements), UserId: strings.Repeat("é", elements),
-			Roles: []string{strings.Repeat("a", 2*elements)},
+			Roles: []string{strings.Repeat("a", 2*elements)}, ExternalId: strings.Repeat("a", 2*elements),
+			Attributes: map[string]string{strings.Repeat("a", 2*elements): strings.Repeat("a", 2*elements)},
 		},
 	}
+}
+
+func emptyAttributes(n int) map[string]string {
+	attributes := make(map[string]string, n)
+	for i := range n {
+		attributes[strings.Repeat("A", i%7)+strconv.Itoa(i)] = "\x00"
+	}
+	return attributes
 }
 
 // The rule of the number is named however many elements there are.

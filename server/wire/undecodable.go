@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -63,7 +64,11 @@ func protoFault(data []byte, message protoreflect.MessageDescriptor) fault {
 		case field.Kind() == protoreflect.StringKind && !utf8.Valid(content):
 			return fault{field: string(field.Name()), problem: "must be valid UTF-8"}
 		case field.Kind() == protoreflect.MessageKind:
-			if inner := protoFault(content, field.Message()); inner.field != "" {
+			inner := protoFault(content, field.Message())
+			if field.IsMap() && inner.field != "" {
+				inner.field = string(field.Name()) // Not what the message of an entry calls its parts.
+			}
+			if inner.field != "" {
 				return inner
 			}
 		}
@@ -119,13 +124,8 @@ func (w jsonWalker) next() (json.Token, error) {
 }
 
 func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor) error {
-	if token, err := w.next(); err != nil || token == nil {
-		return err
-	} else if token != json.Delim('{') {
-		return objectFault(name)
-	}
 	seen := make(map[protoreflect.FieldNumber]bool)
-	for w.More() {
+	return w.each('{', objectFault(name), func() error {
 		token, err := w.next()
 		if err != nil {
 			return err
@@ -142,7 +142,20 @@ func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor)
 			return fault{field: key, problem: "must be given once"}
 		}
 		seen[field.Number()] = true
-		if err := w.field(key, field); err != nil {
+		return w.field(key, field)
+	})
+}
+
+// each calls f for each member of an object or element of a list. What does not begin as
+// one is otherwise; null is one without any.
+func (w jsonWalker) each(begin json.Delim, otherwise fault, f func() error) error {
+	if token, err := w.next(); err != nil || token == nil {
+		return err
+	} else if token != begin {
+		return otherwise
+	}
+	for w.More() {
+		if err := f(); err != nil {
 			return err
 		}
 	}
@@ -159,21 +172,29 @@ func objectFault(name string) fault {
 }
 
 func (w jsonWalker) field(name string, field protoreflect.FieldDescriptor) error {
-	if !field.IsList() {
+	switch {
+	case field.IsMap():
+		return w.entries(name, field)
+	case !field.IsList():
 		return w.value(name, field)
 	}
-	if token, err := w.next(); err != nil || token == nil {
-		return err
-	} else if token != json.Delim('[') {
-		return fault{field: name, problem: "must be a list"}
-	}
-	for w.More() {
-		if err := w.value(name, field); err != nil {
+	return w.each('[', fault{field: name, problem: "must be a list"}, func() error { return w.value(name, field) })
+}
+
+// entries follows a map, whose keys are texts of the caller's, and named nowhere.
+func (w jsonWalker) entries(name string, field protoreflect.FieldDescriptor) error {
+	seen := make(map[json.Token]bool)
+	return w.each('{', objectFault(name), func() error {
+		key, err := w.next()
+		switch {
+		case err != nil:
 			return err
+		case seen[key]:
+			return fault{field: name, problem: "must have each name once"}
 		}
-	}
-	_, err := w.next()
-	return err
+		seen[key] = true
+		return w.value(name, field.MapValue())
+	})
 }
 
 // timestampName is the message that JSON has as a text.
@@ -209,6 +230,10 @@ func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string 
 		if _, ok := token.(bool); !ok {
 			return "must be true or false"
 		}
+	case protoreflect.EnumKind:
+		if _, ok := token.(json.Number); !ok && field.Enum().Values().ByName(protoreflect.Name(text)) == nil {
+			return "must be one of " + strings.Join(enumNames(field.Enum()), ", ")
+		}
 	case protoreflect.Int32Kind, protoreflect.Int64Kind:
 		if number, ok := token.(json.Number); ok {
 			text = number.String()
@@ -218,4 +243,15 @@ func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string 
 		}
 	}
 	return ""
+}
+
+// enumNames are the names that a caller can choose from.
+func enumNames(enum protoreflect.EnumDescriptor) []string {
+	var names []string
+	for i := range enum.Values().Len() {
+		if value := enum.Values().Get(i); value.Number() != 0 {
+			names = append(names, string(value.Name()))
+		}
+	}
+	return names
 }

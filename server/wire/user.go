@@ -23,6 +23,9 @@ const (
 	fieldRoles
 	fieldVersion
 	fieldUpdatedAt
+	fieldDisabled
+	fieldExternalID
+	fieldAttributes
 )
 
 // User is u as callers see it, or a store.InvalidUserError.
@@ -43,11 +46,37 @@ func ToProto(u store.User) *userv1.User {
 		Roles:       u.Roles,
 		Version:     u.Version,
 		UpdatedAt:   timestamppb.New(u.UpdatedAt),
+		Disabled:    u.Disabled,
+		ExternalId:  u.ExternalID,
+		Attributes:  toMap(u.Attributes),
 	}
 	if !u.LastLogin.IsZero() {
 		user.LastLogin = timestamppb.New(u.LastLogin)
 	}
 	return user
+}
+
+func toMap(attributes []store.Attribute) map[string]string {
+	if len(attributes) == 0 {
+		return nil
+	}
+	values := make(map[string]string, len(attributes))
+	for _, attribute := range attributes {
+		values[attribute.Name] = attribute.Value
+	}
+	return values
+}
+
+// fromMap returns attributes as a store takes them.
+func fromMap(values map[string]string) []store.Attribute {
+	if len(values) == 0 {
+		return nil
+	}
+	attributes := make([]store.Attribute, 0, len(values))
+	for name, value := range values {
+		attributes = append(attributes, store.Attribute{Name: name, Value: value})
+	}
+	return attributes
 }
 
 // fromProto is the opposite of ToProto.
@@ -60,6 +89,9 @@ func fromProto(user *userv1.User) store.User {
 		UpdatedAt:   user.GetUpdatedAt().AsTime(),
 		Roles:       user.GetRoles(),
 		Version:     user.GetVersion(),
+		Disabled:    user.GetDisabled(),
+		ExternalID:  user.GetExternalId(),
+		Attributes:  store.SortedAttributes(fromMap(user.GetAttributes())),
 	}
 	if user.GetLastLogin() != nil {
 		u.LastLogin = user.GetLastLogin().AsTime()
@@ -77,16 +109,19 @@ func EncodeUser(u store.User) ([]byte, error) {
 }
 
 func encodeUser(u store.User) []byte {
-	const fixed = 3*16 + 7*2 + 10 // Times, the tags and lengths of others, version.
-	size := fixed + len(u.ID) + len(u.Email) + len(u.DisplayName)
+	const fixed = 3*16 + 8*2 + 12 // Times, the tags and lengths of others, version, state.
+	size := fixed + len(u.ID) + len(u.Email) + len(u.DisplayName) + len(u.ExternalID)
 	for _, role := range u.Roles {
 		size += 2 + len(role)
+	}
+	for _, attribute := range u.Attributes {
+		size += 8 + len(attribute.Name) + len(attribute.Value)
 	}
 	return AppendUser(make([]byte, 0, size), u)
 }
 
-// AppendUser appends what proto.Marshal makes of ToProto(u), at a tenth of the cost. u
-// has been checked.
+// AppendUser appends what a deterministic proto.Marshal makes of ToProto(u), at a tenth of
+// the cost: equal users have equal bytes. u has been checked.
 func AppendUser(b []byte, u store.User) []byte {
 	b = appendText(b, fieldID, u.ID)
 	b = appendText(b, fieldEmail, u.Email)
@@ -102,7 +137,27 @@ func AppendUser(b []byte, u store.User) []byte {
 		b = protowire.AppendTag(b, fieldVersion, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(u.Version))
 	}
-	return appendTime(b, fieldUpdatedAt, u.UpdatedAt)
+	b = appendTime(b, fieldUpdatedAt, u.UpdatedAt)
+	if u.Disabled {
+		b = protowire.AppendTag(b, fieldDisabled, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
+	b = appendText(b, fieldExternalID, u.ExternalID)
+	for _, attribute := range u.Attributes {
+		b = appendAttribute(b, attribute)
+	}
+	return b
+}
+
+// appendAttribute appends an entry of a map. Entries have both fields, whatever is in
+// them.
+func appendAttribute(b []byte, attribute store.Attribute) []byte {
+	const name, value = 1, 2
+	size := protowire.SizeTag(name) + protowire.SizeBytes(len(attribute.Name)) +
+		protowire.SizeTag(value) + protowire.SizeBytes(len(attribute.Value))
+	b = protowire.AppendTag(b, fieldAttributes, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	return appendElement(appendElement(b, name, attribute.Name), value, attribute.Value)
 }
 
 func appendText(b []byte, field protowire.Number, text string) []byte {
@@ -147,29 +202,69 @@ func ToProtos(users []store.User) []*userv1.User {
 	return messages
 }
 
+var conflicts = map[userv1.OnConflict]store.OnConflict{
+	userv1.OnConflict_ON_CONFLICT_SKIP:   store.SkipOnConflict,
+	userv1.OnConflict_ON_CONFLICT_UPDATE: store.UpdateOnConflict,
+}
+
 // NewUser is the user that a request asks for, with a new id unless it brings
 // one.
 func NewUser(req *userv1.CreateUserRequest) store.NewUser {
-	id := CanonicalID(req.GetUserId())
-	if id == "" {
-		id = uuid.NewString()
-	}
-	return store.NewUser{
-		ID:          id,
+	user := store.NewUser{
+		ID:          CanonicalID(req.GetUserId()),
+		NewID:       req.GetUserId() == "",
 		Email:       req.GetEmail(),
 		DisplayName: req.GetDisplayName(),
 		Roles:       req.GetRoles(),
+		Disabled:    req.GetDisabled(),
+		ExternalID:  req.GetExternalId(),
+		Attributes:  fromMap(req.GetAttributes()),
+		OnConflict:  conflicts[req.GetOnConflict()],
+		CreatedAt:   timeOrZero(req.GetCreatedAt()),
+		LastLogin:   timeOrZero(req.GetLastLogin()),
 	}
+	if user.NewID {
+		user.ID = uuid.NewString()
+	}
+	return user
 }
 
 func ToUpdate(req *userv1.UserUpdate) store.Update {
 	return store.Update{
-		ID:              CanonicalID(req.GetUserId()),
-		DisplayName:     req.DisplayName,
-		AddRoles:        req.GetAddRoles(),
-		RemoveRoles:     req.GetRemoveRoles(),
-		ExpectedVersion: req.GetExpectedVersion(),
+		ID:               CanonicalID(req.GetUserId()),
+		Email:            req.Email,
+		DisplayName:      req.DisplayName,
+		Disabled:         req.Disabled,
+		ExternalID:       req.ExternalId,
+		AddRoles:         req.GetAddRoles(),
+		RemoveRoles:      req.GetRemoveRoles(),
+		SetAttributes:    fromMap(req.GetSetAttributes()),
+		RemoveAttributes: req.GetRemoveAttributes(),
+		ExpectedVersion:  req.GetExpectedVersion(),
 	}
+}
+
+// ToQuery is what a search asks for, but for the page.
+func ToQuery(req *userv1.SearchUsersRequest) store.Query {
+	return store.Query{
+		NewestFirst:   req.GetNewestFirst(),
+		EmailPrefix:   req.GetEmailPrefix(),
+		NameContains:  req.GetNameContains(),
+		Role:          req.GetRole(),
+		Disabled:      req.Disabled,
+		Attributes:    store.SortedAttributes(fromMap(req.GetAttributes())),
+		InactiveSince: timeOrZero(req.GetInactiveSince()),
+		CreatedAfter:  timeOrZero(req.GetCreatedAfter()),
+		CreatedBefore: timeOrZero(req.GetCreatedBefore()),
+	}
+}
+
+// timeOrZero is a time as the store has it; none is the zero time.
+func timeOrZero(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime().Truncate(time.Microsecond)
 }
 
 // CanonicalID is a UUID as the store has it.

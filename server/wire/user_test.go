@@ -11,23 +11,32 @@ import (
 	"github.com/example/userd/store"
 )
 
-// What is appended is what proto.Marshal makes of the same user.
+// What is appended is what a deterministic proto.Marshal makes of the same user.
 func FuzzEncodeUser(f *testing.F) {
 	for _, u := range testUsers() {
-		f.Add(u.ID, u.Email, u.DisplayName, strings.Join(u.Roles, "\n"), u.CreatedAt.Unix(), u.UpdatedAt.Unix(), u.LastLogin.Unix(), u.CreatedAt.Nanosecond(), u.Version)
+		f.Add(u.ID, u.Email, u.DisplayName, strings.Join(u.Roles, "\n"), u.CreatedAt.Unix(), u.UpdatedAt.Unix(), u.LastLogin.Unix(), u.CreatedAt.Nanosecond(), u.Version, u.Disabled, u.ExternalID, toMap(u.Attributes)["a"])
 	}
-	f.Fuzz(func(t *testing.T, id, email, name, roles string, created, updated, login int64, nanos int, version int64) {
+	f.Fuzz(func(t *testing.T, id, email, name, roles string, created, updated, login int64, nanos int, version int64, disabled bool, externalID, attribute string) {
 		user := store.User{ID: id, Email: email, DisplayName: name, Version: version}
 		user.CreatedAt, user.UpdatedAt, user.LastLogin = time.Unix(created, int64(nanos)), time.Unix(updated, 0), time.Unix(login, 1)
+		user.Disabled, user.ExternalID = disabled, externalID
+		if attribute != "" {
+			user.Attributes = store.SortedAttributes([]store.Attribute{{Name: "a" + attribute, Value: name}, {Name: "a", Value: attribute}})
+		}
 		if roles != "" {
 			user.Roles = strings.Split(roles, "\n")
 		}
-		want, err := proto.Marshal(ToProto(user))
+		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(ToProto(user))
 		if err != nil {
 			return // It is not UTF-8.
 		}
-		if got := encodeUser(user); !slices.Equal(got, want) {
+		got := encodeUser(user)
+		if !slices.Equal(got, want) {
 			t.Errorf("%+v is encoded as %x, want %x", user, got, want)
+		}
+		again, err := DecodeUser(got)
+		if err != nil || !slices.Equal(encodeUser(again), got) {
+			t.Errorf("%+v is decoded as %+v, error %v", user, again, err)
 		}
 	})
 }

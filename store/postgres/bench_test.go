@@ -162,7 +162,7 @@ func BenchmarkCreateBesidePgbench(b *testing.B) {
 	id := `lpad(to_hex(:number::bigint), 32, '0')::uuid`
 	script := `\set number random(1, 9000000000000000000)` + "\n" + fillIn(postgres.CreateSQL, map[string]string{
 		"$1": id, "$2": `(:number || '@example.com')`, "$3": `(:number || '@example.com')`, "$4": `'Ada'`, "$5": `'ada'`,
-		"$6": `'{}'`, "$7": `now()`,
+		"$6": `'{}'`, "$7": `false`, "$8": `null`, "$9": `'{}'`, "$10": `null`, "$11": `null`, "$12": `now()`,
 	})
 	againstPgbench(b, url, script, func() error {
 		_, err := s.Create(b.Context(), newUser())
@@ -188,11 +188,11 @@ func BenchmarkGetBesidePgbench(b *testing.B) {
 	})
 }
 
+var parameter = regexp.MustCompile(`\$[0-9]+`)
+
 // fillIn writes expressions for the parameters of a statement, in one line.
 func fillIn(sql string, values map[string]string) string {
-	for name, value := range values {
-		sql = strings.ReplaceAll(sql, name, value)
-	}
+	sql = parameter.ReplaceAllStringFunc(sql, func(name string) string { return values[name] })
 	return strings.Join(strings.Fields(sql), " ") + ";\n"
 }
 

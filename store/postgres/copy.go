@@ -100,24 +100,36 @@ func loadInto(ctx context.Context, tx pgx.Tx, load store.Load) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"users"},
-		[]string{"id", "email", "display_name", "folded_name", "roles", "created_at", "updated_at", "last_login", "version"},
-		pgx.CopyFromSlice(len(load.Users), func(i int) ([]any, error) { return userRow(load.Users[i]) }))
+	err = copyUsers(ctx, tx, load.Users)
 	if err == nil && load.Last {
 		_, err = tx.Exec(ctx, `update meta set copy_of = ''`)
 	}
 	return err
 }
 
+// copyUsers stores users who are not there yet.
+func copyUsers(ctx context.Context, tx pgx.Tx, users []store.User) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"users"}, rowColumns,
+		pgx.CopyFromSlice(len(users), func(i int) ([]any, error) { return userRow(users[i]) }))
+	return err
+}
+
+// rowColumns are the columns of userRow.
+var rowColumns = []string{
+	"id", "email", "display_name", "folded_name", "roles", "created_at", "updated_at", "last_login", "version",
+	"disabled", "external_id", "attributes",
+}
+
 // userRow is the row of a user in table users.
 func userRow(user store.User) ([]any, error) {
 	id, err := uuid.Parse(user.ID)
-	var lastLogin *time.Time
-	if !user.LastLogin.IsZero() {
-		lastLogin = &user.LastLogin
+	if err != nil {
+		return nil, err
 	}
+	attributes, err := store.EncodeAttributes(user.Attributes)
 	return []any{
 		[16]byte(id), user.Email, user.DisplayName, store.FoldName(user.DisplayName), notNil(user.Roles),
-		user.CreatedAt, user.UpdatedAt, lastLogin, user.Version,
+		user.CreatedAt, user.UpdatedAt, timeOrNull(user.LastLogin), user.Version,
+		user.Disabled, textOrNull(user.ExternalID), attributes,
 	}, err
 }

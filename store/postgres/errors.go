@@ -59,6 +59,9 @@ func translate(ctx context.Context, err error) error {
 
 // classify returns the sentinel that err is a case of, or nil.
 func classify(err error) error {
+	if errors.Is(err, errRaced) {
+		return store.ErrConflict
+	}
 	if refused := refusal(""); lostConnection(err) || errors.As(err, &refused) {
 		return store.ErrUnavailable
 	}
@@ -73,7 +76,7 @@ func classify(err error) error {
 		return store.ErrConflict
 	case "25006", // read_only_sql_transaction: a primary that has become a standby
 		"28000", "28P01", "3D000", "42501", // What an operator changes.
-		"25P03", "57014", "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
+		"25P03", queryCanceled, "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
 		return store.ErrUnavailable
 	}
 	switch pgErr.Code[:2] {
@@ -87,16 +90,30 @@ func classifyDuplicate(constraint string) error {
 	switch constraint {
 	case "users_email_key":
 		return store.ErrEmailTaken
+	case "users_external_id_key":
+		return store.ErrExternalIDTaken
 	case "users_pkey", "deleted_users_pkey":
 		return store.ErrIDTaken
 	}
 	return nil
 }
 
-// duplicate reports whether a row was refused because another has its id or email.
-func duplicate(err error) bool {
+// duplicate reports whether a row was refused because another has its id, email or external id.
+func duplicate(err error) bool { return hasCode(err, uniqueViolation) }
+
+// hasCode reports whether err is PostgreSQL's answer with a code.
+func hasCode(err error, code string) bool {
 	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && pgErr.Code == uniqueViolation
+	return errors.As(err, &pgErr) && pgErr.Code == code
+}
+
+// raced returns errRaced for a row that was refused although nobody had its id, email or
+// external id before: another transaction took it meanwhile.
+func raced(err error) error {
+	if duplicate(err) && classify(err) != nil {
+		return fmt.Errorf("%w: %w", errRaced, err)
+	}
+	return err
 }
 
 // lostConnection reports whether err is trouble with a connection rather than an
@@ -126,10 +143,11 @@ func brokenPool(err error) bool {
 // longer than lock_timeout.
 const lockNotAvailable = "55P03"
 
-func lockTimeout(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && pgErr.Code == lockNotAvailable
-}
+// queryCanceled is PostgreSQL's code for a statement that has run for longer than
+// statement_timeout, or that was to end.
+const queryCanceled = "57014"
+
+func lockTimeout(err error) bool { return hasCode(err, lockNotAvailable) }
 
 // conflict reports whether PostgreSQL rolled a transaction back for the sake of
 // another, so that running it again is safe, and may end well.

@@ -1,5 +1,8 @@
 package postgres
 
+// SearchWithoutLimit lets searches try the indexes of what users have as long as it takes.
+func (s *Store) SearchWithoutLimit() { s.byContentTime = 0 }
+
 // The statements that pgbench is given to compare with.
 const (
 	CreateSQL = createSQL

@@ -36,8 +36,8 @@ func TestServersThatMigrateAtOnceDoItOnce(t *testing.T) {
 	}
 	var applied int
 	err := connect(t, url).QueryRow(t.Context(), `select count(*) from userd_migrations`).Scan(&applied)
-	if err != nil || applied != 1 {
-		t.Fatalf("%d migrations were applied, %v", applied, err)
+	if err != nil || applied != 3 {
+		t.Fatalf("%d migrations are recorded, %v", applied, err)
 	}
 	mustCreate(t, open(t, url))
 }
@@ -52,16 +52,16 @@ func TestOpenRefusesAnotherSchema(t *testing.T) {
 			t.Fatalf("open: %v", err)
 		}
 	}
-	refuses("version 0 and this userd needs 1")
+	refuses("version 0 and this userd needs 3")
 	before, err := postgres.Migrate(t.Context(), postgres.Config{URL: url})
-	if err != nil || before != (store.Schema{Current: 0, Wanted: 1}) {
+	if err != nil || before != (store.Schema{Current: 0, Wanted: 3}) {
 		t.Fatalf("migrated from %+v, %v", before, err)
 	}
 	open(t, url)
 	run(t, connect(t, url), `insert into userd_migrations (version) values (99)`)
-	refuses("version 99 and this userd knows only 1")
+	refuses("version 99 and this userd knows only 3")
 	status, err := postgres.Status(t.Context(), postgres.Config{URL: url})
-	if err != nil || status != (store.Schema{Current: 99, Wanted: 1}) {
+	if err != nil || status != (store.Schema{Current: 99, Wanted: 3}) {
 		t.Fatalf("status is %+v, %v", status, err)
 	}
 	if _, err := postgres.Migrate(t.Context(), postgres.Config{URL: url}); err == nil || !strings.Contains(err.Error(), "run a newer userd") {
@@ -220,4 +220,29 @@ func TestARoleWithoutPrivilegesIsEnough(t *testing.T) {
 	if _, err := s.Prune(t.Context(), user.CreatedAt); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestARoleThatMayMakeNoExtensionIsToldWhatToDo(t *testing.T) {
+	t.Parallel()
+	database := emptyDatabase(t) // Without the extension, which was in the schema.
+	role := withRole(t, database, `create schema authorization ROLE`)
+	parsed, err := url.Parse(role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := parsed.Query()
+	query.Set("search_path", query.Get("user"))
+	parsed.RawQuery = query.Encode()
+	err = migrate(t.Context(), parsed.String())
+	if err == nil || !strings.Contains(err.Error(), `let an administrator run "create extension pg_trgm" in this database`) ||
+		strings.Contains(err.Error(), "row security") {
+		t.Fatalf("migrate: %v", err)
+	}
+	run(t, connect(t, database), `create schema extensions`)
+	run(t, connect(t, database), `create extension pg_trgm schema extensions; grant usage on schema extensions to public`)
+	if err := migrate(t.Context(), parsed.String()); err != nil {
+		t.Fatal(err)
+	}
+	user := mustCreate(t, open(t, parsed.String()))
+	wantFound(t, open(t, parsed.String()), user.DisplayName, user.ID)
 }

@@ -40,6 +40,7 @@ const (
 	pingTimeout    = time.Second
 	maxConns       = 16
 	vitalConns     = 2
+	toolConns      = 2 // For a migration: one has the turn, one works.
 )
 
 // Store is a store of users in PostgreSQL.
@@ -54,7 +55,8 @@ type Store struct {
 	reap     *reaper
 	causes   store.Causes
 
-	importsCollide atomic.Bool // The last import had rows that were taken.
+	importsCollide atomic.Bool   // The last import had rows that were taken.
+	byContentTime  time.Duration // See the constant.
 
 	mu   sync.Mutex
 	last int64 // Latest tick, in microseconds.
@@ -66,7 +68,7 @@ var _ store.Store = (*Store)(nil)
 // program: Open returns the error of Schema.Check when it does not, and
 // store.ErrUnavailable when the database cannot be reached.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	s := &Store{log: config.Logger, now: config.Now}
+	s := &Store{log: config.Logger, now: config.Now, byContentTime: byContentTime}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -136,6 +138,7 @@ func (c Config) connectAlone(ctx context.Context) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	pool.MaxConns = max(toolConns, pool.MaxConns)
 	return reach(ctx, pool)
 }
 

@@ -3,13 +3,11 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // setting is a setting of a session that a role, a database or a server may have set
@@ -190,8 +188,7 @@ func allowsTransactions(ctx context.Context, conn *pgx.Conn) error {
 	if err == nil {
 		return tx.Rollback(ctx)
 	}
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == protocolViolation {
+	if hasCode(err, protocolViolation) {
 		return refusal("the connection pooler takes no transactions: set pool_mode = transaction (or session)")
 	}
 	return err

@@ -171,7 +171,7 @@ func checkUsers(t *testing.T, s *postgres.Store) {
 		query.Limit = 10
 		found, err := s.List(ctx, query)
 		check(err)
-		if len(found) != 1 || found[0].ID != name {
+		if len(found.Users) != 1 || found.Users[0].ID != name {
 			t.Errorf("%+v finds %+v", query, found)
 		}
 	}

@@ -17,8 +17,10 @@ import (
 // The columns of a user in the order of scanUser, and the same with the table's
 // name, for statements that join it.
 const (
-	userColumns  = `id, email, display_name, roles, created_at, updated_at, last_login, version`
-	usersColumns = `users.id, users.email, users.display_name, users.roles, users.created_at, users.updated_at, users.last_login, users.version`
+	userColumns = `id, email, display_name, roles, created_at, updated_at, last_login, version,
+		disabled, external_id, attributes`
+	usersColumns = `users.id, users.email, users.display_name, users.roles, users.created_at, users.updated_at, users.last_login, users.version,
+		users.disabled, users.external_id, users.attributes`
 )
 
 // Statements that write are one round trip each: they lock the row, decide, write
@@ -26,46 +28,51 @@ const (
 // that is locked first is read as the last transaction left it, so a decision
 // rests on the newest version; a plain read in the same statement does not see it.
 const (
-	// $1 id, $2 email, $3 email folded, $4 name, $5 name folded, $6 roles, $7 now
+	// $1 id, $2 email, $3 email folded, $4 name, $5 name folded, $6 roles, $7 disabled,
+	// $8 external id or null, $9 attributes, $10 time of creation or null, $11 last login or
+	// null, $12 now
 	createSQL = `
 		with created as (
-			insert into users (id, email, display_name, folded_name, roles, created_at, updated_at, version)
-			select $1, $2, $4, $5, $6, $7, $7, 1
+			insert into users (id, email, display_name, folded_name, roles, disabled, external_id, attributes,
+				created_at, updated_at, last_login, version)
+			select $1, $2, $4, $5, $6, $7, $8, $9, coalesce($10, $12::timestamptz), $12, $11, 1
 			where not exists (select from deleted_users where id = $1)
 			on conflict do nothing
 			returning ` + userColumns + `
 		), logged as (
 			insert into changes (user_id, version, kind, at)
-			select id, version, 'upserted', created_at from created
+			select id, version, 'upserted', updated_at from created
 		)
 		select 'created' as outcome, ` + userColumns + ` from created
 		union all
 		select case when lower(email) = $3 then 'same' else 'id taken' end, ` + userColumns + ` from users where id = $1
 		union all
-		select 'id taken', id, '', '', '{}', deleted_at, deleted_at, null, version from deleted_users where id = $1
+		select 'id taken', id, '', '', '{}', deleted_at, deleted_at, null, version, false, null, '{}' from deleted_users where id = $1
 		union all
-		select 'email taken', ` + userColumns + ` from users where lower(email) = $3 and id <> $1`
+		select 'email taken', ` + userColumns + ` from users where lower(email) = $3 and id <> $1
+		union all
+		select 'external id taken', ` + userColumns + ` from users where external_id = $8 and id <> $1`
 
-	// $1 id, $2 expected version or 0, $3 name or null, $4 name folded, $5 roles to
-	// add, $6 roles to remove, $7 most roles, $8 now
+	// $1 id, $2 expected version or 0, $3 name or null, $4 name folded, $5 disabled or
+	// null, $6 roles to add, $7 roles to remove, $8 most roles, $9 now
 	updateSQL = `
 		with locked as (
 			select ` + userColumns + ` from users where id = $1 for update
 		), wanted as (
-			select id, coalesce($3, display_name) as new_name, array(
-				(select unnest(roles) except select unnest($6::text[])) union select unnest($5::text[]) order by 1
+			select id, coalesce($3, display_name) as new_name, coalesce($5, disabled) as new_disabled, array(
+				(select unnest(roles) except select unnest($7::text[])) union select unnest($6::text[]) order by 1
 			) as new_roles
 			from locked
 		), decided as (
-			select locked.*, new_name, new_roles, case
+			select locked.*, new_name, new_disabled, new_roles, case
 				when $2::bigint not in (0, version) then 'version mismatch'
-				when cardinality(new_roles) > $7 then 'too many roles'
-				when (new_name, new_roles) = (display_name, roles) then 'same'
+				when cardinality(new_roles) > $8 then 'too many roles'
+				when (new_name, new_disabled, new_roles) = (display_name, disabled, roles) then 'same'
 				else 'changed' end as outcome
 			from locked join wanted using (id)
 		), changed as (
-			update users set display_name = new_name, folded_name = coalesce($4, folded_name), roles = new_roles,
-				updated_at = $8, version = users.version + 1
+			update users set display_name = new_name, folded_name = coalesce($4, folded_name), disabled = new_disabled,
+				roles = new_roles, updated_at = $9, version = users.version + 1
 			from decided where users.id = decided.id and outcome = 'changed'
 			returning ` + usersColumns + `
 		), logged as (
@@ -102,7 +109,7 @@ const (
 			select *, ` + loginDue + ` as due from users where id = $1
 		), locked as (
 			select id from users
-			where id = $1 and (select due from current) and ` + loginDue + `
+			where id = $1 and (select due and not disabled from current) and ` + loginDue + ` and not disabled
 			for update
 		), changed as (
 			update users set last_login = $2, updated_at = $4, version = version + 1
@@ -114,23 +121,26 @@ const (
 		)
 		select 'changed', ` + userColumns + ` from changed
 		union all
-		select case when due then 'raced' else 'same' end, ` + userColumns + ` from current
+		select case when disabled then 'disabled' when due then 'raced' else 'same' end, ` + userColumns + ` from current
 		where not exists (select from changed)`
 
-	getSQL        = `select ` + userColumns + ` from users where id = $1`
-	getByEmailSQL = `select ` + userColumns + ` from users where lower(email) = $1`
+	getSQL             = `select ` + userColumns + ` from users where id = $1`
+	getByEmailSQL      = `select ` + userColumns + ` from users where lower(email) = $1`
+	getByExternalIDSQL = `select ` + userColumns + ` from users where external_id = $1`
 )
 
 // outcomes maps what a statement says became of a write to its error.
 var outcomes = map[string]error{
-	"created":          nil,
-	"changed":          nil,
-	"same":             nil,
-	"raced":            errRaced,
-	"id taken":         store.ErrIDTaken,
-	"email taken":      store.ErrEmailTaken,
-	"version mismatch": store.ErrVersionMismatch,
-	"too many roles":   store.ErrTooManyRoles,
+	"created":           nil,
+	"changed":           nil,
+	"same":              nil,
+	"raced":             errRaced,
+	"id taken":          store.ErrIDTaken,
+	"email taken":       store.ErrEmailTaken,
+	"external id taken": store.ErrExternalIDTaken,
+	"version mismatch":  store.ErrVersionMismatch,
+	"too many roles":    store.ErrTooManyRoles,
+	"disabled":          store.ErrUserDisabled,
 }
 
 // errRaced: another transaction changed what the statement saw between its
@@ -139,13 +149,22 @@ var errRaced = errors.New("raced with another transaction")
 
 // Create implements store.Store.
 func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
-	roles := store.SortedRoles(user.Roles)
-	created, err := s.writeUser(ctx, errRaced, createSQL,
-		user.ID, user.Email, store.FoldEmail(user.Email), user.DisplayName, store.FoldName(user.DisplayName), notNil(roles), s.tick())
+	created, err := s.create(ctx, user)
 	if err != nil {
 		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
 	return created, nil
+}
+
+func (s *Store) create(ctx context.Context, user store.NewUser) (store.User, error) {
+	attributes, err := store.EncodeAttributes(user.Attributes)
+	if err != nil {
+		return store.User{}, err
+	}
+	return s.writeUser(ctx, errRaced, createSQL,
+		user.ID, user.Email, store.FoldEmail(user.Email), user.DisplayName, store.FoldName(user.DisplayName),
+		notNil(store.SortedRoles(user.Roles)), user.Disabled, textOrNull(user.ExternalID), attributes,
+		timeOrNull(user.CreatedAt), timeOrNull(user.LastLogin), s.tick())
 }
 
 // Get implements store.Store.
@@ -166,18 +185,40 @@ func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error
 	return user, nil
 }
 
+// GetByExternalID implements store.Store.
+func (s *Store) GetByExternalID(ctx context.Context, externalID string) (store.User, error) {
+	user, err := s.readUser(ctx, getByExternalIDSQL, textOrNull(externalID))
+	if err != nil {
+		return store.User{}, fmt.Errorf("get user by external id: %w", err)
+	}
+	return user, nil
+}
+
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
-	var folded *string
-	if update.DisplayName != nil {
-		folded = new(store.FoldName(*update.DisplayName))
-	}
-	user, err := s.writeUser(ctx, store.ErrNotFound, updateSQL, update.ID, update.ExpectedVersion,
-		update.DisplayName, folded, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.tick())
+	user, err := s.update(ctx, update)
 	if err != nil {
 		return store.User{}, fmt.Errorf("update user %s: %w", update.ID, err)
 	}
 	return user, nil
+}
+
+// update has one statement for what changes often. The rest concerns other users, or is
+// not worth a second form of User.Apply.
+func (s *Store) update(ctx context.Context, update store.Update) (store.User, error) {
+	if update.Email != nil || update.ExternalID != nil || len(update.SetAttributes)+len(update.RemoveAttributes) > 0 {
+		updated, err := s.updateMany(ctx, []store.Update{update})
+		if err != nil {
+			return store.User{}, err
+		}
+		return updated[0].User, updated[0].Err
+	}
+	var folded *string
+	if update.DisplayName != nil {
+		folded = new(store.FoldName(*update.DisplayName))
+	}
+	return s.writeUser(ctx, store.ErrNotFound, updateSQL, update.ID, update.ExpectedVersion, update.DisplayName, folded,
+		update.Disabled, notNil(update.AddRoles), notNil(update.RemoveRoles), store.MaxRoles, s.tick())
 }
 
 // RecordLogin implements store.Store.
@@ -258,7 +299,8 @@ func scanUser(row pgx.Row, before ...any) (store.User, error) {
 	var id [16]byte
 	var createdAt, updatedAt, lastLogin pgtype.Timestamptz
 	err := row.Scan(append(before, &id, &user.Email, &user.DisplayName, (*roles)(&user.Roles),
-		&createdAt, &updatedAt, &lastLogin, &user.Version)...)
+		&createdAt, &updatedAt, &lastLogin, &user.Version,
+		&user.Disabled, (*externalID)(&user.ExternalID), (*attributes)(&user.Attributes))...)
 	if err != nil {
 		return store.User{}, err
 	}
@@ -298,6 +340,32 @@ func timestamp(t time.Time) pgtype.Timestamptz {
 	default:
 		return pgtype.Timestamptz{Time: t, Valid: true}
 	}
+}
+
+// timeOrNull returns t in the form of a column that is null for no time.
+func timeOrNull(t time.Time) pgtype.Timestamptz {
+	return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()}
+}
+
+// textOrNull returns text in the form of a column that is null for none.
+func textOrNull(text string) pgtype.Text { return pgtype.Text{String: text, Valid: text != ""} }
+
+// externalID scans null as none.
+type externalID string
+
+// ScanText implements pgtype.TextScanner.
+func (e *externalID) ScanText(text pgtype.Text) error {
+	*e = externalID(text.String)
+	return nil
+}
+
+// attributes scans the attributes of a user. Whatever a jsonb can be is taken.
+type attributes []store.Attribute
+
+// ScanBytes implements pgtype.BytesScanner.
+func (a *attributes) ScanBytes(text []byte) error {
+	*a = store.DecodeAttributes(string(text))
+	return nil
 }
 
 // roles scans the roles of a user. Whatever a text[] can be is taken: other programs may

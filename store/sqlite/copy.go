@@ -26,7 +26,7 @@ const (
 		where copy_of = ?1 or copy_of = ''
 			and not exists (select 1 from users) and not exists (select 1 from deleted_users)`
 
-	loadSQL = `insert into users (` + userColumns + `) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
+	loadSQL = `insert into users (` + userColumns + `) values (` + userPlaces + `)`
 )
 
 // Contents implements store.Copyable.
@@ -104,19 +104,13 @@ func (s *Store) load(conn *sqlite.Conn, load store.Load) error {
 }
 
 func (s *Store) loadUser(conn *sqlite.Conn, user store.User) error {
-	roles, err := encodeRoles(user.Roles)
+	values, err := userValues(user)
 	if err != nil {
 		return err
 	}
-	var login any
-	if !user.LastLogin.IsZero() {
-		login = user.LastLogin.UnixMicro()
-	}
-	created := user.CreatedAt.UnixMicro()
-	err = exec(conn, loadSQL, user.ID, user.Email, user.DisplayName, created, user.UpdatedAt.UnixMicro(), login, roles, user.Version)
-	if err != nil {
+	if err := exec(conn, loadSQL, values...); err != nil {
 		return err
 	}
-	s.last = max(s.last, created)
-	return replaceRoles(conn, store.User{ID: user.ID, CreatedAt: user.CreatedAt}, user)
+	s.last = max(s.last, user.CreatedAt.UnixMicro())
+	return replacePostings(conn, store.User{ID: user.ID, CreatedAt: user.CreatedAt}, user)
 }

@@ -55,7 +55,7 @@ func TestAFileOfANewerProgramIsRefused(t *testing.T) {
 	if err != nil || schema.Current != 99 || schema.Check() == nil {
 		t.Errorf("status is %+v, error %v", schema, err)
 	}
-	script(t, path, `pragma user_version = 2`)
+	script(t, path, `pragma user_version = 4`)
 	if _, err := openPath(t, path).Get(t.Context(), user.ID); err != nil {
 		t.Error(err)
 	}

@@ -23,12 +23,14 @@ func read(t testing.TB, s store.Store) (all contents) {
 	t.Helper()
 	var err error
 	all.Identity, all.Head = s.Identity(), mustHead(t, s)
-	if all.Users, err = s.List(t.Context(), store.Query{Limit: 1000}); err != nil {
-		t.Fatal(err)
+	list := func(role string) []store.User {
+		page, err := s.List(t.Context(), store.Query{Limit: 1000, Role: role})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Users
 	}
-	if all.Admins, err = s.List(t.Context(), store.Query{Limit: 1000, Role: "admin"}); err != nil {
-		t.Fatal(err)
-	}
+	all.Users, all.Admins = list(""), list("admin")
 	if all.Changes, _, err = s.Changes(t.Context(), store.Earliest, 1000); err != nil {
 		t.Fatal(err)
 	}

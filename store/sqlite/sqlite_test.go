@@ -96,12 +96,12 @@ func mustHead(t testing.TB, s store.Store) store.Cursor {
 // allIDs returns the ids of all users, none of whom may come twice.
 func allIDs(t testing.TB, s store.Store) map[string]bool {
 	t.Helper()
-	users, err := s.List(t.Context(), store.Query{Limit: 1_000_000})
+	page, err := s.List(t.Context(), store.Query{Limit: 1_000_000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ids := make(map[string]bool)
-	for _, user := range users {
+	for _, user := range page.Users {
 		if ids[user.ID] {
 			t.Errorf("user %s is there twice", user.ID)
 		}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,24 +16,33 @@ import (
 	"github.com/example/userd/store"
 )
 
-const userColumns = `id, email, display_name, created_at, updated_at, last_login, roles, version`
+const (
+	userColumns = `id, email, display_name, created_at, updated_at, last_login, roles, version, disabled, external_id, attributes`
+	userPlaces  = `?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11` // The values of userValues.
+)
 
 const (
 	getSQL        = `select ` + userColumns + ` from users where id = ?1`
 	getByEmailSQL = `select ` + userColumns + ` from users where email = ?1`
-	insertSQL     = `insert into users (` + userColumns + `) values (?1, ?2, ?3, ?4, ?4, null, ?5, 1) on conflict do nothing`
-	lastRowSQL    = `select ifnull(max(rowid), 0) from users`
+	getByExtIDSQL = `select ` + userColumns + ` from users where external_id = ?1`
+	insertSQL     = `insert into users (` + userColumns + `) values (` + userPlaces + `) on conflict do nothing`
 	newRolesSQL   = `insert into user_roles (role, created_at, id)
-		select value, created_at, users.id from users not indexed, json_each(roles) where users.rowid > ?1`
+		select value, created_at, users.id from users not indexed, json_each(roles) where users.rowid >= ?1`
 	newChangesSQL = `insert into changes (user_id, version, kind, at)
-		select id, 1, 1, created_at from users not indexed where rowid > ?1 order by rowid`
-	insertRoleSQL = `insert into user_roles (role, created_at, id) values (?1, ?2, ?3)`
-	deleteRoleSQL = `delete from user_roles where role = ?1 and created_at = ?2 and id = ?3`
-	updateSQL     = `update users set display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6 where id = ?1`
-	deleteSQL     = `delete from users where id = ?1`
-	burySQL       = `insert into deleted_users (id, version, at) values (?1, ?2, ?3)`
-	deletedSQL    = `select deleted_users.id from json_each(?1) CROSS join deleted_users on deleted_users.id = value`
-	logSQL        = `insert into changes (user_id, version, kind, at) values (?1, ?2, ?3, ?4)`
+		select id, 1, 1, updated_at from users not indexed where rowid >= ?1 order by rowid`
+	insertRoleSQL    = `insert into user_roles (role, created_at, id) values (?1, ?2, ?3)`
+	deleteRoleSQL    = `delete from user_roles where role = ?1 and created_at = ?2 and id = ?3`
+	newAttributesSQL = `insert into user_attributes (name, value, created_at, id)
+		select key, value, created_at, users.id from users not indexed, json_each(attributes) where users.rowid >= ?1`
+	insertAttributeSQL = `insert into user_attributes (name, value, created_at, id) values (?1, ?2, ?3, ?4)`
+	deleteAttributeSQL = `delete from user_attributes where name = ?1 and value = ?2 and created_at = ?3 and id = ?4`
+	updateSQL          = `update users set display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6,
+		disabled = ?7, attributes = ?8 where id = ?1`
+	rekeySQL   = `update users set email = ?2, external_id = ?3 where id = ?1` // Apart: it rewrites indexes.
+	deleteSQL  = `delete from users where id = ?1`
+	burySQL    = `insert into deleted_users (id, version, at) values (?1, ?2, ?3)`
+	deletedSQL = `select deleted_users.id from json_each(?1) CROSS join deleted_users on deleted_users.id = value`
+	logSQL     = `insert into changes (user_id, version, kind, at) values (?1, ?2, ?3, ?4)`
 )
 
 // Create implements store.Store.
@@ -55,32 +65,30 @@ func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, err
 // create stores new users, or finds that they are there already, and says for each
 // what became of it.
 func (s *Store) create(conn *sqlite.Conn, users []store.NewUser) ([]createdUser, error) {
-	last, err := scalar(conn, lastRowSQL)
-	if err != nil {
-		return nil, err
-	}
 	deleted, err := deletedAmong(conn, users)
 	if err != nil {
 		return nil, err
 	}
+	inserts := &inserts{conn: conn}
 	outcomes := make([]createdUser, len(users))
-	for i, user := range users {
-		if deleted[user.ID] {
+	for i := range users {
+		if deleted[users[i].ID] {
 			outcomes[i].err = store.ErrIDTaken
 			continue
 		}
-		outcomes[i].user, outcomes[i].err = s.insert(conn, user)
-		if err := outcomes[i].err; err != nil && !refused(err) {
-			return nil, err
+		if outcomes[i] = s.insert(inserts, &users[i]); outcomes[i].err != nil && !refused(outcomes[i].err) {
+			return nil, outcomes[i].err
 		}
 	}
-	return outcomes, finishInserts(conn, last)
+	return outcomes, inserts.finish()
 }
 
 // createdUser is what became of a new user.
 type createdUser struct {
-	user store.User
-	err  error // ErrEmailTaken or ErrIDTaken.
+	user     store.User
+	existing bool // It was there, and is left alone or updated.
+	updated  bool
+	err      error // Why it is not stored.
 }
 
 // deletedAmong returns those ids of users that deleted users had.
@@ -101,43 +109,125 @@ func deletedAmong(conn *sqlite.Conn, users []store.NewUser) (map[string]bool, er
 	return deleted, err
 }
 
-// insert stores the row of a new user, or finds that it is there already. What
-// goes with new rows is left to finishInserts.
-func (s *Store) insert(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
-	stamp := s.tick()
-	created := store.User{
-		ID: user.ID, Email: user.Email, DisplayName: user.DisplayName,
-		CreatedAt: timeOf(stamp), UpdatedAt: timeOf(stamp),
-		Roles: store.SortedRoles(user.Roles), Version: 1,
-	}
-	roles, err := encodeRoles(created.Roles)
-	if err != nil {
-		return store.User{}, err
-	}
-	if err := exec(conn, insertSQL, user.ID, user.Email, user.DisplayName, stamp, roles); err != nil {
-		return store.User{}, err
-	}
-	if conn.Changes() == 0 {
-		return conflicting(conn, user)
-	}
-	return created, nil
+// inserts are new rows of users. What goes with them is written later, for all in one
+// statement each, which is what makes imports fast.
+type inserts struct {
+	conn       *sqlite.Conn
+	pending    bool  // There are rows that are not finished,
+	first      int64 // from this one on.
+	attributes bool  // One of them has attributes.
 }
 
-// finishInserts writes the roles and the changes of the rows after last, all in
-// one statement each, which is what makes imports fast.
-func finishInserts(conn *sqlite.Conn, last int64) error {
-	if err := exec(conn, newRolesSQL, last); err != nil {
+// insert stores the row of a new user, or does what is to be done where it is there already.
+func (s *Store) insert(inserts *inserts, user *store.NewUser) createdUser {
+	created := user.At(timeOf(s.tick()))
+	values, err := userValues(created)
+	if err == nil {
+		err = exec(inserts.conn, insertSQL, values...)
+	}
+	switch {
+	case err != nil:
+		return createdUser{err: err}
+	case inserts.conn.Changes() > 0:
+		if !inserts.pending {
+			inserts.pending, inserts.first = true, inserts.conn.LastInsertRowID()
+		}
+		inserts.attributes = inserts.attributes || len(created.Attributes) > 0
+		return createdUser{user: created}
+	case user.OnConflict == store.FailOnConflict:
+		existing, err := conflicting(inserts.conn, *user)
+		return createdUser{user: existing, err: err}
+	}
+	if err := inserts.finish(); err != nil { // The user may be one of them.
+		return createdUser{err: err}
+	}
+	return s.merge(inserts.conn, user)
+}
+
+// merge does what a row wants done to the user who is there.
+func (s *Store) merge(conn *sqlite.Conn, row *store.NewUser) createdUser {
+	before, err := match(conn, row)
+	switch {
+	case err != nil:
+		return createdUser{err: err}
+	case row.OnConflict == store.SkipOnConflict:
+		return createdUser{user: before, existing: true}
+	case before.ID != row.ID && !row.NewID:
+		return createdUser{err: taken(conn, row.ID, row.Email, row.ExternalID)}
+	}
+	after, changed, err := before.Replace(*row)
+	if err == nil && changed {
+		after, err = s.change(conn, before, after)
+	}
+	return createdUser{user: after, existing: true, updated: changed, err: err}
+}
+
+// match returns the user whom a row is about.
+func match(conn *sqlite.Conn, row *store.NewUser) (user store.User, err error) {
+	for _, key := range []struct{ query, value string }{
+		{getSQL, row.ID}, {getByExtIDSQL, row.ExternalID}, {getByEmailSQL, row.Email},
+	} {
+		user, err = get(conn, key.query, key.value)
+		if !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+	}
+	return user, err
+}
+
+// userValues are the values of userColumns.
+func userValues(user store.User) ([]any, error) {
+	roles, err := encodeRoles(user.Roles)
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := store.EncodeAttributes(user.Attributes)
+	return []any{
+		user.ID, user.Email, user.DisplayName, user.CreatedAt.UnixMicro(), user.UpdatedAt.UnixMicro(), timeOrNull(user.LastLogin),
+		roles, user.Version, user.Disabled, textOrNull(user.ExternalID), attributes,
+	}, err
+}
+
+func timeOrNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func textOrNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+// finish writes the roles, the attributes and the changes of the rows that have none yet.
+func (i *inserts) finish() error {
+	if !i.pending {
+		return nil
+	}
+	if err := exec(i.conn, newRolesSQL, i.first); err != nil {
 		return err
 	}
-	return exec(conn, newChangesSQL, last)
+	if i.attributes {
+		if err := exec(i.conn, newAttributesSQL, i.first); err != nil {
+			return err
+		}
+	}
+	if err := exec(i.conn, newChangesSQL, i.first); err != nil {
+		return err
+	}
+	i.pending, i.attributes = false, false
+	return nil
 }
 
-// conflicting is what to answer when a user with the id or the email of a new one
-// is there.
+// conflicting is what to answer when a user with the id, the email or the external id of
+// a new one is there.
 func conflicting(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
 	existing, err := get(conn, getSQL, user.ID)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.User{}, store.ErrEmailTaken
+		return store.User{}, taken(conn, user.ID, user.Email, user.ExternalID)
 	}
 	if err != nil {
 		return store.User{}, err
@@ -146,6 +236,22 @@ func conflicting(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
 		return store.User{}, store.ErrIDTaken
 	}
 	return existing, nil
+}
+
+// taken says which of the keys of a user another one has, if any.
+func taken(conn *sqlite.Conn, id, email, externalID string) error {
+	for _, key := range []struct {
+		query, value string
+		err          error
+	}{
+		{`select count(*) from users where email = ?1 and id <> ?2`, email, store.ErrEmailTaken},
+		{`select count(*) from users where external_id = ?1 and id <> ?2`, externalID, store.ErrExternalIDTaken},
+	} {
+		if others, err := scalar(conn, key.query, key.value, id); err != nil || others > 0 {
+			return cmp.Or(err, key.err)
+		}
+	}
+	return nil
 }
 
 // Get implements store.Store.
@@ -162,6 +268,15 @@ func (s *Store) GetByEmail(ctx context.Context, email string) (store.User, error
 	user, err := s.getOne(ctx, getByEmailSQL, email)
 	if err != nil {
 		return store.User{}, fmt.Errorf("get user by email: %w", err)
+	}
+	return user, nil
+}
+
+// GetByExternalID implements store.Store.
+func (s *Store) GetByExternalID(ctx context.Context, externalID string) (store.User, error) {
+	user, err := s.getOne(ctx, getByExtIDSQL, externalID)
+	if err != nil {
+		return store.User{}, fmt.Errorf("get user by external id: %w", err)
 	}
 	return user, nil
 }
@@ -214,6 +329,19 @@ func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.User, erro
 	if err != nil || !changed {
 		return after, err
 	}
+	return s.change(conn, before, after)
+}
+
+// change stores a user's next version, if nobody else has its keys.
+func (s *Store) change(conn *sqlite.Conn, before, after store.User) (store.User, error) {
+	if after.Email != before.Email || after.ExternalID != before.ExternalID {
+		if err := taken(conn, after.ID, after.Email, after.ExternalID); err != nil {
+			return store.User{}, err
+		}
+		if err := exec(conn, rekeySQL, after.ID, after.Email, textOrNull(after.ExternalID)); err != nil {
+			return store.User{}, err
+		}
+	}
 	return s.replace(conn, before, after)
 }
 
@@ -225,6 +353,9 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 		before, err := get(conn, getSQL, id)
 		if err != nil {
 			return err
+		}
+		if before.Disabled {
+			return store.ErrUserDisabled
 		}
 		if !before.LoginDue(at, s.now(), resolution) {
 			user = before
@@ -241,7 +372,7 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 	return user, nil
 }
 
-// replace stores a user's next version.
+// replace stores a user's next version, but for its keys.
 func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.User, error) {
 	stamp := s.tick()
 	after.UpdatedAt, after.Version = timeOf(stamp), before.Version+1
@@ -249,21 +380,34 @@ func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.User
 	if err != nil {
 		return store.User{}, err
 	}
-	var login any
-	if !after.LastLogin.IsZero() {
-		login = after.LastLogin.UnixMicro()
-	}
-	if err := exec(conn, updateSQL, after.ID, after.DisplayName, roles, login, stamp, after.Version); err != nil {
+	attributes, err := store.EncodeAttributes(after.Attributes)
+	if err != nil {
 		return store.User{}, err
 	}
-	if err := replaceRoles(conn, before, after); err != nil {
+	err = exec(conn, updateSQL, after.ID, after.DisplayName, roles, timeOrNull(after.LastLogin), stamp, after.Version,
+		after.Disabled, attributes)
+	if err != nil {
+		return store.User{}, err
+	}
+	if err := replacePostings(conn, before, after); err != nil {
 		return store.User{}, err
 	}
 	return after, exec(conn, logSQL, after.ID, after.Version, int(store.Upserted), stamp)
 }
 
-func replaceRoles(conn *sqlite.Conn, before, after store.User) error {
+// replacePostings replaces what a user is found by in the order of positions.
+func replacePostings(conn *sqlite.Conn, before, after store.User) error {
 	created := before.CreatedAt.UnixMicro()
+	for _, attribute := range without(before.Attributes, after.Attributes) {
+		if err := exec(conn, deleteAttributeSQL, attribute.Name, attribute.Value, created, before.ID); err != nil {
+			return err
+		}
+	}
+	for _, attribute := range without(after.Attributes, before.Attributes) {
+		if err := exec(conn, insertAttributeSQL, attribute.Name, attribute.Value, created, before.ID); err != nil {
+			return err
+		}
+	}
 	for _, role := range without(before.Roles, after.Roles) {
 		if err := exec(conn, deleteRoleSQL, role, created, before.ID); err != nil {
 			return err
@@ -302,7 +446,7 @@ func (s *Store) remove(conn *sqlite.Conn, id string, expectedVersion int64) (int
 	if err := exec(conn, deleteSQL, id); err != nil {
 		return 0, err
 	}
-	if err := replaceRoles(conn, user, store.User{}); err != nil {
+	if err := replacePostings(conn, user, store.User{}); err != nil {
 		return 0, err
 	}
 	if err := exec(conn, burySQL, id, version, stamp); err != nil {
@@ -318,18 +462,21 @@ func exec(conn *sqlite.Conn, query string, args ...any) error {
 
 // scanUser reads userColumns.
 func scanUser(stmt *sqlite.Stmt) store.User {
-	user := scanNumbers(stmt)
+	user := scanOthers(stmt)
 	user.ID, user.Email, user.DisplayName = stmt.ColumnText(0), stmt.ColumnText(1), stmt.ColumnText(2)
 	user.Roles = rolesOf(stmt.ColumnText(6))
 	return user
 }
 
-// scanNumbers reads the columns of userColumns that are no texts.
-func scanNumbers(stmt *sqlite.Stmt) store.User {
+// scanOthers reads the columns of userColumns but for the texts that every user has.
+func scanOthers(stmt *sqlite.Stmt) store.User {
 	user := store.User{
-		CreatedAt: timeOf(stmt.ColumnInt64(3)),
-		UpdatedAt: timeOf(stmt.ColumnInt64(4)),
-		Version:   stmt.ColumnInt64(7),
+		CreatedAt:  timeOf(stmt.ColumnInt64(3)),
+		UpdatedAt:  timeOf(stmt.ColumnInt64(4)),
+		Version:    stmt.ColumnInt64(7),
+		Disabled:   stmt.ColumnInt64(8) != 0,
+		ExternalID: stmt.ColumnText(9),
+		Attributes: store.DecodeAttributes(stmt.ColumnText(10)),
 	}
 	if !stmt.ColumnIsNull(5) {
 		user.LastLogin = timeOf(stmt.ColumnInt64(5))
@@ -350,7 +497,7 @@ func newUserRows(capacity int) *userRows {
 }
 
 func (r *userRows) add(stmt *sqlite.Stmt) {
-	r.users = append(r.users, scanNumbers(stmt))
+	r.users = append(r.users, scanOthers(stmt))
 	for _, column := range [...]int{0, 1, 2, 6} {
 		start, size := len(r.texts), stmt.ColumnLen(column)
 		r.texts = slices.Grow(r.texts, size)[:start+size]

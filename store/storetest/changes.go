@@ -252,11 +252,12 @@ func allUsers(ctx context.Context, s store.Store) ([]store.User, error) {
 	var all []store.User
 	query := store.Query{Limit: 1000}
 	for {
-		users, err := s.List(ctx, query)
-		if err != nil || len(users) == 0 {
+		page, err := s.List(ctx, query)
+		all = append(all, page.Users...)
+		if err != nil || page.Next == (store.Position{}) {
 			return all, err
 		}
-		all, query.After = append(all, users...), users[len(users)-1].Position()
+		query.After = page.Next
 	}
 }
 

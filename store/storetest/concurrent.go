@@ -176,6 +176,7 @@ func errorsOfCalls(ctx context.Context, s store.Store, id string, head store.Cur
 	_, errs["Get"] = s.Get(ctx, id)
 	_, errs["GetMany"] = s.GetMany(ctx, []string{id})
 	_, errs["GetByEmail"] = s.GetByEmail(ctx, id+"@example.com")
+	_, errs["GetByExternalID"] = s.GetByExternalID(ctx, "sub|"+id)
 	_, errs["List"] = s.List(ctx, store.Query{Limit: 1})
 	_, errs["Update"] = s.Update(ctx, store.Update{ID: id, DisplayName: new("x")})
 	_, errs["UpdateMany"] = s.UpdateMany(ctx, []store.Update{{ID: id, DisplayName: new("x")}})

@@ -30,19 +30,20 @@ func RunModel(t *testing.T, open func(t *testing.T) store.Store) {
 		defer func() { failed = failed || rt.Failed() }()
 		m := newMachine(t.Context(), rt, s)
 		rt.Repeat(map[string]func(*rapid.T){
-			"":           m.check,
-			"Create":     m.create,
-			"Import":     m.importSome,
-			"Get":        m.get,
-			"GetMany":    m.getMany,
-			"GetByEmail": m.getByEmail,
-			"List":       m.list,
-			"Update":     m.update,
-			"UpdateMany": m.updateMany,
-			"Delete":     m.remove,
-			"Login":      m.login,
-			"Changes":    m.changes,
-			"Prune":      m.prune,
+			"":                m.check,
+			"Create":          m.create,
+			"Import":          m.importSome,
+			"Get":             m.get,
+			"GetMany":         m.getMany,
+			"GetByEmail":      m.getByEmail,
+			"GetByExternalID": m.getByExternalID,
+			"List":            m.list,
+			"Update":          m.update,
+			"UpdateMany":      m.updateMany,
+			"Delete":          m.remove,
+			"Login":           m.login,
+			"Changes":         m.changes,
+			"Prune":           m.prune,
 		})
 	})
 }
@@ -79,6 +80,15 @@ func (m *model) byEmail(email string) (store.User, error) {
 	return store.User{}, store.ErrNotFound
 }
 
+func (m *model) byExternalID(externalID string) (store.User, error) {
+	for _, user := range m.users {
+		if externalID != "" && user.ExternalID == externalID {
+			return user, nil
+		}
+	}
+	return store.User{}, store.ErrNotFound
+}
+
 func (m *model) byID(id string) (store.User, error) {
 	if user, ok := m.users[id]; ok {
 		return user, nil
@@ -86,25 +96,76 @@ func (m *model) byID(id string) (store.User, error) {
 	return store.User{}, store.ErrNotFound
 }
 
-// create returns both errors where both are right.
 func (m *model) create(user store.NewUser) (store.User, error) {
 	sameID, err := m.byID(user.ID)
 	if err == nil && lower(sameID.Email) == lower(user.Email) {
 		return sameID, nil
 	}
-	var errs []error
 	if err == nil || m.gone[user.ID] {
-		errs = append(errs, store.ErrIDTaken)
+		return store.User{}, store.ErrIDTaken
 	}
-	if _, err := m.byEmail(user.Email); err == nil {
-		errs = append(errs, store.ErrEmailTaken)
-	}
-	if len(errs) > 0 {
-		return store.User{}, errors.Join(errs...)
+	if err := m.taken(user.ID, user.Email, user.ExternalID); err != nil {
+		return store.User{}, err
 	}
 	return m.put(store.User{
 		ID: user.ID, Email: user.Email, DisplayName: user.DisplayName, Roles: set(user.Roles),
+		Disabled: user.Disabled, ExternalID: user.ExternalID, Attributes: sortedAttributes(user.Attributes),
+		CreatedAt: user.CreatedAt, LastLogin: user.LastLogin,
 	}), nil
+}
+
+// importRow is create for a row that may be about a user who is there.
+func (m *model) importRow(row store.NewUser) store.Created {
+	user, there := m.match(row)
+	if !there || row.OnConflict == store.FailOnConflict || m.gone[row.ID] {
+		created, err := m.create(row)
+		return store.Created{ID: created.ID, Err: err}
+	}
+	if row.OnConflict == store.SkipOnConflict {
+		return store.Created{ID: user.ID, Existing: user.Version}
+	}
+	if user.ID != row.ID && !row.NewID {
+		return store.Created{Err: m.taken(row.ID, row.Email, row.ExternalID)}
+	}
+	before := user
+	user.Email, user.DisplayName, user.Disabled = row.Email, row.DisplayName, row.Disabled
+	user.Roles, user.Attributes = set(row.Roles), sortedAttributes(row.Attributes)
+	if row.ExternalID != "" {
+		user.ExternalID = row.ExternalID
+	}
+	if err := m.taken(user.ID, user.Email, user.ExternalID); err != nil {
+		return store.Created{Err: err}
+	}
+	differs := diffOf(user, before) != ""
+	if differs {
+		user = m.put(user)
+	}
+	return store.Created{ID: user.ID, Existing: user.Version, Updated: differs}
+}
+
+// match finds the user whom a row of an import is about.
+func (m *model) match(row store.NewUser) (store.User, bool) {
+	for _, find := range []func() (store.User, error){
+		func() (store.User, error) { return m.byID(row.ID) },
+		func() (store.User, error) { return m.byExternalID(row.ExternalID) },
+		func() (store.User, error) { return m.byEmail(row.Email) },
+	} {
+		if user, err := find(); err == nil {
+			return user, true
+		}
+	}
+	return store.User{}, false
+}
+
+// taken says which of the keys that a user would have another one has.
+func (m *model) taken(id, email, externalID string) error {
+	if other, err := m.byEmail(email); err == nil && other.ID != id {
+		return store.ErrEmailTaken
+	}
+	if other, err := m.byExternalID(externalID); err == nil && other.ID != id {
+		return store.ErrExternalIDTaken
+	}
+	return nil
 }
 
 func (m *model) update(update store.Update) (store.User, error) {
@@ -116,8 +177,15 @@ func (m *model) update(update store.Update) (store.User, error) {
 		return store.User{}, store.ErrVersionMismatch
 	}
 	before := user
-	if update.DisplayName != nil {
-		user.DisplayName = *update.DisplayName
+	for _, field := range []struct{ to, given *string }{
+		{&user.Email, update.Email}, {&user.DisplayName, update.DisplayName}, {&user.ExternalID, update.ExternalID},
+	} {
+		if field.given != nil {
+			*field.to = *field.given
+		}
+	}
+	if update.Disabled != nil {
+		user.Disabled = *update.Disabled
 	}
 	var kept []string
 	for _, role := range user.Roles {
@@ -129,7 +197,24 @@ func (m *model) update(update store.Update) (store.User, error) {
 	if len(user.Roles) > store.MaxRoles {
 		return store.User{}, store.ErrTooManyRoles
 	}
-	if user.DisplayName == before.DisplayName && slices.Equal(user.Roles, before.Roles) {
+	attributes := make(map[string]string)
+	for _, attribute := range user.Attributes {
+		attributes[attribute.Name] = attribute.Value
+	}
+	for _, name := range update.RemoveAttributes {
+		delete(attributes, name)
+	}
+	for _, attribute := range update.SetAttributes {
+		attributes[attribute.Name] = attribute.Value
+	}
+	user.Attributes = sorted(attributes)
+	if len(user.Attributes) > store.MaxAttributes {
+		return store.User{}, store.ErrTooManyAttributes
+	}
+	if err := m.taken(user.ID, user.Email, user.ExternalID); err != nil {
+		return store.User{}, err
+	}
+	if diffOf(user, before) == "" {
 		return before, nil
 	}
 	return m.put(user), nil
@@ -153,6 +238,9 @@ func (m *model) login(id string, at time.Time, resolution time.Duration) (store.
 	user, err := m.byID(id)
 	if err != nil {
 		return user, err
+	}
+	if user.Disabled {
+		return store.User{}, store.ErrUserDisabled
 	}
 	last := user.LastLogin
 	if !last.IsZero() && (!at.After(last) || at.Before(last.Add(resolution))) {
@@ -181,13 +269,32 @@ func (m *model) list(query store.Query) []store.User {
 		}
 	}
 	slices.SortFunc(users, func(a, b store.User) int { return order(a.Position(), b.Position()) })
+	if query.NewestFirst {
+		slices.Reverse(users)
+	}
 	return users[:min(len(users), query.Limit)]
 }
 
 func matches(user store.User, query store.Query) bool {
-	return order(user.Position(), query.After) > 0 &&
+	place := order(user.Position(), query.After)
+	if query.NewestFirst && query.After != (store.Position{}) {
+		place = -place
+	}
+	used := user.LastLogin
+	if used.IsZero() {
+		used = user.CreatedAt
+	}
+	for _, attribute := range query.Attributes {
+		if !slices.Contains(user.Attributes, attribute) {
+			return false
+		}
+	}
+	return place > 0 && (query.Disabled == nil || *query.Disabled == user.Disabled) &&
+		(query.InactiveSince.IsZero() || used.Before(query.InactiveSince)) &&
+		!user.CreatedAt.Before(query.CreatedAfter) &&
+		(query.CreatedBefore.IsZero() || user.CreatedAt.Before(query.CreatedBefore)) &&
 		strings.HasPrefix(lower(user.Email), lower(query.EmailPrefix)) &&
-		strings.Contains(strings.ToLower(user.DisplayName), strings.ToLower(query.NameContains)) &&
+		strings.Contains(store.FoldName(user.DisplayName), store.FoldName(query.NameContains)) &&
 		(query.Role == "" || slices.Contains(user.Roles, query.Role))
 }
 
@@ -205,6 +312,23 @@ func (m *model) kept(from int) ([]store.Change, bool) {
 		}
 	}
 	return changes, len(changes) == len(m.log)-from
+}
+
+// sortedAttributes returns attributes as a user has them.
+func sortedAttributes(attributes []store.Attribute) []store.Attribute {
+	values := make(map[string]string)
+	for _, attribute := range attributes {
+		values[attribute.Name] = attribute.Value
+	}
+	return sorted(values)
+}
+
+func sorted(values map[string]string) []store.Attribute {
+	var attributes []store.Attribute
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		attributes = append(attributes, store.Attribute{Name: name, Value: values[name]})
+	}
+	return attributes
 }
 
 func set(items []string) []string {
@@ -233,8 +357,10 @@ type mark struct {
 var (
 	emails = []string{"ada@example.com", "ADA@example.com", "a_a@example.com", "a%@example.com", "é@example.com", "É@example.com"}
 	names  = []string{"Ada", "ada lovelace", "ZOË", "zoë 50%", "a_a"}
-	// There are more roles than a user can have.
-	someRoles = manyRoles(store.MaxRoles + 8)
+	// There are more roles and attributes than a user can have.
+	someRoles      = manyRoles(store.MaxRoles + 8)
+	someAttributes = manyAttributes(store.MaxAttributes + 8)
+	externalIDs    = []string{"", "", "sub|1", "SUB|1", "sub|é", "sub|%"}
 )
 
 // newMachine empties a store and starts with an empty model. Ids are new each time.
@@ -339,7 +465,7 @@ func same(t *rapid.T, got, want any) {
 func sameErr(t *rapid.T, got, want error) {
 	for _, target := range []error{
 		store.ErrNotFound, store.ErrEmailTaken, store.ErrIDTaken, store.ErrVersionMismatch,
-		store.ErrTooManyRoles, store.ErrCursorExpired,
+		store.ErrTooManyRoles, store.ErrCursorExpired, store.ErrExternalIDTaken, store.ErrTooManyAttributes, store.ErrUserDisabled,
 	} {
 		if errors.Is(got, target) && errors.Is(want, target) {
 			return
@@ -364,12 +490,27 @@ func (m *machine) sameUser(t *rapid.T, got, want store.User) {
 func (m *machine) drawID(t *rapid.T) string { return rapid.SampledFrom(m.ids).Draw(t, "id") }
 
 func (m *machine) drawNew(t *rapid.T) store.NewUser {
-	return store.NewUser{
+	user := store.NewUser{
 		ID:          m.drawID(t),
 		Email:       rapid.SampledFrom(emails).Draw(t, "email"),
 		DisplayName: rapid.SampledFrom(names).Draw(t, "name"),
 		Roles:       drawRoles(t, "roles"),
+		Disabled:    rapid.Bool().Draw(t, "disabled"),
+		ExternalID:  rapid.SampledFrom(externalIDs).Draw(t, "external id"),
+		Attributes:  drawAttributes(t),
 	}
+	if rapid.Bool().Draw(t, "move") {
+		user.CreatedAt, user.LastLogin = drawTime(t, "created at"), drawTime(t, "last login")
+	}
+	return user
+}
+
+func drawAttributes(t *rapid.T) []store.Attribute {
+	return rapid.SliceOfNDistinct(rapid.SampledFrom(someAttributes), 0, 24, rapid.ID).Draw(t, "attributes")
+}
+
+func drawTime(t *rapid.T, label string) time.Time {
+	return time.Unix(1_700_000_000, 0).Add(time.Duration(rapid.IntRange(0, 300).Draw(t, label)) * time.Second).UTC()
 }
 
 func drawRoles(t *rapid.T, label string) []string {
@@ -387,6 +528,21 @@ func (m *machine) drawUpdate(t *rapid.T) store.Update {
 	}
 	if rapid.Bool().Draw(t, "change roles") {
 		update.AddRoles, update.RemoveRoles = drawRoles(t, "add"), drawRoles(t, "remove")
+	}
+	if rapid.Bool().Draw(t, "move") {
+		update.Email = new(rapid.SampledFrom(emails).Draw(t, "email"))
+	}
+	if rapid.Bool().Draw(t, "change external id") {
+		update.ExternalID = new(rapid.SampledFrom(externalIDs).Draw(t, "external id"))
+	}
+	if rapid.Bool().Draw(t, "change state") {
+		update.Disabled = new(rapid.Bool().Draw(t, "disabled"))
+	}
+	if rapid.Bool().Draw(t, "change attributes") {
+		update.SetAttributes = drawAttributes(t)
+		for _, attribute := range drawAttributes(t) {
+			update.RemoveAttributes = append(update.RemoveAttributes, attribute.Name)
+		}
 	}
 	return update
 }
@@ -409,17 +565,28 @@ func (m *machine) create(t *rapid.T) {
 }
 
 func (m *machine) importSome(t *rapid.T) {
-	users := draws(t, m.drawNew)
-	got, err := m.store.Import(m.ctx, users)
+	rows := draws(t, m.drawRow)
+	got, err := m.store.Import(m.ctx, rows)
 	must(t, err)
-	same(t, len(got), len(users))
-	for i, user := range users {
-		want, wantErr := m.model.create(user)
-		sameErr(t, got[i].Err, wantErr)
-		if wantErr == nil {
-			same(t, got[i].ID, want.ID)
+	same(t, len(got), len(rows))
+	for i, row := range rows {
+		want := m.model.importRow(row)
+		sameErr(t, got[i].Err, want.Err)
+		if want.Err == nil {
+			same(t, got[i], want)
 		}
 	}
+}
+
+func (m *machine) drawRow(t *rapid.T) store.NewUser {
+	row := m.drawNew(t)
+	row.OnConflict = rapid.SampledFrom([]store.OnConflict{
+		store.FailOnConflict, store.SkipOnConflict, store.UpdateOnConflict,
+	}).Draw(t, "on conflict")
+	if rapid.Bool().Draw(t, "no id") {
+		row.ID, row.NewID = uuid.NewString(), true
+	}
+	return row
 }
 
 func (m *machine) get(t *rapid.T) {
@@ -451,19 +618,35 @@ func (m *machine) getByEmail(t *rapid.T) {
 	same(t, got, want)
 }
 
+func (m *machine) getByExternalID(t *rapid.T) {
+	externalID := rapid.SampledFrom(externalIDs).Draw(t, "external id")
+	want, wantErr := m.byExternalID(externalID)
+	got, err := m.store.GetByExternalID(m.ctx, externalID)
+	sameErr(t, err, wantErr)
+	same(t, got, want)
+}
+
 func (m *machine) list(t *rapid.T) {
 	query := store.Query{
 		Limit:        rapid.IntRange(1, 7).Draw(t, "limit"),
 		EmailPrefix:  rapid.SampledFrom([]string{"", "a", "A_", "a%", "É", "%"}).Draw(t, "start of the email"),
 		NameContains: rapid.SampledFrom([]string{"", "A", "ë", "%", "_"}).Draw(t, "part of the name"),
 		Role:         rapid.SampledFrom([]string{"", someRoles[0], someRoles[1]}).Draw(t, "role"),
+		NewestFirst:  rapid.Bool().Draw(t, "newest first"),
+	}
+	if rapid.Bool().Draw(t, "more filters") {
+		query.Disabled = rapid.SampledFrom([]*bool{nil, new(true), new(false)}).Draw(t, "disabled")
+		query.Attributes = rapid.SliceOfNDistinct(rapid.SampledFrom(someAttributes[:3]), 0, 2, rapid.ID).Draw(t, "attributes")
+		query.InactiveSince = rapid.SampledFrom([]time.Time{{}, drawTime(t, "inactive"), farFuture}).Draw(t, "inactive since")
+		query.CreatedAfter = rapid.SampledFrom([]time.Time{{}, drawTime(t, "after")}).Draw(t, "created after")
+		query.CreatedBefore = rapid.SampledFrom([]time.Time{{}, drawTime(t, "before"), farFuture}).Draw(t, "created before")
 	}
 	if user, err := m.byID(m.drawID(t)); err == nil {
 		query.After = user.Position()
 	}
 	got, err := m.store.List(m.ctx, query)
 	must(t, err)
-	same(t, got, m.model.list(query))
+	same(t, got.Users, m.model.list(query))
 }
 
 func (m *machine) update(t *rapid.T) {
@@ -496,7 +679,7 @@ func (m *machine) remove(t *rapid.T) {
 
 func (m *machine) login(t *rapid.T) {
 	id := m.drawID(t)
-	at := time.Unix(1_700_000_000, 0).Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "second")) * time.Second).UTC()
+	at := drawTime(t, "at")
 	resolution := rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "resolution")
 	want, wantErr := m.model.login(id, at, resolution)
 	got, err := m.store.RecordLogin(m.ctx, id, at, resolution)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -131,6 +132,25 @@ var getByEmailSentences = []sentence{
 	}},
 }
 
+var getByExternalIDSentences = []sentence{
+	{"returns a user by external id", func(b *bundle) {
+		user := b.create(withExternalID("sub|1"))
+		b.create(newUser())
+		b.same(b.byExternalID("sub|1"), user)
+	}},
+	{"or ErrNotFound", func(b *bundle) {
+		b.create(newUser())
+		user := b.create(withExternalID("sub|é"))
+		for _, externalID := range []string{"sub|", "SUB|é", "sub|É", "sub|é ", "%", ""} {
+			_, err := b.GetByExternalID(b.Context(), externalID)
+			b.wantErr(err, store.ErrNotFound)
+		}
+		b.remove(user.ID)
+		_, err := b.GetByExternalID(b.Context(), user.ExternalID)
+		b.wantErr(err, store.ErrNotFound)
+	}},
+}
+
 var listSentences = []sentence{
 	{"returns users in the order of their positions", func(b *bundle) {
 		var want []string
@@ -138,9 +158,9 @@ var listSentences = []sentence{
 			want = append(want, b.create(newUser()).ID)
 		}
 		b.same(b.list(store.Query{}), want)
-		users, err := b.List(b.Context(), store.Query{Limit: 5})
+		page, err := b.List(b.Context(), store.Query{Limit: 5})
 		b.must(err)
-		b.same(users[4], b.get(want[4]))
+		b.same(page.Users[4], b.get(want[4]))
 	}},
 	{"an update does not move a user", func(b *bundle) {
 		first, second := b.create(newUser()), b.create(newUser())
@@ -194,7 +214,7 @@ var listSentences = []sentence{
 		b.same(b.list(store.Query{EmailPrefix: "éB"}), []string{lower.ID})
 		b.same(b.list(store.Query{EmailPrefix: "e"}), []string(nil))
 	}},
-	{"by a part of the name without regard to case", func(b *bundle) {
+	{"by a part of the name without regard to case, accents and how letters are composed", func(b *bundle) {
 		ada := b.create(named("Ada Lovelace"))
 		b.create(named("Grace Hopper"))
 		zoe := b.create(named("ZOË Müller"))
@@ -204,7 +224,12 @@ var listSentences = []sentence{
 		} {
 			b.same(b.list(store.Query{NameContains: part}), []string{want})
 		}
-		b.same(b.list(store.Query{NameContains: "muller"}), []string(nil))
+		nikos := b.create(named("Ni\u0301kos Νίκος"))
+		for _, part := range []string{"ΝΙΚΟΣ", "ΝΊΚΟΣ", "νι\u0301κοσ", "NÍKOS", "nikos"} {
+			b.same(b.list(store.Query{NameContains: part}), []string{nikos.ID})
+		}
+		b.same(b.list(store.Query{NameContains: "muller"}), []string{zoe.ID})
+		b.same(b.list(store.Query{NameContains: "mueller"}), []string(nil))
 	}},
 	{"in a part of the name every character stands for itself", func(b *bundle) {
 		for _, name := range []string{`50% off`, `snake_case`, `back\slash`, `it's`, `[x]`, `a*b`, `q?r`} {
@@ -232,6 +257,21 @@ var listSentences = []sentence{
 		b.same(b.list(store.Query{Role: "old"}), []string{second.ID})
 		b.same(b.list(store.Query{Role: "new"}), []string{first.ID})
 	}},
+	{"by an attribute as updates, deletions and imports leave it", func(b *bundle) {
+		blue := []store.Attribute{{Name: "tenant", Value: "blue"}}
+		var users []store.NewUser
+		for range 4 {
+			user := newUser()
+			user.Attributes = blue
+			users = append(users, user)
+		}
+		b.importAll(users...)
+		b.update(store.Update{ID: users[0].ID, SetAttributes: []store.Attribute{{Name: "tenant", Value: "red"}}})
+		b.update(store.Update{ID: users[1].ID, RemoveAttributes: []string{"tenant"}})
+		b.remove(users[2].ID)
+		b.same(b.list(store.Query{Attributes: blue}), []string{users[3].ID})
+		b.same(b.list(store.Query{Attributes: []store.Attribute{{Name: "tenant", Value: "red"}}}), []string{users[0].ID})
+	}},
 	{"every filter must match", func(b *bundle) {
 		match := store.NewUser{Email: "ada1@example.com", DisplayName: "Ada One", Roles: []string{"admin"}}
 		var want []string
@@ -257,6 +297,100 @@ var listSentences = []sentence{
 		query.Limit = 1
 		b.same(b.list(query), want[:1])
 	}},
+	{"by whether a user is disabled", func(b *bundle) {
+		off := fullUser()
+		on := newUser()
+		b.importAll(off, on)
+		b.same(b.list(store.Query{Disabled: new(true)}), []string{off.ID})
+		b.same(b.list(store.Query{Disabled: new(false)}), []string{on.ID})
+	}},
+	{"by attributes, each of which must match", func(b *bundle) {
+		user, odd := fullUser(), newUser()
+		odd.Attributes = []store.Attribute{{Name: "tenant", Value: `"bl'ue`}, {Name: "a.b-c", Value: "1"}}
+		b.importAll(user, odd, newUser())
+		tenant, locale := store.Attribute{Name: "tenant", Value: "blue"}, store.Attribute{Name: "locale", Value: "de-CH"}
+		b.same(b.list(store.Query{Attributes: []store.Attribute{tenant, locale}}), []string{user.ID})
+		b.same(b.list(store.Query{Attributes: odd.Attributes}), []string{odd.ID})
+		locale.Value = "de"
+		b.same(b.list(store.Query{Attributes: []store.Attribute{tenant, locale}}), []string(nil))
+		b.same(b.list(store.Query{Attributes: []store.Attribute{{Name: "a", Value: ""}}}), []string(nil))
+	}},
+	{"by the last login, or the creation of those who never logged in", func(b *bundle) {
+		at := time.Date(2021, 5, 1, 0, 0, 0, 0, time.UTC)
+		never, old, late := newUser(), newUser(), newUser()
+		for _, user := range []*store.NewUser{&never, &old, &late} {
+			user.CreatedAt = at
+		}
+		old.LastLogin, late.LastLogin = at.Add(time.Hour), at.Add(2*time.Hour)
+		b.importAll(never, old, late)
+		b.sameSet(b.list(store.Query{InactiveSince: at.Add(time.Hour)}), never.ID)
+		b.sameSet(b.list(store.Query{InactiveSince: at.Add(time.Hour + 1000)}), never.ID, old.ID)
+		b.sameSet(b.list(store.Query{InactiveSince: at}))
+	}},
+	{"by the creation: at a time or later, and before one", func(b *bundle) {
+		at := time.Date(2021, 5, 1, 0, 0, 0, 0, time.UTC)
+		var users []store.NewUser
+		for i := range 5 {
+			user := newUser()
+			user.CreatedAt = at.Add(time.Duration(i) * time.Second)
+			users = append(users, user)
+		}
+		b.importAll(users...)
+		query := store.Query{CreatedAfter: at.Add(time.Second), CreatedBefore: at.Add(3 * time.Second)}
+		b.same(b.list(query), []string{users[1].ID, users[2].ID})
+		query.NewestFirst = true
+		b.same(b.list(query), []string{users[2].ID, users[1].ID})
+	}},
+	{"in the reverse order", func(b *bundle) {
+		var want []string
+		for range 20 {
+			want = append(want, b.create(newUser("reader")).ID)
+		}
+		slices.Reverse(want)
+		b.same(b.list(store.Query{NewestFirst: true}), want)
+		b.wantPages(store.Query{NewestFirst: true}, 20)
+		b.wantPages(store.Query{NewestFirst: true, Role: "reader"}, 20)
+		b.wantPages(store.Query{NewestFirst: true, Disabled: new(false)}, 20)
+	}},
+	{"where filters leave out very many, it returns fewer users, or none, and where to go on", func(b *bundle) {
+		const n = 25_000
+		users := newUsers(n)
+		active := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for i := range users {
+			users[i].Email, users[i].Roles, users[i].LastLogin = "member-"+users[i].Email, []string{"member"}, active
+		}
+		for _, i := range []int{3, 12_345, n - 1} {
+			users[i].Disabled, users[i].LastLogin = true, active.Add(-time.Hour)
+		}
+		for rest := users; len(rest) > 0; rest = rest[5000:] {
+			b.importAll(rest[:5000]...)
+		}
+		want := []string{users[3].ID, users[12_345].ID, users[n-1].ID}
+		for _, query := range []store.Query{
+			{Disabled: new(true)},
+			{InactiveSince: active},
+			{InactiveSince: active, Role: "member"},
+			{InactiveSince: active, NewestFirst: true},
+			{InactiveSince: active, EmailPrefix: "MEMBER-"},
+		} {
+			query.Limit = 2
+			var got []string
+			pages := 0
+			for {
+				page, err := b.List(b.Context(), query)
+				b.must(err)
+				got = append(got, idsOf(page.Users)...)
+				if pages++; page.Next == (store.Position{}) {
+					break
+				}
+				query.After = page.Next
+			}
+			b.sameSet(got, want...)
+			if pages < 2 || pages > 12 {
+				b.Errorf("%+v: %d pages", query, pages)
+			}
+		}
+	}},
 	{"pages of a filter are in order and complete", func(b *bundle) {
 		var users []store.NewUser
 		for i := range 60 {
@@ -276,6 +410,14 @@ var listSentences = []sentence{
 	}},
 }
 
+// sameSet checks a list of ids whose order does not matter.
+func (b *bundle) sameSet(got []string, want ...string) {
+	b.Helper()
+	slices.Sort(got)
+	slices.Sort(want)
+	b.same(got, want)
+}
+
 // wantPages checks that the pages of a query have n users, in the order of their
 // positions, whatever the size of the pages.
 func (b *bundle) wantPages(query store.Query, n int) {
@@ -289,13 +431,14 @@ func (b *bundle) wantPages(query store.Query, n int) {
 		for {
 			page, err := b.List(b.Context(), query)
 			b.must(err)
-			if len(page) > limit {
-				b.Fatalf("a page has %d users, limit %d", len(page), limit)
+			if len(page.Users) > limit {
+				b.Fatalf("a page has %d users, limit %d", len(page.Users), limit)
 			}
-			if len(page) == 0 {
+			pages = append(pages, idsOf(page.Users)...)
+			if page.Next == (store.Position{}) {
 				break
 			}
-			pages, query.After = append(pages, idsOf(page)...), page[len(page)-1].Position()
+			query.After = page.Next
 		}
 		b.same(pages, all)
 	}

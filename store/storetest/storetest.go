@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -27,25 +28,26 @@ type sentence struct {
 // store of its own, which is empty and ends with the test.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	for method, sentences := range map[string][]sentence{
-		"Store":       storeSentences,
-		"Create":      createSentences,
-		"Import":      importSentences,
-		"Get":         getSentences,
-		"GetMany":     getManySentences,
-		"GetByEmail":  getByEmailSentences,
-		"List":        listSentences,
-		"Update":      updateSentences,
-		"UpdateMany":  updateManySentences,
-		"Delete":      deleteSentences,
-		"RecordLogin": recordLoginSentences,
-		"Head":        headSentences,
-		"Changes":     changesSentences,
-		"At":          atSentences,
-		"Covers":      coversSentences,
-		"Wait":        waitSentences,
-		"Span":        spanSentences,
-		"Prune":       pruneSentences,
-		"Identity":    identitySentences,
+		"Store":           storeSentences,
+		"Create":          createSentences,
+		"Import":          importSentences,
+		"Get":             getSentences,
+		"GetMany":         getManySentences,
+		"GetByEmail":      getByEmailSentences,
+		"GetByExternalID": getByExternalIDSentences,
+		"List":            listSentences,
+		"Update":          updateSentences,
+		"UpdateMany":      updateManySentences,
+		"Delete":          deleteSentences,
+		"RecordLogin":     recordLoginSentences,
+		"Head":            headSentences,
+		"Changes":         changesSentences,
+		"At":              atSentences,
+		"Covers":          coversSentences,
+		"Wait":            waitSentences,
+		"Span":            spanSentences,
+		"Prune":           pruneSentences,
+		"Identity":        identitySentences,
 	} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
@@ -102,14 +104,28 @@ func (b *bundle) list(query store.Query) []string {
 	if query.Limit == 0 {
 		query.Limit = 10_000
 	}
-	users, err := b.List(b.Context(), query)
+	page, err := b.List(b.Context(), query)
 	b.must(err)
-	return idsOf(users)
+	return idsOf(page.Users)
 }
 
 func (b *bundle) update(update store.Update) store.User {
 	b.Helper()
 	user, err := b.Update(b.Context(), update)
+	b.must(err)
+	return user
+}
+
+func (b *bundle) byEmail(email string) store.User {
+	b.Helper()
+	user, err := b.GetByEmail(b.Context(), email)
+	b.must(err)
+	return user
+}
+
+func (b *bundle) byExternalID(externalID string) store.User {
+	b.Helper()
+	user, err := b.GetByExternalID(b.Context(), externalID)
 	b.must(err)
 	return user
 }
@@ -245,6 +261,32 @@ func named(name string) store.NewUser {
 	user := newUser()
 	user.DisplayName = name
 	return user
+}
+
+// withExternalID returns a user to create, with an id and an email of its own.
+func withExternalID(externalID string) store.NewUser {
+	user := newUser()
+	user.ExternalID = externalID
+	return user
+}
+
+// fullUser returns a user to create who brings everything that a user can bring.
+func fullUser() store.NewUser {
+	user := newUser("admin", "writer")
+	user.Disabled, user.ExternalID = true, "sub|"+user.ID
+	user.Attributes = []store.Attribute{{Name: "tenant", Value: "blue"}, {Name: "locale", Value: "de-CH"}}
+	user.CreatedAt = time.Date(2020, 1, 2, 3, 4, 5, 678_901_000, time.UTC)
+	user.LastLogin = time.Date(2021, 2, 3, 4, 5, 6, 789_012_000, time.UTC)
+	return user
+}
+
+// manyAttributes returns n attributes, sorted.
+func manyAttributes(n int) []store.Attribute {
+	attributes := make([]store.Attribute, n)
+	for i := range attributes {
+		attributes[i] = store.Attribute{Name: fmt.Sprintf("a%03d", i), Value: fmt.Sprint(i)}
+	}
+	return attributes
 }
 
 // manyRoles returns n roles, sorted.

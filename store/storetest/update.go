@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,6 +105,140 @@ var updateSentences = []sentence{
 		updated := b.update(store.Update{ID: user.ID, AddRoles: []string{"zzz", roles[1]}, RemoveRoles: roles[:1]})
 		b.same(updated.Roles, slices.Concat(roles[1:], []string{"zzz"}))
 	}},
+	{"changes email, state, external id and attributes", func(b *bundle) {
+		full := fullUser()
+		user := b.create(full)
+		update := store.Update{
+			ID: user.ID, Email: new("New@Example.com"), Disabled: new(false), ExternalID: new("sub|new"),
+			SetAttributes:    []store.Attribute{{Name: "tenant", Value: "green"}, {Name: "a", Value: "b"}},
+			RemoveAttributes: []string{"locale", "other"},
+		}
+		head := b.head()
+		updated := b.update(update)
+		want := user
+		want.Email, want.Disabled, want.ExternalID, want.Version = "New@Example.com", false, "sub|new", 2
+		want.Attributes = []store.Attribute{{Name: "a", Value: "b"}, {Name: "tenant", Value: "green"}}
+		want.UpdatedAt = updated.UpdatedAt
+		b.same(updated, want)
+		b.same(b.get(user.ID), want)
+		b.same(b.logged(head), []string{upserted(user.ID, 2)})
+		head = b.head()
+		b.same(b.update(update), want)
+		b.same(b.update(store.Update{ID: user.ID, Disabled: new(false)}), want)
+		b.wantUnchanged(want, head)
+		b.same(b.update(store.Update{ID: user.ID, Disabled: new(true)}).Disabled, true)
+		b.same(b.get(user.ID).Disabled, true)
+	}},
+	{"leaves what it does not name", func(b *bundle) {
+		user := b.create(fullUser())
+		for _, update := range []store.Update{
+			{DisplayName: new("Lovelace")},
+			{Email: new("new@example.com")},
+			{ExternalID: new("sub|new")},
+			{SetAttributes: []store.Attribute{{Name: "a", Value: "b"}}},
+			{AddRoles: []string{"a"}},
+			{Disabled: new(false)},
+		} {
+			update.ID = user.ID
+			want, _, err := user.Apply(update)
+			b.must(err)
+			got := b.update(update)
+			want.Version, want.UpdatedAt = user.Version+1, got.UpdatedAt
+			b.same(got, want)
+			b.same(b.get(user.ID), want)
+			user = got
+		}
+	}},
+	{"the user is found by the new email and the new external id alone", func(b *bundle) {
+		user := b.create(fullUser())
+		updated := b.update(store.Update{ID: user.ID, Email: new("new@example.com"), ExternalID: new("sub|new")})
+		b.same(b.byEmail("NEW@example.com"), updated)
+		b.same(b.byExternalID("sub|new"), updated)
+		b.same(b.list(store.Query{EmailPrefix: "new@"}), []string{user.ID})
+		_, err := b.GetByEmail(b.Context(), user.Email)
+		b.wantErr(err, store.ErrNotFound)
+		_, err = b.GetByExternalID(b.Context(), user.ExternalID)
+		b.wantErr(err, store.ErrNotFound)
+	}},
+	{"ErrEmailTaken without regard to ASCII case", func(b *bundle) {
+		user, other := b.create(fullUser()), b.create(withEmail("ada@example.com"))
+		head := b.head()
+		_, err := b.Update(b.Context(), store.Update{ID: user.ID, Email: new("ADA@example.com"), DisplayName: new("x")})
+		b.wantErr(err, store.ErrEmailTaken)
+		b.wantUnchanged(user, head)
+		b.same(b.byEmail("ada@example.com"), other)
+	}},
+	{"a user can have its own email in another case", func(b *bundle) {
+		user := b.create(withEmail("ada@example.com"))
+		updated := b.update(store.Update{ID: user.ID, Email: new("Ada@Example.com")})
+		b.same([]any{updated.Email, updated.Version}, []any{"Ada@Example.com", int64(2)})
+		b.same(b.byEmail("ada@example.com"), updated)
+	}},
+	{"ErrExternalIDTaken", func(b *bundle) {
+		user := b.create(fullUser())
+		b.create(withExternalID("sub|1"))
+		head := b.head()
+		_, err := b.Update(b.Context(), store.Update{ID: user.ID, ExternalID: new("sub|1"), DisplayName: new("x")})
+		b.wantErr(err, store.ErrExternalIDTaken)
+		b.wantUnchanged(user, head)
+	}},
+	{"ErrVersionMismatch before what is taken", func(b *bundle) {
+		user := b.create(newUser())
+		b.create(withEmail("ada@example.com"))
+		_, err := b.Update(b.Context(), store.Update{ID: user.ID, Email: new("ada@example.com"), ExpectedVersion: 2})
+		b.wantErr(err, store.ErrVersionMismatch)
+	}},
+	{"an empty external id removes it, from as many as like", func(b *bundle) {
+		for range 2 {
+			user := b.create(fullUser())
+			updated := b.update(store.Update{ID: user.ID, ExternalID: new("")})
+			b.same([]any{updated.ExternalID, updated.Version}, []any{"", int64(2)})
+			b.same(b.get(user.ID), updated)
+			_, err := b.GetByExternalID(b.Context(), user.ExternalID)
+			b.wantErr(err, store.ErrNotFound)
+		}
+	}},
+	{"what a user had before others can have", func(b *bundle) {
+		user, other := b.create(withEmail("ada@example.com")), b.create(withExternalID("sub|1"))
+		b.update(store.Update{ID: user.ID, Email: new("lovelace@example.com")})
+		b.update(store.Update{ID: other.ID, ExternalID: new("sub|2"), Email: new("ADA@example.com")})
+		b.same(b.byEmail("ada@example.com").ID, other.ID)
+		b.create(withExternalID("sub|1"))
+		b.same(b.update(store.Update{ID: user.ID, Email: new("grace@example.com")}).Version, int64(3))
+		b.create(withEmail("lovelace@example.com"))
+	}},
+	{"an attribute that is removed and set is there", func(b *bundle) {
+		user := b.create(fullUser())
+		updated := b.update(store.Update{
+			ID: user.ID, SetAttributes: []store.Attribute{{Name: "tenant", Value: "red"}}, RemoveAttributes: []string{"tenant"},
+		})
+		b.same(updated.Attributes, []store.Attribute{{Name: "locale", Value: "de-CH"}, {Name: "tenant", Value: "red"}})
+	}},
+	{"without its last attribute a user has none", func(b *bundle) {
+		user := b.create(fullUser())
+		updated := b.update(store.Update{ID: user.ID, RemoveAttributes: []string{"tenant", "locale"}})
+		if got := b.get(user.ID); updated.Attributes != nil || got.Attributes != nil {
+			b.Errorf("attributes are %#v and %#v", updated.Attributes, got.Attributes)
+		}
+	}},
+	{"ErrTooManyAttributes when the user would have more than it can", func(b *bundle) {
+		many, long := newUser(), newUser()
+		many.Attributes = manyAttributes(store.MaxAttributes)
+		for i := range 8 {
+			long.Attributes = append(long.Attributes, store.Attribute{Name: string(rune('a' + i)), Value: strings.Repeat("x", 1000)})
+		}
+		for _, user := range []store.User{b.create(many), b.create(long)} {
+			head := b.head()
+			_, err := b.Update(b.Context(), store.Update{ID: user.ID, DisplayName: new("x"), SetAttributes: []store.Attribute{
+				{Name: "more", Value: strings.Repeat("x", 1000)},
+			}})
+			b.wantErr(err, store.ErrTooManyAttributes)
+			b.wantUnchanged(user, head)
+			b.update(store.Update{
+				ID: user.ID, SetAttributes: []store.Attribute{{Name: "more"}}, RemoveAttributes: []string{user.Attributes[0].Name},
+			})
+		}
+	}},
 	{"an update that changes nothing returns the user as it is", func(b *bundle) {
 		user := b.create(newUser("reader"))
 		head := b.head()
@@ -165,6 +300,37 @@ var updateManySentences = []sentence{
 		b.same(got[0].User.DisplayName, "one")
 		b.same(b.get(full.ID), full)
 		b.same(got[4].User.DisplayName, "five")
+	}},
+	{"what is taken and what is free is as the updates before it leave it", func(b *bundle) {
+		first, second, third := b.create(withEmail("1@example.com")), b.create(withEmail("2@example.com")), b.create(withExternalID("sub|3"))
+		head := b.head()
+		got := b.updateMany(
+			store.Update{ID: second.ID, Email: new("1@EXAMPLE.com")},
+			store.Update{ID: first.ID, Email: new("swap@example.com"), ExternalID: new("sub|1")},
+			store.Update{ID: second.ID, Email: new("1@EXAMPLE.com")},
+			store.Update{ID: first.ID, Email: new("2@example.com")},
+			store.Update{ID: third.ID, ExternalID: new("sub|1")},
+			store.Update{ID: first.ID, ExternalID: new("")},
+			store.Update{ID: third.ID, ExternalID: new("sub|1"), Disabled: new(true)},
+			store.Update{ID: first.ID, ExternalID: new("sub|3"), SetAttributes: manyAttributes(2)},
+		)
+		var errs []error
+		for _, outcome := range got {
+			errs = append(errs, outcome.Err)
+		}
+		b.same(errs, []error{store.ErrEmailTaken, nil, nil, nil, store.ErrExternalIDTaken, nil, nil, nil})
+		b.same(b.get(second.ID), got[2].User)
+		b.same(b.get(third.ID), got[6].User)
+		b.same(b.get(first.ID), got[7].User)
+		b.same(b.byEmail("1@example.com").ID, second.ID)
+		b.same(b.byEmail("2@example.com").ID, first.ID)
+		b.same(b.byExternalID("sub|1").ID, third.ID)
+		b.same(b.byExternalID("sub|3").ID, first.ID)
+		b.sameByUser(head, map[string][]string{
+			first.ID:  {upserted(first.ID, 2), upserted(first.ID, 3), upserted(first.ID, 4), upserted(first.ID, 5)},
+			second.ID: {upserted(second.ID, 2)},
+			third.ID:  {upserted(third.ID, 2)},
+		})
 	}},
 	{"each by the rules of Update", func(b *bundle) {
 		user := b.create(newUser("reader"))
@@ -249,6 +415,10 @@ var deleteSentences = []sentence{
 		b.must(err)
 		b.same(got, user)
 	}},
+	{"the external id is free again", func(b *bundle) {
+		b.remove(b.create(withExternalID("sub|1")).ID)
+		b.create(withExternalID("sub|1"))
+	}},
 	{"the id is not", func(b *bundle) {
 		user := newUser()
 		b.create(user)
@@ -294,6 +464,18 @@ var recordLoginSentences = []sentence{
 		b.login(user.ID, at, 0)
 		b.same(b.update(store.Update{ID: user.ID, DisplayName: new("x")}).LastLogin, at)
 		b.same(b.get(user.ID).LastLogin, at)
+	}},
+	{"ErrUserDisabled when the user is disabled", func(b *bundle) {
+		at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+		user := b.create(fullUser())
+		head := b.head()
+		for _, login := range []time.Time{at, user.LastLogin} {
+			_, err := b.RecordLogin(b.Context(), user.ID, login, time.Minute)
+			b.wantErr(err, store.ErrUserDisabled)
+		}
+		b.wantUnchanged(user, head)
+		b.update(store.Update{ID: user.ID, Disabled: new(false)})
+		b.same(b.login(user.ID, at, time.Minute).LastLogin, at)
 	}},
 	{"or returns ErrNotFound", func(b *bundle) {
 		gone := b.create(newUser())

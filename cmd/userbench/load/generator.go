@@ -189,7 +189,7 @@ func (g *Generator) nextCall(p *phase, l *lane, at time.Duration) call {
 func (g *Generator) done(l *lane, c call, err error) {
 	p, now := c.phase, l.time()
 	p.answered(c.at, now, err)
-	delay := retryDelay(err)
+	delay := RetryDelay(err)
 	switch {
 	case now >= p.end || l.room() == 0: // The run is over, or the connection gone.
 		p.abandon(l.queue, now)

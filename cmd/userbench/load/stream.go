@@ -145,9 +145,9 @@ type StatusError struct {
 
 func (e *StatusError) Error() string { return fmt.Sprintf("grpc-status %q: %s", e.Code, e.Message) }
 
-// retryDelay is how long the server wants a caller to wait before its next call: what
+// RetryDelay is how long the server wants a caller to wait before its next call: what
 // google.rpc.RetryInfo says, where an error has it.
-func retryDelay(err error) time.Duration {
+func RetryDelay(err error) time.Duration {
 	refusal := new(StatusError)
 	if !errors.As(err, &refusal) || refusal.Details == "" {
 		return 0

@@ -67,7 +67,7 @@ func (s *Streams) callAgain(p *phase) {
 	defer func() { s.idle <- session }()
 	for now := clock(); now < p.end && !session.gone(); now = clock() {
 		err := s.call(p, session, now)
-		time.Sleep(min(retryDelay(err), p.end-clock()))
+		time.Sleep(min(RetryDelay(err), p.end-clock()))
 	}
 }
 

@@ -54,9 +54,13 @@ func (d *discard) GetByEmail(context.Context, string) (store.User, error) {
 	return store.User{}, store.ErrNotFound
 }
 
-func (d *discard) List(_ context.Context, query store.Query) ([]store.User, error) {
+func (d *discard) GetByExternalID(context.Context, string) (store.User, error) {
+	return store.User{}, store.ErrNotFound
+}
+
+func (d *discard) List(_ context.Context, query store.Query) (store.Page, error) {
 	from := sort.Search(len(d.users), func(i int) bool { return d.users[i].CreatedAt.After(query.After.CreatedAt) })
-	return d.users[from:min(from+query.Limit, len(d.users))], nil
+	return store.PageOf(d.users[from:min(from+query.Limit, len(d.users))], query.Limit), nil
 }
 
 func (d *discard) Create(_ context.Context, user store.NewUser) (store.User, error) {

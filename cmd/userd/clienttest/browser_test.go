@@ -31,7 +31,7 @@ func checkBrowser(t *testing.T, library string, flags ...string) {
 	pages := newPages(t)
 	url := userdtest.Start(t, append(flags, "--cors-origin", pages.URL)...).URL
 	browser := startBrowser(t, pages, url, library)
-	check(t, client{open: browser.open}, url)
+	check(t, client{open: browser.open}, newCurl(t, url, "2"))
 }
 
 func TestBrowserRefusesOtherOrigins(t *testing.T) {

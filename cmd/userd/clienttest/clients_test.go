@@ -22,12 +22,15 @@ func newGrpcNode(t *testing.T, url string) client {
 }
 
 // newGrpcPython returns grpcio for the system's Python.
-func newGrpcPython(t *testing.T, url string) client {
+func newGrpcPython(t *testing.T, url string) client { return newGrpcPythonWith(t, url) }
+
+// newGrpcPythonWith is newGrpcPython with a token, if there is one.
+func newGrpcPythonWith(t *testing.T, url string, token ...string) client {
 	python := userdtest.Program(t, "/usr/bin/python3")
 	if exec.Command(python, "-c", "import grpc, google.protobuf").Run() != nil {
 		t.Fatalf("grpcio for %s is missing: run .ci/install", python)
 	}
-	d := startDriver(t, python, "testdata/grpc_python.py", userdtest.Descriptors(t), url)
+	d := startDriver(t, python, append([]string{"testdata/grpc_python.py", userdtest.Descriptors(t), url}, token...)...)
 	return client{open: d.open, clientStreams: true, bidiStreams: true}
 }
 

@@ -27,7 +27,7 @@ func TestSameAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := userdtest.Start(t).URL
-			check(t, newClient(t, url), url)
+			check(t, newClient(t, url), newCurl(t, url, "2"))
 		})
 	}
 }
@@ -41,15 +41,15 @@ func TestSameAnswersOnPostgreSQL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := userdtest.Start(t, "--database", storetest.Postgres(t, migrate)).URL
-			check(t, newClient(t, url), url)
+			check(t, newClient(t, url), newCurl(t, url, "2"))
 		})
 	}
 }
 
 // check plays the scenario and compares what the client brings back.
-func check(t *testing.T, c client, url string) {
+func check(t *testing.T, c, other client) {
 	t.Helper()
-	got := play(t, c, newCurl(t, url, "2"))
+	got := play(t, c, other)
 	want := expected()
 	if !c.clientStreams {
 		delete(want, "import")

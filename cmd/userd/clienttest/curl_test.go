@@ -21,7 +21,7 @@ import (
 
 // newCurl returns curl as a client of the Connect protocol in JSON: RPCs without
 // side effects by GET, streams in envelopes.
-func newCurl(t *testing.T, url, httpVersion string) client {
+func newCurl(t *testing.T, url, httpVersion string, args ...string) client {
 	c := curl{path: userdtest.Program(t, "curl"), url: url}
 	switch httpVersion {
 	case "1.1":
@@ -29,6 +29,7 @@ func newCurl(t *testing.T, url, httpVersion string) client {
 	case "2":
 		c.args = []string{"--http2-prior-knowledge", "--compressed"}
 	}
+	c.args = append(c.args, args...)
 	c.status = "200 " + httpVersion
 	return client{open: c.open, clientStreams: true, bidiStreams: httpVersion == "2"}
 }

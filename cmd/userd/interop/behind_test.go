@@ -29,7 +29,7 @@ func TestBehind(t *testing.T) {
 			server := userdtest.Start(t, "--cors-origin", "*").Host()
 			running := proxytest.Start(t, proxy, server, server)
 			p.target = target{url: running.URL, ca: running.CA}
-			p.messages, p.idle = fewer(), *idleTime
+			p.messages, p.idle = *messages, *idleTime
 			p.run(t)
 		})
 	}

@@ -24,7 +24,6 @@ var (
 	caFile   = flag.String("ca", "", "PEM file of the certificate that -address has")
 	idleTime = flag.Duration("idle", 125*time.Second, "how long -address and proxies are left alone, longer than their idle timeouts")
 	messages = flag.Int("messages", 300_000, "how many messages every stream carries")
-	full     = flag.Bool("full", false, "as many messages over TLS and behind proxies, instead of a fifteenth")
 )
 
 // idleTimeout is that of the servers that clients reach directly: longer than a loaded
@@ -90,7 +89,7 @@ type plan struct {
 	idle     time.Duration
 	// http1 says that web clients are taken to the server over HTTP/1.1.
 	http1 bool
-	// ahead is how many updates may wait for their answers, or 0.
+	// ahead is how many updates may wait for their answers, and so how many a stream has, or 0.
 	ahead int
 
 	base string // The run whose users are listed and watched.
@@ -100,10 +99,22 @@ func TestDirect(t *testing.T) {
 	p := plan{messages: *messages, metadata: []int{8 << 10, 60 << 10}}
 	if *address != "" {
 		p.target, p.idle = target{url: withScheme(*address), ca: *caFile}, *idleTime
-	} else {
-		p.target, p.idle = target{url: startUserd(t).URL}, idleTimeout+4*time.Second
+		p.run(t)
+		return
 	}
-	p.run(t)
+	p.idle = idleTimeout + 4*time.Second
+	transports := []string{"engine", "std"}
+	if only := os.Getenv("USERD_HTTP2"); only != "" {
+		transports = []string{only}
+	}
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			direct := p
+			direct.target = target{url: startUserd(t, "--http2", transport).URL}
+			direct.run(t)
+		})
+	}
 }
 
 func startUserd(t *testing.T, flags ...string) *userdtest.Userd {
@@ -124,18 +135,9 @@ func TestOverTLS(t *testing.T) {
 	server := startUserd(t, "--tls-cert", pair, "--tls-key", pair)
 	p := plan{
 		target:   target{url: server.URL, ca: ca},
-		messages: fewer(), metadata: []int{8 << 10, 60 << 10}, idle: idleTimeout + 4*time.Second,
+		messages: *messages, metadata: []int{8 << 10, 60 << 10}, idle: idleTimeout + 4*time.Second,
 	}
 	p.run(t)
-}
-
-// fewer is how many messages streams carry on the ways that have no code of their own
-// for them.
-func fewer() int {
-	if *full {
-		return *messages
-	}
-	return *messages / 15
 }
 
 // notWithAddress ends a test that has servers of its own.
@@ -198,11 +200,11 @@ func (p plan) check(t *testing.T, m maker, run string) {
 		expect("updates", run, p.messages, "failed: *505*") // HTTP/1.1 has no bidi streams.
 		return
 	}
-	updates := p.messages
-	if p.ahead > 0 {
-		updates = min(updates, p.ahead)
+	perStream := cmp.Or(p.ahead, p.messages)
+	for sent := 0; sent < p.messages && !t.Failed(); sent += perStream {
+		updates := min(perStream, p.messages-sent)
+		expect("updates", run, updates, fmt.Sprintf("%d applied", updates))
 	}
-	expect("updates", run, updates, fmt.Sprintf("%d applied", updates))
 }
 
 func TestMain(m *testing.M) { userdtest.Main(m) }

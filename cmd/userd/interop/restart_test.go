@@ -24,7 +24,8 @@ import (
 	"github.com/example/userd/store/storetest"
 )
 
-// Two servers over one PostgreSQL are restarted one after the other, behind a proxy.
+// Two servers over one PostgreSQL, one with each transport, are restarted one after the
+// other, behind a proxy.
 // Clients that repeat calls that are UNAVAILABLE, and no others, see none fail.
 func TestRollingRestart(t *testing.T) {
 	notWithAddress(t)
@@ -36,8 +37,8 @@ func TestRollingRestart(t *testing.T) {
 		t.Run(proxy, func(t *testing.T) {
 			database := storetest.Postgres(t, migrate)
 			servers := []*member{
-				startMember(t, cachetest.FreeAddress(t), database),
-				startMember(t, cachetest.FreeAddress(t), database),
+				startMember(t, cachetest.FreeAddress(t), database, "engine"),
+				startMember(t, cachetest.FreeAddress(t), database, "std"),
 			}
 			running := proxytest.Start(t, proxy, servers[0].Host(), servers[1].Host())
 			load := startLoad(t, target{url: running.URL, ca: running.CA})
@@ -47,7 +48,7 @@ func TestRollingRestart(t *testing.T) {
 			for _, server := range servers {
 				server.Stop(t)
 				load.await(t, &load.calls, 100) // The other one carries on.
-				again := startMember(t, server.Host(), database)
+				again := startMember(t, server.Host(), database, server.transport)
 				load.await(t, &again.calls, 100)
 			}
 			load.stop(t)
@@ -58,13 +59,15 @@ func TestRollingRestart(t *testing.T) {
 // member is a server that counts its calls.
 type member struct {
 	*userdtest.Userd
-	calls counter
+	transport string
+	calls     counter
 }
 
-func startMember(t *testing.T, listen, database string) *member {
+func startMember(t *testing.T, listen, database, transport string) *member {
 	t.Helper()
-	m := new(member)
-	m.Userd = userdtest.StartLogging(t, m, "--listen", listen, "--database", database, "--log-level", "debug", "--log-format", "json")
+	m := &member{transport: transport}
+	m.Userd = userdtest.StartLogging(t, m, "--listen", listen, "--database", database, "--http2", transport,
+		"--log-level", "debug", "--log-format", "json")
 	return m
 }
 

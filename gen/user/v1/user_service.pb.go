@@ -81,6 +81,13 @@ const (
 	Reason_REASON_UNIMPLEMENTED Reason = 22
 	// A defect of the service. Its cause is in the server's log. INTERNAL.
 	Reason_REASON_INTERNAL Reason = 23
+	// The user is disabled. FAILED_PRECONDITION.
+	Reason_REASON_USER_DISABLED Reason = 24
+	// Another user has this external id. ALREADY_EXISTS.
+	Reason_REASON_EXTERNAL_ID_TAKEN Reason = 25
+	// The user would have more than 32 attributes, or more than 8 KiB of them.
+	// INVALID_ARGUMENT.
+	Reason_REASON_TOO_MANY_ATTRIBUTES Reason = 26
 )
 
 // Enum value maps for Reason.
@@ -110,32 +117,38 @@ var (
 		21: "REASON_CANCELED",
 		22: "REASON_UNIMPLEMENTED",
 		23: "REASON_INTERNAL",
+		24: "REASON_USER_DISABLED",
+		25: "REASON_EXTERNAL_ID_TAKEN",
+		26: "REASON_TOO_MANY_ATTRIBUTES",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":        0,
-		"REASON_INVALID_FIELD":      1,
-		"REASON_UNKNOWN_FIELD":      2,
-		"REASON_MALFORMED_REQUEST":  3,
-		"REASON_INVALID_PAGE_TOKEN": 4,
-		"REASON_INVALID_CURSOR":     5,
-		"REASON_TOO_MANY_ROLES":     6,
-		"REASON_USER_NOT_FOUND":     7,
-		"REASON_EMAIL_TAKEN":        8,
-		"REASON_USER_ID_TAKEN":      9,
-		"REASON_VERSION_MISMATCH":   10,
-		"REASON_CONFLICT":           11,
-		"REASON_CURSOR_EXPIRED":     12,
-		"REASON_MESSAGE_TOO_LARGE":  13,
-		"REASON_TOO_MANY_ROWS":      14,
-		"REASON_SLOW_CONSUMER":      15,
-		"REASON_OVERLOADED":         16,
-		"REASON_UNAUTHENTICATED":    17,
-		"REASON_PERMISSION_DENIED":  18,
-		"REASON_UNAVAILABLE":        19,
-		"REASON_DEADLINE_EXCEEDED":  20,
-		"REASON_CANCELED":           21,
-		"REASON_UNIMPLEMENTED":      22,
-		"REASON_INTERNAL":           23,
+		"REASON_UNSPECIFIED":         0,
+		"REASON_INVALID_FIELD":       1,
+		"REASON_UNKNOWN_FIELD":       2,
+		"REASON_MALFORMED_REQUEST":   3,
+		"REASON_INVALID_PAGE_TOKEN":  4,
+		"REASON_INVALID_CURSOR":      5,
+		"REASON_TOO_MANY_ROLES":      6,
+		"REASON_USER_NOT_FOUND":      7,
+		"REASON_EMAIL_TAKEN":         8,
+		"REASON_USER_ID_TAKEN":       9,
+		"REASON_VERSION_MISMATCH":    10,
+		"REASON_CONFLICT":            11,
+		"REASON_CURSOR_EXPIRED":      12,
+		"REASON_MESSAGE_TOO_LARGE":   13,
+		"REASON_TOO_MANY_ROWS":       14,
+		"REASON_SLOW_CONSUMER":       15,
+		"REASON_OVERLOADED":          16,
+		"REASON_UNAUTHENTICATED":     17,
+		"REASON_PERMISSION_DENIED":   18,
+		"REASON_UNAVAILABLE":         19,
+		"REASON_DEADLINE_EXCEEDED":   20,
+		"REASON_CANCELED":            21,
+		"REASON_UNIMPLEMENTED":       22,
+		"REASON_INTERNAL":            23,
+		"REASON_USER_DISABLED":       24,
+		"REASON_EXTERNAL_ID_TAKEN":   25,
+		"REASON_TOO_MANY_ATTRIBUTES": 26,
 	}
 )
 
@@ -166,6 +179,69 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_user_v1_user_service_proto_rawDescGZIP(), []int{0}
 }
 
+// OnConflict says what a row of an import does to the user who is there already: the one
+// with the row's user_id, else the one with its external_id, else the one with its email.
+// Where nobody is there, the row creates a user.
+type OnConflict int32
+
+const (
+	// As ON_CONFLICT_FAIL.
+	OnConflict_ON_CONFLICT_UNSPECIFIED OnConflict = 0
+	// The row fails, unless user_id and email are those of one user: it was made by an
+	// earlier, equal row.
+	OnConflict_ON_CONFLICT_FAIL OnConflict = 1
+	// The user stays as it is.
+	OnConflict_ON_CONFLICT_SKIP OnConflict = 2
+	// The user gets the row's email, display_name, roles, attributes and disabled, and its
+	// external_id where it brings one, and keeps id and times. A user who is so already gets
+	// no new version. The row fails where it brings another user_id than the user's, or an
+	// email or external_id that a third one has.
+	OnConflict_ON_CONFLICT_UPDATE OnConflict = 3
+)
+
+// Enum value maps for OnConflict.
+var (
+	OnConflict_name = map[int32]string{
+		0: "ON_CONFLICT_UNSPECIFIED",
+		1: "ON_CONFLICT_FAIL",
+		2: "ON_CONFLICT_SKIP",
+		3: "ON_CONFLICT_UPDATE",
+	}
+	OnConflict_value = map[string]int32{
+		"ON_CONFLICT_UNSPECIFIED": 0,
+		"ON_CONFLICT_FAIL":        1,
+		"ON_CONFLICT_SKIP":        2,
+		"ON_CONFLICT_UPDATE":      3,
+	}
+)
+
+func (x OnConflict) Enum() *OnConflict {
+	p := new(OnConflict)
+	*p = x
+	return p
+}
+
+func (x OnConflict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnConflict) Descriptor() protoreflect.EnumDescriptor {
+	return file_user_v1_user_service_proto_enumTypes[1].Descriptor()
+}
+
+func (OnConflict) Type() protoreflect.EnumType {
+	return &file_user_v1_user_service_proto_enumTypes[1]
+}
+
+func (x OnConflict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnConflict.Descriptor instead.
+func (OnConflict) EnumDescriptor() ([]byte, []int) {
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{1}
+}
+
 // User is one user.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -184,7 +260,15 @@ type User struct {
 	// 1 for a new user, one more with every change.
 	Version int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// When the user last changed, to the microsecond.
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// The user exists, but may not be used. Reads return it all the same; whoever asks
+	// decides what it may do.
+	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Id of the user elsewhere, such as the subject of an OpenID Connect issuer; unique,
+	// compared byte by byte. Empty for none.
+	ExternalId string `protobuf:"bytes,10,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// What applications keep with a user, such as its tenant or locale.
+	Attributes    map[string]string `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +355,27 @@ func (x *User) GetVersion() int64 {
 func (x *User) GetUpdatedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdatedAt
+	}
+	return nil
+}
+
+func (x *User) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *User) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *User) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
 	}
 	return nil
 }
@@ -451,7 +556,23 @@ type CreateUserRequest struct {
 	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
 	// UUID for the new user, to keep ids on import and to make the request safe to
 	// repeat. Empty: the server makes one.
-	UserId        string `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	UserId string `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Id of the user elsewhere, unique byte by byte: at most 255 bytes, no control
+	// characters. Empty for none.
+	ExternalId string `protobuf:"bytes,5,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// At most 32, 8 KiB in all. A name is a lower-case letter followed by at most 62
+	// lower-case letters, digits and _ . -; a value has at most 1,024 bytes.
+	Attributes map[string]string `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Create the user as one that may not be used.
+	Disabled bool `protobuf:"varint,7,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// When the user was created, for users who come from another system; in the past.
+	// Absent: now.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3,oneof" json:"created_at,omitempty"`
+	// When the user last logged in, for users who come from another system. At most one
+	// minute in the future.
+	LastLogin *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_login,json=lastLogin,proto3,oneof" json:"last_login,omitempty"`
+	// BatchCreateUsers only: what the row does to a user who is there already.
+	OnConflict    OnConflict `protobuf:"varint,10,opt,name=on_conflict,json=onConflict,proto3,enum=user.v1.OnConflict" json:"on_conflict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -514,6 +635,48 @@ func (x *CreateUserRequest) GetUserId() string {
 	return ""
 }
 
+func (x *CreateUserRequest) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *CreateUserRequest) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *CreateUserRequest) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *CreateUserRequest) GetLastLogin() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastLogin
+	}
+	return nil
+}
+
+func (x *CreateUserRequest) GetOnConflict() OnConflict {
+	if x != nil {
+		return x.OnConflict
+	}
+	return OnConflict_ON_CONFLICT_UNSPECIFIED
+}
+
 type CreateUserResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new user, or the one that an earlier, equal request has made.
@@ -559,16 +722,22 @@ func (x *CreateUserResponse) GetUser() *User {
 	return nil
 }
 
+// BatchCreateUsersResponse counts every row once.
 type BatchCreateUsersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rows that are stored.
+	// Rows that have created a user.
 	SuccessCount int32 `protobuf:"varint,1,opt,name=success_count,json=successCount,proto3" json:"success_count,omitempty"`
 	// Their ids, in the order of the rows.
 	CreatedUserIds []string `protobuf:"bytes,2,rep,name=created_user_ids,json=createdUserIds,proto3" json:"created_user_ids,omitempty"`
 	// Rows that are not stored.
 	FailureCount int32 `protobuf:"varint,3,opt,name=failure_count,json=failureCount,proto3" json:"failure_count,omitempty"`
 	// The first 1,000 of them.
-	Failures      []*BatchCreateFailure `protobuf:"bytes,4,rep,name=failures,proto3" json:"failures,omitempty"`
+	Failures []*BatchCreateFailure `protobuf:"bytes,4,rep,name=failures,proto3" json:"failures,omitempty"`
+	// Rows that have left a user who was there as it was: those that skip, and those that
+	// update and bring nothing new.
+	SkippedCount int32 `protobuf:"varint,5,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// Rows that have updated a user who was there.
+	UpdatedCount  int32 `protobuf:"varint,6,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -631,12 +800,26 @@ func (x *BatchCreateUsersResponse) GetFailures() []*BatchCreateFailure {
 	return nil
 }
 
+func (x *BatchCreateUsersResponse) GetSkippedCount() int32 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *BatchCreateUsersResponse) GetUpdatedCount() int32 {
+	if x != nil {
+		return x.UpdatedCount
+	}
+	return 0
+}
+
 // BatchCreateFailure says why one row of an import was not stored.
 type BatchCreateFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position of the row in the stream, from 0.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// INVALID_FIELD, EMAIL_TAKEN or USER_ID_TAKEN.
+	// INVALID_FIELD, EMAIL_TAKEN, USER_ID_TAKEN or EXTERNAL_ID_TAKEN.
 	Reason Reason `protobuf:"varint,2,opt,name=reason,proto3,enum=user.v1.Reason" json:"reason,omitempty"`
 	// What was wrong. Names fields, never their content.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
@@ -708,8 +891,19 @@ type UserUpdate struct {
 	RemoveRoles []string `protobuf:"bytes,4,rep,name=remove_roles,json=removeRoles,proto3" json:"remove_roles,omitempty"`
 	// Apply only if the user is at this version.
 	ExpectedVersion *int64 `protobuf:"varint,5,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// New email address; the rules are those of CreateUser. The old one is free at once.
+	Email *string `protobuf:"bytes,6,opt,name=email,proto3,oneof" json:"email,omitempty"`
+	// Whether the user may not be used.
+	Disabled *bool `protobuf:"varint,7,opt,name=disabled,proto3,oneof" json:"disabled,omitempty"`
+	// New id of the user elsewhere: at most 255 bytes, no control characters. Empty
+	// removes it.
+	ExternalId *string `protobuf:"bytes,8,opt,name=external_id,json=externalId,proto3,oneof" json:"external_id,omitempty"`
+	// Attributes to set, by the rules of CreateUser. Others stay.
+	SetAttributes map[string]string `protobuf:"bytes,9,rep,name=set_attributes,json=setAttributes,proto3" json:"set_attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Names of attributes to remove. One that is not there changes nothing.
+	RemoveAttributes []string `protobuf:"bytes,10,rep,name=remove_attributes,json=removeAttributes,proto3" json:"remove_attributes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *UserUpdate) Reset() {
@@ -775,6 +969,41 @@ func (x *UserUpdate) GetExpectedVersion() int64 {
 		return *x.ExpectedVersion
 	}
 	return 0
+}
+
+func (x *UserUpdate) GetEmail() string {
+	if x != nil && x.Email != nil {
+		return *x.Email
+	}
+	return ""
+}
+
+func (x *UserUpdate) GetDisabled() bool {
+	if x != nil && x.Disabled != nil {
+		return *x.Disabled
+	}
+	return false
+}
+
+func (x *UserUpdate) GetExternalId() string {
+	if x != nil && x.ExternalId != nil {
+		return *x.ExternalId
+	}
+	return ""
+}
+
+func (x *UserUpdate) GetSetAttributes() map[string]string {
+	if x != nil {
+		return x.SetAttributes
+	}
+	return nil
+}
+
+func (x *UserUpdate) GetRemoveAttributes() []string {
+	if x != nil {
+		return x.RemoveAttributes
+	}
+	return nil
 }
 
 type UserUpdateResponse struct {
@@ -1328,11 +1557,102 @@ func (x *GetUserByEmailResponse) GetUser() *User {
 	return nil
 }
 
+type GetUserByExternalIdRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the user elsewhere.
+	ExternalId    string `protobuf:"bytes,1,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserByExternalIdRequest) Reset() {
+	*x = GetUserByExternalIdRequest{}
+	mi := &file_user_v1_user_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserByExternalIdRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserByExternalIdRequest) ProtoMessage() {}
+
+func (x *GetUserByExternalIdRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserByExternalIdRequest.ProtoReflect.Descriptor instead.
+func (*GetUserByExternalIdRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetUserByExternalIdRequest) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+type GetUserByExternalIdResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when there is no such user.
+	User          *User `protobuf:"bytes,1,opt,name=user,proto3,oneof" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserByExternalIdResponse) Reset() {
+	*x = GetUserByExternalIdResponse{}
+	mi := &file_user_v1_user_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserByExternalIdResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserByExternalIdResponse) ProtoMessage() {}
+
+func (x *GetUserByExternalIdResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserByExternalIdResponse.ProtoReflect.Descriptor instead.
+func (*GetUserByExternalIdResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetUserByExternalIdResponse) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
 type SearchUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Start of the email address, without regard to case.
 	EmailPrefix string `protobuf:"bytes,1,opt,name=email_prefix,json=emailPrefix,proto3" json:"email_prefix,omitempty"`
-	// Part of the display name, without regard to case.
+	// Part of the display name, without regard to case (Unicode's full case folding), to
+	// how letters are composed, and to the accents of Latin, Greek and Cyrillic ones.
 	NameContains string `protobuf:"bytes,2,opt,name=name_contains,json=nameContains,proto3" json:"name_contains,omitempty"`
 	// A role that the user must have.
 	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
@@ -1340,14 +1660,26 @@ type SearchUsersRequest struct {
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Empty for the first page, else next_page_token of the page before, with the
 	// same filters.
-	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Users who are disabled, or who are not. Absent: both.
+	Disabled *bool `protobuf:"varint,6,opt,name=disabled,proto3,oneof" json:"disabled,omitempty"`
+	// Attributes that the user must have, with these values; at most 32.
+	Attributes map[string]string `protobuf:"bytes,7,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Users who last logged in before this time, or never and were created before it.
+	InactiveSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=inactive_since,json=inactiveSince,proto3" json:"inactive_since,omitempty"`
+	// Users who were created at this time or later.
+	CreatedAfter *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_after,json=createdAfter,proto3" json:"created_after,omitempty"`
+	// Users who were created before this time.
+	CreatedBefore *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_before,json=createdBefore,proto3" json:"created_before,omitempty"`
+	// Users in the reverse order of their creation.
+	NewestFirst   bool `protobuf:"varint,11,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchUsersRequest) Reset() {
 	*x = SearchUsersRequest{}
-	mi := &file_user_v1_user_service_proto_msgTypes[20]
+	mi := &file_user_v1_user_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1691,7 @@ func (x *SearchUsersRequest) String() string {
 func (*SearchUsersRequest) ProtoMessage() {}
 
 func (x *SearchUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[20]
+	mi := &file_user_v1_user_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1704,7 @@ func (x *SearchUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchUsersRequest.ProtoReflect.Descriptor instead.
 func (*SearchUsersRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{20}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SearchUsersRequest) GetEmailPrefix() string {
@@ -1410,9 +1742,53 @@ func (x *SearchUsersRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *SearchUsersRequest) GetDisabled() bool {
+	if x != nil && x.Disabled != nil {
+		return *x.Disabled
+	}
+	return false
+}
+
+func (x *SearchUsersRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *SearchUsersRequest) GetInactiveSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.InactiveSince
+	}
+	return nil
+}
+
+func (x *SearchUsersRequest) GetCreatedAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAfter
+	}
+	return nil
+}
+
+func (x *SearchUsersRequest) GetCreatedBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedBefore
+	}
+	return nil
+}
+
+func (x *SearchUsersRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
 type SearchUsersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The users of this page, oldest first.
+	// The users of this page, oldest first unless the request says newest_first. A page
+	// may have fewer than page_size, or none, and a next page all the same: a search that
+	// leaves out very many users stops after a while, and goes on with the next page.
 	Users []*User `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
 	// Token of the next page; empty after the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1422,7 +1798,7 @@ type SearchUsersResponse struct {
 
 func (x *SearchUsersResponse) Reset() {
 	*x = SearchUsersResponse{}
-	mi := &file_user_v1_user_service_proto_msgTypes[21]
+	mi := &file_user_v1_user_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1810,7 @@ func (x *SearchUsersResponse) String() string {
 func (*SearchUsersResponse) ProtoMessage() {}
 
 func (x *SearchUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[21]
+	mi := &file_user_v1_user_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1823,7 @@ func (x *SearchUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchUsersResponse.ProtoReflect.Descriptor instead.
 func (*SearchUsersResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{21}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SearchUsersResponse) GetUsers() []*User {
@@ -1476,7 +1852,7 @@ type WatchUsersRequest struct {
 
 func (x *WatchUsersRequest) Reset() {
 	*x = WatchUsersRequest{}
-	mi := &file_user_v1_user_service_proto_msgTypes[22]
+	mi := &file_user_v1_user_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1864,7 @@ func (x *WatchUsersRequest) String() string {
 func (*WatchUsersRequest) ProtoMessage() {}
 
 func (x *WatchUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[22]
+	mi := &file_user_v1_user_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1877,7 @@ func (x *WatchUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsersRequest.ProtoReflect.Descriptor instead.
 func (*WatchUsersRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{22}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchUsersRequest) GetCursor() string {
@@ -1523,7 +1899,7 @@ type WatchUsersResponse struct {
 
 func (x *WatchUsersResponse) Reset() {
 	*x = WatchUsersResponse{}
-	mi := &file_user_v1_user_service_proto_msgTypes[23]
+	mi := &file_user_v1_user_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1911,7 @@ func (x *WatchUsersResponse) String() string {
 func (*WatchUsersResponse) ProtoMessage() {}
 
 func (x *WatchUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[23]
+	mi := &file_user_v1_user_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1924,7 @@ func (x *WatchUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsersResponse.ProtoReflect.Descriptor instead.
 func (*WatchUsersResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{23}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchUsersResponse) GetEvents() []*UserEvent {
@@ -1579,7 +1955,7 @@ type UserEvent struct {
 
 func (x *UserEvent) Reset() {
 	*x = UserEvent{}
-	mi := &file_user_v1_user_service_proto_msgTypes[24]
+	mi := &file_user_v1_user_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1967,7 @@ func (x *UserEvent) String() string {
 func (*UserEvent) ProtoMessage() {}
 
 func (x *UserEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[24]
+	mi := &file_user_v1_user_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1980,7 @@ func (x *UserEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserEvent.ProtoReflect.Descriptor instead.
 func (*UserEvent) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{24}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UserEvent) GetEvent() isUserEvent_Event {
@@ -1663,7 +2039,7 @@ type DeletedUser struct {
 
 func (x *DeletedUser) Reset() {
 	*x = DeletedUser{}
-	mi := &file_user_v1_user_service_proto_msgTypes[25]
+	mi := &file_user_v1_user_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +2051,7 @@ func (x *DeletedUser) String() string {
 func (*DeletedUser) ProtoMessage() {}
 
 func (x *DeletedUser) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_service_proto_msgTypes[25]
+	mi := &file_user_v1_user_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +2064,7 @@ func (x *DeletedUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletedUser.ProtoReflect.Descriptor instead.
 func (*DeletedUser) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_service_proto_rawDescGZIP(), []int{25}
+	return file_user_v1_user_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeletedUser) GetUserId() string {
@@ -1709,7 +2085,7 @@ var File_user_v1_user_service_proto protoreflect.FileDescriptor
 
 const file_user_v1_user_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1auser/v1/user_service.proto\x12\auser.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n" +
+	"\x1auser/v1/user_service.proto\x12\auser.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x03\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12!\n" +
@@ -1721,7 +2097,17 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x05roles\x18\x06 \x03(\tR\x05roles\x12\x18\n" +
 	"\aversion\x18\a \x01(\x03R\aversion\x129\n" +
 	"\n" +
-	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAtB\r\n" +
+	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
+	"\bdisabled\x18\t \x01(\bR\bdisabled\x12\x1f\n" +
+	"\vexternal_id\x18\n" +
+	" \x01(\tR\n" +
+	"externalId\x12=\n" +
+	"\n" +
+	"attributes\x18\v \x03(\v2\x1d.user.v1.User.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\v_last_login\"]\n" +
 	"\x0eGetUserRequest\x12!\n" +
 	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12(\n" +
@@ -1735,25 +2121,51 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12\x10\n" +
 	"\x03all\x18\x03 \x01(\bR\x03all:m\xbaHj\x1ah\n" +
-	"\x0fpage_size.range\x12\x19must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xc5\x02\n" +
+	"\x0fpage_size.range\x12\x19must be between 0 and 100\x1a:this.all || (this.page_size >= 0 && this.page_size <= 100)\"\xe1\n" +
+	"\n" +
 	"\x11CreateUserRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05(\xfe\x01`\x01R\x05email\x12\xa6\x01\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x82\x01\xbaH\x7f\xba\x01u\n" +
 	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a-this.size() > 200 || !this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12?\n" +
 	"\x05roles\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\x05roles\x12$\n" +
-	"\auser_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06userId\"7\n" +
+	"\auser_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06userId\x12\xa0\x01\n" +
+	"\vexternal_id\x18\x05 \x01(\tB\x7f\xbaH|\xba\x01t\n" +
+	"\x1eexternal_id.control_characters\x12#must not contain control characters\x1a-this.size() > 255 || !this.matches('\\\\p{Cc}')r\x03(\xff\x01R\n" +
+	"externalId\x12\xce\x01\n" +
+	"\n" +
+	"attributes\x18\x06 \x03(\v2*.user.v1.CreateUserRequest.AttributesEntryB\x81\x01\xbaH~\x9a\x01{\x10 \"\x1cr\x1a2\x18^[a-z][a-z0-9_.-]{0,62}$*Y\xba\x01Q\n" +
+	"\x0eattributes.nul\x12%must not contain the character U+0000\x1a\x18!this.contains('\\u0000')r\x03(\x80\bR\n" +
+	"attributes\x12\x1a\n" +
+	"\bdisabled\x18\a \x01(\bR\bdisabled\x12\x86\x01\n" +
+	"\n" +
+	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampBF\xbaHC\xba\x01;\n" +
+	"\x11created_at.future\x12\x19must not be in the future\x1a\vthis <= now\xb2\x01\x022\x00H\x00R\tcreatedAt\x88\x01\x01\x12\x98\x01\n" +
+	"\n" +
+	"last_login\x18\t \x01(\v2\x1a.google.protobuf.TimestampBX\xbaHU\xba\x01M\n" +
+	"\x11last_login.future\x12\x19must not be in the future\x1a\x1dthis <= now + duration('60s')\xb2\x01\x022\x00H\x01R\tlastLogin\x88\x01\x01\x12>\n" +
+	"\von_conflict\x18\n" +
+	" \x01(\x0e2\x13.user.v1.OnConflictB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"onConflict\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n" +
+	"\x0fattributes.size\x127must have at most 8192 bytes of names and values in all\x1authis.attributes.size() > 32 || bytes(this.attributes.map(name, name + this.attributes[name]).join('')).size() <= 8192B\r\n" +
+	"\v_created_atB\r\n" +
+	"\v_last_login\"7\n" +
 	"\x12CreateUserResponse\x12!\n" +
-	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserR\x04user\"\xc7\x01\n" +
+	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserR\x04user\"\x91\x02\n" +
 	"\x18BatchCreateUsersResponse\x12#\n" +
 	"\rsuccess_count\x18\x01 \x01(\x05R\fsuccessCount\x12(\n" +
 	"\x10created_user_ids\x18\x02 \x03(\tR\x0ecreatedUserIds\x12#\n" +
 	"\rfailure_count\x18\x03 \x01(\x05R\ffailureCount\x127\n" +
-	"\bfailures\x18\x04 \x03(\v2\x1b.user.v1.BatchCreateFailureR\bfailures\"m\n" +
+	"\bfailures\x18\x04 \x03(\v2\x1b.user.v1.BatchCreateFailureR\bfailures\x12#\n" +
+	"\rskipped_count\x18\x05 \x01(\x05R\fskippedCount\x12#\n" +
+	"\rupdated_count\x18\x06 \x01(\x05R\fupdatedCount\"m\n" +
 	"\x12BatchCreateFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12'\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x0f.user.v1.ReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x96\x05\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xd6\r\n" +
 	"\n" +
 	"UserUpdate\x12!\n" +
 	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\xab\x01\n" +
@@ -1761,10 +2173,28 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x1fdisplay_name.control_characters\x12#must not contain control characters\x1a-this.size() > 200 || !this.matches('\\\\p{Cc}')r\x05\x10\x01\x18\xc8\x01H\x00R\vdisplayName\x88\x01\x01\x12F\n" +
 	"\tadd_roles\x18\x03 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\baddRoles\x12L\n" +
 	"\fremove_roles\x18\x04 \x03(\tB)\xbaH&\x92\x01#\x10 \x18\x01\"\x1dr\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\vremoveRoles\x127\n" +
-	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01:\xc1\x01\xbaH\xbd\x01\x1a\xba\x01\n" +
-	"\x15remove_roles.disjoint\x12)must not name a role that add_roles names\x1avthis.add_roles.size() > 32 || this.remove_roles.size() > 32 || !this.remove_roles.exists(role, role in this.add_roles)B\x0f\n" +
+	"\x10expected_version\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\x0fexpectedVersion\x88\x01\x01\x12%\n" +
+	"\x05email\x18\x06 \x01(\tB\n" +
+	"\xbaH\ar\x05(\xfe\x01`\x01H\x02R\x05email\x88\x01\x01\x12\x1f\n" +
+	"\bdisabled\x18\a \x01(\bH\x03R\bdisabled\x88\x01\x01\x12\xa5\x01\n" +
+	"\vexternal_id\x18\b \x01(\tB\x7f\xbaH|\xba\x01t\n" +
+	"\x1eexternal_id.control_characters\x12#must not contain control characters\x1a-this.size() > 255 || !this.matches('\\\\p{Cc}')r\x03(\xff\x01H\x04R\n" +
+	"externalId\x88\x01\x01\x12\xd6\x01\n" +
+	"\x0eset_attributes\x18\t \x03(\v2&.user.v1.UserUpdate.SetAttributesEntryB\x86\x01\xbaH\x82\x01\x9a\x01\x7f\x10 \"\x1cr\x1a2\x18^[a-z][a-z0-9_.-]{0,62}$*]\xba\x01U\n" +
+	"\x12set_attributes.nul\x12%must not contain the character U+0000\x1a\x18!this.contains('\\u0000')r\x03(\x80\bR\rsetAttributes\x12U\n" +
+	"\x11remove_attributes\x18\n" +
+	" \x03(\tB(\xbaH%\x92\x01\"\x10 \x18\x01\"\x1cr\x1a2\x18^[a-z][a-z0-9_.-]{0,62}$R\x10removeAttributes\x1a@\n" +
+	"\x12SetAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xf8\x04\xbaH\xf4\x04\x1a\xba\x01\n" +
+	"\x15remove_roles.disjoint\x12)must not name a role that add_roles names\x1avthis.add_roles.size() > 32 || this.remove_roles.size() > 32 || !this.remove_roles.exists(role, role in this.add_roles)\x1a\xdf\x01\n" +
+	"\x1aremove_attributes.disjoint\x124must not name an attribute that set_attributes names\x1a\x8a\x01this.set_attributes.size() > 32 || this.remove_attributes.size() > 32 || !this.remove_attributes.exists(name, name in this.set_attributes)\x1a\xd2\x01\n" +
+	"\x13set_attributes.size\x127must have at most 8192 bytes of names and values in all\x1a\x81\x01this.set_attributes.size() > 32 || bytes(this.set_attributes.map(name, name + this.set_attributes[name]).join('')).size() <= 8192B\x0f\n" +
 	"\r_display_nameB\x13\n" +
-	"\x11_expected_version\"\xdb\x01\n" +
+	"\x11_expected_versionB\b\n" +
+	"\x06_emailB\v\n" +
+	"\t_disabledB\x0e\n" +
+	"\f_external_id\"\xdb\x01\n" +
 	"\x12UserUpdateResponse\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x12(\n" +
 	"\rerror_message\x18\x02 \x01(\tH\x00R\ferrorMessage\x88\x01\x01\x125\n" +
@@ -1799,14 +2229,35 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05(\xfe\x01`\x01R\x05email\"I\n" +
 	"\x16GetUserByEmailResponse\x12&\n" +
 	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserH\x00R\x04user\x88\x01\x01B\a\n" +
-	"\x05_user\"\xfa\x01\n" +
+	"\x05_user\"\xc2\x01\n" +
+	"\x1aGetUserByExternalIdRequest\x12\xa3\x01\n" +
+	"\vexternal_id\x18\x01 \x01(\tB\x81\x01\xbaH~\xba\x01t\n" +
+	"\x1eexternal_id.control_characters\x12#must not contain control characters\x1a-this.size() > 255 || !this.matches('\\\\p{Cc}')r\x05\x10\x01(\xff\x01R\n" +
+	"externalId\"N\n" +
+	"\x1bGetUserByExternalIdResponse\x12&\n" +
+	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserH\x00R\x04user\x88\x01\x01B\a\n" +
+	"\x05_user\"\xc1\x06\n" +
 	"\x12SearchUsersRequest\x12+\n" +
 	"\femail_prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xfe\x01R\vemailPrefix\x12-\n" +
 	"\rname_contains\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\fnameContains\x127\n" +
 	"\x04role\x18\x03 \x01(\tB#\xbaH \xd8\x01\x01r\x1b2\x19^[a-z][a-z0-9_.:-]{0,62}$R\x04role\x12&\n" +
 	"\tpage_size\x18\x04 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\"b\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12\x1f\n" +
+	"\bdisabled\x18\x06 \x01(\bH\x00R\bdisabled\x88\x01\x01\x12\xcf\x01\n" +
+	"\n" +
+	"attributes\x18\a \x03(\v2+.user.v1.SearchUsersRequest.AttributesEntryB\x81\x01\xbaH~\x9a\x01{\x10 \"\x1cr\x1a2\x18^[a-z][a-z0-9_.-]{0,62}$*Y\xba\x01Q\n" +
+	"\x0eattributes.nul\x12%must not contain the character U+0000\x1a\x18!this.contains('\\u0000')r\x03(\x80\bR\n" +
+	"attributes\x12K\n" +
+	"\x0einactive_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\rinactiveSince\x12I\n" +
+	"\rcreated_after\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\fcreatedAfter\x12K\n" +
+	"\x0ecreated_before\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\rcreatedBefore\x12!\n" +
+	"\fnewest_first\x18\v \x01(\bR\vnewestFirst\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
+	"\t_disabled\"b\n" +
 	"\x13SearchUsersResponse\x12#\n" +
 	"\x05users\x18\x01 \x03(\v2\r.user.v1.UserR\x05users\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n" +
@@ -1821,7 +2272,7 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x05event\"@\n" +
 	"\vDeletedUser\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x03R\aversion*\xfe\x04\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion*\xd6\x05\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_INVALID_FIELD\x10\x01\x12\x18\n" +
@@ -1847,7 +2298,16 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"\x18REASON_DEADLINE_EXCEEDED\x10\x14\x12\x13\n" +
 	"\x0fREASON_CANCELED\x10\x15\x12\x18\n" +
 	"\x14REASON_UNIMPLEMENTED\x10\x16\x12\x13\n" +
-	"\x0fREASON_INTERNAL\x10\x172\x83\a\n" +
+	"\x0fREASON_INTERNAL\x10\x17\x12\x18\n" +
+	"\x14REASON_USER_DISABLED\x10\x18\x12\x1c\n" +
+	"\x18REASON_EXTERNAL_ID_TAKEN\x10\x19\x12\x1e\n" +
+	"\x1aREASON_TOO_MANY_ATTRIBUTES\x10\x1a*m\n" +
+	"\n" +
+	"OnConflict\x12\x1b\n" +
+	"\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10ON_CONFLICT_FAIL\x10\x01\x12\x14\n" +
+	"\x10ON_CONFLICT_SKIP\x10\x02\x12\x16\n" +
+	"\x12ON_CONFLICT_UPDATE\x10\x032\xe5\a\n" +
 	"\vUserService\x12A\n" +
 	"\aGetUser\x12\x17.user.v1.GetUserRequest\x1a\x18.user.v1.GetUserResponse\"\x03\x90\x02\x01\x127\n" +
 	"\tListUsers\x12\x19.user.v1.ListUsersRequest\x1a\r.user.v1.User0\x01\x12S\n" +
@@ -1861,7 +2321,8 @@ const file_user_v1_user_service_proto_rawDesc = "" +
 	"DeleteUser\x12\x1a.user.v1.DeleteUserRequest\x1a\x1b.user.v1.DeleteUserResponse\x12H\n" +
 	"\vRecordLogin\x12\x1b.user.v1.RecordLoginRequest\x1a\x1c.user.v1.RecordLoginResponse\x12S\n" +
 	"\rBatchGetUsers\x12\x1d.user.v1.BatchGetUsersRequest\x1a\x1e.user.v1.BatchGetUsersResponse\"\x03\x90\x02\x01\x12Q\n" +
-	"\x0eGetUserByEmail\x12\x1e.user.v1.GetUserByEmailRequest\x1a\x1f.user.v1.GetUserByEmailResponse\x12H\n" +
+	"\x0eGetUserByEmail\x12\x1e.user.v1.GetUserByEmailRequest\x1a\x1f.user.v1.GetUserByEmailResponse\x12`\n" +
+	"\x13GetUserByExternalId\x12#.user.v1.GetUserByExternalIdRequest\x1a$.user.v1.GetUserByExternalIdResponse\x12H\n" +
 	"\vSearchUsers\x12\x1b.user.v1.SearchUsersRequest\x1a\x1c.user.v1.SearchUsersResponse\x12G\n" +
 	"\n" +
 	"WatchUsers\x12\x1a.user.v1.WatchUsersRequest\x1a\x1b.user.v1.WatchUsersResponse0\x01B\x89\x01\n" +
@@ -1879,87 +2340,107 @@ func file_user_v1_user_service_proto_rawDescGZIP() []byte {
 	return file_user_v1_user_service_proto_rawDescData
 }
 
-var file_user_v1_user_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_user_v1_user_service_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_user_v1_user_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_user_v1_user_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_user_v1_user_service_proto_goTypes = []any{
-	(Reason)(0),                      // 0: user.v1.Reason
-	(*User)(nil),                     // 1: user.v1.User
-	(*GetUserRequest)(nil),           // 2: user.v1.GetUserRequest
-	(*GetUserResponse)(nil),          // 3: user.v1.GetUserResponse
-	(*ListUsersRequest)(nil),         // 4: user.v1.ListUsersRequest
-	(*CreateUserRequest)(nil),        // 5: user.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),       // 6: user.v1.CreateUserResponse
-	(*BatchCreateUsersResponse)(nil), // 7: user.v1.BatchCreateUsersResponse
-	(*BatchCreateFailure)(nil),       // 8: user.v1.BatchCreateFailure
-	(*UserUpdate)(nil),               // 9: user.v1.UserUpdate
-	(*UserUpdateResponse)(nil),       // 10: user.v1.UserUpdateResponse
-	(*UpdateUserRequest)(nil),        // 11: user.v1.UpdateUserRequest
-	(*UpdateUserResponse)(nil),       // 12: user.v1.UpdateUserResponse
-	(*DeleteUserRequest)(nil),        // 13: user.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),       // 14: user.v1.DeleteUserResponse
-	(*RecordLoginRequest)(nil),       // 15: user.v1.RecordLoginRequest
-	(*RecordLoginResponse)(nil),      // 16: user.v1.RecordLoginResponse
-	(*BatchGetUsersRequest)(nil),     // 17: user.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil),    // 18: user.v1.BatchGetUsersResponse
-	(*GetUserByEmailRequest)(nil),    // 19: user.v1.GetUserByEmailRequest
-	(*GetUserByEmailResponse)(nil),   // 20: user.v1.GetUserByEmailResponse
-	(*SearchUsersRequest)(nil),       // 21: user.v1.SearchUsersRequest
-	(*SearchUsersResponse)(nil),      // 22: user.v1.SearchUsersResponse
-	(*WatchUsersRequest)(nil),        // 23: user.v1.WatchUsersRequest
-	(*WatchUsersResponse)(nil),       // 24: user.v1.WatchUsersResponse
-	(*UserEvent)(nil),                // 25: user.v1.UserEvent
-	(*DeletedUser)(nil),              // 26: user.v1.DeletedUser
-	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
+	(Reason)(0),                         // 0: user.v1.Reason
+	(OnConflict)(0),                     // 1: user.v1.OnConflict
+	(*User)(nil),                        // 2: user.v1.User
+	(*GetUserRequest)(nil),              // 3: user.v1.GetUserRequest
+	(*GetUserResponse)(nil),             // 4: user.v1.GetUserResponse
+	(*ListUsersRequest)(nil),            // 5: user.v1.ListUsersRequest
+	(*CreateUserRequest)(nil),           // 6: user.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),          // 7: user.v1.CreateUserResponse
+	(*BatchCreateUsersResponse)(nil),    // 8: user.v1.BatchCreateUsersResponse
+	(*BatchCreateFailure)(nil),          // 9: user.v1.BatchCreateFailure
+	(*UserUpdate)(nil),                  // 10: user.v1.UserUpdate
+	(*UserUpdateResponse)(nil),          // 11: user.v1.UserUpdateResponse
+	(*UpdateUserRequest)(nil),           // 12: user.v1.UpdateUserRequest
+	(*UpdateUserResponse)(nil),          // 13: user.v1.UpdateUserResponse
+	(*DeleteUserRequest)(nil),           // 14: user.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),          // 15: user.v1.DeleteUserResponse
+	(*RecordLoginRequest)(nil),          // 16: user.v1.RecordLoginRequest
+	(*RecordLoginResponse)(nil),         // 17: user.v1.RecordLoginResponse
+	(*BatchGetUsersRequest)(nil),        // 18: user.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),       // 19: user.v1.BatchGetUsersResponse
+	(*GetUserByEmailRequest)(nil),       // 20: user.v1.GetUserByEmailRequest
+	(*GetUserByEmailResponse)(nil),      // 21: user.v1.GetUserByEmailResponse
+	(*GetUserByExternalIdRequest)(nil),  // 22: user.v1.GetUserByExternalIdRequest
+	(*GetUserByExternalIdResponse)(nil), // 23: user.v1.GetUserByExternalIdResponse
+	(*SearchUsersRequest)(nil),          // 24: user.v1.SearchUsersRequest
+	(*SearchUsersResponse)(nil),         // 25: user.v1.SearchUsersResponse
+	(*WatchUsersRequest)(nil),           // 26: user.v1.WatchUsersRequest
+	(*WatchUsersResponse)(nil),          // 27: user.v1.WatchUsersResponse
+	(*UserEvent)(nil),                   // 28: user.v1.UserEvent
+	(*DeletedUser)(nil),                 // 29: user.v1.DeletedUser
+	nil,                                 // 30: user.v1.User.AttributesEntry
+	nil,                                 // 31: user.v1.CreateUserRequest.AttributesEntry
+	nil,                                 // 32: user.v1.UserUpdate.SetAttributesEntry
+	nil,                                 // 33: user.v1.SearchUsersRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
 }
 var file_user_v1_user_service_proto_depIdxs = []int32{
-	27, // 0: user.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	27, // 1: user.v1.User.last_login:type_name -> google.protobuf.Timestamp
-	27, // 2: user.v1.User.updated_at:type_name -> google.protobuf.Timestamp
-	1,  // 3: user.v1.GetUserResponse.user:type_name -> user.v1.User
-	1,  // 4: user.v1.CreateUserResponse.user:type_name -> user.v1.User
-	8,  // 5: user.v1.BatchCreateUsersResponse.failures:type_name -> user.v1.BatchCreateFailure
-	0,  // 6: user.v1.BatchCreateFailure.reason:type_name -> user.v1.Reason
-	1,  // 7: user.v1.UserUpdateResponse.updated_user:type_name -> user.v1.User
-	0,  // 8: user.v1.UserUpdateResponse.reason:type_name -> user.v1.Reason
-	9,  // 9: user.v1.UpdateUserRequest.update:type_name -> user.v1.UserUpdate
-	1,  // 10: user.v1.UpdateUserResponse.user:type_name -> user.v1.User
-	27, // 11: user.v1.RecordLoginRequest.at:type_name -> google.protobuf.Timestamp
-	1,  // 12: user.v1.RecordLoginResponse.user:type_name -> user.v1.User
-	1,  // 13: user.v1.BatchGetUsersResponse.users:type_name -> user.v1.User
-	1,  // 14: user.v1.GetUserByEmailResponse.user:type_name -> user.v1.User
-	1,  // 15: user.v1.SearchUsersResponse.users:type_name -> user.v1.User
-	25, // 16: user.v1.WatchUsersResponse.events:type_name -> user.v1.UserEvent
-	1,  // 17: user.v1.UserEvent.upserted:type_name -> user.v1.User
-	26, // 18: user.v1.UserEvent.deleted:type_name -> user.v1.DeletedUser
-	2,  // 19: user.v1.UserService.GetUser:input_type -> user.v1.GetUserRequest
-	4,  // 20: user.v1.UserService.ListUsers:input_type -> user.v1.ListUsersRequest
-	5,  // 21: user.v1.UserService.BatchCreateUsers:input_type -> user.v1.CreateUserRequest
-	9,  // 22: user.v1.UserService.StreamUserUpdates:input_type -> user.v1.UserUpdate
-	5,  // 23: user.v1.UserService.CreateUser:input_type -> user.v1.CreateUserRequest
-	11, // 24: user.v1.UserService.UpdateUser:input_type -> user.v1.UpdateUserRequest
-	13, // 25: user.v1.UserService.DeleteUser:input_type -> user.v1.DeleteUserRequest
-	15, // 26: user.v1.UserService.RecordLogin:input_type -> user.v1.RecordLoginRequest
-	17, // 27: user.v1.UserService.BatchGetUsers:input_type -> user.v1.BatchGetUsersRequest
-	19, // 28: user.v1.UserService.GetUserByEmail:input_type -> user.v1.GetUserByEmailRequest
-	21, // 29: user.v1.UserService.SearchUsers:input_type -> user.v1.SearchUsersRequest
-	23, // 30: user.v1.UserService.WatchUsers:input_type -> user.v1.WatchUsersRequest
-	3,  // 31: user.v1.UserService.GetUser:output_type -> user.v1.GetUserResponse
-	1,  // 32: user.v1.UserService.ListUsers:output_type -> user.v1.User
-	7,  // 33: user.v1.UserService.BatchCreateUsers:output_type -> user.v1.BatchCreateUsersResponse
-	10, // 34: user.v1.UserService.StreamUserUpdates:output_type -> user.v1.UserUpdateResponse
-	6,  // 35: user.v1.UserService.CreateUser:output_type -> user.v1.CreateUserResponse
-	12, // 36: user.v1.UserService.UpdateUser:output_type -> user.v1.UpdateUserResponse
-	14, // 37: user.v1.UserService.DeleteUser:output_type -> user.v1.DeleteUserResponse
-	16, // 38: user.v1.UserService.RecordLogin:output_type -> user.v1.RecordLoginResponse
-	18, // 39: user.v1.UserService.BatchGetUsers:output_type -> user.v1.BatchGetUsersResponse
-	20, // 40: user.v1.UserService.GetUserByEmail:output_type -> user.v1.GetUserByEmailResponse
-	22, // 41: user.v1.UserService.SearchUsers:output_type -> user.v1.SearchUsersResponse
-	24, // 42: user.v1.UserService.WatchUsers:output_type -> user.v1.WatchUsersResponse
-	31, // [31:43] is the sub-list for method output_type
-	19, // [19:31] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	34, // 0: user.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	34, // 1: user.v1.User.last_login:type_name -> google.protobuf.Timestamp
+	34, // 2: user.v1.User.updated_at:type_name -> google.protobuf.Timestamp
+	30, // 3: user.v1.User.attributes:type_name -> user.v1.User.AttributesEntry
+	2,  // 4: user.v1.GetUserResponse.user:type_name -> user.v1.User
+	31, // 5: user.v1.CreateUserRequest.attributes:type_name -> user.v1.CreateUserRequest.AttributesEntry
+	34, // 6: user.v1.CreateUserRequest.created_at:type_name -> google.protobuf.Timestamp
+	34, // 7: user.v1.CreateUserRequest.last_login:type_name -> google.protobuf.Timestamp
+	1,  // 8: user.v1.CreateUserRequest.on_conflict:type_name -> user.v1.OnConflict
+	2,  // 9: user.v1.CreateUserResponse.user:type_name -> user.v1.User
+	9,  // 10: user.v1.BatchCreateUsersResponse.failures:type_name -> user.v1.BatchCreateFailure
+	0,  // 11: user.v1.BatchCreateFailure.reason:type_name -> user.v1.Reason
+	32, // 12: user.v1.UserUpdate.set_attributes:type_name -> user.v1.UserUpdate.SetAttributesEntry
+	2,  // 13: user.v1.UserUpdateResponse.updated_user:type_name -> user.v1.User
+	0,  // 14: user.v1.UserUpdateResponse.reason:type_name -> user.v1.Reason
+	10, // 15: user.v1.UpdateUserRequest.update:type_name -> user.v1.UserUpdate
+	2,  // 16: user.v1.UpdateUserResponse.user:type_name -> user.v1.User
+	34, // 17: user.v1.RecordLoginRequest.at:type_name -> google.protobuf.Timestamp
+	2,  // 18: user.v1.RecordLoginResponse.user:type_name -> user.v1.User
+	2,  // 19: user.v1.BatchGetUsersResponse.users:type_name -> user.v1.User
+	2,  // 20: user.v1.GetUserByEmailResponse.user:type_name -> user.v1.User
+	2,  // 21: user.v1.GetUserByExternalIdResponse.user:type_name -> user.v1.User
+	33, // 22: user.v1.SearchUsersRequest.attributes:type_name -> user.v1.SearchUsersRequest.AttributesEntry
+	34, // 23: user.v1.SearchUsersRequest.inactive_since:type_name -> google.protobuf.Timestamp
+	34, // 24: user.v1.SearchUsersRequest.created_after:type_name -> google.protobuf.Timestamp
+	34, // 25: user.v1.SearchUsersRequest.created_before:type_name -> google.protobuf.Timestamp
+	2,  // 26: user.v1.SearchUsersResponse.users:type_name -> user.v1.User
+	28, // 27: user.v1.WatchUsersResponse.events:type_name -> user.v1.UserEvent
+	2,  // 28: user.v1.UserEvent.upserted:type_name -> user.v1.User
+	29, // 29: user.v1.UserEvent.deleted:type_name -> user.v1.DeletedUser
+	3,  // 30: user.v1.UserService.GetUser:input_type -> user.v1.GetUserRequest
+	5,  // 31: user.v1.UserService.ListUsers:input_type -> user.v1.ListUsersRequest
+	6,  // 32: user.v1.UserService.BatchCreateUsers:input_type -> user.v1.CreateUserRequest
+	10, // 33: user.v1.UserService.StreamUserUpdates:input_type -> user.v1.UserUpdate
+	6,  // 34: user.v1.UserService.CreateUser:input_type -> user.v1.CreateUserRequest
+	12, // 35: user.v1.UserService.UpdateUser:input_type -> user.v1.UpdateUserRequest
+	14, // 36: user.v1.UserService.DeleteUser:input_type -> user.v1.DeleteUserRequest
+	16, // 37: user.v1.UserService.RecordLogin:input_type -> user.v1.RecordLoginRequest
+	18, // 38: user.v1.UserService.BatchGetUsers:input_type -> user.v1.BatchGetUsersRequest
+	20, // 39: user.v1.UserService.GetUserByEmail:input_type -> user.v1.GetUserByEmailRequest
+	22, // 40: user.v1.UserService.GetUserByExternalId:input_type -> user.v1.GetUserByExternalIdRequest
+	24, // 41: user.v1.UserService.SearchUsers:input_type -> user.v1.SearchUsersRequest
+	26, // 42: user.v1.UserService.WatchUsers:input_type -> user.v1.WatchUsersRequest
+	4,  // 43: user.v1.UserService.GetUser:output_type -> user.v1.GetUserResponse
+	2,  // 44: user.v1.UserService.ListUsers:output_type -> user.v1.User
+	8,  // 45: user.v1.UserService.BatchCreateUsers:output_type -> user.v1.BatchCreateUsersResponse
+	11, // 46: user.v1.UserService.StreamUserUpdates:output_type -> user.v1.UserUpdateResponse
+	7,  // 47: user.v1.UserService.CreateUser:output_type -> user.v1.CreateUserResponse
+	13, // 48: user.v1.UserService.UpdateUser:output_type -> user.v1.UpdateUserResponse
+	15, // 49: user.v1.UserService.DeleteUser:output_type -> user.v1.DeleteUserResponse
+	17, // 50: user.v1.UserService.RecordLogin:output_type -> user.v1.RecordLoginResponse
+	19, // 51: user.v1.UserService.BatchGetUsers:output_type -> user.v1.BatchGetUsersResponse
+	21, // 52: user.v1.UserService.GetUserByEmail:output_type -> user.v1.GetUserByEmailResponse
+	23, // 53: user.v1.UserService.GetUserByExternalId:output_type -> user.v1.GetUserByExternalIdResponse
+	25, // 54: user.v1.UserService.SearchUsers:output_type -> user.v1.SearchUsersResponse
+	27, // 55: user.v1.UserService.WatchUsers:output_type -> user.v1.WatchUsersResponse
+	43, // [43:56] is the sub-list for method output_type
+	30, // [30:43] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_user_v1_user_service_proto_init() }
@@ -1969,12 +2450,15 @@ func file_user_v1_user_service_proto_init() {
 	}
 	file_user_v1_user_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_user_v1_user_service_proto_msgTypes[4].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[8].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[9].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[12].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[14].OneofWrappers = []any{}
 	file_user_v1_user_service_proto_msgTypes[19].OneofWrappers = []any{}
-	file_user_v1_user_service_proto_msgTypes[24].OneofWrappers = []any{
+	file_user_v1_user_service_proto_msgTypes[21].OneofWrappers = []any{}
+	file_user_v1_user_service_proto_msgTypes[22].OneofWrappers = []any{}
+	file_user_v1_user_service_proto_msgTypes[26].OneofWrappers = []any{
 		(*UserEvent_Upserted)(nil),
 		(*UserEvent_Deleted)(nil),
 	}
@@ -1983,8 +2467,8 @@ func file_user_v1_user_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_user_v1_user_service_proto_rawDesc), len(file_user_v1_user_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   26,
+			NumEnums:      2,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

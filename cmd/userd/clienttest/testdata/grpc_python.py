@@ -1,4 +1,4 @@
-"""grpcio: python3 grpc_python.py DESCRIPTORS URL"""
+"""grpcio: python3 grpc_python.py DESCRIPTORS URL [TOKEN]"""
 
 import json
 import queue
@@ -23,6 +23,7 @@ methods = {
     for method in service.method
 }
 channel = grpc.insecure_channel(urlsplit(sys.argv[2]).netloc)
+metadata = [("authorization", f"Bearer {token}") for token in sys.argv[3:]]
 output = threading.Lock()
 
 
@@ -62,10 +63,10 @@ class Call:
         requests = iter(self.requests.get, None)
         argument = requests if self.streams_requests else next(requests)
         if self.streams_responses:
-            self.rpc = self.invoke(argument)
+            self.rpc = self.invoke(argument, metadata=metadata)
             responses = self.rpc
         else:
-            self.rpc = self.invoke.future(argument)
+            self.rpc = self.invoke.future(argument, metadata=metadata)
             responses = (self.rpc.result() for _ in range(1))
         try:
             for response in responses:

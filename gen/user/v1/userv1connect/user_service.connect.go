@@ -47,6 +47,9 @@ const (
 	UserServiceBatchGetUsersProcedure = "/user.v1.UserService/BatchGetUsers"
 	// UserServiceGetUserByEmailProcedure is the procedure name of the UserService's GetUserByEmail RPC.
 	UserServiceGetUserByEmailProcedure = "/user.v1.UserService/GetUserByEmail"
+	// UserServiceGetUserByExternalIdProcedure is the procedure name of the UserService's
+	// GetUserByExternalId RPC.
+	UserServiceGetUserByExternalIdProcedure = "/user.v1.UserService/GetUserByExternalId"
 	// UserServiceSearchUsersProcedure is the procedure name of the UserService's SearchUsers RPC.
 	UserServiceSearchUsersProcedure = "/user.v1.UserService/SearchUsers"
 	// UserServiceWatchUsersProcedure is the procedure name of the UserService's WatchUsers RPC.
@@ -126,6 +129,13 @@ var (
 			Procedure:  UserServiceGetUserByEmailProcedure,
 		}
 	})
+	userServiceGetUserByExternalIdSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_user_v1_user_service_proto.Services().ByName("UserService").Methods().ByName("GetUserByExternalId"),
+			Procedure:  UserServiceGetUserByExternalIdProcedure,
+		}
+	})
 	userServiceSearchUsersSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -173,12 +183,13 @@ type UserServiceClient interface {
 	// CreateUser creates one user. With a user_id it is safe to repeat: the same id
 	// with the same email answers the existing user.
 	//
-	// ALREADY_EXISTS (EMAIL_TAKEN, USER_ID_TAKEN).
+	// ALREADY_EXISTS (EMAIL_TAKEN, USER_ID_TAKEN, EXTERNAL_ID_TAKEN).
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
-	// UpdateUser changes the display name and the roles of one user.
+	// UpdateUser changes one user. What the update does not name stays as it is.
 	//
-	// NOT_FOUND (USER_NOT_FOUND), ABORTED (VERSION_MISMATCH), INVALID_ARGUMENT
-	// (TOO_MANY_ROLES).
+	// NOT_FOUND (USER_NOT_FOUND), ABORTED (VERSION_MISMATCH), ALREADY_EXISTS
+	// (EMAIL_TAKEN, EXTERNAL_ID_TAKEN), INVALID_ARGUMENT (TOO_MANY_ROLES,
+	// TOO_MANY_ATTRIBUTES).
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
 	// DeleteUser deletes one user. Its email is free again, its id is never used
 	// again.
@@ -189,13 +200,16 @@ type UserServiceClient interface {
 	// server's --login-resolution): a login sooner than that after the recorded one
 	// answers the user as it is.
 	//
-	// NOT_FOUND (USER_NOT_FOUND).
+	// NOT_FOUND (USER_NOT_FOUND), FAILED_PRECONDITION (USER_DISABLED).
 	RecordLogin(context.Context, *v1.RecordLoginRequest) (*v1.RecordLoginResponse, error)
 	// BatchGetUsers reads up to 100 users by id, through the cache like GetUser.
 	BatchGetUsers(context.Context, *v1.BatchGetUsersRequest) (*v1.BatchGetUsersResponse, error)
 	// GetUserByEmail reads one user by email address, without regard to case. It is
 	// served by POST only, so that an address never stands in a URL.
 	GetUserByEmail(context.Context, *v1.GetUserByEmailRequest) (*v1.GetUserByEmailResponse, error)
+	// GetUserByExternalId reads one user by its id elsewhere, byte by byte, through
+	// the cache like GetUserByEmail. It is served by POST only, too.
+	GetUserByExternalId(context.Context, *v1.GetUserByExternalIdRequest) (*v1.GetUserByExternalIdResponse, error)
 	// SearchUsers finds users that match every given filter, oldest first, a page
 	// at a time. Without filters it pages through all users.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
@@ -357,12 +371,13 @@ type UserServiceHandler interface {
 	// CreateUser creates one user. With a user_id it is safe to repeat: the same id
 	// with the same email answers the existing user.
 	//
-	// ALREADY_EXISTS (EMAIL_TAKEN, USER_ID_TAKEN).
+	// ALREADY_EXISTS (EMAIL_TAKEN, USER_ID_TAKEN, EXTERNAL_ID_TAKEN).
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
-	// UpdateUser changes the display name and the roles of one user.
+	// UpdateUser changes one user. What the update does not name stays as it is.
 	//
-	// NOT_FOUND (USER_NOT_FOUND), ABORTED (VERSION_MISMATCH), INVALID_ARGUMENT
-	// (TOO_MANY_ROLES).
+	// NOT_FOUND (USER_NOT_FOUND), ABORTED (VERSION_MISMATCH), ALREADY_EXISTS
+	// (EMAIL_TAKEN, EXTERNAL_ID_TAKEN), INVALID_ARGUMENT (TOO_MANY_ROLES,
+	// TOO_MANY_ATTRIBUTES).
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
 	// DeleteUser deletes one user. Its email is free again, its id is never used
 	// again.
@@ -373,13 +388,16 @@ type UserServiceHandler interface {
 	// server's --login-resolution): a login sooner than that after the recorded one
 	// answers the user as it is.
 	//
-	// NOT_FOUND (USER_NOT_FOUND).
+	// NOT_FOUND (USER_NOT_FOUND), FAILED_PRECONDITION (USER_DISABLED).
 	RecordLogin(context.Context, *v1.RecordLoginRequest) (*v1.RecordLoginResponse, error)
 	// BatchGetUsers reads up to 100 users by id, through the cache like GetUser.
 	BatchGetUsers(context.Context, *v1.BatchGetUsersRequest) (*v1.BatchGetUsersResponse, error)
 	// GetUserByEmail reads one user by email address, without regard to case. It is
 	// served by POST only, so that an address never stands in a URL.
 	GetUserByEmail(context.Context, *v1.GetUserByEmailRequest) (*v1.GetUserByEmailResponse, error)
+	// GetUserByExternalId reads one user by its id elsewhere, byte by byte, through
+	// the cache like GetUserByEmail. It is served by POST only, too.
+	GetUserByExternalId(context.Context, *v1.GetUserByExternalIdRequest) (*v1.GetUserByExternalIdResponse, error)
 	// SearchUsers finds users that match every given filter, oldest first, a page
 	// at a time. Without filters it pages through all users.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
@@ -411,6 +429,7 @@ func RegisterUserServiceHandler(server *connect.Server, svc UserServiceHandler) 
 		connect.Method{Spec: userServiceRecordLoginSpec(), Handler: adapter.recordLogin},
 		connect.Method{Spec: userServiceBatchGetUsersSpec(), Handler: adapter.batchGetUsers},
 		connect.Method{Spec: userServiceGetUserByEmailSpec(), Handler: adapter.getUserByEmail},
+		connect.Method{Spec: userServiceGetUserByExternalIdSpec(), Handler: adapter.getUserByExternalId},
 		connect.Method{Spec: userServiceSearchUsersSpec(), Handler: adapter.searchUsers},
 		connect.Method{Spec: userServiceWatchUsersSpec(), Handler: adapter.watchUsers},
 	)
@@ -529,6 +548,10 @@ func (UnimplementedUserServiceHandler) GetUserByEmail(context.Context, *v1.GetUs
 	return nil, connect.NewError(connect.CodeUnimplemented, "user.v1.UserService.GetUserByEmail is not implemented")
 }
 
+func (UnimplementedUserServiceHandler) GetUserByExternalId(context.Context, *v1.GetUserByExternalIdRequest) (*v1.GetUserByExternalIdResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "user.v1.UserService.GetUserByExternalId is not implemented")
+}
+
 func (UnimplementedUserServiceHandler) SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "user.v1.UserService.SearchUsers is not implemented")
 }
@@ -616,6 +639,14 @@ func (c *userServiceClient) BatchGetUsers(ctx context.Context, req *v1.BatchGetU
 func (c *userServiceClient) GetUserByEmail(ctx context.Context, req *v1.GetUserByEmailRequest) (*v1.GetUserByEmailResponse, error) {
 	var res v1.GetUserByEmailResponse
 	if err := c.client.CallUnary(ctx, userServiceGetUserByEmailSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *userServiceClient) GetUserByExternalId(ctx context.Context, req *v1.GetUserByExternalIdRequest) (*v1.GetUserByExternalIdResponse, error) {
+	var res v1.GetUserByExternalIdResponse
+	if err := c.client.CallUnary(ctx, userServiceGetUserByExternalIdSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -737,6 +768,18 @@ func (h userServiceHandler) getUserByEmail(ctx context.Context, _ connect.Spec, 
 		return err
 	}
 	res, err := h.svc.GetUserByEmail(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h userServiceHandler) getUserByExternalId(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.GetUserByExternalIdRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.GetUserByExternalId(ctx, &req)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,17 @@
+// Package auth knows who may do what: principals, by the tokens and client certificates in
+// a file, and the scopes that RPCs need.
+//
+//   - file.go reads the file, one credential a line: name, credential, scopes.
+//     Without a line nobody is let in, and without a scope an RPC needs Admin.
+//   - scope.go says what each RPC needs.
+//   - authorizer.go decides about requests by their header, before their body is read:
+//     credential.go finds what they show, refusal.go says why they are not let in. A
+//     connection remembers the last answer, until the principals change.
+//   - reload.go reads the file again when it has changed.
+//   - stream.go ends streams whose credentials have gone.
+//   - slowdown.go lets addresses wait whose credentials are wrong again and again.
+//   - token.go makes tokens.
+//
+// A token is known by its SHA-256 alone: the file holds no secret, and what is compared is
+// the hash, so that the time it takes tells nothing of tokens.
+package auth

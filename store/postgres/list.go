@@ -1,0 +1,259 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/example/userd/store"
+)
+
+// few is the most users of the index of emails whom a search sorts.
+const few = 1000
+
+// A search walks along the positions of all users, past so many and then so many. The
+// first step is enough for what is common; the page ends with the second.
+const firstStep, secondStep = 500, 9_500
+
+// byContentTime is how long a search may try the indexes of what users have, which have no
+// order.
+const byContentTime = 40 * time.Millisecond
+
+// trigram is the fewest characters of a name that the index of names can look for.
+const trigram = 3
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
+	if hasNUL(query) {
+		return store.Page{}, nil // No text in the database has this character, and none may.
+	}
+	attributes, err := store.EncodeAttributes(query.Attributes)
+	if err != nil {
+		return store.Page{}, fmt.Errorf("list users: %w", err)
+	}
+	page, err := read(ctx, s, func(ctx context.Context, on *session) (store.Page, error) {
+		l := &listing{Listing: store.Listing{Query: query}, attributes: attributes, byContentTime: s.byContentTime, on: on}
+		err := l.fill(ctx)
+		return l.Page, err
+	})
+	if err != nil {
+		return store.Page{}, fmt.Errorf("list users: %w", err)
+	}
+	return page, nil
+}
+
+func hasNUL(query store.Query) bool {
+	return strings.ContainsRune(query.EmailPrefix+query.NameContains+query.Role, 0) ||
+		slices.ContainsFunc(query.Attributes, func(a store.Attribute) bool { return strings.ContainsRune(a.Name+a.Value, 0) })
+}
+
+// listing is a query on its way. Each set of filters has a statement of its own, so that
+// it has a plan of its own.
+type listing struct {
+	store.Listing
+	attributes    string // Those of the query, as JSON.
+	byContentTime time.Duration
+	on            *session
+	args          []any // Of the statement that is being written.
+}
+
+// fill fills the page. What leaves out few users is found by a walk at once, and what
+// leaves out very many by an index, if there is one for it.
+func (l *listing) fill(ctx context.Context) error {
+	if !l.Filters() {
+		users, err := l.users(ctx, l.on, `users`, l.positions(nil))
+		l.Page = store.PageOf(users, l.Limit)
+		return err
+	}
+	for _, look := range []func(context.Context) (bool, error){
+		func(ctx context.Context) (bool, error) { return l.walk(ctx, firstStep) },
+		l.byEmail,
+		l.byContent,
+		func(ctx context.Context) (bool, error) { return l.walk(ctx, secondStep) },
+	} {
+		if ended, err := look(ctx); err != nil || ended {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk looks at the next n users.
+func (l *listing) walk(ctx context.Context, n int) (bool, error) {
+	end, err := l.end(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	// Without a limit the planner may prefer other indexes, which bound nothing. New users
+	// may have come since end was found.
+	l.args = nil
+	walked := `(select * from users` + where(l.positions(end)) + l.order() + ` limit ` + l.arg(2*n) + `) as walked`
+	users, err := l.users(ctx, l.on, walked, l.filters())
+	return l.Take(users, end), err
+}
+
+// end returns the position of the last of the next n users, or nil where there are fewer.
+func (l *listing) end(ctx context.Context, n int) (*store.Position, error) {
+	l.args = nil
+	sql := `select created_at, id from users` + where(l.positions(nil)) + l.order() + ` limit 1 offset ` + l.arg(n-1)
+	var at pgtype.Timestamptz
+	var id [16]byte
+	switch err := l.on.QueryRow(ctx, sql, l.args...).Scan(&at, &id); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &store.Position{CreatedAt: timeOf(at), ID: uuid.UUID(id).String()}, nil
+}
+
+// byEmail sorts the users whose emails have the prefix, if they are few.
+func (l *listing) byEmail(ctx context.Context) (bool, error) {
+	if l.EmailPrefix == "" {
+		return false, nil
+	}
+	l.args = nil
+	found := `(select * from users where ` + l.hasPrefix() + ` order by lower(email) limit ` + l.arg(few+1) + `) as found`
+	var n int
+	if err := l.on.QueryRow(ctx, `select count(*) from `+found, l.args...).Scan(&n); err != nil || n > few {
+		return false, err
+	}
+	users, err := l.users(ctx, l.on, found, append(l.positions(nil), l.filters()...))
+	return l.Take(users, nil), err
+}
+
+// byContent sorts the users who have the role, the attributes and the part of a name, if
+// they are found in time.
+func (l *listing) byContent(ctx context.Context) (bool, error) {
+	l.args = nil
+	conditions := l.contents()
+	if len(conditions) == 0 {
+		return false, nil
+	}
+	var users []store.User
+	err := l.on.transact(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = `+strconv.FormatInt(l.byContentTime.Milliseconds(), 10)); err != nil {
+			return err
+		}
+		found := `(select * from users` + where(conditions) + ` offset 0) as found`
+		users, err = l.users(ctx, tx, found, append(l.positions(nil), l.filters()...))
+		return err
+	})
+	if hasCode(err, queryCanceled) && l.on.caller.Err() == nil {
+		return false, nil
+	}
+	return err == nil && l.Take(users, nil), err
+}
+
+// contents are the conditions that indexes of what users have can look for.
+func (l *listing) contents() (conditions []string) {
+	if l.Role != "" {
+		conditions = append(conditions, l.hasRole())
+	}
+	if name := store.FoldName(l.NameContains); utf8.RuneCountInString(name) >= trigram {
+		conditions = append(conditions, `folded_name like `+l.arg(`%`+likeEscapes.Replace(name)+`%`))
+	}
+	if len(l.Attributes) > 0 {
+		conditions = append(conditions, l.hasAttributes())
+	}
+	return conditions
+}
+
+var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// users returns the first users for whom conditions hold, as many as the page has room for.
+func (l *listing) users(ctx context.Context, on querier, from string, conditions []string) ([]store.User, error) {
+	n := l.Room()
+	sql := `select ` + userColumns + ` from ` + from + where(conditions) + l.order() + ` limit ` + l.arg(n)
+	return queryUsers(ctx, on, n, sql, l.args...)
+}
+
+// arg returns the place of an argument.
+func (l *listing) arg(value any) string {
+	l.args = append(l.args, value)
+	return "$" + strconv.Itoa(len(l.args))
+}
+
+func where(conditions []string) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	return ` where ` + strings.Join(conditions, ` and `)
+}
+
+func (l *listing) order() string {
+	if l.NewestFirst {
+		return ` order by created_at desc, id desc`
+	}
+	return ` order by created_at, id`
+}
+
+// positions are the conditions for where users stand.
+func (l *listing) positions(end *store.Position) (conditions []string) {
+	forward, back := `>`, `<`
+	if l.NewestFirst {
+		forward, back = back, forward
+	}
+	if l.Disabled != nil && *l.Disabled {
+		conditions = append(conditions, `disabled`) // They have an index of their own.
+	}
+	position := func(p store.Position) string { return `(` + l.arg(timestamp(p.CreatedAt)) + `, ` + l.arg(p.ID) + `)` }
+	if l.After != (store.Position{}) {
+		conditions = append(conditions, `(created_at, id) `+forward+` `+position(l.After))
+	}
+	if end != nil {
+		conditions = append(conditions, `(created_at, id) `+back+`= `+position(*end))
+	}
+	if !l.CreatedAfter.IsZero() {
+		conditions = append(conditions, `created_at >= `+l.arg(l.CreatedAfter))
+	}
+	if !l.CreatedBefore.IsZero() {
+		conditions = append(conditions, `created_at < `+l.arg(l.CreatedBefore))
+	}
+	return conditions
+}
+
+func (l *listing) hasPrefix() string {
+	prefix := store.FoldEmail(l.EmailPrefix)
+	return `lower(email) >= ` + l.arg(prefix) + ` and lower(email) < ` + l.arg(prefix+"\U0010FFFF")
+}
+
+func (l *listing) hasRole() string { return `roles @> array[` + l.arg(l.Role) + `]` }
+
+// hasAttributes has the second condition for the sake of the index, which leaves out users
+// without attributes.
+func (l *listing) hasAttributes() string {
+	return `attributes @> ` + l.arg(l.attributes) + `::jsonb and attributes <> '{}'`
+}
+
+// filters are the conditions but for where users stand.
+func (l *listing) filters() (conditions []string) {
+	if l.EmailPrefix != "" {
+		conditions = append(conditions, l.hasPrefix())
+	}
+	if l.Role != "" {
+		conditions = append(conditions, l.hasRole())
+	}
+	if l.NameContains != "" {
+		conditions = append(conditions, `position(`+l.arg(store.FoldName(l.NameContains))+` in folded_name) > 0`)
+	}
+	if l.Disabled != nil && !*l.Disabled {
+		conditions = append(conditions, `not disabled`)
+	}
+	if len(l.Attributes) > 0 {
+		conditions = append(conditions, l.hasAttributes())
+	}
+	if !l.InactiveSince.IsZero() {
+		conditions = append(conditions, `coalesce(last_login, created_at) < `+l.arg(l.InactiveSince))
+	}
+	return conditions
+}

@@ -93,19 +93,31 @@ func execute(ctx context.Context, url, sql string) error {
 // Server any more, its guard ends it.
 var sharedServer = sync.OnceValues(func() (urlOf func(database string) string, err error) {
 	if given := os.Getenv(PostgresEnv); given != "" {
-		parsed, err := url.Parse(given)
-		return func(database string) string {
-			of := *parsed
-			of.Path = "/" + database
-			return of.String()
-		}, err
+		_, err := url.Parse(given)
+		return func(database string) string { return patient(given, "/"+database) }, err
 	}
 	server, err := startServer(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=300", "max_wal_size=512MB")
 	if err != nil {
 		return nil, err
 	}
-	return server.URL, nil
+	return func(database string) string { return patient(server.URL(database), "/"+database) }, nil
 })
+
+// patient is the URL of a database that gives a connection a minute, if the given one says
+// nothing else: on a busy machine the server may stand still for longer than userd waits.
+func patient(given, path string) string {
+	of, err := url.Parse(given)
+	if err != nil {
+		return given
+	}
+	of.Path = path
+	query := of.Query()
+	if !query.Has("connect_timeout") {
+		query.Set("connect_timeout", "60")
+	}
+	of.RawQuery = query.Encode()
+	return of.String()
+}
 
 // Server is a private PostgreSQL server. It listens on a socket in a folder of its
 // own. A guard process waits for the end of this process, however it comes, then

@@ -36,6 +36,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/auth/authtest"
 	"github.com/example/userd/server/servertest"
 )
 
@@ -80,11 +81,15 @@ func (a *authority) issue(tb testing.TB, template *x509.Certificate) tls.Certifi
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// guarded is a server that knows its callers by a file.
+// guarded is a server that knows its callers by a file and an issuer.
 type guarded struct {
 	*servertest.Server
 	authority *authority
 	path      string
+	issuer    *authtest.Issuer
+	leaving   *authtest.Key // Of it, until it goes.
+	stranger  *authtest.Key // Of somebody else, with the id of one of its keys.
+	keys      string        // The file with its keys.
 	auth      *auth.Authorizer
 	log       bytes.Buffer
 }
@@ -92,10 +97,12 @@ type guarded struct {
 // startGuarded runs one whose file has these lines.
 func startGuarded(tb testing.TB, configure func(*server.Config), lines ...string) *guarded {
 	tb.Helper()
-	g := &guarded{path: filepath.Join(tb.TempDir(), "auth")}
+	g := &guarded{path: filepath.Join(tb.TempDir(), "auth"), keys: filepath.Join(tb.TempDir(), "keys"), issuer: authtest.NewIssuer(tb)}
+	g.leaving, g.stranger = authtest.NewKey(tb, "leaving", "ES256"), authtest.NewKey(tb, "first", "ES256")
+	g.issuer.Add(g.leaving)
 	g.write(tb, lines...)
 	var err error
-	if g.auth, err = auth.New(auth.Config{File: g.path}); err != nil {
+	if g.auth, err = auth.New(auth.Config{File: g.path, Keys: g.keys, Issuer: authtest.Name, Audience: authtest.Audience}); err != nil {
 		tb.Fatal(err)
 	}
 	g.Server = servertest.Start(tb, func(config *server.Config) {
@@ -110,8 +117,10 @@ func startGuarded(tb testing.TB, configure func(*server.Config), lines ...string
 
 func (g *guarded) write(tb testing.TB, lines ...string) {
 	tb.Helper()
-	if err := os.WriteFile(g.path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		tb.Fatal(err)
+	for path, text := range map[string]string{g.path: strings.Join(lines, "\n"), g.keys: g.issuer.Set()} {
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
 
@@ -219,12 +228,14 @@ func checkLetIn(tb testing.TB, err error) {
 type callers struct {
 	lines  func(name, scopes string) string
 	client func(g *guarded, base func(testing.TB) *http.Client, tb testing.TB, name string) *http.Client
-	tls    bool // They have certificates.
+	tls    bool     // They have certificates.
+	wrong  []string // Names of those who are not let in.
 }
 
 var credentials = map[string]callers{
 	"token": {
 		lines: tokenLine,
+		wrong: []string{"unknown"},
 		client: func(_ *guarded, base func(testing.TB) *http.Client, tb testing.TB, name string) *http.Client {
 			return changing(base(tb), func(req *http.Request) {
 				if name != "" {
@@ -233,8 +244,20 @@ var credentials = map[string]callers{
 			})
 		},
 	},
+	"jwt": {
+		lines: func(string, string) string { return "" },
+		wrong: []string{"unknown", "malformed", "expired", "early", "for-others", "of-others"},
+		client: func(g *guarded, base func(testing.TB) *http.Client, tb testing.TB, name string) *http.Client {
+			return changing(base(tb), func(req *http.Request) {
+				if name != "" {
+					req.Header.Set("Authorization", "Bearer "+g.jwt(tb, name))
+				}
+			})
+		},
+	},
 	"certificate": {
 		tls:   true,
+		wrong: []string{"unknown"},
 		lines: func(name, scopes string) string { return name + " cert:" + name + ".internal " + scopes },
 		client: func(g *guarded, base func(testing.TB) *http.Client, tb testing.TB, name string) *http.Client {
 			client := base(tb)
@@ -247,6 +270,35 @@ var credentials = map[string]callers{
 			return client
 		},
 	},
+}
+
+// jwt is the token of a caller who is what its name says.
+func (g *guarded) jwt(tb testing.TB, name string) string {
+	tb.Helper()
+	claims := map[string]any{"sub": name, "scope": strings.ReplaceAll(everyScope, ",", " ") + " openid"}
+	if scope, ok := strings.CutPrefix(name, "has-"); ok {
+		claims["scope"], claims["scp"] = nil, []string{"openid", scope}
+	}
+	if scope, ok := strings.CutPrefix(name, "lacks-"); ok {
+		claims["scope"] = strings.ReplaceAll(scopesBut(scope), ",", " ")
+	}
+	switch name {
+	case "removed":
+		return g.leaving.Sign(tb, claims)
+	case "unknown":
+		return g.stranger.Sign(tb, claims)
+	case "malformed":
+		return "e30.e30.e30"
+	case "expired":
+		claims["exp"] = time.Now().Add(-2 * time.Minute).Unix()
+	case "early":
+		claims["nbf"] = time.Now().Add(2 * time.Minute).Unix()
+	case "for-others":
+		claims["aud"] = []string{"others"}
+	case "of-others":
+		claims["iss"] = "https://others.example.com"
+	}
+	return g.issuer.Sign(tb, claims)
 }
 
 // way is a protocol over a version of HTTP.
@@ -338,7 +390,9 @@ func testCredentials(t *testing.T, by callers, transport server.Transport, over 
 	for _, rpc := range over.rpcs() {
 		for range 2 { // The second is known to the connection.
 			checkError(t, rpc.call(t.Context(), as("")), unauthenticated)
-			checkError(t, rpc.call(t.Context(), as("unknown")), unauthenticated)
+			for _, wrong := range by.wrong {
+				checkError(t, rpc.call(t.Context(), as(wrong)), unauthenticated)
+			}
 			err := rpc.call(t.Context(), as("lacks-"+rpc.scope))
 			checkError(t, err, denied)
 			if !strings.Contains(err.Error(), rpc.scope) || strings.Contains(err.Error(), "lacks") {
@@ -358,6 +412,7 @@ func testCredentials(t *testing.T, by callers, transport server.Transport, over 
 	if users := stored(t, g.Store); len(users) == 0 {
 		t.Error("callers who may have made no users")
 	}
+	g.issuer.Remove("leaving")
 	g.change(t, lines...)
 	for _, rpc := range over.rpcs() {
 		checkError(t, rpc.call(t.Context(), as("removed")), unauthenticated)
@@ -556,6 +611,39 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 				checkSaid(t, err)
 				create(t, client("stays"), newUserRequest(3))
 				receiveEvent(t, other)
+			})
+		}
+	}
+}
+
+// With the end of a JWT all ends that it has begun, streams by themselves.
+func TestStreamsEndWithTheirJWT(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		for _, over := range []way{{grpcBinary, servertest.HTTP2}, {connectJSON, servertest.HTTP2}, {webOver1, servertest.HTTP1}} {
+			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
+				t.Parallel()
+				g := startGuarded(t, func(config *server.Config) { config.HTTP2 = transport })
+				expires := time.Now().Add(2 * time.Second).Truncate(time.Second)
+				token := g.issuer.Sign(t, map[string]any{"scope": "users.list users.read", "exp": expires.Add(-time.Minute).Unix()}) // And a minute of leeway.
+				client := g.ClientOf(changing(over.http(t), func(req *http.Request) { setToken(req, token) }), over.options...)
+				watched := watch(t, client, "")
+				receive(t, watched)
+				get := func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
+				if err := get(); err != nil {
+					t.Fatal(err)
+				}
+				_, err := watched.Receive()
+				for err == nil {
+					_, err = watched.Receive()
+				}
+				checkError(t, err, unauthenticated)
+				if early := time.Until(expires); early > 0 {
+					t.Errorf("the stream ended %s too early", early)
+				}
+				for range 3 {
+					checkError(t, get(), unauthenticated)
+				}
 			})
 		}
 	}

@@ -208,7 +208,7 @@ func (s *Server) authorize() func(context.Context, string, []string, *tls.Connec
 		return nil
 	}
 	return func(ctx context.Context, procedure string, authorization []string, state *tls.ConnectionState) lane.Permit {
-		grant, refusal := s.config.Auth.Authorize(ctx, auth.ScopeOf(procedure), authorization, state)
+		grant, refusal := s.config.Auth.Recall(ctx, auth.ScopeOf(procedure), authorization, state)
 		if refusal != nil {
 			return nil // edge.Authorize says why.
 		}

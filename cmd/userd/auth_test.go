@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/example/userd/cmd/userd/userdtest"
+	"github.com/example/userd/server/auth/authtest"
 )
 
 // newTokenFor makes a token whose line is in a file.
@@ -140,6 +142,58 @@ func TestTokensFollowTheirFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// JWT are good as long as their key is: in a file that is read again within a second, and at
+// a URL that is asked when there is a new one, or on SIGHUP.
+func TestJWTFollowTheirKeys(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	served := httptest.NewServer(issuer)
+	t.Cleanup(served.Close)
+	file := filepath.Join(t.TempDir(), "keys")
+	write := func() {
+		if err := os.WriteFile(file, []byte(issuer.Set()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	flags := []string{"--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience}
+	fromFile, _ := startReading(t, append(flags, "--jwt-keys", file)...)
+	fromURL, log := startReading(t, append(flags, "--jwt-keys", served.URL)...)
+	token := issuer.Sign(t, map[string]any{"scope": "users.read"})
+	var clients []*client
+	for _, p := range []*process{fromFile, fromURL} {
+		for _, http2 := range []bool{false, true} {
+			clients = append(clients, newClient(t, p.url, token, http2))
+		}
+	}
+	check := func(clients []*client, want int) {
+		t.Helper()
+		for range 2 {
+			for _, client := range clients {
+				if status := client.get(t); status != want {
+					t.Errorf("status %d, want %d", status, want)
+				}
+			}
+		}
+	}
+	check(clients, http.StatusOK)
+	issuer.Remove("first")
+	issuer.Add(authtest.NewKey(t, "second", "EdDSA"))
+	write()
+	changed := time.Now()
+	for clients[0].get(t) == http.StatusOK { //nolint:revive // It asks until it is refused.
+	}
+	if took := time.Since(changed); took > time.Second {
+		t.Errorf("the token of a removed key worked for %s", took)
+	}
+	hangUp(t, fromURL, log)
+	check(clients, http.StatusUnauthorized)
+	for _, client := range clients {
+		client.token = issuer.Key("second").Sign(t, map[string]any{"scope": "users.read"})
+	}
+	check(clients, http.StatusOK)
 }
 
 // What the server says of itself works with a file of callers, for those who are in it.

@@ -9,7 +9,7 @@ import (
 // writeBanner tells a person where the service is and how to try it.
 func writeBanner(out io.Writer, c config, database database, address, admin net.Addr) {
 	scheme, insecureFlag, credentials := "http", "", ""
-	if c.authFile != "" {
+	if c.knowsCallers() {
 		credentials = `-H "Authorization: Bearer $USERD_TOKEN" `
 	}
 	if c.tlsCert != "" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -39,6 +40,9 @@ type config struct {
 	tlsCert, tlsKey      string
 	tlsClientCA          string
 	authFile             string
+	jwtKeys              string
+	jwtIssuer            string
+	jwtAudience          string
 	corsOrigins          []string
 	allowedHosts         []string
 	pprof                bool
@@ -80,6 +84,9 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.tlsKey, "tls-key", "", "file with the key of the certificate, PEM")
 	flags.StringVar(&c.tlsClientCA, "tls-client-ca", "", "file with the authorities that client certificates are of, PEM; --auth-file says whose they are")
 	flags.StringVar(&c.authFile, "auth-file", "", "file with the callers who are let in, on both listeners, and what they may do; userd token new makes its lines")
+	flags.StringVar(&c.jwtKeys, "jwt-keys", "", "JWK set of the issuer whose JWT are let in, a file or an http(s) URL; their claims scope or scp say what they may do")
+	flags.StringVar(&c.jwtIssuer, "jwt-issuer", "", "what the claim iss of a JWT must be; --jwt-keys needs it")
+	flags.StringVar(&c.jwtAudience, "jwt-audience", "", "what the claim aud of a JWT must have; --jwt-keys needs it")
 	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
 	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
@@ -115,6 +122,10 @@ func (c *config) check() error {
 		return errors.New("--tls-client-ca needs --tls-cert: certificates are shown over TLS")
 	case c.tlsClientCA != "" && c.authFile == "":
 		return errors.New("--tls-client-ca needs --auth-file, which says whose certificates are let in")
+	case c.jwtKeys != "" && (c.jwtIssuer == "" || c.jwtAudience == ""):
+		return errors.New("--jwt-keys needs --jwt-issuer and --jwt-audience: else tokens for other services would be let in")
+	case c.jwtKeys == "" && (c.jwtIssuer != "" || c.jwtAudience != ""):
+		return errors.New("--jwt-issuer and --jwt-audience need --jwt-keys")
 	case c.http2 != string(server.Std) && c.http2 != string(server.Engine):
 		return errors.New("--http2 must be engine or std")
 	case c.maxConnections < 1:
@@ -185,10 +196,10 @@ func (c *config) checkListen(flag, address, could string) error {
 	if err != nil {
 		return fmt.Errorf("%s must be host:port", flag)
 	}
-	if c.insecure || c.authFile != "" || isLoopback(host) {
+	if c.insecure || c.knowsCallers() || isLoopback(host) {
 		return nil
 	}
-	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; name those who may with --auth-file, or say --insecure to do it all the same", flag, address, could)
+	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; name those who may with --auth-file or --jwt-keys, or say --insecure to do it all the same", flag, address, could)
 }
 
 func isLoopback(host string) bool {
@@ -207,17 +218,28 @@ func (c *config) certificate() (*certificate, error) {
 	return loadCertificate(c.tlsCert, c.tlsKey, c.tlsClientCA)
 }
 
+// knowsCallers reports whether only some are let in.
+func (c *config) knowsCallers() bool { return c.authFile != "" || c.jwtKeys != "" }
+
 // authorizer knows the callers, or is nil where everybody is let in.
 func (c *config) authorizer(logger *slog.Logger, registry prometheus.Registerer) (*auth.Authorizer, error) {
-	if c.authFile == "" {
+	if !c.knowsCallers() {
 		return nil, nil
 	}
-	authorizer, err := auth.New(auth.Config{File: c.authFile, Logger: logger, Registry: registry})
-	if err != nil {
+	authorizer, err := auth.New(auth.Config{
+		File: c.authFile, Keys: c.jwtKeys, Issuer: c.jwtIssuer, Audience: c.jwtAudience, Logger: logger, Registry: registry,
+	})
+	switch {
+	case errors.Is(err, auth.ErrKeys):
+		return nil, fmt.Errorf("--jwt-keys: %w", err)
+	case err != nil:
 		return nil, fmt.Errorf("--auth-file: %w", err)
 	}
 	if host, _, _ := net.SplitHostPort(c.listen); c.tlsCert == "" && !isLoopback(host) {
 		logger.Warn("tokens come in the clear: with --tls-cert, or a proxy that has TLS, nobody on their way can read them")
+	}
+	if keys, err := url.Parse(c.jwtKeys); err == nil && keys.Scheme == "http" && !isLoopback(keys.Hostname()) {
+		logger.Warn("the keys of JWT come in the clear: whoever is on their way could let in anybody; give --jwt-keys an https URL")
 	}
 	return authorizer, nil
 }

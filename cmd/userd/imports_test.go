@@ -28,6 +28,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/wire":               {mayImport: []string{"store", "cache", "gen/", "server/failure", "server/packing"}},
 	"server/lane":               {mayImport: []string{"server/h2"}},
 	"server/auth":               {mayImport: []string{"gen/", "server/connections", "server/failure"}},
+	"server/auth/authtest":      {},
 	"server/edge":               {mayImport: []string{"store/guard", "server/auth", "server/connections", "server/failure", "server/lane"}},
 	"server/telemetry":          {mayImport: []string{"store/guard", "cache", "server/admission", "server/failure", "server/h2"}},
 	"server/users":              {mayImport: []string{"store", "store/guard", "cache", "gen/", "server/edge", "server/failure", "server/wire"}},
@@ -40,6 +41,9 @@ var owners = map[string][]string{
 	"zombiezen.com/go/sqlite":  {"store/sqlite", "cmd/userbench/peers"},
 	"github.com/jackc/pgx/v5":  {"store/postgres", "store/storetest"},
 	"github.com/redis/rueidis": {"cache", "cache/cachetest"},
+
+	"github.com/golang-jwt/jwt/v5": {"server/auth", "server/auth/authtest"},
+	"github.com/MicahParks/jwkset": {"server/auth", "server/auth/authtest"},
 }
 
 const module = "github.com/example/userd/"

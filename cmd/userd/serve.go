@@ -217,6 +217,7 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 	})
 	if p.auth != nil {
 		background("read callers again", func() { p.auth.Watch(ctx) })
+		background("fetch keys again", func() { p.auth.WatchIssuer(ctx) })
 	}
 	background("read again on SIGHUP", func() { p.reloadOnHangup(ctx, certificate) })
 	writeBanner(p.out, c, p.database, listener.Addr(), admin)

@@ -506,7 +506,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 	}
 	a.Refuse(t.Context(), "192.0.2.1:80", refusal)
 	a.Refuse(t.Context(), "192.0.2.1:80", unknown)
-	want := map[string]float64{"expired": 0, "malformed": 0, "missing": 0, "scope": 1, "unknown": 1}
+	want := map[string]float64{"claims": 0, "early": 0, "keys": 0, "expired": 0, "malformed": 0, "missing": 0, "scope": 1, "unknown": 1}
 	if got := gather(t, f.registry, "userd_auth_refused_total"); !maps.Equal(got, want) {
 		t.Errorf("refused are %v, want %v", got, want)
 	}

@@ -3,19 +3,29 @@ package auth
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config says whom an Authorizer knows. Only File must be set.
+// Config says whom an Authorizer knows: File or Keys must be set.
 type Config struct {
-	// File has the principals.
+	// File has the principals. Default: there are none but those with a JWT.
 	File string
-	// Logger takes what is wrong with the file. Default: discarded.
+	// Keys is the file or URL (http, https) of a JWK set: the keys whose JWT are good.
+	// Default: there is no such key.
+	Keys string
+	// Issuer and Audience are what a JWT must have as iss and in aud. Both must be set
+	// with Keys.
+	Issuer, Audience string
+	// Logger takes what is wrong with the file and the keys. Default: discarded.
 	Logger *slog.Logger
 	// Registry takes the metrics. Default: one of its own.
 	Registry prometheus.Registerer
@@ -23,22 +33,34 @@ type Config struct {
 
 // Authorizer decides which requests are let in.
 type Authorizer struct {
-	file    string
 	logger  *slog.Logger
 	metrics *metrics
 	late    slowdown
+	clock   clock
 
-	principals atomic.Pointer[principals] // Others with every change.
+	callers  atomic.Pointer[callers] // Others with every change.
+	changing sync.Mutex
 
-	reading sync.Mutex
-	read    reading // The last look at the file.
-	settled bool    // Its principals are those of now, or it is broken.
+	files  []*source   // Those that are looked at.
+	parser *jwt.Parser // Nil without keys.
+	issuer *issuer     // Nil where keys are in a file.
 
 	mu      sync.Mutex
 	streams map[*stream]struct{}
 }
 
-// New returns an Authorizer for the principals of a file. Watch reads it again.
+// callers are all who are known. They do not change.
+type callers struct {
+	*principals
+	keys *keySet // Nil where there are none.
+}
+
+// ErrKeys is the kind of errors of New that are of Config.Keys.
+var ErrKeys = errors.New("JWK set")
+
+// New returns an Authorizer for the principals of a file and the keys of an issuer. Watch
+// and WatchIssuer read them again. A file that is missing or broken is an error; an issuer
+// that is away is not, and is asked again: it must not keep the others from their service.
 func New(config Config) (*Authorizer, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -46,17 +68,40 @@ func New(config Config) (*Authorizer, error) {
 	if config.Registry == nil {
 		config.Registry = prometheus.NewRegistry()
 	}
-	a := &Authorizer{
-		file: config.File, logger: config.Logger, read: readFile(config.File), settled: true,
-		streams: make(map[*stream]struct{}),
+	a := &Authorizer{logger: config.Logger, metrics: newMetrics(), streams: make(map[*stream]struct{})}
+	nobody, _ := parse("")
+	a.callers.Store(&callers{principals: nobody})
+	if config.File != "" {
+		principals := &source{name: "the file of principals", path: config.File, logger: a.logger, broken: a.metrics.broken, apply: a.usePrincipals}
+		if err := a.open(principals); err != nil {
+			return nil, err
+		}
 	}
-	known, err := a.read.parse()
-	if err != nil {
-		return nil, err
+	if err := a.openKeys(config); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeys, err)
 	}
-	a.principals.Store(known)
-	a.metrics = newMetrics(config.Registry)
+	a.metrics.register(config.Registry)
 	return a, nil
+}
+
+// open reads a file that is read again then.
+func (a *Authorizer) open(s *source) error {
+	a.files = append(a.files, s)
+	return s.open()
+}
+
+// openKeys reads the keys, if there are to be any.
+func (a *Authorizer) openKeys(config Config) error {
+	if config.Keys == "" {
+		return nil
+	}
+	a.parser = newParser(config.Issuer, config.Audience)
+	if !isURL(config.Keys) {
+		return a.open(&source{name: "the file of keys", path: config.Keys, logger: a.logger, broken: a.metrics.brokenKeys, apply: a.useKeys})
+	}
+	a.issuer = newIssuer(config.Keys, a.takeKeys)
+	a.issuer.fetchNow(context.Background())
+	return nil
 }
 
 // Grant is that the caller of a request is known. It holds for all requests with the same
@@ -65,21 +110,36 @@ type Grant struct {
 	Principal *Principal
 
 	authorizer *Authorizer
-	of         *principals // It is of these, and worthless when there are others.
+	of         *callers // It is of these, and worthless when there are others.
 	credential credential
 	header     string // Authorization, or "".
 }
 
 // Valid reports whether the grant still holds.
 func (g *Grant) Valid() bool {
-	return g.of == g.authorizer.principals.Load() && !g.credential.expired()
+	return g.of == g.authorizer.callers.Load() && (g.credential.until == 0 || !g.credential.expired(g.authorizer.clock.now()))
 }
 
 // Authorize decides about a request that needs a scope, by its Authorization headers and
 // by its connection: the context is that of either. A token decides where there is one,
-// whatever the certificate. One of both results is nil.
+// whatever the certificate. One of both results is nil. It may wait for the keys of a JWT.
 func (a *Authorizer) Authorize(ctx context.Context, need Scope, authorization []string, state *tls.ConnectionState) (*Grant, *Refusal) {
 	grant, refusal := a.identify(ctx, authorization, state)
+	if refusal == unverified {
+		grant, refusal = a.verify(ctx, authorization[0])
+	}
+	return a.allow(grant, refusal, need)
+}
+
+// Recall is Authorize for those who have no time: it waits for nothing, and verifies no
+// signature. A JWT that it does not remember is refused.
+func (a *Authorizer) Recall(ctx context.Context, need Scope, authorization []string, state *tls.ConnectionState) (*Grant, *Refusal) {
+	grant, refusal := a.identify(ctx, authorization, state)
+	return a.allow(grant, refusal, need)
+}
+
+// allow is the answer to a caller who needs a scope.
+func (a *Authorizer) allow(grant *Grant, refusal *Refusal, need Scope) (*Grant, *Refusal) {
 	if refusal == nil && !grant.Principal.May(need) {
 		return nil, missingScopes[need]
 	}
@@ -105,19 +165,64 @@ func (a *Authorizer) identify(ctx context.Context, authorization []string, state
 	if refusal != nil {
 		return nil, refusal
 	}
-	known := a.principals.Load()
+	known := a.callers.Load()
+	if a.parser != nil && shown.jwt != "" && known.byToken[shown.token] == nil {
+		if shown.remember(known.keys); shown.signed == nil {
+			return nil, unverified
+		}
+	}
+	return a.grant(ctx, known, shown, header)
+}
+
+// grant lets in a caller who shows a credential, if that is known.
+func (a *Authorizer) grant(ctx context.Context, known *callers, shown credential, header string) (*Grant, *Refusal) {
 	principal := known.find(&shown)
 	switch {
 	case principal == nil:
 		return nil, unknown
-	case shown.expired():
+	case shown.expired(time.Now().Unix()) && shown.signed != nil:
+		return nil, expiredToken
+	case shown.expired(time.Now().Unix()):
 		return nil, expired
 	}
 	grant := &Grant{Principal: principal, authorizer: a, of: known, credential: shown, header: header}
-	if last != nil {
+	if last, _ := ctx.Value(lastGrantKey{}).(*atomic.Pointer[Grant]); last != nil {
 		last.Store(grant)
 	}
 	return grant, nil
+}
+
+// verify lets in a caller by a JWT that is not remembered. For a key that is not there the
+// issuer is asked.
+func (a *Authorizer) verify(ctx context.Context, header string) (*Grant, *Refusal) {
+	known := a.callers.Load()
+	shown, refusal := a.read(known, header)
+	if a.issuer != nil && (refusal == unknownKey || refusal == noKeys) && a.issuer.refresh(ctx) {
+		known = a.callers.Load()
+		shown, refusal = a.read(known, header)
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	return a.grant(ctx, known, shown, header)
+}
+
+// read verifies the JWT of a header, and remembers it.
+func (a *Authorizer) read(known *callers, header string) (credential, *Refusal) {
+	if known.keys == nil {
+		return credential{}, noKeys
+	}
+	shown, refusal := credentialOf(header, nil)
+	if refusal != nil {
+		return credential{}, refusal
+	}
+	said, refusal := known.keys.verify(a.parser, shown.jwt)
+	if refusal != nil {
+		return credential{}, refusal
+	}
+	known.keys.memory.add(shown.token, said)
+	shown.take(said)
+	return shown, nil
 }
 
 type lastGrantKey struct{}

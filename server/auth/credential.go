@@ -5,21 +5,29 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"strings"
-	"time"
 )
 
 // credential is what a request shows.
 type credential struct {
-	token hash
-	names []string  // Of a certificate: it is none of a token.
-	until time.Time // That of the certificate.
+	token  hash
+	jwt    string   // The token, if it has the form of one.
+	signed *signed  // What it says, if it was looked at.
+	names  []string // Of a certificate: it is none of a token.
+	until  int64    // The end of the certificate or JWT, in seconds of Unix; 0 for none.
 }
 
-func (c *credential) expired() bool { return !c.until.IsZero() && time.Now().After(c.until) }
+// expired reports whether its end has come, in seconds of Unix.
+func (c *credential) expired(now int64) bool { return c.until != 0 && now >= c.until }
 
 // find returns the principal with a credential, or nil. A certificate is that of the
-// first of its names that has one.
-func (p *principals) find(c *credential) *Principal {
+// first of its names that has one. A JWT is good as long as its key is there.
+func (p *callers) find(c *credential) *Principal {
+	if c.signed != nil {
+		if p.keys.has(c.signed.key) {
+			return c.signed.principal
+		}
+		return nil
+	}
 	if c.names == nil {
 		return p.byToken[c.token]
 	}
@@ -31,6 +39,20 @@ func (p *principals) find(c *credential) *Principal {
 	return nil
 }
 
+// remember finds what a JWT says, if it was verified before.
+func (c *credential) remember(keys *keySet) {
+	if keys != nil {
+		c.take(keys.memory.find(c.token))
+	}
+}
+
+// take notes what a JWT says. Its text is not needed any more.
+func (c *credential) take(said *signed) {
+	if said != nil {
+		c.signed, c.until, c.jwt = said, said.until, ""
+	}
+}
+
 // credentialOf is what a request shows: the token of its header, or else a certificate.
 func credentialOf(header string, state *tls.ConnectionState) (credential, *Refusal) {
 	if header != "" {
@@ -38,13 +60,17 @@ func credentialOf(header string, state *tls.ConnectionState) (credential, *Refus
 		if !ok {
 			return credential{}, malformed
 		}
-		return credential{token: sha256.Sum256([]byte(token))}, nil
+		shown := credential{token: sha256.Sum256([]byte(token))}
+		if strings.Count(token, ".") == 2 { // Header, claims and signature.
+			shown.jwt = token
+		}
+		return shown, nil
 	}
 	if state == nil || len(state.VerifiedChains) == 0 { // Others may be anybody's.
 		return credential{}, missing
 	}
 	leaf := state.VerifiedChains[0][0]
-	return credential{names: namesOf(leaf), until: leaf.NotAfter}, nil
+	return credential{names: namesOf(leaf), until: leaf.NotAfter.Unix()}, nil
 }
 
 // namesOf are the names of a certificate that a file can have: of DNS, and URIs.
@@ -59,8 +85,8 @@ func namesOf(leaf *x509.Certificate) []string {
 	return names
 }
 
-// maxTokenBytes is more than a token has.
-const maxTokenBytes = 4 << 10
+// maxTokenBytes is more than a token has. A JWT with many groups may have some kilobytes.
+const maxTokenBytes = 8 << 10
 
 // bearer is the token of a header, as RFC 6750 section 2.1 has it.
 func bearer(header string) (token string, ok bool) {

@@ -1,5 +1,5 @@
 // Package auth knows who may do what: principals, by the tokens and client certificates in
-// a file, and the scopes that RPCs need.
+// a file and by the JWT of an issuer, and the scopes that RPCs need.
 //
 //   - file.go reads the file, one credential a line: name, credential, scopes.
 //     Without a line nobody is let in, and without a scope an RPC needs Admin.
@@ -7,7 +7,11 @@
 //   - authorizer.go decides about requests by their header, before their body is read:
 //     credential.go finds what they show, refusal.go says why they are not let in. A
 //     connection remembers the last answer, until the principals change.
-//   - reload.go reads the file again when it has changed.
+//   - jwt.go verifies JWT by the keys of keys.go; memory.go remembers them. issuer.go
+//     fetches the keys. keyfunc would do that, but lets callers wait for its limit of
+//     fetches, and reads answers of any size.
+//   - reload.go reads files again when they have changed; clock.go has the time for what
+//     ends by itself.
 //   - stream.go ends streams whose credentials have gone.
 //   - slowdown.go lets addresses wait whose credentials are wrong again and again.
 //   - token.go makes tokens.

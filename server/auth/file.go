@@ -62,8 +62,9 @@ func (p *principals) add(fields []string) error {
 	if err != nil {
 		return err
 	}
-	principal := &Principal{Name: fields[0], scopes: scopes}
+	principal := &Principal{Name: fields[0], Credential: "token", scopes: scopes}
 	if name, ok := strings.CutPrefix(fields[1], certPrefix); ok && name != "" {
+		principal.Credential = "certificate"
 		return addCredential(p.byName, normalName(name), principal)
 	}
 	digits, ok := strings.CutPrefix(fields[1], hashPrefix)

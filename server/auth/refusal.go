@@ -16,7 +16,7 @@ type Refusal struct {
 }
 
 // wrong reports whether the credentials were, which those of honest callers seldom are.
-func (r *Refusal) wrong() bool { return r == malformed || r == unknown }
+func (r *Refusal) wrong() bool { return r == malformed || r == unknown || r == unknownKey }
 
 var (
 	missing = &Refusal{"missing", failure.Unauthenticated(
@@ -24,6 +24,15 @@ var (
 	malformed = &Refusal{"malformed", failure.Unauthenticated("the header Authorization must be there once, and be Bearer and a token")}
 	unknown   = &Refusal{"unknown", failure.Unauthenticated("the credentials of the request are not known")}
 	expired   = &Refusal{"expired", failure.Unauthenticated("the client certificate has expired")}
+
+	// Of a JWT. That it is unverified yet nobody is told.
+	unverified   = &Refusal{"unknown", unknown.Status}
+	unknownKey   = &Refusal{"unknown", unknown.Status}
+	expiredToken = &Refusal{"expired", failure.Unauthenticated("the token has expired")}
+	early        = &Refusal{"early", failure.Unauthenticated("the token is not valid yet")}
+	otherClaims  = &Refusal{"claims", failure.Unauthenticated(
+		"the token is of another issuer, for another audience, or lacks its subject (sub) or its end (exp)")}
+	noKeys = &Refusal{"keys", failure.NoKeys}
 
 	missingScopes = func() map[Scope]*Refusal {
 		refusals := make(map[Scope]*Refusal)
@@ -55,23 +64,29 @@ func (a *Authorizer) Refuse(ctx context.Context, remote string, why *Refusal) {
 }
 
 type metrics struct {
-	refused *prometheus.CounterVec
-	broken  prometheus.Gauge
+	refused            *prometheus.CounterVec
+	broken, brokenKeys prometheus.Gauge
 }
 
-func newMetrics(registry prometheus.Registerer) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "userd_auth_refused_total",
-			Help: "Requests refused because of their credentials: missing, malformed, unknown, expired, or without the scope.",
+			Help: "Requests refused because of their credentials: missing, malformed, unknown, expired, without the scope; of JWT also not valid yet (early), of other claims, or without keys to verify them.",
 		}, []string{"kind"}),
 		broken: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "userd_auth_file_broken", Help: "1 while the file of principals cannot be read, and those of before are served.",
 		}),
+		brokenKeys: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "userd_auth_keys_broken", Help: "1 while the keys of JWT cannot be read, and those of before, if any, are good.",
+		}),
 	}
-	for _, refusal := range []*Refusal{missing, malformed, unknown, expired, missingScopes[Admin]} {
+	for _, refusal := range []*Refusal{missing, malformed, unknown, expired, early, otherClaims, noKeys, missingScopes[Admin]} {
 		m.refused.WithLabelValues(refusal.kind)
 	}
-	registry.MustRegister(m.refused, m.broken)
 	return m
+}
+
+func (m *metrics) register(registry prometheus.Registerer) {
+	registry.MustRegister(m.refused, m.broken, m.brokenKeys)
 }

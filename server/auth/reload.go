@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"os"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -36,25 +41,83 @@ func readFile(path string) reading {
 	return reading{path: path, text: string(text), err: err}
 }
 
-// parse returns the principals, or what is wrong with the file.
-func (r reading) parse() (*principals, error) {
-	if r.err != nil {
-		return nil, r.err
-	}
-	known, err := parse(r.text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.path, err)
-	}
-	return known, nil
-}
-
 // same reports whether two looks have seen the same.
 func (r reading) same(other reading) bool {
 	return r.text == other.text && fmt.Sprint(r.err) == fmt.Sprint(other.err)
 }
 
-// Watch reads the file again when it has changed, until ctx ends.
+// source is a file that is read again when it changes.
+type source struct {
+	name, path string
+	logger     *slog.Logger
+	broken     prometheus.Gauge
+	apply      func(text string) (entries int, err error) // Uses what it says.
+
+	reading sync.Mutex
+	read    reading // The last look at it.
+	settled bool    // What it says is used, or it is broken.
+}
+
+// open reads it for the first time.
+func (s *source) open() error {
+	s.read, s.settled = readFile(s.path), true
+	_, err := s.use()
+	return err
+}
+
+// use uses what it said at the last look.
+func (s *source) use() (entries int, err error) {
+	if s.read.err != nil {
+		return 0, s.read.err
+	}
+	if entries, err = s.apply(s.read.text); err != nil {
+		return 0, fmt.Errorf("%s: %w", s.path, err)
+	}
+	return entries, nil
+}
+
+// look reads it. What has changed counts when it is read the same way twice: it may be in
+// the middle of being written. Times and sizes are not looked at, since there are changes
+// that leave both alone.
+func (s *source) look() {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	seen := readFile(s.path)
+	switch {
+	case !seen.same(s.read):
+		s.read, s.settled = seen, false
+	case !s.settled:
+		s.settled = true
+		_ = s.change() // It is in the log.
+	}
+}
+
+// reload reads it now.
+func (s *source) reload() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.read, s.settled = readFile(s.path), true
+	return s.change()
+}
+
+// change uses what it said at the last look, and says so. s.reading is held.
+func (s *source) change() error {
+	entries, err := s.use()
+	if err != nil {
+		s.broken.Set(1)
+		s.logger.Error(s.name+" is broken; what it said before stays", "error", err)
+		return err
+	}
+	s.broken.Set(0)
+	s.logger.Info("read "+s.name+" again", "entries", entries)
+	return nil
+}
+
+// Watch reads the files again when they have changed, until ctx ends.
 func (a *Authorizer) Watch(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { a.clock.run(ctx) })
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -67,41 +130,78 @@ func (a *Authorizer) Watch(ctx context.Context) {
 	}
 }
 
-// look reads the file. What has changed counts when it is read the same way twice: it may
-// be in the middle of being written. Times and sizes are not looked at, since there are
-// changes that leave both alone.
-func (a *Authorizer) look() {
-	a.reading.Lock()
-	defer a.reading.Unlock()
-	seen := readFile(a.file)
-	switch {
-	case !seen.same(a.read):
-		a.read, a.settled = seen, false
-	case !a.settled:
-		a.settled = true
-		_ = a.apply() // It is in the log.
+// WatchIssuer fetches the keys again from time to time, until ctx ends. Where they are in a
+// file, or not at all, it has nothing to do.
+func (a *Authorizer) WatchIssuer(ctx context.Context) {
+	if a.issuer != nil {
+		a.issuer.watch(ctx)
 	}
 }
 
-// Reload reads the file now. When it is broken, the principals stay as they are.
-func (a *Authorizer) Reload() error {
-	a.reading.Lock()
-	defer a.reading.Unlock()
-	a.read, a.settled = readFile(a.file), true
-	return a.apply()
+func (a *Authorizer) look() {
+	for _, file := range a.files {
+		file.look()
+	}
 }
 
-// apply makes the principals those of the last look. a.reading is held.
-func (a *Authorizer) apply() error {
-	known, err := a.read.parse()
+// Reload reads files and keys now. What is broken stays as it was.
+func (a *Authorizer) Reload() error {
+	var errs []error
+	for _, file := range a.files {
+		errs = append(errs, file.reload())
+	}
+	if a.issuer != nil {
+		a.issuer.fetchNow(context.Background())
+	}
+	return errors.Join(errs...)
+}
+
+// usePrincipals lets in those of a file.
+func (a *Authorizer) usePrincipals(text string) (int, error) {
+	known, err := parse(text)
 	if err != nil {
-		a.metrics.broken.Set(1)
-		a.logger.Error("the file of principals is broken; those of before stay", "error", err)
+		return 0, err
+	}
+	a.change(func(c *callers) { c.principals = known })
+	return len(known.byToken) + len(known.byName), nil
+}
+
+// useKeys lets in those with a JWT that one of these keys has signed.
+func (a *Authorizer) useKeys(text string) (int, error) {
+	keys, err := parseKeys(text)
+	if err != nil {
+		return 0, err
+	}
+	a.change(func(c *callers) { c.keys = keys })
+	return len(keys.keys), nil
+}
+
+// takeKeys takes the keys that were fetched from the issuer, or why they were not.
+func (a *Authorizer) takeKeys(text string, err error) error {
+	keys := (*keySet)(nil)
+	if err == nil {
+		keys, err = parseKeys(text)
+	}
+	if err != nil {
+		a.metrics.brokenKeys.Set(1)
+		a.logger.Error("the keys of JWT cannot be fetched; those of before stay, if there are any", "error", err)
 		return err
 	}
-	a.metrics.broken.Set(0)
-	a.principals.Store(known)
-	a.endStreams()
-	a.logger.Info("read the file of principals again", "credentials", len(known.byToken)+len(known.byName))
+	a.metrics.brokenKeys.Set(0)
+	if before := a.callers.Load().keys; before == nil || !maps.Equal(before.prints, keys.prints) {
+		a.change(func(c *callers) { c.keys = keys })
+		a.logger.Info("fetched keys of JWT", "keys", len(keys.keys))
+	}
 	return nil
+}
+
+// change makes those who are known others, and ends the streams of who is not known any
+// more.
+func (a *Authorizer) change(how func(*callers)) {
+	a.changing.Lock()
+	next := *a.callers.Load()
+	how(&next)
+	a.callers.Store(&next)
+	a.changing.Unlock()
+	a.endStreams()
 }

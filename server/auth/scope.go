@@ -10,7 +10,7 @@ import (
 // Scope is something that principals may be allowed to do.
 type Scope string
 
-// The scopes that a file can give.
+// The scopes that a file or a JWT can give.
 const (
 	UsersRead   Scope = "users.read"   // Users whose id is known.
 	UsersList   Scope = "users.list"   // To find users, and to watch all.
@@ -27,7 +27,7 @@ const (
 	AnyPrincipal Scope = "any"
 )
 
-// grantable are the scopes that a file can give.
+// grantable are the scopes that a file or a JWT can give.
 var grantable = []Scope{UsersRead, UsersList, UsersWrite, UsersDelete, Admin}
 
 // procedureScopes are the scopes of the RPCs. What finds users by anything else than
@@ -66,8 +66,10 @@ func ScopeOf(procedure string) Scope {
 // Principal is a caller by one of its credentials.
 type Principal struct {
 	// Name is for logs. It is no secret.
-	Name   string
-	scopes []Scope
+	Name string
+	// Credential is of which kind that is: token, certificate or jwt.
+	Credential string
+	scopes     []Scope
 }
 
 // May reports whether the principal may do what needs a scope.

@@ -23,8 +23,8 @@ func (a *Authorizer) Follow(grant *Grant, need Scope, end func()) (stop func()) 
 	a.check(s) // There may be other principals since the grant.
 	a.mu.Unlock()
 	var expiry *time.Timer
-	if until := grant.credential.until; !until.IsZero() {
-		expiry = time.AfterFunc(time.Until(until)+time.Nanosecond, a.endStreams)
+	if until := grant.credential.until; until != 0 {
+		expiry = time.AfterFunc(time.Until(time.Unix(until, 0)), a.endStreams)
 	}
 	return func() {
 		if expiry != nil {
@@ -49,8 +49,8 @@ func (a *Authorizer) endStreams() {
 // check ends a stream that its caller may not have. The end of one may have to wait for its
 // connection, which must not keep the others going. a.mu is held.
 func (a *Authorizer) check(s *stream) {
-	principal := a.principals.Load().find(&s.grant.credential)
-	if principal == nil || !principal.May(s.need) || s.grant.credential.expired() {
+	principal := a.callers.Load().find(&s.grant.credential)
+	if principal == nil || !principal.May(s.need) || s.grant.credential.expired(time.Now().Unix()) {
 		delete(a.streams, s)
 		s.ending.Go(s.end)
 	}

@@ -51,8 +51,11 @@ type refusalKey struct{}
 func refuseCaller(w http.ResponseWriter, r *http.Request) {
 	status := r.Context().Value(refusalKey{}).(*auth.Refusal).Status
 	code := http.StatusForbidden
-	if status.Code == connect.CodeUnauthenticated {
+	switch status.Code {
+	case connect.CodeUnauthenticated:
 		code = http.StatusUnauthorized
+	case connect.CodeUnavailable:
+		code = http.StatusServiceUnavailable
 	}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.

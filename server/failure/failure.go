@@ -147,6 +147,9 @@ func Unauthenticated(text string) Status {
 	return Status{connect.CodeUnauthenticated, userv1.Reason_REASON_UNAUTHENTICATED, "", text}
 }
 
+// NoKeys is for requests whose token cannot be verified for now.
+var NoKeys = Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server has no keys of the token's issuer yet; retry"}
+
 // MissingScope is for requests whose caller may not do what they ask.
 func MissingScope(scope string) Status {
 	text := fmt.Sprintf("the credentials of the request lack the scope %s", scope)

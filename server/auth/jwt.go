@@ -1,0 +1,103 @@
+package auth
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// leeway is how far the clocks of an issuer and of this machine may be apart.
+const leeway = time.Minute
+
+// algorithms are those that a token may be signed by. None of them has a secret that is
+// shared: with one of these a public key could be taken for the secret.
+var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// subject is what the sub of a token can be. It stands in logs.
+var subject = regexp.MustCompile(`^[!-~]{1,255}$`)
+
+// signed is what a token says whose signature is good.
+type signed struct {
+	principal *Principal
+	key       *key
+	until     int64 // Its end, in seconds of Unix.
+}
+
+// newParser checks tokens of an issuer for an audience.
+func newParser(issuer, audience string) *jwt.Parser {
+	return jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
+		jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())
+}
+
+// claims are what is looked at in a token.
+type claims struct {
+	jwt.RegisteredClaims
+	Scope scopeList `json:"scope"`
+	Scp   scopeList `json:"scp"`
+}
+
+// errUnknownKey is the end of a token whose key is not there.
+var errUnknownKey = errors.New("no key has signed it")
+
+// verify returns what a token says, or why it is not believed.
+func (s *keySet) verify(parser *jwt.Parser, token string) (*signed, *Refusal) {
+	var said claims
+	var by *key
+	_, err := parser.ParseWithClaims(token, &said, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical { // As RFC 7515 section 4.1.11 wants it of what is not known.
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		id, _ := t.Header["kid"].(string)
+		if by = s.find(id, t.Method.Alg()); by == nil {
+			return nil, errUnknownKey
+		}
+		return by.public, nil
+	})
+	if err == nil && !subject.MatchString(said.Subject) {
+		err = jwt.ErrTokenInvalidSubject
+	}
+	if err != nil {
+		return nil, refusalOf(err)
+	}
+	principal := &Principal{Name: said.Subject, Credential: "jwt", scopes: slices.Concat(said.Scope, said.Scp)}
+	return &signed{principal, by, said.ExpiresAt.Add(leeway).Unix()}, nil
+}
+
+// refusalOf says of a token why it is not believed. Only of one whose signature is good it
+// says what is wrong.
+func refusalOf(err error) *Refusal {
+	switch {
+	case errors.Is(err, errUnknownKey):
+		return unknownKey
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer), errors.Is(err, jwt.ErrTokenInvalidAudience),
+		errors.Is(err, jwt.ErrTokenInvalidSubject), errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+		return otherClaims
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return expiredToken
+	case errors.Is(err, jwt.ErrTokenNotValidYet):
+		return early
+	}
+	return unknown
+}
+
+// scopeList are scopes in a token: a text with blanks, as RFC 8693 section 4.2 has it, or a
+// list. Those that are not known here are for others.
+type scopeList []Scope
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *scopeList) UnmarshalJSON(text []byte) error {
+	var names jwt.ClaimStrings // It takes both.
+	if err := names.UnmarshalJSON(text); err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(strings.Join(names, " ")) {
+		if slices.Contains(grantable, Scope(name)) {
+			*l = append(*l, Scope(name))
+		}
+	}
+	return nil
+}

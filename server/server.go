@@ -97,7 +97,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
-		edge.RefuseBadHeaders(rpc, compressors),
+		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors),
 		edge.CountBodies(kinds, func(ctx context.Context) (context.Context, edge.Hold) { return s.budget.Begin(ctx) }),
 		edge.CheckFrames(s.rowLimits(rpc)),
 		edge.GatherStreams(kinds, s.arrivals, s.config.SendTimeout),

@@ -60,37 +60,12 @@ func refuseCaller(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
 	}
-	patient := r.ProtoMajor > 1 && r.ContentLength != 0 && !isNativeGRPC(r.Header.Get("Content-Type"))
-	small := r.ContentLength > 0 && r.ContentLength <= refusedBodyBytes
-	if patient && small {
-		letFinish(w, r)
-	}
 	w = challenge{w}
 	if !refusals.IsSupported(r) || r.Method == http.MethodGet && !r.URL.Query().Has("encoding") {
-		http.Error(w, status.Message(), code)
-	} else {
-		refuse(w, r, failure.New(status))
+		refusePlainly(w, r, status.Message(), code)
+		return
 	}
-	if patient && !small && http.NewResponseController(w).Flush() == nil {
-		letFinish(w, r)
-	}
-}
-
-// What a peer may still send of a request that is refused, and for how long: net/http takes
-// as much over HTTP/1.1.
-const (
-	refusedBodyBytes = 256 << 10
-	refusedBodyTime  = time.Second
-)
-
-// letFinish lets a peer over HTTP/2 send the rest of a request, which nobody looks at. A
-// stream that the server ends before is reset, and curl 7.88 then takes the answer for
-// broken. It also stops in the middle of a body when it sees the answer, so that of a small
-// one comes later. Clients of gRPC do not mind, and want their answer in one frame.
-func letFinish(w http.ResponseWriter, r *http.Request) {
-	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedBodyTime)) == nil {
-		_, _ = io.CopyN(io.Discard, r.Body, refusedBodyBytes) // Whatever it is, it is refused.
-	}
+	refuse(w, r, failure.New(status))
 }
 
 // challenge is a response that says how to authenticate, as RFC 9110 section 11.6.1 wants

@@ -7,8 +7,9 @@
 //     it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - authorize.go lets in callers whom package auth knows, before their body is read.
-//   - refuse.go answers calls that never get to Connect, headers.go those with a header
-//     that Connect could not tell of with a reason.
+//   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
+//     sends, within bounds; headers.go answers those with a header that Connect could not
+//     tell of with a reason.
 //   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that
 //     are too large, and large.go has what has come of large ones counted. gather.go sends
 //     and receives streams in larger pieces than their messages, and slowreader.go ends

@@ -18,38 +18,66 @@ var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "
 
 // headerCheck looks at the header of a request.
 type headerCheck struct {
-	procedures   map[string]bool // By path: those whose errors have reasons.
-	compressions map[string]bool // By name; "" is none.
+	specs        map[string]connect.Spec // By path.
+	codecs       map[string]bool         // By name.
+	compressions map[string]bool         // By name; "" is none.
 	next         http.Handler
 }
 
 // RefuseBadHeaders refuses what Connect would refuse before any interceptor runs, so that
-// these errors too have a reason and name what is at fault.
-func RefuseBadHeaders(rpc *connect.Server, compressors []connect.Compressor) Middleware {
-	procedures := make(map[string]bool)
+// these errors too have a reason and name what is at fault. What Connect refuses itself
+// without looking at the body is answered early.
+func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors []connect.Compressor) Middleware {
+	specs := make(map[string]connect.Spec)
 	for spec := range rpc.Specs() {
-		procedures[spec.Procedure] = failure.HasReasons(spec.Procedure)
+		specs[spec.Procedure] = spec
+	}
+	names := map[string]bool{"": true} // Of gRPC-Web, which then is proto.
+	for _, codec := range codecs {
+		names[codec.Name()] = true
 	}
 	compressions := map[string]bool{"": true, connect.CompressionNameIdentity: true}
 	for _, compressor := range compressors {
 		compressions[compressor.Name()] = true
 	}
-	return func(next http.Handler) http.Handler { return &headerCheck{procedures, compressions, next} }
+	return func(next http.Handler) http.Handler { return &headerCheck{specs, names, compressions, next} }
 }
 
 func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !c.procedures[r.URL.Path] {
+	spec, known := c.specs[r.URL.Path]
+	if known && failure.HasReasons(spec.Procedure) {
+		if fault := c.fault(r); fault != nil {
+			// With another version the writer would not know the protocol of the request.
+			r.Header.Del(protocolVersionHeader)
+			refuse(w, r, fault)
+			return
+		}
+	}
+	if known && c.isCall(spec, r) {
 		c.next.ServeHTTP(w, r)
 		return
 	}
-	fault := c.fault(r)
-	if fault == nil {
-		c.next.ServeHTTP(w, r)
-		return
+	bodiless := *r
+	bodiless.Body = http.NoBody // That of the request must not be closed before it has come.
+	answerEarly(w, r, func() { c.next.ServeHTTP(w, &bodiless) })
+}
+
+// isCall reports whether Connect looks at the body of a request.
+func (c *headerCheck) isCall(spec connect.Spec, r *http.Request) bool {
+	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Method != http.MethodPost || isNativeGRPC(mediaType) {
+		return r.Method == http.MethodPost
 	}
-	// With another version the writer would not know the protocol of the request.
-	r.Header.Del(protocolVersionHeader)
-	refuse(w, r, fault)
+	prefix := "application/"
+	switch {
+	case strings.HasPrefix(mediaType, webBinary):
+		prefix = webBinary
+		mediaType = strings.Replace(mediaType, "+", "", 1)
+	case spec.StreamType != connect.StreamTypeUnary:
+		prefix = "application/connect+"
+	}
+	codec, ok := strings.CutPrefix(mediaType, prefix)
+	return ok && c.codecs[codec]
 }
 
 // fault is what is wrong with the parts of a request that are not its message.

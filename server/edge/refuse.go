@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -23,7 +25,43 @@ func refuse(w http.ResponseWriter, r *http.Request, failure *connect.Error) {
 		w = &trailersOnly{w, contentType}
 		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {webBinary}}}
 	}
-	_ = refusals.Write(w, r, failure) // An error here is a connection that is gone.
+	answerEarly(w, r, func() { _ = refusals.Write(w, r, failure) }) // An error here is a connection that is gone.
+}
+
+// refusePlainly answers a request that is no call.
+func refusePlainly(w http.ResponseWriter, r *http.Request, text string, code int) {
+	answerEarly(w, r, func() { http.Error(w, text, code) })
+}
+
+// What a peer may still send of a request that is answered early, and for how long: net/http
+// takes as much over HTTP/1.1.
+const (
+	earlyBodyBytes = 256 << 10
+	earlyBodyTime  = time.Second
+)
+
+// answerEarly answers a request without looking at its body. Over HTTP/2 the peer may send
+// the rest of it all the same: a stream that the server ends before is reset, and curl 7.88
+// then takes the answer for broken. It also stops in the middle of a body when it sees the
+// answer, so that of a small one comes later. Clients of gRPC do not mind, and want their
+// answer in one frame.
+func answerEarly(w http.ResponseWriter, r *http.Request, answer func()) {
+	patient := r.ProtoMajor > 1 && r.ContentLength != 0 && !isNativeGRPC(r.Header.Get("Content-Type"))
+	small := r.ContentLength > 0 && r.ContentLength <= earlyBodyBytes
+	if patient && small {
+		letFinish(w, r)
+	}
+	answer()
+	if patient && !small && http.NewResponseController(w).Flush() == nil {
+		letFinish(w, r)
+	}
+}
+
+// letFinish takes the rest of a request, which nobody looks at.
+func letFinish(w http.ResponseWriter, r *http.Request) {
+	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(earlyBodyTime)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, earlyBodyBytes) // Whatever it is, it is refused.
+	}
 }
 
 // isNativeGRPC reports whether a content type is of gRPC itself.
@@ -58,7 +96,7 @@ func RefuseLargeHeaders(w http.ResponseWriter, r *http.Request) {
 // protocol has it.
 func refuseAs(w http.ResponseWriter, r *http.Request, code int, why failure.Status) {
 	if r.Method != http.MethodPost || !refusals.IsSupported(r) {
-		http.Error(w, why.Message(), code)
+		refusePlainly(w, r, why.Message(), code)
 		return
 	}
 	refuse(withStatus{w, code}, r, failure.New(why))
@@ -76,6 +114,9 @@ func (s withStatus) WriteHeader(status int) {
 	}
 	s.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (s withStatus) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // RefuseUnknownPaths answers calls of gRPC for services that are not there as gRPC has
 // it, and leaves other requests to next.

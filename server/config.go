@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/store"
@@ -28,6 +29,8 @@ type Config struct {
 	// Auth lets in whom it knows, for what they may do, on both listeners; probes need no
 	// credentials. Default: everybody may do everything.
 	Auth *auth.Authorizer
+	// Audit takes a line for each write. The server does not close it. Default: no lines.
+	Audit *audit.Log
 	// Register adds services to those of the server. Their calls pass everything that
 	// calls of the user service pass; their errors are their own. With Auth they need
 	// [auth.Admin]. Default: none.

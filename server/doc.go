@@ -9,6 +9,7 @@
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
 //	├─ auth       who may do what
+//	├─ audit      a line for each write
 //	├─ lane       the fast way for unary calls that have come whole
 //	├─ wire       a user on the wire; which requests are valid
 //	├─ packing    compression, and what large messages hold

@@ -3,6 +3,7 @@
 package server_test
 
 const (
-	raceFactor = 1
-	raceAllocs = 1
+	raceFactor  = 1
+	raceAllocs  = 1
+	auditedRows = 100_000
 )

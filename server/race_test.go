@@ -7,4 +7,7 @@ const (
 	raceFactor = 20
 	// raceAllocs is how many more allocations: it empties pools.
 	raceAllocs = 1.3
+	// auditedRows is how many rows an import has whose lines are counted: with the race
+	// detector it takes minutes.
+	auditedRows = 10_000
 )

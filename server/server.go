@@ -64,6 +64,7 @@ func New(config Config) (*Server, error) {
 		Reader:          s.config.Reader,
 		Refuse:          s.config.Refuse,
 		Invalid:         failure.NewInvalidUsers(s.config.Registry, s.config.Logger),
+		Audit:           s.config.Audit,
 		LoginResolution: max(s.config.LoginResolution, 0),
 		Now:             s.config.Now,
 		Running:         s.running,
@@ -315,6 +316,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) ready(ctx context.Context) error {
 	if s.running.Err() != nil {
 		return failure.ErrDraining
+	}
+	if !s.config.Audit.Ready() {
+		return failure.ErrNoAudit
 	}
 	return s.config.Store.Ping(ctx)
 }

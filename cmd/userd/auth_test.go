@@ -231,6 +231,7 @@ func TestCallersLetOthersBeServed(t *testing.T) {
 	newTokenFor(t, file, "ops", "admin")
 	p, log := startReading(t, "--auth-file", file, "--listen", "0.0.0.0:0", "--admin-listen", "0.0.0.0:0")
 	waitForLine(t, log, "tokens come in the clear")
+	waitForLine(t, log, "the admin listener has no TLS")
 	if status := newClient(t, p.url, "", false).get(t); status != http.StatusUnauthorized {
 		t.Errorf("status %d without a token", status)
 	}

@@ -101,8 +101,8 @@ func (c *certificate) registerMetrics(registry *prometheus.Registry) {
 	}
 }
 
-// reloadOnHangup reads the certificate and the callers again with every SIGHUP, until ctx
-// ends.
+// reloadOnHangup reads the certificate and the callers again, and opens the audit log anew,
+// with every SIGHUP, until ctx ends.
 func (p *program) reloadOnHangup(ctx context.Context, c *certificate) {
 	for {
 		select {
@@ -113,6 +113,7 @@ func (p *program) reloadOnHangup(ctx context.Context, c *certificate) {
 		if p.auth != nil {
 			_ = p.auth.Reload() // It is in the log.
 		}
+		p.audit.Reopen()
 		c.reload(p.logger, p.allowedHosts)
 	}
 }

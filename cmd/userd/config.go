@@ -43,6 +43,8 @@ type config struct {
 	jwtKeys              string
 	jwtIssuer            string
 	jwtAudience          string
+	auditLog             string
+	auditRequired        bool
 	corsOrigins          []string
 	allowedHosts         []string
 	pprof                bool
@@ -87,6 +89,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.jwtKeys, "jwt-keys", "", "JWK set of the issuer whose JWT are let in, a file or an http(s) URL; their claims scope or scp say what they may do")
 	flags.StringVar(&c.jwtIssuer, "jwt-issuer", "", "what the claim iss of a JWT must be; --jwt-keys needs it")
 	flags.StringVar(&c.jwtAudience, "jwt-audience", "", "what the claim aud of a JWT must have; --jwt-keys needs it")
+	flags.StringVar(&c.auditLog, "audit-log", "auto", "where a line for each write goes: log, none, a file, which SIGHUP opens anew, or auto: to the log where callers are known")
+	flags.BoolVar(&c.auditRequired, "audit-required", false, "be unready while --audit-log cannot be written")
 	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
 	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
@@ -126,6 +130,10 @@ func (c *config) check() error {
 		return errors.New("--jwt-keys needs --jwt-issuer and --jwt-audience: else tokens for other services would be let in")
 	case c.jwtKeys == "" && (c.jwtIssuer != "" || c.jwtAudience != ""):
 		return errors.New("--jwt-issuer and --jwt-audience need --jwt-keys")
+	case c.auditLog == "":
+		return errors.New("--audit-log must be auto, log, none or a file")
+	case c.auditRequired && (c.auditLog == "none" || c.auditLog == "auto" && !c.knowsCallers()):
+		return errors.New("--audit-required needs an audit log: say --audit-log log, or a file")
 	case c.http2 != string(server.Std) && c.http2 != string(server.Engine):
 		return errors.New("--http2 must be engine or std")
 	case c.maxConnections < 1:
@@ -238,6 +246,9 @@ func (c *config) authorizer(logger *slog.Logger, registry prometheus.Registerer)
 	if host, _, _ := net.SplitHostPort(c.listen); c.tlsCert == "" && !isLoopback(host) {
 		logger.Warn("tokens come in the clear: with --tls-cert, or a proxy that has TLS, nobody on their way can read them")
 	}
+	if host, _, _ := net.SplitHostPort(c.adminListen); c.adminListen != "" && !isLoopback(host) {
+		logger.Warn("the admin listener has no TLS, and tokens come to it in the clear: keep --admin-listen on a network of your own, or put a proxy that has TLS before it")
+	}
 	if keys, err := url.Parse(c.jwtKeys); err == nil && keys.Scheme == "http" && !isLoopback(keys.Hostname()) {
 		logger.Warn("the keys of JWT come in the clear: whoever is on their way could let in anybody; give --jwt-keys an https URL")
 	}
@@ -257,11 +268,14 @@ func (c *config) cache(logger *slog.Logger) cache.Config {
 }
 
 // logger writes to out, which stands for standard error.
-func (c *config) logger(out io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.logLevel}
+func (c *config) logger(out io.Writer) *slog.Logger { return slog.New(c.handler(out, c.logLevel)) }
+
+// handler makes lines of the log.
+func (c *config) handler(out io.Writer, level slog.Level) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
 	terminal := term.IsTerminal(int(os.Stderr.Fd()))
 	if c.logFormat == "json" || c.logFormat == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(out, options))
+		return slog.NewJSONHandler(out, options)
 	}
-	return slog.New(slog.NewTextHandler(out, options))
+	return slog.NewTextHandler(out, options)
 }

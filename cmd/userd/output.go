@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type output struct {
 	onDropped func(lines int64) // Called when lines can be written again.
 	wake      chan struct{}     // Has an element when there is something to do.
 	done      chan struct{}     // Closed when the writer has ended.
+	room      chan struct{}     // Has an element when there may be room again.
 
 	mu       sync.Mutex
 	waiting  []byte
@@ -30,7 +32,7 @@ type output struct {
 }
 
 func newOutput(out io.Writer) *output {
-	o := &output{out: out, onDropped: func(int64) {}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	o := &output{out: out, onDropped: func(int64) {}, wake: make(chan struct{}, 1), done: make(chan struct{}), room: make(chan struct{}, 1)}
 	go o.run()
 	return o
 }
@@ -46,6 +48,33 @@ func (o *output) Write(lines []byte) (int, error) {
 	o.mu.Unlock()
 	o.signal()
 	return len(lines), nil
+}
+
+// errNotRead is that nobody reads an output.
+var errNotRead = errors.New("nobody reads the log")
+
+// writePatiently is Write for one that can wait for a while: it drops nothing, but fails
+// when there is no room in all that time.
+func (o *output) writePatiently(lines []byte, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		o.mu.Lock()
+		fits := !o.closed && len(o.waiting)+len(lines) <= outputBytes
+		if fits {
+			o.waiting = append(o.waiting, lines...)
+		}
+		o.mu.Unlock()
+		if fits {
+			o.signal()
+			return nil
+		}
+		select {
+		case <-o.room:
+		case <-timer.C:
+			return errNotRead
+		}
+	}
 }
 
 func countLines(lines []byte) int64 { return int64(bytes.Count(lines, []byte{'\n'})) }
@@ -93,6 +122,10 @@ func (o *output) run() {
 		writing, o.waiting = o.waiting, writing[:0]
 		closed := o.closed
 		o.mu.Unlock()
+		select {
+		case o.room <- struct{}{}:
+		default: // Nobody has looked yet.
+		}
 		o.write(writing)
 		if closed {
 			return

@@ -23,6 +23,7 @@ import (
 	"github.com/example/userd/cache"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/admission"
+	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
@@ -60,6 +61,7 @@ func serve(ctx context.Context, c config, out io.Writer) error {
 	defer closeOutputs(stdout, stderr)
 	p := program{config: c, out: stdout, logger: c.logger(stderr), registry: prometheus.NewRegistry(), hangups: hangups}
 	p.logOnly(stderr)
+	p.stderr = stderr
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(goMemory), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
@@ -75,7 +77,9 @@ type program struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	hangups  <-chan os.Signal
+	stderr   *output          // Takes the log.
 	auth     *auth.Authorizer // Nil where everybody is let in.
+	audit    *audit.Log       // Nil where there is none.
 }
 
 // logOnly has everything that is said go through the log, which writes to stderr.
@@ -102,6 +106,10 @@ func (p *program) serve(ctx context.Context) (err error) {
 	if p.auth, err = p.authorizer(p.logger, p.registry); err != nil {
 		return err
 	}
+	if p.audit, err = p.auditLog(p.stderr); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.audit.Close()) }()
 	config, err := p.openUsers(ctx)
 	if err != nil {
 		return err
@@ -156,6 +164,7 @@ func (p *program) configure(config *server.Config) {
 	config.Logger = p.logger
 	config.Registry = p.registry
 	config.Auth = p.auth
+	config.Audit = p.audit
 	config.MaxMessageBytes = c.maxMessageBytes
 	config.HTTP2 = server.Transport(c.http2)
 	config.MaxConnections = c.maxConnections

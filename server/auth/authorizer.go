@@ -120,6 +120,14 @@ func (g *Grant) Valid() bool {
 	return g.of == g.authorizer.callers.Load() && (g.credential.until == 0 || !g.credential.expired(g.authorizer.clock.now()))
 }
 
+// Value is what the contexts of requests with the grant have.
+func (g *Grant) Value(key any) any {
+	if _, ok := key.(principalKey); ok {
+		return g.Principal
+	}
+	return nil
+}
+
 // Authorize decides about a request that needs a scope, by its Authorization headers and
 // by its connection: the context is that of either. A token decides where there is one,
 // whatever the certificate. One of both results is nil. It may wait for the keys of a JWT.
@@ -223,6 +231,19 @@ func (a *Authorizer) read(known *callers, header string) (credential, *Refusal) 
 	known.keys.memory.add(shown.token, said)
 	shown.take(said)
 	return shown, nil
+}
+
+type principalKey struct{}
+
+// PrincipalOf is the caller of a request by its context, or nil where it is not known.
+func PrincipalOf(ctx context.Context) *Principal {
+	principal, _ := ctx.Value(principalKey{}).(*Principal)
+	return principal
+}
+
+// WithGrant is the context of a request with a grant.
+func WithGrant(ctx context.Context, grant *Grant) context.Context {
+	return context.WithValue(ctx, principalKey{}, grant.Principal)
 }
 
 type lastGrantKey struct{}

@@ -36,9 +36,9 @@ func Authorize(a *auth.Authorizer, need func(path string) auth.Scope, kinds map[
 				a.Refuse(r.Context(), r.RemoteAddr, refusal)
 				refuse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refusalKey{}, refusal)))
 			case kinds[r.URL.Path] != connect.StreamTypeUnary:
-				serveRevocable(a, grant, scope, kinds[r.URL.Path], next, w, r)
+				serveRevocable(a, grant, scope, kinds[r.URL.Path], next, w, r.WithContext(auth.WithGrant(r.Context(), grant)))
 			default:
-				next.ServeHTTP(w, r)
+				next.ServeHTTP(w, r.WithContext(auth.WithGrant(r.Context(), grant)))
 			}
 		})
 	}

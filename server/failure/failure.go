@@ -42,6 +42,7 @@ var (
 	ErrSlowConsumer     = errors.New("client does not read its stream")
 	ErrDraining         = errors.New("server is stopping")
 	ErrNoImport         = errors.New("what only an import may do")
+	ErrNoAudit          = errors.New("the audit log cannot be written")
 	ErrRevoked          = errors.New("credentials are not valid any more")
 )
 
@@ -107,6 +108,7 @@ var statuses = []struct {
 	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
 	{ErrNoImport, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "on_conflict", "must not be given: BatchCreateUsers has it, this call creates users only"}},
 	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server is stopping; connect again and resume"}},
+	{ErrNoAudit, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the audit log cannot be written"}},
 	{ErrRevoked, Unauthenticated("the credentials of this call are not valid any more")},
 	{context.Canceled, Status{connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"}},
 	{context.DeadlineExceeded, Status{connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "", "the deadline of the request has passed"}},

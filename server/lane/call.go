@@ -18,6 +18,8 @@ type call struct {
 	info    connect.CallInfo
 	ctx     context.Context
 
+	permitted permittedContext // That of the handler, where the call has a permit.
+
 	message bytes.Buffer // Unpacked.
 	stats   connect.MessageStats
 	decoded Request // The message, if it is decoded already.
@@ -101,9 +103,28 @@ func (c *call) serve(ctx context.Context) {
 	default:
 		c.ctx = ctx
 	}
+	if c.permitted.permit != nil {
+		c.permitted.Context = c.ctx
+		c.ctx = &c.permitted
+	}
 	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
 	c.takeMetadata()
 	c.finish(visible(err))
+}
+
+// permittedContext is the context of a call with a permit. It is a part of the call, so that
+// it costs nothing.
+type permittedContext struct {
+	context.Context
+	permit Permit
+}
+
+// Value implements [context.Context].
+func (c *permittedContext) Value(key any) any {
+	if value := c.permit.Value(key); value != nil {
+		return value
+	}
+	return c.Context.Value(key)
 }
 
 // deadlineContext is the context of a call with a timeout that waits for nothing. Its

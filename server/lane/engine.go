@@ -54,6 +54,7 @@ func (r *route) Open(remote string, body []byte) h2.Call {
 		return nil
 	}
 	s := new(streamCall)
+	s.permitted.permit = r.permit
 	if !s.prepare(r.lane, &r.profile, remote, body) {
 		return nil
 	}

@@ -38,7 +38,11 @@ type Config struct {
 }
 
 // Permit lets calls with the same header in, as long as it is valid.
-type Permit interface{ Valid() bool }
+type Permit interface {
+	Valid() bool
+	// Value is what the contexts of the calls have besides that of their streams, or nil.
+	Value(key any) any
+}
 
 // Request is a message that is decoded already.
 type Request interface {

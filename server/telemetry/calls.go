@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
 )
 
@@ -100,7 +101,8 @@ func Interceptor(registry prometheus.Registerer, logger *slog.Logger) connect.Se
 				logger.LogAttrs(ctx, level, "call",
 					slog.String("procedure", measured.procedure), slog.String("code", codeName(code)),
 					slog.Duration("duration", duration), slog.String("protocol", call.Protocol),
-					slog.String("request_id", requestID(call)), slog.String("user_id", observed.userID()))
+					slog.String("request_id", RequestID(call)), slog.String("user_id", observed.userID()),
+					slog.String("principal", principalName(ctx)))
 			}
 			return err
 		}
@@ -143,9 +145,17 @@ func (s *observedStream) userID() string {
 	return id.String()
 }
 
-// requestID is the id that the caller or a proxy gave the request, where it is one
+// principalName is the name of the caller, or "" where it is not known.
+func principalName(ctx context.Context) string {
+	if principal := auth.PrincipalOf(ctx); principal != nil {
+		return principal.Name
+	}
+	return ""
+}
+
+// RequestID is the id that the caller or a proxy gave the request, where it is one
 // that cannot be mistaken for anything else in a log.
-func requestID(call *connect.CallInfo) string {
+func RequestID(call *connect.CallInfo) string {
 	id := call.RequestHeader().Get("X-Request-Id")
 	if uuid.Validate(id) != nil {
 		return ""

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
@@ -32,7 +33,7 @@ const (
 )
 
 func (u *Service) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
-	imported := newImporter(ctx, u.Store)
+	imported := newImporter(ctx, u.Store, u.Audit)
 	err := receiveRows(stream, imported)
 	if storeErr := imported.finish(); storeErr != nil {
 		err = storeErr
@@ -71,6 +72,7 @@ func receiveRows(stream connect.ServerStream, imported *importer) error {
 // one is being received, and holds no more than these two.
 type importer struct {
 	store    store.Store
+	audit    *audit.Log
 	chunk    *importChunk
 	chunks   chan *importChunk
 	ended    chan struct{} // Closed when no more chunks are taken.
@@ -98,9 +100,10 @@ func (c *importChunk) rows() int { return len(c.users) + len(c.rejected) }
 var importChunks = sync.Pool{New: func() any { return &importChunk{users: make([]store.NewUser, 0, minImportChunk)} }}
 
 // newImporter starts an importer. Whoever starts it must finish it.
-func newImporter(ctx context.Context, s store.Store) *importer {
+func newImporter(ctx context.Context, s store.Store, a *audit.Log) *importer {
 	i := &importer{
 		store:    s,
+		audit:    a,
 		chunks:   make(chan *importChunk),
 		ended:    make(chan struct{}),
 		finished: make(chan error, 1),
@@ -193,6 +196,9 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 		if err != nil {
 			return err
 		}
+		if i.audit != nil {
+			i.audit.Record(ctx, importWrites(outcomes)...)
+		}
 		i.countAll(&rest, outcomes)
 	}
 	clear(chunk.users) // Their texts are not kept.
@@ -200,6 +206,21 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 	chunk.users, chunk.rejected = chunk.users[:0], chunk.rejected[:0]
 	importChunks.Put(chunk)
 	return nil
+}
+
+// importWrites are what rows have done: those that were skipped have done nothing.
+func importWrites(outcomes []store.Created) []audit.Write {
+	writes := make([]audit.Write, 0, len(outcomes))
+	for _, row := range outcomes {
+		switch {
+		case row.Err != nil || row.Existing > 0 && !row.Updated:
+		case row.Updated:
+			writes = append(writes, audit.Write{UserID: row.ID, Before: row.Existing - 1, After: row.Existing})
+		default:
+			writes = append(writes, audit.Write{UserID: row.ID, After: 1})
+		}
+	}
+	return writes
 }
 
 // storeSome stores the first of users, as many as the store would have.

@@ -37,7 +37,7 @@ func (s *importStore) Import(_ context.Context, users []store.NewUser) ([]store.
 
 // importAll imports rows: v is stored, t has a taken email, r is no user.
 func importAll(t *testing.T, s store.Store, rows string) (*userv1.BatchCreateUsersResponse, error) {
-	i := newImporter(t.Context(), s)
+	i := newImporter(t.Context(), s, nil)
 	for n, row := range rows {
 		switch row {
 		case 'v':

@@ -10,6 +10,7 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/wire"
@@ -121,6 +122,9 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 		if outcomes, err = u.Store.UpdateMany(ctx, updates); err != nil {
 			return err
 		}
+		if u.Audit != nil {
+			u.Audit.Record(ctx, updateWrites(updates, outcomes)...)
+		}
 	}
 	for _, message := range group {
 		answer := message.refused
@@ -132,6 +136,17 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 		}
 	}
 	return nil
+}
+
+// updateWrites are what updates have done.
+func updateWrites(updates []store.Update, outcomes []store.Updated) []audit.Write {
+	writes := make([]audit.Write, 0, len(outcomes))
+	for i, outcome := range outcomes {
+		if outcome.Err == nil {
+			writes = append(writes, audit.Write{UserID: outcome.User.ID, Before: updates[i].ExpectedVersion, After: outcome.User.Version})
+		}
+	}
+	return writes
 }
 
 func (u *Service) updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {

@@ -7,12 +7,13 @@ import (
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
 
-// Config says how users are served. All but Reader and Refuse must be set.
+// Config says how users are served. All but Reader, Refuse and Audit must be set.
 type Config struct {
 	// Store keeps them.
 	Store store.Store
@@ -23,6 +24,8 @@ type Config struct {
 	Refuse func() error
 	// Invalid tells of those that cannot be shown.
 	Invalid *failure.InvalidUsers
+	// Audit takes what was written. Default: nothing does.
+	Audit *audit.Log
 	// LoginResolution is the shortest time between two writes for logins of one user. 0
 	// is none.
 	LoginResolution time.Duration
@@ -76,6 +79,7 @@ func (u *Service) CreateUser(ctx context.Context, req *userv1.CreateUserRequest)
 	if err != nil {
 		return nil, err
 	}
+	u.Audit.Record(ctx, audit.Write{UserID: user.ID, After: user.Version})
 	created, err := wire.User(user)
 	return &userv1.CreateUserResponse{User: created}, err
 }
@@ -85,6 +89,7 @@ func (u *Service) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest)
 	if err != nil {
 		return nil, err
 	}
+	u.Audit.Record(ctx, audit.Write{UserID: user.ID, Before: req.GetUpdate().GetExpectedVersion(), After: user.Version})
 	updated, err := wire.User(user)
 	return &userv1.UpdateUserResponse{User: updated}, err
 }
@@ -94,13 +99,18 @@ func (u *Service) DeleteUser(ctx context.Context, req *userv1.DeleteUserRequest)
 	if err != nil {
 		return nil, err
 	}
+	u.Audit.Record(ctx, audit.Write{UserID: wire.CanonicalID(req.GetUserId()), Before: version - 1, After: version})
 	return &userv1.DeleteUserResponse{Version: version}, nil
 }
 
 func (u *Service) RecordLogin(ctx context.Context, req *userv1.RecordLoginRequest) (*userv1.RecordLoginResponse, error) {
-	user, err := u.Store.RecordLogin(ctx, wire.CanonicalID(req.GetUserId()), loginTime(req, u.Now()), u.LoginResolution)
+	at := loginTime(req, u.Now())
+	user, err := u.Store.RecordLogin(ctx, wire.CanonicalID(req.GetUserId()), at, u.LoginResolution)
 	if err != nil {
 		return nil, err
+	}
+	if user.LastLogin.Equal(at) { // Else it was too early for another one.
+		u.Audit.Record(ctx, audit.Write{UserID: user.ID, After: user.Version})
 	}
 	loggedIn, err := wire.User(user)
 	return &userv1.RecordLoginResponse{User: loggedIn}, err

@@ -1,0 +1,85 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"time"
+)
+
+// retryInterval is the time between two attempts to write what could not be written.
+const retryInterval = time.Second
+
+// chunkLines is how many lines are written at a time.
+const chunkLines = 256
+
+// writer writes the lines of a Log, on the one goroutine that has it.
+type writer struct {
+	log     *Log
+	handler slog.Handler
+	lines   bytes.Buffer // Of the handler.
+	count   int          // Of them.
+}
+
+// run writes lines until the Log is closed.
+func (w *writer) run() {
+	defer close(w.log.done)
+	for range w.log.wake {
+		batches, closed := w.log.take()
+		w.reopen()
+		for _, b := range batches {
+			w.add(b)
+		}
+		w.flush()
+		if closed {
+			return
+		}
+	}
+}
+
+// add makes the lines of a batch, and writes those that are enough.
+func (w *writer) add(b batch) {
+	for _, write := range b.writes {
+		record := slog.NewRecord(b.when, slog.LevelInfo, "audit", 0)
+		record.AddAttrs(b.common...)
+		record.AddAttrs(slog.String("user_id", write.UserID))
+		if write.Before > 0 {
+			record.AddAttrs(slog.Int64("version_before", write.Before))
+		}
+		record.AddAttrs(slog.Int64("version", write.After))
+		_ = w.handler.Handle(context.Background(), record) // Memory takes all.
+		if w.count++; w.count == chunkLines {
+			w.flush()
+		}
+	}
+}
+
+// flush writes the lines that there are. What fails is tried again, until the Log is
+// closed: then it is lost.
+func (w *writer) flush() {
+	for w.count > 0 {
+		err := w.log.config.Output.Write(w.lines.Bytes())
+		w.log.outcome(err)
+		if err == nil {
+			w.log.written.Add(int64(w.count))
+		} else if !w.log.pause() {
+			w.log.lost.Add(int64(w.count))
+		} else {
+			w.reopen()
+			continue
+		}
+		w.log.leave(w.count)
+		w.lines.Reset()
+		w.count = 0
+	}
+}
+
+// reopen opens the output anew if that was asked for.
+func (w *writer) reopen() {
+	if !w.log.reopening.Swap(false) {
+		return
+	}
+	if err := w.log.config.Output.Reopen(); err != nil {
+		w.log.config.Logger.Error("the audit log cannot be opened anew; that of before is written", "error", err)
+	}
+}

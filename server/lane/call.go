@@ -103,13 +103,18 @@ func (c *call) serve(ctx context.Context) {
 	default:
 		c.ctx = ctx
 	}
+	c.permit()
+	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
+	c.takeMetadata()
+	c.finish(visible(err))
+}
+
+// permit puts what the permit of the call has, if there is one, into its context.
+func (c *call) permit() {
 	if c.permitted.permit != nil {
 		c.permitted.Context = c.ctx
 		c.ctx = &c.permitted
 	}
-	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
-	c.takeMetadata()
-	c.finish(visible(err))
 }
 
 // permittedContext is the context of a call with a permit. It is a part of the call, so that

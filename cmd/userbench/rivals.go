@@ -95,5 +95,7 @@ func (b *bench) sinceBefore(section *report.Section, contestants []*contestant) 
 			table.add(contestants[i-1], c)
 		}
 	}
-	section.Tables = append(section.Tables, table.Table)
+	if len(table.Rows) > 0 {
+		section.Tables = append(section.Tables, table.Table)
+	}
 }

@@ -87,8 +87,8 @@ func TestAnswersAfterTheDeadlineDoNotCount(t *testing.T) {
 
 func TestTheServerIsToldOfDeadlinesAndCaches(t *testing.T) {
 	t.Parallel()
-	fields := (&Wire{Protocol: GRPC, Codec: Proto, NoCache: true, Deadline: 500 * time.Millisecond}).fields()
-	for _, want := range [][2]string{{"grpc-timeout", "500m"}, {"cache-control", "no-cache"}, {"content-type", "application/grpc+proto"}} {
+	fields := (&Wire{Protocol: GRPC, Codec: Proto, NoCache: true, Deadline: 500 * time.Millisecond, Token: "one"}).fields()
+	for _, want := range [][2]string{{"grpc-timeout", "500m"}, {"authorization", "Bearer one"}, {"cache-control", "no-cache"}, {"content-type", "application/grpc+proto"}} {
 		if !slices.Contains(fields, want) {
 			t.Errorf("no %s in %s", want, fields)
 		}

@@ -32,6 +32,8 @@ type Wire struct {
 	// Deadline is how long a call over gRPC may take. An answer that comes later is
 	// none. Default: as long as it likes.
 	Deadline time.Duration
+	// Token is what callers are known by. Default: they have none.
+	Token string
 }
 
 // isGRPC reports whether messages have a prefix, and the response a status of gRPC.
@@ -73,6 +75,9 @@ func (w *Wire) header(method string) *header {
 func (w *Wire) fields() (fields [][2]string) {
 	if w.NoCache {
 		fields = append(fields, [2]string{"cache-control", "no-cache"})
+	}
+	if w.Token != "" {
+		fields = append(fields, [2]string{"authorization", "Bearer " + w.Token})
 	}
 	if w.Deadline > 0 {
 		fields = append(fields, [2]string{"grpc-timeout", fmt.Sprintf("%dm", w.Deadline.Milliseconds())})

@@ -609,8 +609,10 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 				}
 				_, err := imported.CloseAndReceive()
 				checkSaid(t, err)
-				create(t, client("stays"), newUserRequest(3))
-				receiveEvent(t, other)
+				id := create(t, client("stays"), newUserRequest(3)).GetId()
+				goesOn := func(event *userv1.UserEvent) bool { return event.GetUpserted().GetId() == id }
+				for !slices.ContainsFunc(receive(t, other).GetEvents(), goesOn) { //nolint:revive // What was imported comes before, or together.
+				}
 			})
 		}
 	}

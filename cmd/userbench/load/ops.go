@@ -39,6 +39,8 @@ const (
 	fieldUpdated = 3
 	fieldUsers   = 1 // Of BatchGetUsersResponse, and the user of all others.
 	fieldEvents  = 1 // Of WatchUsersResponse.
+
+	fieldPageToken = 2 // Of SearchUsersResponse.
 )
 
 // GetUser reads one user.
@@ -133,8 +135,24 @@ func SearchUsers(users *population.Users, fixed int) *Op {
 			}
 			return appendString(dst, 2, users.User(key).GetDisplayName())
 		},
-		Check: func(message []byte, key int) error { return checkUsers(message, users, key, 1) },
+		Check: func(message []byte, key int) error { return checkPage(message, users, key) },
 	}
+}
+
+// checkPage checks that a page of users has this one alone, or nobody as long as others
+// follow: one that leaves out very many ends before it has found all.
+func checkPage(message []byte, users *population.Users, key int) error {
+	last, rest, err := nextField(message)
+	if err == nil && last.number == fieldUsers {
+		if err := CheckUser(last.value, users, key); err != nil || len(rest) == 0 {
+			return err
+		}
+		last, rest, err = nextField(rest)
+	}
+	if err == nil && (last.number != fieldPageToken || len(rest) > 0) {
+		err = fmt.Errorf("field %d, with %d bytes after it, where only the token of the next page can be", last.number, len(rest))
+	}
+	return err
 }
 
 // BatchGetUsers reads count users from the given one on.

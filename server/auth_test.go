@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -596,9 +597,7 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 					updates := openUpdates(t, client("goes"))
 					streams = append(streams, func() error { _, err := updates.Receive(); return err })
 				}
-				for !strings.Contains(g.metrics(t, "stays"), `rpc_server_active_calls{rpc_method="/user.v1.UserService/BatchCreateUsers"} 1`) {
-					runtime.Gosched() // Else it would not be an open stream that the change finds.
-				}
+				awaitImports(t, g, 1) // Else it would not be an open stream that the change finds.
 				g.change(t, stays)
 				for _, receive := range streams {
 					err := receive()
@@ -607,6 +606,7 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 					}
 					checkError(t, err, unauthenticated)
 				}
+				awaitImports(t, g, 0) // Each stream ends by itself; this one could be closed in time else.
 				_, err := imported.CloseAndReceive()
 				checkSaid(t, err)
 				id := create(t, client("stays"), newUserRequest(3)).GetId()
@@ -660,6 +660,15 @@ func checkSaid(t *testing.T, err error) {
 	}
 	if summaries := details[*userv1.BatchCreateUsersResponse](t, authored); len(summaries) != 1 {
 		t.Errorf("the import is told %v", summaries)
+	}
+}
+
+// awaitImports waits until so many imports are open.
+func awaitImports(t *testing.T, g *guarded, open int) {
+	t.Helper()
+	active := fmt.Sprintf(`rpc_server_active_calls{rpc_method="/user.v1.UserService/BatchCreateUsers"} %d`, open)
+	for !strings.Contains(g.metrics(t, "stays"), active+"\n") {
+		runtime.Gosched()
 	}
 }
 

@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test timed bench bench-micro profile soak interop lint generate format
+.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate format
 
 run:
 	go run ./cmd/userd serve
@@ -22,6 +22,9 @@ bench-micro: # BASE=revision compares with that
 soak:
 	go test ./cmd/userd -run TestHistory -soak 500 -parallel 4 -timeout 1h -v
 	go test ./server/h2 -run TestSoak -soak 100000000 -timeout 4h -v
+
+upgrade: # BEFORE=revision; servers of it beside new ones
+	.ci/history-with $(BEFORE)
 
 interop: # hours: clients of other makers, and proxies, on both transports, 300,000 messages a stream; ARGS='-run TestOverTLS' for a part
 	.ci/interop -v -parallel 16 $(ARGS)

@@ -72,10 +72,13 @@ const fleetSize = 3
 func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachetest.Proxy)) *fleet {
 	t.Helper()
 	f := &fleet{t: t, load: load, redis: redis, changed: make(chan struct{}, 1), epoch: epoch()}
-	f.database = storetest.Postgres(t, func(ctx context.Context, url string) error {
-		_, err := postgres.Migrate(ctx, postgres.Config{URL: url})
-		return err
-	})
+	f.database = storetest.Postgres(t, migrate)
+	if *older != "" {
+		f.startOlder()
+	}
+	if _, err := postgres.Migrate(t.Context(), postgres.Config{URL: f.database}); err != nil {
+		t.Fatal(err)
+	}
 	var err error
 	if f.store, err = postgres.Open(t.Context(), postgres.Config{URL: f.database}); err != nil {
 		t.Fatal(err)
@@ -90,11 +93,36 @@ func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachet
 	if _, err := f.store.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
 	}
-	for range fleetSize {
-		f.add()
+	for len(f.servers) < fleetSize {
+		f.start(userdPath(t))
+	}
+	for _, m := range f.servers {
+		m.begin()
 	}
 	f.settle("the start")
 	return f
+}
+
+// migrate makes the tables as the older program has them, if there is one.
+func migrate(ctx context.Context, database string) error {
+	if *older == "" {
+		_, err := postgres.Migrate(ctx, postgres.Config{URL: database})
+		return err
+	}
+	out, err := exec.CommandContext(ctx, *older, "migrate", "up", "--database", database).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// startOlder starts servers of the older program, which run on when the tables get newer,
+// but do not start again.
+func (f *fleet) startOlder() {
+	f.t.Helper()
+	for range fleetSize - 1 {
+		f.start(*older)
+	}
 }
 
 // epoch compares the clock of histories with that of logs.
@@ -108,22 +136,26 @@ func epoch() int64 {
 	}
 }
 
-// add starts a server and its clients.
-func (f *fleet) add() {
+// start starts a server.
+func (f *fleet) start(program string) {
 	f.t.Helper()
 	f.started++
 	m := &member{fleet: f, number: f.started}
 	var url string
 	url, m.proxy = f.redis()
-	m.process = startLogging(f.t, io.MultiWriter(&f.logged, m.listen()),
-		"--database", f.database, "--redis", url, "--log-format", "json")
+	m.process = start(f.t, io.MultiWriter(&f.logged, m.listen()), exec.Command(program,
+		serveArgs([]string{"--database", f.database, "--redis", url, "--log-format", "json"})...))
 	m.client = grpcClient(f.t, m.url)
-	load := f.load
+	f.servers = append(f.servers, m)
+}
+
+// begin starts the clients.
+func (m *member) begin() {
+	load := m.fleet.load
 	load.Server = m.number
-	ctx, cancel := context.WithCancel(f.t.Context())
+	ctx, cancel := context.WithCancel(m.fleet.t.Context())
 	m.leave = cancel
 	m.clients.Go(func() { load.Run(ctx, m, m.record) })
-	f.servers = append(f.servers, m)
 }
 
 // listen returns what the server's log is to be written to: its changes of state
@@ -313,7 +345,8 @@ func (f *fleet) killOne() {
 	f.ops = append(f.ops, op) // By no server: all must show it within X.
 	f.mu.Unlock()
 	f.servers = f.servers[1:]
-	f.add()
+	f.start(userdPath(f.t))
+	f.servers[fleetSize-1].begin()
 }
 
 // awaitVersion returns when a user is at a version in the store. That it is not,

@@ -14,8 +14,10 @@ import (
 )
 
 // soak makes the history longer. It then runs at several sites at a time, because
-// faults are mostly waiting.
+// faults are mostly waiting. With older all servers but one are of an older version at
+// first, as while a fleet is upgraded, and each that is killed is replaced by a new one.
 var (
+	older      = flag.String("older", "", "an older `program` that most servers begin with")
 	soakFaults = flag.Int("soak", 0, "how many faults TestHistory goes through; 0 for each once")
 	soakReads  = flag.Int64("soak-reads", 10_000_000, "how many reads TestHistory checks at least with -soak")
 )

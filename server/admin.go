@@ -50,7 +50,7 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
-		if err := s.ready(ctx); err != nil {
+		if err := s.isReady(ctx); err != nil {
 			http.Error(w, failure.StatusOf(err).Message(), http.StatusServiceUnavailable)
 			return
 		}

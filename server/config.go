@@ -62,6 +62,9 @@ type Config struct {
 	// SendTimeout is how long what is sent may wait for a caller that does not read it:
 	// nobody can hold memory and goroutines for longer than twice that. Default: 30 seconds.
 	SendTimeout time.Duration
+	// ShutdownDelay is how long Shutdown goes on serving after it has said that the server
+	// is not ready: as long as those who choose servers may take to notice. Default: not at all.
+	ShutdownDelay time.Duration
 	// IdleTimeout is how long a connection may have no call. Default: 2 minutes.
 	IdleTimeout time.Duration
 	// CORSOrigins are the origins whose pages may call, "*" for all. Default: none.

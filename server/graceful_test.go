@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,11 +26,13 @@ type inMemory struct {
 	served         chan error
 }
 
-// startInMemory starts a server of endlessStore. It is to be called in a bubble of
-// synctest, and its end awaited.
-func startInMemory(t *testing.T) *inMemory {
+// startInMemory starts a server of endlessStore, with a ShutdownDelay. It is to be called in
+// a bubble of synctest, and its end awaited.
+func startInMemory(t *testing.T, delay time.Duration) *inMemory {
 	t.Helper()
-	running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}})
+	running, err := server.New(server.Config{
+		Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}, ShutdownDelay: delay,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +98,7 @@ const (
 func TestDrainAnswersOpenConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := startInMemory(t)
+		s := startInMemory(t, 0)
 		idle, fresh, fresh2, forgotten := s.service.dial(), s.service.dial(), s.service.dial(), s.service.dial()
 		scraper := s.admin.dial()
 		if resp := exchange(t, idle, listRequest); resp.StatusCode != http.StatusOK || resp.Close {
@@ -129,11 +132,104 @@ func TestDrainAnswersOpenConnections(t *testing.T) {
 	})
 }
 
+// search calls SearchUsers on a stream that is new, and awaits its answer.
+func (c *rawConn) search(stream uint32) {
+	c.tb.Helper()
+	c.call(stream, "/user.v1.UserService/SearchUsers")
+	c.must(c.framer.WriteData(stream, true, envelope(c.tb, &userv1.SearchUsersRequest{})))
+	awaitFrame(c, func(frame *http2.DataFrame) bool { return frame.StreamID == stream })
+	awaitFrame(c, func(frame *http2.HeadersFrame) bool { return frame.StreamID == stream && frame.StreamEnded() })
+}
+
+// awaitEnd returns when the server has closed the connection, whose peer is alive.
+func (c *rawConn) awaitEnd() {
+	c.tb.Helper()
+	for {
+		frame, err := c.framer.ReadFrame()
+		if err != nil {
+			_ = c.conn.Close()
+			return
+		}
+		if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+			c.must(c.framer.WritePing(true, ping.Data))
+		}
+	}
+}
+
+// During its delay a server that stops is not ready, and serves those who are there and
+// those who come. Whoever was there is told to go.
+func TestShutdownDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 5 * time.Second
+		s := startInMemory(t, delay)
+		idle, old := s.service.dial(), s.service.dial()
+		exchange(t, idle, listRequest)
+		raw, _ := newRawConn(t, old, "test")
+		raw.search(1)
+
+		start := time.Now()
+		s.drain(t.Context())
+		for _, listener := range []*pipes{s.admin, s.service} {
+			probe := listener.dial()
+			checkLast(t, probe, exchange(t, probe, readyRequest), http.StatusServiceUnavailable)
+		}
+		checkLast(t, idle, exchange(t, idle, listRequest), http.StatusOK)
+		raw.call(3, "/user.v1.UserService/SearchUsers") // It was on its way.
+		raw.must(raw.framer.WriteData(3, true, envelope(t, &userv1.SearchUsersRequest{})))
+		told, answered := false, false
+		awaitFrame(raw, func(frame http2.Frame) bool {
+			_, away := frame.(*http2.GoAwayFrame)
+			told = told || away
+			answered = answered || frame.Header().StreamID == 3 && frame.Header().Flags.Has(http2.FlagHeadersEndStream)
+			return told && answered
+		})
+		old.Close()
+
+		time.Sleep(delay - time.Second)
+		late, late2 := s.service.dial(), s.service.dial()
+		checkLast(t, late, exchange(t, late, listRequest), http.StatusOK)
+		raw, _ = newRawConn(t, late2, "test")
+		raw.search(1)
+		probe := s.admin.dial()
+		checkLast(t, probe, exchange(t, probe, readyRequest), http.StatusServiceUnavailable)
+		if took := time.Since(start); took != delay-time.Second {
+			t.Errorf("answers took %v", took)
+		}
+		raw.awaitEnd()
+		s.awaitEnd(t)
+		if took := time.Since(start); took < delay || took > delay+2*time.Second {
+			t.Errorf("the server has stopped after %v", took)
+		}
+	})
+}
+
+// Who waits no longer than a deadline does not wait for the delay either.
+func TestShutdownDelayEndsWithTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := startInMemory(t, time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		s.drain(ctx)
+		<-ctx.Done()
+		for range cap(s.served) {
+			if err := <-s.served; err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // With nobody left, a drain ends at once.
 func TestDrainWithoutConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := startInMemory(t)
+		s := startInMemory(t, 0)
 		synctest.Wait()
 		start := time.Now()
 		s.drain(t.Context())
@@ -148,7 +244,7 @@ func TestDrainWithoutConnections(t *testing.T) {
 func TestSlowBodyForAdmin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := startInMemory(t)
+		s := startInMemory(t, 0)
 		conn := s.admin.dial()
 		start := time.Now()
 		gone := make(chan struct{})

@@ -74,8 +74,8 @@ var healthSchema = sync.OnceValues(func() (protoreflect.ServiceDescriptor, error
 
 // health serves grpc.health.v1.Health for the server and its service.
 type health struct {
-	ready   func(context.Context) error
-	running context.Context // Ends when the server begins to stop.
+	isReady func(context.Context) error
+	ready   context.Context // Ends when the server is about to stop.
 	check   protoreflect.MethodDescriptor
 
 	mu     sync.Mutex
@@ -89,7 +89,7 @@ func (s *Server) registerHealth(rpc *connect.Server) error {
 	if err != nil {
 		return err
 	}
-	h := &health{ready: s.ready, running: s.running, check: schema.Methods().ByName("Check")}
+	h := &health{isReady: s.isReady, ready: s.ready, check: schema.Methods().ByName("Check")}
 	for name, method := range map[protoreflect.Name]struct {
 		kind    connect.StreamType
 		handler connect.ServerFunc
@@ -141,7 +141,7 @@ func (h *health) serveCheck(ctx context.Context, _ connect.Spec, stream connect.
 func (h *health) now(ctx context.Context) servingStatus {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if h.ready(ctx) != nil {
+	if h.isReady(ctx) != nil {
 		return notServing
 	}
 	return serving
@@ -168,7 +168,7 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	for told := servingStatus(0); ; {
-		stopping := h.running.Err() != nil // Looked at once: what ends the stream is told first.
+		stopping := h.ready.Err() != nil // Looked at once: what ends the stream is told first.
 		status := serviceUnknown
 		switch {
 		case stopping:
@@ -191,7 +191,7 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-h.running.Done():
+		case <-h.ready.Done():
 		case <-ticker.C:
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -39,6 +40,8 @@ type Server struct {
 	lane    *lane.Lane
 	engine  *h2.Server // Serves HTTP/2, if it is not nil.
 	hosts   *edge.AllowedHosts
+	ready   context.Context // Ends when the server is about to stop.
+	unready context.CancelFunc
 	running context.Context // Ends when the server begins to stop.
 	drain   context.CancelFunc
 
@@ -50,6 +53,7 @@ type Server struct {
 // New returns a server. It serves nothing until Serve.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults()}
+	s.ready, s.unready = context.WithCancel(context.Background())
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections = connections.New(s.config.MaxConnections, s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
@@ -285,17 +289,18 @@ func (s *Server) ServeAdmin(listener net.Listener) error {
 	})
 }
 
-// Shutdown stops the server: it is not ready any more, takes no connections, tells
-// its peers to go away, ends watches, and waits for the other calls. What ServeAdmin
-// serves stops last. When ctx ends first, the calls that are left are cut off and
-// Shutdown returns the context's error.
+// Shutdown stops the server: it is not ready any more, tells its peers to go away, and goes
+// on for the ShutdownDelay. Then it takes no connections, ends watches, and waits for the
+// other calls. What ServeAdmin serves stops last. When ctx ends first, the calls that are
+// left are cut off and Shutdown returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.leave(ctx)
 	s.drain()
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.arrivals.Drain(looking)
-	s.admin.Leave()
 	s.http.Stop()
+	s.http.Leave() // A peer whose connection ended before Stop would open another one, which could be lost with the listener.
 	if s.engine != nil {
 		s.engine.Drain()
 	}
@@ -312,9 +317,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.admin.Finish(ctx))
 }
 
-// ready returns nil when the server can answer calls.
-func (s *Server) ready(ctx context.Context) error {
-	if s.running.Err() != nil {
+// leave tells those who look for it that the server is about to stop, and serves for as long
+// as they may take to send others elsewhere. Peers over HTTP/2 that come meanwhile are not
+// sent away again: they have found no other server yet.
+func (s *Server) leave(ctx context.Context) {
+	s.unready()
+	s.admin.Leave()
+	if s.config.ShutdownDelay <= 0 {
+		return
+	}
+	s.http.Leave()
+	if s.engine != nil {
+		s.engine.GoAway()
+	}
+	select {
+	case <-time.After(s.config.ShutdownDelay):
+	case <-ctx.Done():
+	}
+}
+
+// isReady returns nil when the server can answer calls.
+func (s *Server) isReady(ctx context.Context) error {
+	if s.ready.Err() != nil {
 		return failure.ErrDraining
 	}
 	if !s.config.Audit.Ready() {

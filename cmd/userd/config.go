@@ -50,6 +50,7 @@ type config struct {
 	pprof                bool
 	loginResolution      time.Duration
 	changesRetention     time.Duration
+	shutdownDelay        time.Duration
 	shutdownTimeout      time.Duration
 	logLevel             slog.Level
 	logFormat            string
@@ -95,7 +96,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
 	flags.DurationVar(&c.changesRetention, "changes-retention", 168*time.Hour, "how long changes are kept for watchers")
-	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM")
+	flags.DurationVar(&c.shutdownDelay, "shutdown-delay", 0, "how long to go on serving after SIGTERM, unready: as long as load balancers take to notice, in Kubernetes 5s")
+	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM and --shutdown-delay")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
 }
@@ -146,6 +148,8 @@ func (c *config) check() error {
 		return fmt.Errorf("--idle-timeout must be positive, not %s", c.idleTimeout)
 	case c.maxMessageBytes < 1024:
 		return fmt.Errorf("--max-message-bytes must be at least 1024, not %d", c.maxMessageBytes)
+	case c.shutdownDelay < 0:
+		return fmt.Errorf("--shutdown-delay must not be negative, not %s", c.shutdownDelay)
 	case c.loginResolution < 0:
 		return fmt.Errorf("--login-resolution must not be negative, not %s", c.loginResolution)
 	case c.cacheTTL <= 0:

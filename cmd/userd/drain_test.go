@@ -10,10 +10,15 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	"github.com/example/userd/cmd/userd/interop/proxytest"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 )
 
 // A server that stops behind nginx costs no request, though nginx repeats none that
@@ -32,6 +37,92 @@ func TestTermBehindNginx(t *testing.T) {
 			load.await(t, 400)
 			load.stop()
 		})
+	}
+}
+
+// A server with a delay is unready from SIGTERM on, and still serves those who are there and
+// those who come, until it stops.
+func TestTermWithDelay(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []string{"engine", "std"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			const delay = 4 * time.Second
+			p := startOnFile(t, "--http2", transport, "--shutdown-delay", delay.String())
+			there := grpcClient(t, p.url)
+			call := func(client userv1connect.UserServiceClient) {
+				t.Helper()
+				if _, err := client.SearchUsers(t.Context(), &userv1.SearchUsersRequest{}); err != nil {
+					t.Error(err)
+				}
+			}
+			call(there)
+			watch, err := there.WatchUsers(t.Context(), &userv1.WatchUsersRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer watch.Close()
+			if _, err := watch.Receive(); err != nil {
+				t.Fatal(err)
+			}
+
+			signalled := time.Now()
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 2 { // Each answer is the last one of its connection.
+				awaitStatus(t, "http://"+p.adminHost+"/readyz", http.StatusServiceUnavailable)
+				awaitStatus(t, p.url+"/readyz", http.StatusServiceUnavailable)
+				awaitStatus(t, p.url+"/livez", http.StatusOK)
+				call(there)
+				call(grpcClient(t, p.url))
+				if err := post(http.DefaultClient, p.url+"/user.v1.UserService/CreateUser", fmt.Sprintf(`{"email":"%d@example.com","displayName":"Ada"}`, i)); err != nil {
+					t.Error(err)
+				}
+				if health := health(t, p.url); !strings.Contains(health, `"NOT_SERVING"`) {
+					t.Errorf("health is %s", health)
+				}
+			}
+			for err == nil { // The watch goes on, tells of Ada, and ends when the delay has.
+				_, err = watch.Receive()
+			}
+			if connect.CodeOf(err) != connect.CodeUnavailable || time.Since(signalled) < delay {
+				t.Errorf("after %v the watch ends with %v", time.Since(signalled), err)
+			}
+			if err := p.cmd.Wait(); err != nil {
+				t.Errorf("after SIGTERM: %v", err)
+			}
+		})
+	}
+}
+
+// health is what grpc.health.v1 tells of a server.
+func health(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Post(url+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// awaitStatus returns when a server answers with a status.
+func awaitStatus(t *testing.T, url string, status int) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == status {
+			return
+		}
 	}
 }
 

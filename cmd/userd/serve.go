@@ -170,6 +170,7 @@ func (p *program) configure(config *server.Config) {
 	config.MaxConnections = c.maxConnections
 	config.MaxConcurrentStreams = c.maxConcurrentStreams
 	config.SendTimeout = c.sendTimeout
+	config.ShutdownDelay = c.shutdownDelay
 	config.IdleTimeout = c.idleTimeout
 	config.CORSOrigins = c.corsOrigins
 	config.AllowedHosts = c.allowedHosts
@@ -222,7 +223,7 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 	background("prune", func() { prune(ctx, users, c.changesRetention, logger) })
 	group.Go(func() error {
 		<-ctx.Done()
-		return shutdown(ctx, srv, c.shutdownTimeout, logger)
+		return shutdown(ctx, srv, c, logger)
 	})
 	if p.auth != nil {
 		background("read callers again", func() { p.auth.Watch(ctx) })
@@ -258,9 +259,9 @@ func serveAdmin(group *errgroup.Group, address string, srv *server.Server) (net.
 
 // shutdown drains the server. Calls that take longer than the timeout are cut off;
 // that is what the timeout is for, and no failure.
-func shutdown(ctx context.Context, srv *server.Server, timeout time.Duration, logger *slog.Logger) error {
-	logger.Info("stopping", "timeout", timeout)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+func shutdown(ctx context.Context, srv *server.Server, c config, logger *slog.Logger) error {
+	logger.Info("stopping", "delay", c.shutdownDelay, "timeout", c.shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.shutdownDelay+c.shutdownTimeout)
 	defer cancel()
 	err := srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -19,13 +19,14 @@ const noticePeriod = time.Second
 // HTTP/1.1 a server can say only in a response that it closes the connection, but
 // http.Server.Shutdown closes at once what is idle, and what has sent a request that it
 // has read but not begun to serve. So there is a time between in which requests are
-// answered, and each answer says that it is the last one.
+// answered, and each answer says that it is the last one. HTTP/2 as net/http has it sends a
+// GOAWAY for that.
 type Server struct {
 	http.Server
 	leaving atomic.Bool
 
 	mu        sync.Mutex
-	since     time.Time // When leaving began.
+	since     time.Time // The last Leave.
 	stopping  bool      // No listener is taken any more.
 	listeners map[net.Listener]struct{}
 	open      int           // Listeners and connections.
@@ -43,11 +44,10 @@ func NewServer(handler http.Handler) *Server {
 	return g
 }
 
-// announce makes each answer over HTTP/1.1 the last one of its connection while the
-// server is leaving.
+// announce makes each answer the last one of its connection while the server is leaving.
 func (g *Server) announce(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.leaving.Load() && r.ProtoMajor == 1 {
+		if g.leaving.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
@@ -104,18 +104,16 @@ func (g *Server) begin(listener net.Listener) bool {
 	return true
 }
 
-// Leave begins to tell peers that the server stops. It still takes connections.
+// Leave begins to tell peers that the server stops. It still takes connections. From the
+// last time on that it is called they have the time that Await gives them.
 func (g *Server) Leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.leaving.Load() {
-		g.leaving.Store(true)
-		g.since = time.Now()
-	}
+	g.leaving.Store(true)
+	g.since = time.Now()
 }
 
-// Stop takes no connections any more, and then leaves: a peer whose connection ended
-// before would open another one, which could be lost with the listener.
+// Stop takes no connections any more.
 func (g *Server) Stop() {
 	g.mu.Lock()
 	g.stopping = true
@@ -123,14 +121,15 @@ func (g *Server) Stop() {
 		_ = listener.Close() // A listener that is gone takes no connections either.
 	}
 	g.mu.Unlock()
-	g.Leave()
 	g.count(0)
 }
 
 // Await returns when all connections are gone, or their peers had the time to learn
 // that they should be, or ctx ends.
 func (g *Server) Await(ctx context.Context) {
+	g.mu.Lock()
 	timer := time.NewTimer(time.Until(g.since.Add(noticePeriod)))
+	g.mu.Unlock()
 	defer timer.Stop()
 	select {
 	case <-g.ended:

@@ -195,15 +195,22 @@ func (s *Server) checkDrained() {
 	}
 }
 
-// Drain tells the peers to open no more streams, also those of connections that still
-// come.
-func (s *Server) Drain() {
+// GoAway tells the peers of the connections that are open to open no more streams. Those of
+// connections that come later are not told.
+func (s *Server) GoAway() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining = true
 	for c := range s.conns {
 		c.startDrain()
 	}
+}
+
+// Drain is GoAway, also for the connections that still come.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	s.GoAway()
 }
 
 // Shutdown drains the server, takes no connections any more, and returns when the

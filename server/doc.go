@@ -8,6 +8,7 @@
 //	├─ users      what the RPCs do
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
+//	├─ gather     streams of responses in larger pieces; the end of those that nobody reads
 //	├─ auth       who may do what
 //	├─ audit      a line for each write
 //	├─ lane       the fast way for unary calls that have come whole

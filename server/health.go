@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/gather"
 )
 
 // healthService is the service by which gRPC asks for health, see
@@ -182,7 +182,7 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 			}
 			told = status
 		}
-		if err := edge.Flush(ctx); err != nil {
+		if err := gather.Flush(ctx); err != nil {
 			return err
 		}
 		if stopping {

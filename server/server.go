@@ -22,6 +22,7 @@ import (
 	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/gather"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
 	"github.com/example/userd/server/packing"
@@ -105,7 +106,8 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors),
 		edge.CountBodies(kinds, func(ctx context.Context) (context.Context, edge.Hold) { return s.budget.Begin(ctx) }),
 		edge.CheckFrames(s.rowLimits(rpc)),
-		edge.GatherStreams(kinds, s.arrivals, s.config.SendTimeout),
+		edge.AwaitMessages(kinds, s.arrivals),
+		gather.Streams(kinds, s.config.SendTimeout),
 	}
 	handler := s.mount(rpc, compressors)
 	for _, pass := range slices.Backward(passes) {
@@ -128,7 +130,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	return append(interceptors,
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
 		edge.TellRevoked,
-		edge.SendAll,
+		gather.SendAll,
 		validate.NewServerInterceptor(validate.WithValidator(wire.NewValidator()), validate.WithoutErrorDetails()),
 		s.users.Interceptor), nil
 }

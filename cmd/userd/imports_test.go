@@ -30,9 +30,10 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/auth":               {mayImport: []string{"gen/", "server/connections", "server/failure"}},
 	"server/auth/authtest":      {},
 	"server/edge":               {mayImport: []string{"store/guard", "server/auth", "server/connections", "server/failure", "server/lane"}},
+	"server/gather":             {mayImport: []string{"store/guard", "server/failure"}},
 	"server/audit":              {mayImport: []string{"server/auth", "server/telemetry"}},
 	"server/telemetry":          {mayImport: []string{"store/guard", "cache", "server/admission", "server/auth", "server/failure", "server/h2"}},
-	"server/users":              {mayImport: []string{"store", "store/guard", "cache", "gen/", "server/audit", "server/edge", "server/failure", "server/wire"}},
+	"server/users":              {mayImport: []string{"store", "store/guard", "cache", "gen/", "server/audit", "server/failure", "server/gather", "server/wire"}},
 	"server":                    {mayImport: []string{"store", "gen/", "server/"}},
 	"server/servertest":         {mayImport: []string{"store", "store/sqlite", "cache", "gen/", "server", "server/wire"}},
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net/http"
@@ -12,11 +13,12 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/lane"
 	"github.com/example/userd/store/guard"
 )
 
 // RefuseSlow ends requests that do not come in time. Streams of requests may be
-// silent for as long as they like, between messages: see patientBody. Over HTTP/1.1, what
+// silent for as long as they like, between messages: see AwaitMessages. Over HTTP/1.1, what
 // handlers leave of a body is read by net/http itself, within the same time: see
 // ReadTimeout of http.Server.
 func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
@@ -132,6 +134,26 @@ func (a *Arrivals) expire() {
 	}
 	if a.armed = a.first != nil; a.armed {
 		a.timer.Reset(a.first.due.Sub(now))
+	}
+}
+
+// bodyBytes is how much of a stream of requests is read at a time. Connect reads each
+// message in two pieces, each of which would wake the goroutine that serves the connection.
+const bodyBytes = 16 << 10
+
+// AwaitMessages lets streams of requests be silent between messages, and reads them in
+// larger pieces than those.
+func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if types[r.URL.Path]&connect.StreamTypeClient != 0 {
+				body := newPatientBody(w, r, arrivals.timeout)
+				arrivals.join(body)
+				defer arrivals.leave(body)
+				r = lane.WithBody(r, bufio.NewReaderSize(body, bodyBytes))
+			}
+			next.ServeHTTP(w, r)
+		})
 	}
 }
 

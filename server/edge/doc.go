@@ -11,9 +11,7 @@
 //     sends, within bounds; headers.go answers those with a header that Connect could not
 //     tell of with a reason.
 //   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that
-//     are too large, and large.go has what has come of large ones counted. gather.go sends
-//     and receives streams in larger pieces than their messages, and slowreader.go ends
-//     those whose caller does not read (SLOW_CONSUMER).
+//     are too large, and large.go has what has come of large ones counted.
 package edge
 
 import "net/http"

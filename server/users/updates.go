@@ -11,8 +11,8 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/audit"
-	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/gather"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
@@ -51,7 +51,7 @@ func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.Us
 	}()
 	for {
 		if len(waiting) == 0 {
-			if err := edge.Flush(ctx); err != nil {
+			if err := gather.Flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -59,7 +59,7 @@ func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.Us
 		if !ok {
 			return <-ended
 		}
-		if err := u.applyGroup(ctx, stream, gather(first, waiting)); err != nil {
+		if err := u.applyGroup(ctx, stream, collect(first, waiting)); err != nil {
 			return err
 		}
 	}
@@ -91,8 +91,8 @@ func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamU
 	}
 }
 
-// gather returns first and what else is waiting, up to a group. It does not wait.
-func gather(first received, waiting <-chan received) []received {
+// collect returns first and what else is waiting, up to a group. It does not wait.
+func collect(first received, waiting <-chan received) []received {
 	group := []received{first}
 	for len(group) < updateGroup {
 		select {

@@ -7,8 +7,8 @@ import (
 	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
-	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/gather"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -45,7 +45,7 @@ func (u *Service) beginWatch(ctx context.Context, asked store.Cursor) (store.Cur
 }
 
 // watch sends the changes after a cursor until ctx ends. A watcher that does not read is
-// ended by edge.GatherStreams.
+// ended by gather.Streams.
 func (u *Service) watch(ctx context.Context, cursor store.Cursor, read feedReader, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
 	due := time.NewTimer(0) // The first message comes at once.
@@ -71,7 +71,7 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, read feedReade
 			continue
 		}
 		read = u.feed.follow
-		if err := edge.Flush(ctx); err != nil {
+		if err := gather.Flush(ctx); err != nil {
 			return err
 		}
 		if isDue, err = u.feed.wait(ctx, cursor, due.C); err != nil {

@@ -1,4 +1,4 @@
-package edge
+package gather
 
 import (
 	"context"
@@ -52,7 +52,7 @@ func (w *flushedWriter) FlushError() error {
 func handleStream(w http.ResponseWriter, handler func(ctx context.Context, send func(string) error)) {
 	const path = "/stream"
 	types := map[string]connect.StreamType{path: connect.StreamTypeServer}
-	GatherStreams(types, NewArrivals(time.Minute), sendTimeout)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	Streams(types, sendTimeout)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler(r.Context(), func(message string) error { // As Connect does it.
 			_, err := w.Write([]byte(message[:1]))
 			if err == nil {

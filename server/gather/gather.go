@@ -1,7 +1,6 @@
-package edge
+package gather
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	"github.com/example/userd/server/lane"
 	"github.com/example/userd/store/guard"
 )
 
@@ -22,33 +20,23 @@ const (
 	flushBytes, openingFlushBytes, openingBytes = 16 << 10, 2 << 10, 64 << 10
 	// flushDelay is how long it may wait for more.
 	flushDelay = 2 * time.Millisecond
-	// bodyBytes is how much of a stream of requests is read at a time.
-	bodyBytes = 16 << 10
 )
 
 type streamKey struct{}
 
-// GatherStreams gathers what streams send and receive in small messages. Connect
-// flushes each message that it sends, and reads each that it receives in two
-// pieces; both wake the goroutine that serves the connection. A stream whose caller does
+// Streams gathers what streams of responses send in small messages. Connect flushes each
+// message, which wakes the goroutine that serves the connection. A stream whose caller does
 // not read for sendTimeout ends with failure.ErrSlowConsumer; slowreader.go has how.
-func GatherStreams(types map[string]connect.StreamType, arrivals *Arrivals, sendTimeout time.Duration) Middleware {
+func Streams(types map[string]connect.StreamType, sendTimeout time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			kind := types[r.URL.Path]
-			if kind&connect.StreamTypeClient != 0 {
-				body := newPatientBody(w, r, arrivals.timeout)
-				arrivals.join(body)
-				defer arrivals.leave(body)
-				r = lane.WithBody(r, bufio.NewReaderSize(body, bodyBytes))
+			if types[r.URL.Path]&connect.StreamTypeServer == 0 {
+				next.ServeHTTP(w, r)
+				return
 			}
-			if kind&connect.StreamTypeServer != 0 {
-				gathering := newStreamWriter(w, sendTimeout)
-				defer gathering.finish()
-				r = r.WithContext(context.WithValue(r.Context(), streamKey{}, gathering))
-				w = gathering
-			}
-			next.ServeHTTP(w, r)
+			gathering := newStreamWriter(w, sendTimeout)
+			defer gathering.finish()
+			next.ServeHTTP(gathering, r.WithContext(context.WithValue(r.Context(), streamKey{}, gathering)))
 		})
 	}
 }

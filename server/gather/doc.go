@@ -1,0 +1,7 @@
+// Package gather sends streams of responses in larger pieces than their messages, and ends
+// those whose caller does not read.
+//
+//   - gather.go gathers messages until a buffer is full, a moment has passed, or the handler
+//     is about to wait and calls Flush.
+//   - slowreader.go ends streams whose caller does not read them (SLOW_CONSUMER).
+package gather

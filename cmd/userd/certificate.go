@@ -19,7 +19,14 @@ import (
 type certificate struct {
 	certFile, keyFile, clientCAFile string
 	current                         atomic.Pointer[tls.Config]
+
+	read    string // What the files held when they were read.
+	seen    string // What they held at the last look.
+	expired bool   // The log knows.
 }
+
+// certificateInterval is the time between two looks at the files of the certificate.
+const certificateInterval = time.Second / 4
 
 // loadCertificate reads a certificate and its key, which must belong together, and the
 // authorities of clients where there is a file of them.
@@ -30,6 +37,7 @@ func loadCertificate(certFile, keyFile, clientCAFile string) (*certificate, erro
 
 // load reads the files. When one of them is broken, all stays as it is.
 func (c *certificate) load() error {
+	c.read = c.contents()
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("--tls-cert, --tls-key: %w", err)
@@ -60,6 +68,33 @@ func readAuthorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// contents is what the files hold. Of one that cannot be read it is nothing; load says why.
+func (c *certificate) contents() string {
+	var all strings.Builder
+	for _, path := range []string{c.certFile, c.keyFile, c.clientCAFile} {
+		text, _ := os.ReadFile(path)
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// look reads the files again when they have changed: when they are the same twice, so that
+// nothing is read that is half written. It also says when the certificate has expired.
+func (c *certificate) look(logger *slog.Logger, hosts []string) {
+	if c == nil {
+		return
+	}
+	text := c.contents()
+	changed := text == c.seen && text != c.read
+	c.seen = text
+	switch {
+	case changed:
+		c.reload(logger, "its files have changed", hosts)
+	case !c.expired && time.Now().After(c.leaf().NotAfter):
+		c.check(logger, time.Now(), nil)
+	}
+}
+
 func (c *certificate) leaf() *x509.Certificate { return c.current.Load().Certificates[0].Leaf }
 
 // tls is the configuration of a listener that serves the certificate as it is now.
@@ -74,8 +109,9 @@ func (c *certificate) tls() *tls.Config {
 // the certificate is not for.
 func (c *certificate) check(logger *slog.Logger, now time.Time, hosts []string) {
 	leaf := c.leaf()
+	c.expired = now.After(leaf.NotAfter)
 	switch {
-	case now.After(leaf.NotAfter):
+	case c.expired:
 		logger.Warn("the TLS certificate has expired", "not_after", leaf.NotAfter)
 	case now.Before(leaf.NotBefore):
 		logger.Warn("the TLS certificate is not valid yet", "not_before", leaf.NotBefore)
@@ -101,34 +137,43 @@ func (c *certificate) registerMetrics(registry *prometheus.Registry) {
 	}
 }
 
-// reloadOnHangup reads the certificate and the callers again, and opens the audit log anew,
-// with every SIGHUP, until ctx ends.
-func (p *program) reloadOnHangup(ctx context.Context, c *certificate) {
+// reload reads the certificate again when its files have changed, and with every SIGHUP all
+// that can be read again, until ctx ends.
+func (p *program) reload(ctx context.Context, c *certificate) {
+	ticker := time.NewTicker(certificateInterval)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-p.hangups:
+			p.reloadAll(c)
+		case <-ticker.C:
+			c.look(p.logger, p.allowedHosts)
 		case <-ctx.Done():
 			return
 		}
-		if p.auth != nil {
-			_ = p.auth.Reload() // It is in the log.
-		}
-		p.audit.Reopen()
-		c.reload(p.logger, p.allowedHosts)
 	}
+}
+
+// reloadAll reads the certificate and the callers again, and opens the audit log anew.
+func (p *program) reloadAll(c *certificate) {
+	if p.auth != nil {
+		_ = p.auth.Reload() // It is in the log.
+	}
+	p.audit.Reopen()
+	c.reload(p.logger, "SIGHUP", p.allowedHosts)
 }
 
 // reload reads the certificate again. A server without one, which is nil, has nothing that
 // could be read.
-func (c *certificate) reload(logger *slog.Logger, hosts []string) {
+func (c *certificate) reload(logger *slog.Logger, why string, hosts []string) {
 	if c == nil {
-		logger.Info("SIGHUP: there is no TLS certificate to read again")
+		logger.Info(why + ": there is no TLS certificate to read again")
 		return
 	}
 	if err := c.load(); err != nil {
-		logger.Error("SIGHUP: the TLS certificate stays as it was", "error", err)
+		logger.Error(why+": the TLS certificate stays as it was", "error", err)
 		return
 	}
-	logger.Info("SIGHUP: read the TLS certificate again", "not_after", c.leaf().NotAfter)
+	logger.Info(why+": read the TLS certificate again", "not_after", c.leaf().NotAfter)
 	c.check(logger, time.Now(), hosts)
 }

@@ -154,6 +154,33 @@ func TestHangupReadsTheCertificateAgain(t *testing.T) {
 	}
 }
 
+// A certificate that is replaced while the server runs is read within a second, without being
+// told; one that expires is told, once.
+func TestNewCertificateIsNoticed(t *testing.T) {
+	t.Parallel()
+	pair := newKeyPair(t)
+	pair.write(t, 1, time.Now().Add(-time.Hour), time.Now().Add(2*time.Second))
+	p, log := startReading(t, pair.flags()...)
+	waitForLine(t, log, "the TLS certificate has expired")
+	pair.write(t, 2, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	waitForLine(t, log, "its files have changed: read the TLS certificate again")
+	if got := serial(t, p.url); got != 2 {
+		t.Errorf("a new connection sees certificate %d, want 2", got)
+	}
+	if err := os.WriteFile(pair.key, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitForLine(t, log, "its files have changed: the TLS certificate stays as it was")
+	if got := serial(t, p.url); got != 2 {
+		t.Errorf("with a broken key a new connection sees certificate %d, want 2", got)
+	}
+	pair.write(t, 3, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	waitForLine(t, log, "its files have changed: read the TLS certificate again")
+	if err := p.stop(t); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
 func TestHangupWithoutACertificateChangesNothing(t *testing.T) {
 	t.Parallel()
 	p, log := startReading(t)

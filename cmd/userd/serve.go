@@ -229,7 +229,7 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 		background("read callers again", func() { p.auth.Watch(ctx) })
 		background("fetch keys again", func() { p.auth.WatchIssuer(ctx) })
 	}
-	background("read again on SIGHUP", func() { p.reloadOnHangup(ctx, certificate) })
+	background("read again", func() { p.reload(ctx, certificate) })
 	writeBanner(p.out, c, p.database, listener.Addr(), admin)
 	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin), "max_connections", c.maxConnections)
 	return group.Wait()

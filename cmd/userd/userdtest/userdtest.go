@@ -75,10 +75,22 @@ func Start(t testing.TB, flags ...string) *Userd {
 // StartLogging is Start with a log that goes elsewhere.
 func StartLogging(t testing.TB, log io.Writer, flags ...string) *Userd {
 	t.Helper()
-	cmd := exec.Command(Binary(t), append([]string{
+	return Run(t, log, exec.Command(Binary(t), Arguments(t, flags...)...))
+}
+
+// Arguments are those of a server on free ports, and on an empty SQLite database unless
+// the flags say otherwise.
+func Arguments(t testing.TB, flags ...string) []string {
+	t.Helper()
+	return append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 		"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db"),
-	}, flags...)...)
+	}, flags...)
+}
+
+// Run is StartLogging of a command that has become userd when it serves.
+func Run(t testing.TB, log io.Writer, cmd *exec.Cmd) *Userd {
+	t.Helper()
 	DieWithTest(cmd, syscall.SIGKILL)
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
@@ -122,6 +134,9 @@ func (u *Userd) Host() string {
 	_, host, _ := strings.Cut(u.URL, "://")
 	return host
 }
+
+// Process is the one that serves.
+func (u *Userd) Process() *os.Process { return u.cmd.Process }
 
 // Stop drains userd. A second time it does nothing.
 func (u *Userd) Stop(t testing.TB) {

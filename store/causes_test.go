@@ -14,6 +14,15 @@ import (
 	"github.com/example/userd/store"
 )
 
+// Drivers try a host with TLS and without, and tell of both.
+func TestCauseTellsOfEachHostOnce(t *testing.T) {
+	t.Parallel()
+	err := store.Unavailable("nothing answers", errors.New("connect: one: refused\none: refused\ntwo: refused"))
+	if got, want := err.Error(), "nothing answers: connect: one: refused two: refused"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestCausesAreToldOnceInAWhile(t *testing.T) {
 	t.Parallel()
 	full := fmt.Errorf("create: %w", store.Unavailable("the disk is full: make room", errors.New("on\nhost one")))

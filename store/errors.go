@@ -58,12 +58,19 @@ func TooLate(cause string, err error) error {
 	return &CauseError{context.DeadlineExceeded, cause, err}
 }
 
-// Error has one line: drivers put line breaks between the hosts that they have tried.
+// Error has one line: drivers put line breaks between the hosts that they have tried. What
+// happened with each of them alike is said once.
 func (e *CauseError) Error() string {
 	if e.Err == nil {
 		return e.Cause
 	}
-	return strings.Join(strings.Fields(e.Cause+": "+e.Err.Error()), " ")
+	said := e.Cause + ":"
+	for line := range strings.Lines(e.Err.Error()) {
+		if line = strings.Join(strings.Fields(line), " "); !strings.Contains(said, line) {
+			said += " " + line
+		}
+	}
+	return said
 }
 
 // Unwrap makes the error one of its kind, and of what the driver says.

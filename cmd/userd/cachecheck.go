@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/example/userd/cache"
+	"github.com/example/userd/cmd/userd/cli"
 )
 
 func cacheCommand() *cobra.Command {
@@ -20,9 +21,10 @@ func cacheCommand() *cobra.Command {
 	}
 	var c checkConfig
 	check := &cobra.Command{
-		Use:   "check",
-		Short: "Compare the cached users with the store; exit code 0 if none is older than it may be",
-		Args:  noArgs,
+		Use:     "check",
+		Short:   "Compare the cached users with the store; exit code 0 if none is older than it may be",
+		Example: "  userd cache check --database-file database --redis redis://cache.internal:6379",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout())
 		},
@@ -43,10 +45,10 @@ type checkConfig struct {
 
 func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if c.redis == "" {
-		return errors.New("--redis must say which cache; one in a server's own process cannot be seen from outside")
+		return cli.Wrong(errors.New("--redis must say which cache; one in a server's own process cannot be seen from outside"))
 	}
 	if c.rate < 1 {
-		return fmt.Errorf("--rate must be at least 1, not %d", c.rate)
+		return cli.Wrong(fmt.Errorf("--rate must be at least 1, not %d", c.rate))
 	}
 	database, err := parseDatabase("--database", c.database)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -92,35 +93,18 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.jwtAudience, "jwt-audience", "", "what the claim aud of a JWT must have; --jwt-keys needs it")
 	flags.StringVar(&c.auditLog, "audit-log", "auto", "where a line for each write goes: log, none, a file, which SIGHUP opens anew, or auto: to the log where callers are known")
 	flags.BoolVar(&c.auditRequired, "audit-required", false, "be unready while --audit-log cannot be written")
-	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, `origins whose pages may call, such as https://app.example.com; "*" for all`)
-	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, `names besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; "*" for any`)
+	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, "`origins` whose pages may call, such as https://app.example.com; \"*\" for all")
+	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, "`names` besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; \"*\" for any")
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
 	flags.DurationVar(&c.changesRetention, "changes-retention", 168*time.Hour, "how long changes are kept for watchers")
 	flags.DurationVar(&c.shutdownDelay, "shutdown-delay", 0, "how long to go on serving after SIGTERM, unready: as long as load balancers take to notice, in Kubernetes 5s")
 	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM and --shutdown-delay")
-	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "the least `level` that is logged: debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
 }
 
-// setFromEnvironment gives every flag that the command line does not set the value
-// of its variable, where there is one.
-func setFromEnvironment(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(flag *pflag.Flag) {
-		name := "USERD_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || flag.Changed {
-			return
-		}
-		if err := flags.Set(flag.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, withoutValue(err)))
-		}
-	})
-	return errors.Join(errs...)
-}
-
 // check returns what is wrong with a config, in one line.
-func (c *config) check() error {
+func (c *config) check(ctx context.Context) error {
 	switch {
 	case (c.tlsCert == "") != (c.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together: one of them is missing")
@@ -173,10 +157,10 @@ func (c *config) check() error {
 	if err := c.checkHosts(); err != nil {
 		return err
 	}
-	if err := c.checkListen("--listen", c.listen, "read and write all users"); err != nil || c.adminListen == "" {
+	if err := c.checkListen(ctx, "--listen", c.listen, "read and write all users"); err != nil || c.adminListen == "" {
 		return err
 	}
-	return c.checkListen("--admin-listen", c.adminListen, "read what the server does")
+	return c.checkListen(ctx, "--admin-listen", c.adminListen, "read what the server does")
 }
 
 func (c *config) checkOrigins() error {
@@ -203,13 +187,18 @@ func (c *config) checkHosts() error {
 
 // checkListen refuses to serve everybody by accident: without authentication, the
 // loopback interface is the only place where callers can be trusted.
-func (c *config) checkListen(flag, address, could string) error {
+func (c *config) checkListen(ctx context.Context, flag, address, could string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%s must be host:port", flag)
 	}
 	if c.insecure || c.knowsCallers() || isLoopback(host) {
 		return nil
+	}
+	if net.ParseIP(host) == nil && host != "" {
+		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
+			return fmt.Errorf("%s %s: there is no host of this name", flag, address)
+		}
 	}
 	return fmt.Errorf("%s %s would serve other machines, and anybody there could %s; name those who may with --auth-file or --jwt-keys, or say --insecure to do it all the same", flag, address, could)
 }

@@ -22,7 +22,8 @@ func copyCommand() *cobra.Command {
 		Long: "Copy all users, with ids, versions and times, from one database to an empty one,\n" +
 			"and compare the two in the end. Start it again to go on after an interruption.\n" +
 			"No server may write to either database meanwhile.",
-		Args: noArgs,
+		Example: "  userd copy --from sqlite:userd.db --to-file database",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout())
 		},

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/example/userd/cmd/userd/cli"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/sqlite"
@@ -33,12 +34,12 @@ func parseDatabase(flag, value string) (database, error) {
 	if postgresSetting.MatchString(value) {
 		name, err := postgres.Name(value)
 		if err != nil {
-			return database{}, fmt.Errorf("%s: %w", flag, err)
+			return database{}, cli.Wrong(fmt.Errorf("%s: %w", flag, err))
 		}
 		return database{name: name, url: value}, nil
 	}
 	// Whatever it is, it may hold a password.
-	return database{}, fmt.Errorf("%s must be %s", flag, databaseUsage)
+	return database{}, cli.Wrong(fmt.Errorf("%s must be %s", flag, databaseUsage))
 }
 
 // String is the name, without passwords.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/example/userd/cmd/userd/cli"
 )
 
 // healthcheckTimeout is how long a server may take to say that it is ready.
@@ -19,10 +21,11 @@ const healthcheckTimeout = 5 * time.Second
 func healthcheckCommand() *cobra.Command {
 	var admin string
 	cmd := &cobra.Command{
-		Use:   "healthcheck",
-		Short: "Ask a server on this machine whether it is ready; exit code 0 if so",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return healthcheck(cmd.Context(), admin) },
+		Use:     "healthcheck",
+		Short:   "Ask a server on this machine whether it is ready; exit code 0 if so",
+		Example: "  userd healthcheck --admin-listen 127.0.0.1:9090",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return healthcheck(cmd.Context(), admin) },
 	}
 	cmd.Flags().StringVar(&admin, "admin-listen", defaultAdminListen, "address of the server's admin listener, host:port")
 	return cmd
@@ -31,7 +34,7 @@ func healthcheckCommand() *cobra.Command {
 func healthcheck(ctx context.Context, admin string) error {
 	host, port, err := net.SplitHostPort(admin)
 	if err != nil {
-		return errors.New("--admin-listen must be host:port")
+		return cli.Wrong(errors.New("--admin-listen must be host:port"))
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

@@ -8,7 +8,8 @@ import (
 )
 
 // rooms says what the packages of the project may import of each other, and which
-// modules only one of them may import. Programs may import everything.
+// modules only one of them may import. Programs may import everything, and so may what is
+// below them and not listed.
 var rooms = map[string]struct{ mayImport []string }{
 	"gen/user/v1":               {},
 	"gen/user/v1/userv1connect": {mayImport: []string{"gen/"}},
@@ -36,6 +37,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/users":              {mayImport: []string{"store", "store/guard", "cache", "gen/", "server/audit", "server/failure", "server/gather", "server/wire"}},
 	"server":                    {mayImport: []string{"store", "gen/", "server/"}},
 	"server/servertest":         {mayImport: []string{"store", "store/sqlite", "cache", "gen/", "server", "server/wire"}},
+	"cmd/userd/cli":             {},
 }
 
 // owners are the packages that alone may import a module.
@@ -67,10 +69,10 @@ func TestPackagesImportOnlyTheirNeighbours(t *testing.T) {
 
 func checkNeighbour(t *testing.T, room, path string) {
 	neighbour, ours := strings.CutPrefix(path, module)
-	if !ours || strings.HasPrefix(room, "cmd/") {
+	rule, known := rooms[room]
+	if !ours || !known && strings.HasPrefix(room, "cmd/") {
 		return
 	}
-	rule, known := rooms[room]
 	if !known {
 		t.Errorf("%s is no room that this test knows", room)
 	}

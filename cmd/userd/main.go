@@ -1,7 +1,8 @@
 // Userd is the user service.
 //
-//   - main.go and settings.go: the commands, and their flags from command line, environment
-//     and files, without showing what is secret (database.go has the forms of --database).
+//   - main.go, settings.go and environment.go: the commands, and their flags from command
+//     line, environment and files, without showing what is secret (database.go has the forms
+//     of --database). Package cli has how commands end.
 //   - serve.go, config.go: the server, from its flags to its end, with banner.go for what it
 //     says first, certificate.go, tracing.go, and gc.go for how often it collects garbage.
 //   - migrate.go, copy.go, cachecheck.go, healthcheck.go, token.go: the other commands.
@@ -17,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/example/userd/cmd/userd/cli"
 )
 
 func main() {
@@ -27,7 +30,7 @@ func main() {
 		stderr := newOutput(os.Stderr)
 		fmt.Fprintln(stderr, "userd:", err)
 		stderr.Close()
-		os.Exit(1)
+		os.Exit(cli.Code(err))
 	}
 }
 
@@ -37,12 +40,22 @@ func rootCommand() *cobra.Command {
 		Short: "The user service: gRPC, gRPC-Web and HTTP/JSON on one port.",
 		Long: "The user service: gRPC, gRPC-Web and HTTP/JSON on one port.\n\n" +
 			"Every flag can be set in the environment too: --cors-origin is USERD_CORS_ORIGIN.",
-		Args:              noArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return settle(cmd.Flags()) },
-		RunE:              showHelp,
+		Example: "  userd serve\n" +
+			"  userd serve --database-file database --redis redis://cache.internal:6379\n" +
+			"  USERD_LISTEN=127.0.0.1:8000 userd serve",
+		Version:       version(),
+		Args:          noArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          showHelp,
 	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, warning := range unknownVariables(root, os.Environ()) {
+			fmt.Fprintln(cmd.ErrOrStderr(), "userd: warning:", warning)
+		}
+		return cli.Wrong(settle(cmd.Flags()))
+	}
+	root.SetVersionTemplate("userd {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), tokenCommand(), versionCommand())
 	return root
@@ -62,11 +75,12 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is that of the module, or the commit that a checkout was built from.
+// version is that of the module, which has the commit where a checkout was built with
+// git at hand. What go run has built has neither.
 func version() string {
 	build, ok := debug.ReadBuildInfo()
-	if !ok || build.Main.Version == "" {
-		return "(unknown)"
+	if !ok || build.Main.Version == "" || build.Main.Version == "(devel)" {
+		return "of an unknown commit"
 	}
 	return build.Main.Version
 }

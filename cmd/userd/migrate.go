@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/example/userd/cmd/userd/cli"
 )
 
 func migrateCommand() *cobra.Command {
@@ -13,11 +15,13 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "Show and update the schema of a database",
 		Long: "Show and update the schema of a database. SQLite files are updated by serve too.\n\n" +
-			"status exits with 0 when the database has the schema that this program needs, or none yet.\n" +
-			"It exits with 1 when a migration is due, when the schema is a newer program's or a\n" +
-			"stranger's, and when the database cannot be reached.\n" +
+			"status exits with 0 when the database has the schema that this program needs, and with 3\n" +
+			"when a migration is due: the schema is older, or there is none yet. It exits with 1 when\n" +
+			"the schema is a newer program's or a stranger's, and when the database cannot be reached.\n" +
 			"up exits with 0 when the database has the schema that this program needs afterwards,\n" +
 			"whether or not there was something to do, and with 1 otherwise.",
+		Example: "  userd migrate status --database sqlite:userd.db\n" +
+			"  userd migrate up --database-file database",
 		Args: noArgs,
 		RunE: showHelp,
 	}
@@ -54,11 +58,12 @@ func migrateStatus(ctx context.Context, flag string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if schema.Current == 0 {
-		fmt.Fprintf(out, "%s: no schema yet; this program needs version %d\n", database, schema.Wanted)
-		return nil
-	}
-	if err := schema.Check(); err != nil {
+	switch err := schema.Check(); {
+	case schema.Current == 0:
+		return cli.Exit(cli.Due, fmt.Errorf("%s: no schema yet; this program needs version %d: run `userd migrate up`", database, schema.Wanted))
+	case schema.Current < schema.Wanted:
+		return cli.Exit(cli.Due, err)
+	case err != nil:
 		return err
 	}
 	fmt.Fprintf(out, "%s: schema is at version %d, as this program needs\n", database, schema.Current)

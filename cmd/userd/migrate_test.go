@@ -86,17 +86,17 @@ func TestExitCodesOfMigrate(t *testing.T) {
 		},
 		"no schema": {
 			func(t *testing.T) string { return postgresAfter(t, noSchema) },
-			exit{0, "no schema yet"},
+			exit{3, "no schema yet"},
 			exit{0, "schema is at version 3, was at 0"},
 		},
 		"no file": {
 			func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "userd.db") },
-			exit{0, "no schema yet"},
+			exit{3, "no schema yet"},
 			exit{0, "was at 0"},
 		},
 		"a migration is due": {
 			firstSQLite,
-			exit{1, "run `userd migrate up`"},
+			exit{3, "run `userd migrate up`"},
 			exit{0, "was at 1"},
 		},
 		"a newer schema": {
@@ -108,7 +108,7 @@ func TestExitCodesOfMigrate(t *testing.T) {
 		},
 		"a stranger's goose table and other tables": {
 			func(t *testing.T) string { return postgresAfter(t, noSchema+goose+`create table orders (id bigint)`) },
-			exit{0, "no schema yet"},
+			exit{3, "no schema yet"},
 			exit{0, "was at 0"},
 		},
 		"a stranger's goose table and tables of our names": {
@@ -125,8 +125,8 @@ func TestExitCodesOfMigrate(t *testing.T) {
 		},
 		"a setting that makes no sense": {
 			func(*testing.T) string { return "mysql://userd@127.0.0.1/users" },
-			exit{1, "--database must be"},
-			exit{1, "--database must be"},
+			exit{2, "--database must be"},
+			exit{2, "--database must be"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -165,7 +165,7 @@ func TestErrorThatNobodyReadsEndsTheCommand(t *testing.T) {
 	cmd.Stderr = log
 	tooLate := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 	defer tooLate.Stop()
-	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 {
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 2 {
 		t.Errorf("the command ends with %v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/cache"
+	"github.com/example/userd/cmd/userd/cli"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/admission"
 	"github.com/example/userd/server/audit"
@@ -38,10 +39,13 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
-		Args:  noArgs,
+		Example: "  userd serve\n" +
+			"  userd serve --database sqlite:/var/lib/userd/userd.db --auth-file /etc/userd/auth --listen 0.0.0.0:8080 --tls-cert cert.pem --tls-key key.pem\n" +
+			"  userd serve --database-file database --redis redis://cache.internal:6379 --allowed-host userd.example.com",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.check(); err != nil {
-				return err
+			if err := c.check(cmd.Context()); err != nil {
+				return cli.Wrong(err)
 			}
 			return serve(cmd.Context(), c, cmd.OutOrStdout())
 		},

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/example/userd/cmd/userd/cli"
 )
 
 // settingBytes is more than a setting has.
@@ -72,25 +74,55 @@ func setFromFile(flags *pflag.FlagSet, name, path string) error {
 func noArgs(cmd *cobra.Command, args []string) error {
 	for _, arg := range args {
 		if strings.ContainsFunc(arg, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' }) {
-			return fmt.Errorf("%s takes flags only; a value with blanks needs quotes", cmd.CommandPath())
+			return cli.Wrong(fmt.Errorf("%s takes flags only; a value with blanks needs quotes", cmd.CommandPath()))
 		}
 	}
-	return cobra.NoArgs(cmd, args)
+	err := cobra.NoArgs(cmd, args)
+	if err == nil {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	return cli.Wrong(meant(err, cli.Nearest(args[0], names)))
+}
+
+// meant adds to an error what may have been meant, where that is known.
+func meant(err error, word string) error {
+	if word == "" {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean %s?", err, word)
 }
 
 // flagError is what cobra says of flags, without values, which may hold a password that was
 // meant for another flag: those of -database, with one dash, are shown as letters that are
 // no flags.
-func flagError(_ *cobra.Command, err error) error {
+func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" {
-		return errors.New("unknown flag: flags begin with two dashes")
-	}
 	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
-		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, withoutValue(err))
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		err = errors.New("unknown flag: flags begin with two dashes")
+	case errors.As(err, &unknown):
+		if near := cli.Nearest(unknown.GetSpecifiedName(), flagNames(cmd.Flags())); near != "" {
+			err = meant(err, "--"+near)
+		}
+	case errors.As(err, &invalid):
+		err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, withoutValue(err))
 	}
-	return err
+	return cli.Wrong(err)
+}
+
+func flagNames(flags *pflag.FlagSet) []string {
+	var names []string
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if !flag.Hidden {
+			names = append(names, flag.Name)
+		}
+	})
+	return names
 }
 
 // withoutValue is what pflag says of a value that a flag cannot have, without the value.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/example/userd/cmd/userd/cli"
 	"github.com/example/userd/server/auth"
 )
 
@@ -31,8 +32,9 @@ func newTokenCommand() *cobra.Command {
 		Long: "Make a token, and its line for the file of serve --auth-file.\n\n" +
 			"The token is printed once and kept nowhere; the line, which has only its hash, is printed below it\n" +
 			"or, with --append, added to the file. A running server learns of it within a second.",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return newToken(cmd.OutOrStdout(), name, scopes, file) },
+		Example: "  userd token new --name billing --scopes users.read,users.list --append auth",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return newToken(cmd.OutOrStdout(), name, scopes, file) },
 	}
 	cmd.Flags().StringVar(&name, "name", "", "whose token it is; several can have one name")
 	cmd.Flags().StringVar(&scopes, "scopes", "", "what it is for, separated by commas: users.read, users.list, users.write, users.delete, admin")
@@ -42,16 +44,16 @@ func newTokenCommand() *cobra.Command {
 
 func newToken(out io.Writer, name, list, file string) error {
 	if name == "" || list == "" {
-		return errors.New("--name and --scopes say whose token it is, and what for")
+		return cli.Wrong(errors.New("--name and --scopes say whose token it is, and what for"))
 	}
 	scopes, err := auth.ParseScopes(list)
 	if err != nil {
-		return fmt.Errorf("--scopes: %w", err)
+		return cli.Wrong(fmt.Errorf("--scopes: %w", err))
 	}
 	token := auth.NewToken()
 	line, err := auth.Line(name, token, scopes)
 	if err != nil {
-		return fmt.Errorf("--name: %w", err)
+		return cli.Wrong(fmt.Errorf("--name: %w", err))
 	}
 	if file == "" {
 		_, err = fmt.Fprintf(out, "%s\n%s\n", token, line)

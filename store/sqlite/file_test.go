@@ -106,7 +106,7 @@ func TestAPathThatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ path, why string }{
 		"no folder": {filepath.Join(folder, "none", "userd.db"), "no such file or directory"},
-		"a folder":  {folder, "not a regular file"},
+		"a folder":  {folder, "this is a directory: name a file in it"},
 		"in a file": {filepath.Join(file, "userd.db"), "not a directory"},
 		"read-only": {"/proc/userd.db", "userd.db-lock"},
 	} {

@@ -55,6 +55,9 @@ func own(path string, logger *slog.Logger, causes *store.Causes) (*owner, error)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err == nil && info.IsDir() {
+		return nil, errors.New("this is a directory: name a file in it")
+	}
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
@@ -62,7 +65,7 @@ func own(path string, logger *slog.Logger, causes *store.Causes) (*owner, error)
 		return nil, errors.New("the file has several names (hard links), each of which would get a log of its own: remove the others")
 	}
 	if o.lock, err = os.OpenFile(o.path+"-lock", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("files cannot be made beside the database, which needs that: %w", err)
 	}
 	if err := tryLock(o.lock); err != nil {
 		_ = o.lock.Close() // What went wrong is err.

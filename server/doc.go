@@ -9,7 +9,7 @@
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
 //	├─ gather     streams of responses in larger pieces; the end of those that nobody reads
-//	├─ auth       who may do what
+//	├─ auth       who may do what; auth/jwk, the keys of an issuer of JWT
 //	├─ audit      a line for each write
 //	├─ lane       the fast way for unary calls that have come whole
 //	├─ wire       a user on the wire; which requests are valid

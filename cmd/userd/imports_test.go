@@ -28,7 +28,8 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/connections":        {},
 	"server/wire":               {mayImport: []string{"store", "cache", "gen/", "server/failure", "server/packing"}},
 	"server/lane":               {mayImport: []string{"server/h2"}},
-	"server/auth":               {mayImport: []string{"gen/", "server/connections", "server/failure"}},
+	"server/auth":               {mayImport: []string{"gen/", "server/auth/jwk", "server/connections", "server/failure"}},
+	"server/auth/jwk":           {},
 	"server/auth/authtest":      {},
 	"server/edge":               {mayImport: []string{"store/guard", "server/auth", "server/connections", "server/failure", "server/lane"}},
 	"server/gather":             {mayImport: []string{"store/guard", "server/failure"}},
@@ -47,7 +48,7 @@ var owners = map[string][]string{
 	"github.com/redis/rueidis": {"cache", "cache/cachetest"},
 
 	"github.com/golang-jwt/jwt/v5": {"server/auth", "server/auth/authtest"},
-	"github.com/MicahParks/jwkset": {"server/auth", "server/auth/authtest"},
+	"github.com/MicahParks/jwkset": {"server/auth/jwk", "server/auth/authtest"},
 }
 
 const module = "github.com/example/userd/"

@@ -185,13 +185,11 @@ func (a *Authorizer) identify(ctx context.Context, authorization []string, state
 // grant lets in a caller who shows a credential, if that is known.
 func (a *Authorizer) grant(ctx context.Context, known *callers, shown credential, header string) (*Grant, *Refusal) {
 	principal := known.find(&shown)
-	switch {
-	case principal == nil:
+	if principal == nil {
 		return nil, unknown
-	case shown.expired(time.Now().Unix()) && shown.signed != nil:
-		return nil, expiredToken
-	case shown.expired(time.Now().Unix()):
-		return nil, expired
+	}
+	if shown.expired(time.Now().Unix()) {
+		return nil, shown.expiry()
 	}
 	grant := &Grant{Principal: principal, authorizer: a, of: known, credential: shown, header: header}
 	if last, _ := ctx.Value(lastGrantKey{}).(*atomic.Pointer[Grant]); last != nil {

@@ -19,11 +19,19 @@ type credential struct {
 // expired reports whether its end has come, in seconds of Unix.
 func (c *credential) expired(now int64) bool { return c.until != 0 && now >= c.until }
 
+// expiry says what has expired.
+func (c *credential) expiry() *Refusal {
+	if c.signed != nil {
+		return expiredToken
+	}
+	return expired
+}
+
 // find returns the principal with a credential, or nil. A certificate is that of the
 // first of its names that has one. A JWT is good as long as its key is there.
 func (p *callers) find(c *credential) *Principal {
 	if c.signed != nil {
-		if p.keys.has(c.signed.key) {
+		if p.keys.Has(c.signed.key) {
 			return c.signed.principal
 		}
 		return nil

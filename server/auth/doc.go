@@ -7,8 +7,8 @@
 //   - authorizer.go decides about requests by their header, before their body is read:
 //     credential.go finds what they show, refusal.go says why they are not let in. A
 //     connection remembers the last answer, until the principals change.
-//   - jwt.go verifies JWT by the keys of keys.go; memory.go remembers them. issuer.go
-//     fetches the keys. keyfunc would do that, but lets callers wait for its limit of
+//   - jwt.go verifies JWT by the keys that package jwk reads; memory.go remembers them.
+//     issuer.go fetches the keys. keyfunc would do that, but lets callers wait for its limit of
 //     fetches, and reads answers of any size.
 //   - reload.go reads files again when they have changed; clock.go has the time for what
 //     ends by itself.

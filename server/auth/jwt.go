@@ -8,28 +8,32 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/example/userd/server/auth/jwk"
 )
 
 // leeway is how far the clocks of an issuer and of this machine may be apart.
 const leeway = time.Minute
 
-// algorithms are those that a token may be signed by. None of them has a secret that is
-// shared: with one of these a public key could be taken for the secret.
-var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-
 // subject is what the sub of a token can be. It stands in logs.
 var subject = regexp.MustCompile(`^[!-~]{1,255}$`)
+
+// keySet are the keys of an issuer, and the tokens that were found to be signed by one.
+type keySet struct {
+	*jwk.Set
+	memory memory
+}
 
 // signed is what a token says whose signature is good.
 type signed struct {
 	principal *Principal
-	key       *key
+	key       *jwk.Key
 	until     int64 // Its end, in seconds of Unix.
 }
 
 // newParser checks tokens of an issuer for an audience.
 func newParser(issuer, audience string) *jwt.Parser {
-	return jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
+	return jwt.NewParser(jwt.WithValidMethods(jwk.Algorithms()), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())
 }
 
@@ -46,16 +50,16 @@ var errUnknownKey = errors.New("no key has signed it")
 // verify returns what a token says, or why it is not believed.
 func (s *keySet) verify(parser *jwt.Parser, token string) (*signed, *Refusal) {
 	var said claims
-	var by *key
+	var by *jwk.Key
 	_, err := parser.ParseWithClaims(token, &said, func(t *jwt.Token) (any, error) {
 		if _, critical := t.Header["crit"]; critical { // As RFC 7515 section 4.1.11 wants it of what is not known.
 			return nil, jwt.ErrTokenUnverifiable
 		}
 		id, _ := t.Header["kid"].(string)
-		if by = s.find(id, t.Method.Alg()); by == nil {
+		if by = s.Find(id, t.Method.Alg()); by == nil {
 			return nil, errUnknownKey
 		}
-		return by.public, nil
+		return by.Public, nil
 	})
 	if err == nil && !subject.MatchString(said.Subject) {
 		err = jwt.ErrTokenInvalidSubject

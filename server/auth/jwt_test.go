@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -49,7 +48,7 @@ func TestJWT(t *testing.T) {
 		issuer.Add(authtest.NewKey(t, algorithm, algorithm))
 	}
 	a, _ := openKeys(t, issuer)
-	for _, algorithm := range algorithms[:6] {
+	for _, algorithm := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"} {
 		checkWho(t, a, algorithm, issuer.Key(algorithm).Sign(t, claimSet{"scope": "users.read"}), "somebody")
 	}
 	for _, algorithm := range []string{"first", "ES384", "ES512", "EdDSA"} {
@@ -169,82 +168,7 @@ func TestForgedJWT(t *testing.T) {
 	checkWho(t, a, "no id, and two keys", unnamed.Sign(t, claimSet{"scope": "users.read"}), "unknown")
 }
 
-func TestKeysOfNoUse(t *testing.T) {
-	t.Parallel()
-	issuer := authtest.NewIssuer(t)
-	var set struct{ Keys []map[string]any }
-	if err := json.Unmarshal([]byte(issuer.Set()), &set); err != nil {
-		t.Fatal(err)
-	}
-	change := func(name string, value any) string {
-		key := claimSet{}
-		for n, v := range set.Keys[0] {
-			key[n] = v
-		}
-		if key[name] = value; value == nil {
-			delete(key, name)
-		}
-		text, err := json.Marshal(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	short := `{"kty":"RSA","e":"AQAB","n":"` + base64.RawURLEncoding.EncodeToString(append([]byte{0xff}, make([]byte, 127)...)) + `"}`
-	for name, test := range map[string]struct {
-		keys string
-		want int
-	}{
-		"good":             {change("use", "sig"), 1},
-		"no use":           {change("use", nil), 1},
-		"no id":            {change("kid", nil), 1},
-		"for verification": {change("key_ops", []string{"verify"}), 1},
-		"for encryption":   {change("use", "enc"), 0},
-		"for signing":      {change("key_ops", []string{"encrypt"}), 0},
-		"unknown kind":     {change("kty", "AKP"), 0},
-		"unknown curve":    {change("crv", "secp256k1"), 0},
-		"no point":         {change("x", "AAAA"), 0},
-		"no coordinate":    {change("y", nil), 0},
-		"shared secret":    {`{"kty":"oct","k":"c2VjcmV0","kid":"first","alg":"HS256"}`, 0},
-		"short RSA":        {short, 0},
-		"X25519":           {`{"kty":"OKP","crv":"X25519","x":"` + base64.RawURLEncoding.EncodeToString(make([]byte, 32)) + `"}`, 0},
-	} {
-		for _, others := range []int{0, 1} {
-			text := `{"keys":[` + test.keys + `]}`
-			if others > 0 {
-				text = `{"keys":[` + test.keys + "," + change("kid", "other") + `]}`
-			}
-			keys, err := parseKeys(text)
-			switch {
-			case test.want+others == 0 && err == nil, test.want+others > 0 && err != nil:
-				t.Errorf("%s: error is %v", name, err)
-			case err == nil && len(keys.keys) != test.want+others:
-				t.Errorf("%s: %d keys, want %d", name, len(keys.keys), test.want+others)
-			}
-		}
-	}
-	for _, text := range []string{"", "{}", "[]", "nothing", `{"keys":{}}`, issuer.Set() + "x", set.Keys[0]["x"].(string)} {
-		if _, err := parseKeys(text); err == nil {
-			t.Errorf("%.30q is taken for keys", text)
-		}
-	}
-	key, err := parseKeys(`{"keys":[` + change("alg", "ES256") + `]}`)
-	if err != nil || key.find("first", "ES256") == nil || key.find("first", "ES384") != nil || key.find("first", "RS256") != nil {
-		t.Errorf("a key is for another algorithm: %v", err)
-	}
-}
-
-// FuzzKeys and FuzzJWT look for what panics, and what is let in.
-func FuzzKeys(f *testing.F) {
-	f.Add(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`)
-	f.Fuzz(func(t *testing.T, text string) {
-		keys, err := parseKeys(text)
-		if (keys == nil) == (err == nil) {
-			t.Fatalf("%v and %v", keys, err)
-		}
-	})
-}
-
+// FuzzJWT looks for what panics, and what is let in.
 func FuzzJWT(f *testing.F) {
 	issuer := authtest.NewIssuer(f)
 	a, _ := openKeys(f, issuer)

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/server/auth/jwk"
 )
 
 const (
@@ -168,19 +169,19 @@ func (a *Authorizer) usePrincipals(text string) (int, error) {
 
 // useKeys lets in those with a JWT that one of these keys has signed.
 func (a *Authorizer) useKeys(text string) (int, error) {
-	keys, err := parseKeys(text)
+	keys, err := jwk.Parse(text)
 	if err != nil {
 		return 0, err
 	}
-	a.change(func(c *callers) { c.keys = keys })
-	return len(keys.keys), nil
+	a.change(func(c *callers) { c.keys = &keySet{Set: keys} })
+	return keys.Len(), nil
 }
 
 // takeKeys takes the keys that were fetched from the issuer, or why they were not.
 func (a *Authorizer) takeKeys(text string, err error) error {
-	keys := (*keySet)(nil)
+	var keys *jwk.Set
 	if err == nil {
-		keys, err = parseKeys(text)
+		keys, err = jwk.Parse(text)
 	}
 	if err != nil {
 		a.metrics.brokenKeys.Set(1)
@@ -188,9 +189,9 @@ func (a *Authorizer) takeKeys(text string, err error) error {
 		return err
 	}
 	a.metrics.brokenKeys.Set(0)
-	if before := a.callers.Load().keys; before == nil || !maps.Equal(before.prints, keys.prints) {
-		a.change(func(c *callers) { c.keys = keys })
-		a.logger.Info("fetched keys of JWT", "keys", len(keys.keys))
+	if before := a.callers.Load().keys; before == nil || !before.Same(keys) {
+		a.change(func(c *callers) { c.keys = &keySet{Set: keys} })
+		a.logger.Info("fetched keys of JWT", "keys", keys.Len())
 	}
 	return nil
 }

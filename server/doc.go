@@ -12,7 +12,8 @@
 //	├─ auth       who may do what; auth/jwk, the keys of an issuer of JWT
 //	├─ audit      a line for each write
 //	├─ lane       the fast way for unary calls that have come whole
-//	├─ wire       a user on the wire; which requests are valid
+//	├─ wire       a user on the wire
+//	├─ rules      which requests are valid
 //	├─ packing    compression, and what large messages hold
 //	├─ connections  how many are open, and which go first
 //	├─ failure    how failures look to callers

@@ -26,6 +26,7 @@ import (
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
 	"github.com/example/userd/server/packing"
+	"github.com/example/userd/server/rules"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/server/wire"
@@ -131,7 +132,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
 		edge.TellRevoked,
 		gather.SendAll,
-		validate.NewServerInterceptor(validate.WithValidator(wire.NewValidator()), validate.WithoutErrorDetails()),
+		validate.NewServerInterceptor(validate.WithValidator(rules.New()), validate.WithoutErrorDetails()),
 		s.users.Interceptor), nil
 }
 

@@ -6,10 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/example/userd/cache"
-	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
 )
 
@@ -49,31 +46,6 @@ func BenchmarkEncode(b *testing.B) {
 			for b.Loop() {
 				wire.Reset()
 				if err := codec.MarshalWrite(context.Background(), &wire, &EncodedUser{entry}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkValidate is what the rules of the schema cost for a request.
-func BenchmarkValidate(b *testing.B) {
-	rules := NewValidator()
-	user := benchmarkUser()
-	for _, request := range []struct {
-		name    string
-		message proto.Message
-		valid   bool
-	}{
-		{"get", &userv1.GetUserRequest{UserId: user.ID}, true},
-		{"create", &userv1.CreateUserRequest{Email: user.Email, DisplayName: user.DisplayName, Roles: user.Roles}, true},
-		{"update", &userv1.UserUpdate{UserId: user.ID, DisplayName: &user.DisplayName}, true},
-		{"refuse", &userv1.CreateUserRequest{Email: "ada", DisplayName: user.DisplayName, Roles: user.Roles}, false},
-	} {
-		b.Run(request.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := rules.Validate(request.message); (err == nil) != request.valid {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/rules"
 	"github.com/example/userd/store"
 )
 
@@ -149,16 +150,12 @@ func decodeAttribute(entry string, m *userv1.CreateUserRequest) bool {
 
 // decodeGetUser knows requests as most are: a UUID, and perhaps a version.
 func decodeGetUser(data []byte, m *userv1.GetUserRequest) bool {
-	number, kind, n := protowire.ConsumeTag(data)
-	if n < 0 || number != 1 || kind != protowire.BytesType {
+	id, data, ok := cutField(data, 1)
+	if !ok {
 		return false
 	}
-	id, size := protowire.ConsumeBytes(data[n:])
-	if size < 0 {
-		return false
-	}
-	if data = data[n+size:]; len(data) > 0 {
-		number, kind, n = protowire.ConsumeTag(data)
+	if len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
 		if n < 0 || number != 2 || kind != protowire.VarintType {
 			return false
 		}
@@ -169,5 +166,5 @@ func decodeGetUser(data []byte, m *userv1.GetUserRequest) bool {
 		m.MinVersion = int64(version)
 	}
 	m.UserId = string(id)
-	return isUUID(m.GetUserId())
+	return rules.IsUUID(m.GetUserId())
 }

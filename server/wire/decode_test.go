@@ -10,6 +10,8 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
+const testUUID = "7D0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"
+
 // plainRequests are messages that decodeProto knows.
 var plainRequests = []proto.Message{
 	&userv1.GetUserRequest{UserId: testUUID},

@@ -1,12 +1,9 @@
 // Package wire is a user on the wire: how the messages of user.v1 become those of package
-// store and back, and which requests are valid.
+// store and back.
 //
 //   - user.go turns users and requests into each other's form, and encodes a user as
 //     caches keep it and callers get it.
 //   - responses.go and events.go are responses made of encoded users, json.go their JSON.
 //   - codec.go are the codecs of the server. decode.go decodes the messages that come most
 //     often, undecodable.go says why one cannot be. lists.go bounds what long ones become.
-//   - validate.go checks requests by the rules of the schema, which rules.go has once more,
-//     as loops, for the requests that come most often, and timestamps.go has for times.
-//     shorten.go bounds what it costs to refuse one.
 package wire

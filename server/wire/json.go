@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/rules"
 )
 
 // The JSON of a cached read, without the messages between it and the bytes: a user
@@ -251,7 +252,7 @@ func decodeJSON(text []byte, msg any) bool {
 	}
 	id := string(rest[:length])
 	end, ok := cutToken(rest[length+1:], "}")
-	if end, _ = cutToken(end, ""); !ok || len(end) > 0 || !isUUID(id) {
+	if end, _ = cutToken(end, ""); !ok || len(end) > 0 || !rules.IsUUID(id) {
 		return false
 	}
 	request.Reset()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/rules"
 )
 
 // No list of a request is so long by its rules that it would be cut.
@@ -35,8 +36,8 @@ func checkLists(t *testing.T, message protoreflect.MessageDescriptor) (lists int
 		field := message.Fields().Get(i)
 		if field.IsList() {
 			lists++
-			rules, _ := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
-			if most := rules.GetRepeated().GetMaxItems(); most == 0 || most >= maxListItems {
+			has, _ := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
+			if most := has.GetRepeated().GetMaxItems(); most == 0 || most >= maxListItems {
 				t.Errorf("%s may have %d items", field.FullName(), most)
 			}
 		}
@@ -85,7 +86,7 @@ func TestLongListsAreNotDecoded(t *testing.T) {
 			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > size/4 {
 				t.Errorf("%d bytes are allocated for a message of %d", allocated, size)
 			}
-			if err := NewValidator().Validate(test.message); err == nil {
+			if err := rules.New().Validate(test.message); err == nil {
 				t.Error("it is valid")
 			}
 		})

@@ -1,4 +1,4 @@
-package wire
+package rules
 
 import (
 	"runtime"
@@ -55,7 +55,7 @@ func emptyAttributes(n int) map[string]string {
 // The rule of the number is named however many elements there are.
 func TestTooManyElementsAreNamed(t *testing.T) {
 	t.Parallel()
-	rules := NewValidator()
+	rules := New()
 	for name, message := range hostileMessages(hostileElements) {
 		if name == "long texts" {
 			continue
@@ -82,7 +82,7 @@ func breaks(invalid *protovalidate.ValidationError, rule string) bool {
 
 // TestRefusalMemory measures: nothing else may run.
 func TestRefusalMemory(t *testing.T) { //nolint:paralleltest // It measures.
-	rules := NewValidator()
+	rules := New()
 	for name, message := range hostileMessages(hostileElements) {
 		_ = rules.Validate(message) // Sets up the rules.
 		before := allocatedBytes()
@@ -105,7 +105,7 @@ func allocatedBytes() uint64 {
 
 // What a refusal costs does not grow with the number of mistakes.
 func TestRefusalCost(t *testing.T) { //nolint:paralleltest // It measures.
-	rules := NewValidator()
+	rules := New()
 	few := hostileMessages(store.MaxRoles)
 	for name, message := range hostileMessages(hostileElements) {
 		usual, hostile := refusalTime(rules, few[name]), refusalTime(rules, message)

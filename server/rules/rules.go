@@ -1,4 +1,4 @@
-package wire
+package rules
 
 import (
 	"slices"
@@ -32,9 +32,9 @@ const (
 func accepted(message any) bool {
 	switch m := message.(type) {
 	case *userv1.GetUserRequest:
-		return isUUID(m.GetUserId()) && m.GetMinVersion() >= 0
+		return IsUUID(m.GetUserId()) && m.GetMinVersion() >= 0
 	case *userv1.BatchGetUsersRequest:
-		return len(m.GetUserIds()) <= maxBatchIDs && all(m.GetUserIds(), isUUID)
+		return len(m.GetUserIds()) <= maxBatchIDs && all(m.GetUserIds(), IsUUID)
 	case *userv1.GetUserByEmailRequest:
 		return isEmail(m.GetEmail())
 	case *userv1.ListUsersRequest:
@@ -43,7 +43,7 @@ func accepted(message any) bool {
 		return m.GetExternalId() != "" && isExternalID(m.GetExternalId())
 	case *userv1.CreateUserRequest:
 		return isEmail(m.GetEmail()) && isName(m.GetDisplayName()) && areRoles(m.GetRoles()) &&
-			(m.GetUserId() == "" || isUUID(m.GetUserId())) && isExternalID(m.GetExternalId()) &&
+			(m.GetUserId() == "" || IsUUID(m.GetUserId())) && isExternalID(m.GetExternalId()) &&
 			areAttributes(m.GetAttributes()) && isPast(m.CreatedAt) && isPast(m.LastLogin) &&
 			m.GetOnConflict() >= 0 && m.GetOnConflict() <= userv1.OnConflict_ON_CONFLICT_UPDATE
 	case *userv1.UserUpdate:
@@ -55,7 +55,7 @@ func accepted(message any) bool {
 }
 
 func isUpdate(m *userv1.UserUpdate) bool {
-	return isUUID(m.GetUserId()) && (m.DisplayName == nil || isName(m.GetDisplayName())) &&
+	return IsUUID(m.GetUserId()) && (m.DisplayName == nil || isName(m.GetDisplayName())) &&
 		(m.ExpectedVersion == nil || m.GetExpectedVersion() >= 1) &&
 		areRoles(m.GetAddRoles()) && areRoles(m.GetRemoveRoles()) &&
 		!slices.ContainsFunc(m.GetRemoveRoles(), func(role string) bool { return slices.Contains(m.GetAddRoles(), role) }) &&
@@ -96,8 +96,8 @@ func all(texts []string, is func(string) bool) bool {
 	return !slices.ContainsFunc(texts, func(text string) bool { return !is(text) })
 }
 
-// isUUID is the rule string.uuid.
-func isUUID(text string) bool {
+// IsUUID reports whether text is a UUID, in either case: the rule string.uuid.
+func IsUUID(text string) bool {
 	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return false
 	}

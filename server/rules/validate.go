@@ -1,4 +1,4 @@
-package wire
+package rules
 
 import (
 	"fmt"
@@ -16,9 +16,9 @@ type Validator struct {
 	rules func() (protovalidate.Validator, error)
 }
 
-// NewValidator returns a validator that is made when it is needed: many a server
+// New returns a validator that is made when it is needed: many a server
 // never gets a message that accepted does not know.
-func NewValidator() Validator {
+func New() Validator {
 	return Validator{sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() })}
 }
 

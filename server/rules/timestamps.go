@@ -1,4 +1,4 @@
-package wire
+package rules
 
 import (
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"

@@ -78,6 +78,7 @@ func New(config Config) (*Server, error) {
 	}); err != nil {
 		return nil, err
 	}
+	telemetry.RegisterCatchingUp(s.config.Registry, s.users.CatchingUp)
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}

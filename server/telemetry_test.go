@@ -36,6 +36,8 @@ func TestMetrics(t *testing.T) {
 		`rpc_server_call_duration_seconds_count{rpc_method="/user.v1.UserService/CreateUser",rpc_response_status_code="already_exists",rpc_system_name="grpc"} 1`,
 		`rpc_server_call_duration_seconds_count{rpc_method="_OTHER",rpc_response_status_code="unimplemented",rpc_system_name="connect"} 1`,
 		`rpc_server_active_calls{rpc_method="/user.v1.UserService/CreateUser"} 0`,
+		`userd_catching_up_waiting 0`,
+		`userd_catching_up_refused_total 0`,
 	} {
 		if !strings.Contains(scrape.Body.String(), want) {
 			t.Errorf("metrics lack %s:\n%s", want, scrape.Body)

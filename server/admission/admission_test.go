@@ -61,6 +61,10 @@ func (s *slow) Get(ctx context.Context, _ string) (store.User, error) {
 	return store.User{}, s.call(ctx, "get", s.takes)
 }
 
+func (s *slow) GetMany(ctx context.Context, _ []string) ([]store.User, error) {
+	return nil, s.call(ctx, "get many", s.takes)
+}
+
 func (s *slow) Create(ctx context.Context, _ store.NewUser) (store.User, error) {
 	return store.User{}, s.call(ctx, "create", s.takes)
 }
@@ -305,6 +309,25 @@ func TestNothingBeginsThatCannotEndInTime(t *testing.T) {
 			t.Errorf("a call that would be answered too late: %v, after %v", err, time.Since(began))
 		}
 		wait()
+	})
+}
+
+// The users in a page of the past are read in the share of the log, not in that of lookups.
+func TestUsersInPagesOfTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		for ctx, want := range map[context.Context]admission.Class{
+			t.Context(): admission.Lookup, store.CatchingUp(t.Context()): admission.CatchUp,
+		} {
+			before := s.Stats()[want].Waits.Calls
+			if _, err := s.GetMany(ctx, nil); err != nil {
+				t.Fatal(err)
+			}
+			if after := s.Stats()[want].Waits.Calls; after != before+1 {
+				t.Errorf("the class %v has admitted %d calls", want, after-before)
+			}
+		}
 	})
 }
 

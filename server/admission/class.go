@@ -17,7 +17,7 @@ const (
 	List                 // Pages of all users, in order.
 	Search               // Of users with filters, which may have to look at all.
 	Bulk                 // Imports, and groups of updates.
-	CatchUp              // Pages of the change log.
+	CatchUp              // Pages of the change log, and the users in them.
 	classes
 )
 

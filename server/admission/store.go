@@ -88,7 +88,11 @@ func (s *Store) Get(ctx context.Context, id string) (store.User, error) {
 
 // GetMany implements store.Store.
 func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
-	return admit(ctx, s, Lookup, func() ([]store.User, error) { return s.Store.GetMany(ctx, ids) })
+	class := Lookup
+	if store.IsCatchingUp(ctx) {
+		class = CatchUp
+	}
+	return admit(ctx, s, class, func() ([]store.User, error) { return s.Store.GetMany(ctx, ids) })
 }
 
 // GetByEmail implements store.Store.

@@ -24,8 +24,9 @@ const (
 // feed is the change log for all watchers. Those at one cursor share one read of the
 // store and one wait for it, and what was read is kept for a while for those that
 // come to the same cursor later. Watchers that follow the log all come to the same
-// cursors, and so do those that catch up from one place: since they take turns, they stay
-// together. One that starts elsewhere reads for itself until it has caught up.
+// cursors, and so do those that catch up from one place: what the first of them has read is
+// kept until the others come there (see gatePages). One that starts elsewhere reads for
+// itself until it has caught up.
 type feed struct {
 	store   store.Store
 	invalid *failure.InvalidUsers
@@ -98,14 +99,19 @@ func (f *feed) follow(ctx context.Context, after store.Cursor) (*feedPage, error
 	return f.read(store.Vital(ctx), after)
 }
 
-// catchUp is read for a watcher that may be far from the head, when it is its turn.
-func (f *feed) catchUp(ctx context.Context, after store.Cursor) (_ *feedPage, err error) {
-	entered := f.gate.enter()
-	defer func() { f.gate.leave(entered, err == nil) }()
-	if err := f.gate.awaitTurn(ctx); err != nil {
-		return nil, err
+// catchUp returns a reader for a watcher that may be far from the head. It reads when it is
+// the watcher's turn.
+func (f *feed) catchUp(visit *visit) feedReader {
+	return func(ctx context.Context, after store.Cursor) (page *feedPage, err error) {
+		err = visit.turn(ctx, func() (err error) {
+			page, err = f.read(store.CatchingUp(ctx), after)
+			return err
+		})
+		if err == nil && page.atHead {
+			visit.leave()
+		}
+		return page, err
 	}
-	return f.read(ctx, after)
 }
 
 // read returns the page after a cursor. It is without events if there were no

@@ -91,7 +91,7 @@ func TestWatcherAtHeadHasNoTurns(t *testing.T) {
 		service := watchedService(t, busy)
 		defer service.feed.close()
 		ctx, cancel := context.WithCancel(t.Context())
-		service.feed.gate.turn <- struct{}{}
+		service.feed.gate.taken = true
 		following, behind := startWatch(ctx, service, ""), startWatch(ctx, service, "0")
 		synctest.Wait()
 		busy.write()
@@ -99,7 +99,7 @@ func TestWatcherAtHeadHasNoTurns(t *testing.T) {
 		if following.Load() != 1 || behind.Load() != 0 {
 			t.Errorf("while another has the turn, the watcher at the head has %d events and the one behind %d", following.Load(), behind.Load())
 		}
-		<-service.feed.gate.turn
+		service.feed.gate.pass()
 		synctest.Wait()
 		if behind.Load() != 1 {
 			t.Errorf("when it is its turn, the watcher behind has %d events", behind.Load())
@@ -159,7 +159,7 @@ func TestTurnAwaitsOthers(t *testing.T) {
 	for range others {
 		go done.Add(1)
 	}
-	if err := gate.awaitTurn(t.Context()); err != nil {
+	if err := gate.visit(t.Context()).turn(t.Context(), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := done.Load(); got != others {
@@ -174,31 +174,198 @@ func TestTurnsLeaveHalfOfTheTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer gate.close()
-		for _, step := range []struct{ work, want time.Duration }{{gateWork - 1, 0}, {gateWork, gateWork}, {0, 0}} {
-			gate.work += step.work
+		visit := gate.visit(t.Context())
+		for _, step := range []struct{ work, wait time.Duration }{{gateWork - 1, 0}, {1, 0}, {0, gateWork}, {0, 0}} {
 			start := time.Now()
-			if err := gate.awaitTurn(t.Context()); err != nil {
+			err := visit.turn(t.Context(), func() error {
+				if waited := time.Since(start); waited != step.wait {
+					t.Errorf("a turn of %v begins after %v, want %v", step.work, waited, step.wait)
+				}
+				time.Sleep(step.work)
+				return nil
+			})
+			if err != nil {
 				t.Fatal(err)
-			}
-			if got := time.Since(start); got != step.want {
-				t.Errorf("after %v of work the turn comes after %v, want %v", step.work, got, step.want)
-			}
-			if step.want == 0 {
-				gate.work = 0
 			}
 		}
 	})
 }
 
-// Who would have to wait too long for the changes is told at once. Who wants none of the
-// past is not concerned.
+// queued lets watchers come, one after the other, while another has the turn, and returns in
+// what order they then get their turns.
+func queued(t *testing.T, gate *gate, watchers, turns int) (order []int) {
+	t.Helper()
+	gate.taken = true
+	for n := range watchers {
+		visit := gate.visit(t.Context())
+		go func() {
+			defer visit.leave()
+			for range turns {
+				if err := visit.await(t.Context()); err != nil {
+					t.Error(err)
+					return
+				}
+				order = append(order, n) // Who has the turn is alone.
+				gate.pass()
+			}
+		}()
+		synctest.Wait()
+	}
+	gate.pass()
+	synctest.Wait()
+	return order
+}
+
+// Who came first has all its pages before others begin, but no more than gatePages.
+func TestWatchersAreServedInTheOrderInWhichTheyCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		order := queued(t, new(gate), 6, 2*gatePages)
+		var last [6]int // The place of the last page of the first half.
+		var had [6]int
+		for at, n := range order {
+			if had[n]++; had[n] == gatePages {
+				last[n] = at
+			}
+		}
+		for n, at := range last {
+			// While one asks for its next page another may have a turn, so they come in pairs.
+			if most := (n + 2) * gatePages; at >= most {
+				t.Errorf("watcher %d has its first %d pages after %d of all, want %d at most", n, gatePages, at, most)
+			}
+			if least := (n + 1) * gatePages; n > 0 && at+gatePages < least {
+				t.Errorf("watcher %d has its first %d pages after %d of all, before those that came first", n, gatePages, at)
+			}
+		}
+		if len(order) != 6*2*gatePages {
+			t.Errorf("%d turns", len(order))
+		}
+	})
+}
+
+// pastLog is a log whose pages take a time.
+type pastLog struct {
+	longLog
+	page time.Duration
+}
+
+func (l pastLog) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	time.Sleep(l.page)
+	return l.longLog.Changes(ctx, after, limit)
+}
+
+// watchFor watches from a cursor until so many events have come, and returns how it ended.
+func watchFor(ctx context.Context, service *Service, cursor, events int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := service.watchUsers(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+		if events -= len(message.GetEvents()); events <= 0 {
+			cancel(errSeen)
+		}
+	}, strconv.Itoa(cursor)})
+	if events <= 0 {
+		return nil
+	}
+	return err
+}
+
+var errSeen = errors.New("all events have come")
+
+// Three times as many as can be served, each of whom would be gone after 500 ms: nearly all
+// that is done is done for those who get all they want. The rest is told at once.
+func TestMoreWatchersThanCanBeServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const (
+			page, pages = 5 * time.Millisecond, 8
+			most        = float64(time.Second) / float64(pages*(page+gateWork)) // A second.
+			seconds     = 4
+		)
+		service := watchedService(t, pastLog{longLog{changes: 1 << 30}, page})
+		defer service.feed.close()
+		var done, refused, expired atomic.Int64
+		for n := range int(3 * most * seconds) {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				defer cancel()
+				switch err := watchFor(ctx, service, n*pages*watchBatch, pages*watchBatch); {
+				case err == nil:
+					done.Add(1)
+				case errors.Is(err, store.ErrOverloaded):
+					refused.Add(1)
+				default:
+					expired.Add(1)
+				}
+			}()
+			time.Sleep(time.Duration(float64(time.Second) / (3 * most)))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := float64(done.Load()) / (most * seconds); got < 0.8 {
+			t.Errorf("%.2f of what could be served was", got)
+		}
+		if got := float64(expired.Load()) / float64(done.Load()); got > 0.1 {
+			t.Errorf("%d expired and %d were done", expired.Load(), done.Load())
+		}
+		waiting, counted := service.feed.gate.stats()
+		if waiting != 0 || counted != refused.Load() {
+			t.Errorf("%d wait and %d were refused, want none and %d", waiting, counted, refused.Load())
+		}
+	})
+}
+
+// Who waits for too long, and would only begin, is refused instead.
+func TestNoWatcherBeginsThatCannotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := &gate{taken: true, stay: 8, pace: 10 * time.Millisecond}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		visit, told := gate.visit(ctx), make(chan error, 1)
+		go func() { told <- visit.await(ctx) }()
+		synctest.Wait()
+		time.Sleep(900 * time.Millisecond)
+		gate.pass()
+		if err := <-told; err != store.ErrOverloaded {
+			t.Errorf("error is %v", err)
+		}
+		if gate.taken {
+			t.Error("it has the turn")
+		}
+	})
+}
+
+// A watcher that goes while it waits, or is just given the turn, leaves it to others.
+func TestWatchersThatGoLeaveTheirTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := &gate{taken: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone, next := gate.visit(ctx), gate.visit(t.Context())
+		errs := make(chan error, 2)
+		go func() { errs <- gone.await(ctx) }()
+		synctest.Wait()
+		go func() { errs <- next.await(t.Context()) }()
+		synctest.Wait()
+		cancel()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("who goes is told %v", err)
+		}
+		gate.pass()
+		if err := <-errs; err != nil {
+			t.Errorf("the next one is told %v", err)
+		}
+		late := gate.visit(ctx)
+		gate.queue(late)
+		gate.pass() // It is given the turn, and has gone.
+		if err := late.withdraw(ctx); !errors.Is(err, context.Canceled) || gate.taken {
+			t.Errorf("error is %v, taken: %v", err, gate.taken)
+		}
+	})
+}
+
+// Who wants none of the past is not concerned by how many do.
 func TestTooManyCatchUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := watchedService(t, longLog{changes: manyChanges})
 		defer service.feed.close()
-		for range gateRoom {
-			service.feed.gate.enter()
-		}
+		service.feed.gate.waiting = make([]*visit, gateRoom)
 		ctx, cancel := context.WithCancel(t.Context())
 		follower := watchStream(func(*userv1.WatchUsersResponse) { cancel() })
 		if err := service.watchUsers(ctx, follower); !errors.Is(err, context.Canceled) {
@@ -213,17 +380,17 @@ func TestTooManyCatchUp(t *testing.T) {
 func TestGateTakes(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		inside   int
+		waiting  int
 		pace     time.Duration
 		deadline time.Duration // 0 for none.
 		want     error
 	}{
 		{"nobody is there", 0, time.Second, time.Millisecond, nil},
-		{"a deadline that leaves time for pages", 10, time.Millisecond, time.Second, nil},
-		{"a deadline that does not", 100, time.Millisecond, time.Second, store.ErrOverloaded},
+		{"a deadline that leaves half of the time", 50, time.Millisecond, time.Second, nil},
+		{"a deadline that does not", 51, time.Millisecond, time.Second, store.ErrOverloaded},
 		{"a deadline that has passed, as its caller is told", 100, time.Millisecond, -time.Second, nil},
 		{"no deadline", 100, time.Millisecond, 0, nil},
-		{"no page before a heartbeat is due", 100, watchInterval / 99, 0, store.ErrOverloaded},
+		{"no page before a heartbeat is due", 100, watchInterval / 999, 0, store.ErrOverloaded},
 		{"the last one", gateRoom - 1, time.Microsecond, 0, nil},
 		{"one too many", gateRoom, time.Microsecond, 0, store.ErrOverloaded},
 	} {
@@ -234,9 +401,12 @@ func TestGateTakes(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, test.deadline)
 				}
 				defer cancel()
-				gate := &gate{inside: test.inside, pace: test.pace}
+				gate := &gate{waiting: make([]*visit, test.waiting), pace: test.pace, stay: 10}
 				if err := gate.takes(ctx); err != test.want {
 					t.Errorf("error is %v, want %v", err, test.want)
+				}
+				if _, refused := gate.stats(); (refused == 1) != (test.want != nil) {
+					t.Errorf("%d are counted as refused", refused)
 				}
 			})
 		})
@@ -246,13 +416,12 @@ func TestGateTakes(t *testing.T) {
 // One page that was long in coming, and that many wait for, is no reason to refuse others.
 func TestGateTakesAfterSlowPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := new(gate)
-		var entered time.Time
+		gate := &gate{taken: true, ended: time.Now(), stay: 1}
 		for range 200 {
-			entered = gate.enter()
+			gate.queue(gate.visit(t.Context()))
 		}
 		time.Sleep(time.Second)
-		gate.leave(entered, true)
+		gate.pass()
 		if err := gate.takes(t.Context()); err != nil {
 			t.Errorf("after a page of a second: %v", err)
 		}

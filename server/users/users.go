@@ -68,6 +68,10 @@ func New(config Config) (*Service, error) {
 	return u, nil
 }
 
+// CatchingUp returns how many watchers wait for a page of the past, and how many were refused
+// so far because there were too many.
+func (u *Service) CatchingUp() (waiting int, refused int64) { return u.feed.gate.stats() }
+
 // Close returns when nothing of the service runs any more. It ends with its calls.
 func (u *Service) Close() { u.feed.close() }
 

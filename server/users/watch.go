@@ -21,7 +21,9 @@ func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) e
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
-	cursor, read, err := u.beginWatch(ctx, store.Cursor(req.GetCursor()))
+	visit := u.feed.gate.visit(ctx)
+	defer visit.leave()
+	cursor, read, err := u.beginWatch(ctx, visit, store.Cursor(req.GetCursor()))
 	if err != nil {
 		return err
 	}
@@ -29,24 +31,25 @@ func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) e
 	defer cancel(nil)
 	stop := context.AfterFunc(u.Running, func() { cancel(failure.ErrDraining) })
 	defer stop()
-	return u.watch(ctx, cursor, read, stream)
+	return u.watch(ctx, cursor, read, u.feed.catchUp(visit), stream)
 }
 
 // feedReader reads the page after a cursor.
 type feedReader func(ctx context.Context, after store.Cursor) (*feedPage, error)
 
 // beginWatch returns the cursor after which a watcher begins, and what reads its first page.
-func (u *Service) beginWatch(ctx context.Context, asked store.Cursor) (store.Cursor, feedReader, error) {
+func (u *Service) beginWatch(ctx context.Context, visit *visit, asked store.Cursor) (store.Cursor, feedReader, error) {
 	if asked != "" {
-		return asked, u.feed.catchUp, u.feed.gate.takes(ctx)
+		return asked, u.feed.catchUp(visit), u.feed.gate.takes(ctx)
 	}
 	head, err := u.Store.Head(ctx)
 	return head, u.feed.read, err
 }
 
-// watch sends the changes after a cursor until ctx ends. A watcher that does not read is
-// ended by gather.Streams.
-func (u *Service) watch(ctx context.Context, cursor store.Cursor, read feedReader, stream connect.ServerStream) error {
+// watch sends the changes after a cursor until ctx ends: the first page is read by read, and
+// those that are not the last by catchUp. A watcher that does not read is ended by
+// gather.Streams.
+func (u *Service) watch(ctx context.Context, cursor store.Cursor, read, catchUp feedReader, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
 	due := time.NewTimer(0) // The first message comes at once.
 	defer due.Stop()
@@ -67,7 +70,7 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, read feedReade
 			isDue = false
 		}
 		if !page.atHead {
-			read = u.feed.catchUp
+			read = catchUp
 			continue
 		}
 		read = u.feed.follow

@@ -203,7 +203,7 @@ func TestWatchAfterTheEnd(t *testing.T) {
 	if _, err := feed.wait(t.Context(), "here", nil); !errors.Is(err, failure.ErrDraining) {
 		t.Errorf("wait: %v", err)
 	}
-	if _, err := feed.catchUp(t.Context(), "here"); !errors.Is(err, failure.ErrDraining) {
+	if _, err := feed.catchUp(feed.gate.visit(t.Context()))(t.Context(), "here"); !errors.Is(err, failure.ErrDraining) {
 		t.Errorf("catch up: %v", err)
 	}
 }

@@ -645,6 +645,10 @@ func TestWrongContentType(t *testing.T) {
 				if accepted := res.Header.Get("Accept-Post"); !strings.Contains(accepted, "application/json") {
 					t.Errorf("Accept-Post is %q", accepted)
 				}
+				text, err := io.ReadAll(res.Body)
+				if told := strings.Contains(string(text), `"message":"Content-Type: must be application/json for JSON`); err != nil || told == strings.Contains(contentType, "grpc") {
+					t.Errorf("the body is %q, %v", text, err)
+				}
 			})
 		}
 	}

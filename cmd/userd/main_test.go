@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"os/exec"
 	"strconv"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/example/userd/cache/cachetest"
 )
 
 func TestMain(m *testing.M) {
@@ -18,7 +21,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "server": serverOfScript},
 	})
 }
 
@@ -35,5 +38,36 @@ func exits(ts *testscript.TestScript, negated bool, args []string) {
 	}
 	if got != code {
 		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, code)
+	}
+}
+
+// serverOfScript is the command of scripts that runs a server until the script ends. Then
+// $USERD_SERVER is its URL.
+func serverOfScript(ts *testscript.TestScript, negated bool, flags []string) {
+	if negated {
+		ts.Fatalf("usage: server FLAGS…")
+	}
+	path, err := exec.LookPath("userd")
+	ts.Check(err)
+	cmd := exec.Command(path, append([]string{
+		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--database", "sqlite:" + ts.MkAbs("server.db"),
+	}, flags...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.SysProcAttr = cachetest.DieWithParent()
+	cmd.Stderr = ts.Stderr()
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for lines := bufio.NewReader(out); ; {
+		line, err := lines.ReadString('\n')
+		ts.Check(err)
+		if match := serviceLine.FindStringSubmatch(line); match != nil {
+			ts.Setenv("USERD_SERVER", match[1])
+			return
+		}
 	}
 }

@@ -59,7 +59,35 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	bodiless := *r
 	bodiless.Body = http.NoBody // That of the request must not be closed before it has come.
+	if known && failure.HasReasons(spec.Procedure) && isUnknownMedia(r) {
+		c.next.ServeHTTP(headerOnly{w}, &bodiless) // Connect has the content types that it takes.
+		refuse(withStatus{w, http.StatusUnsupportedMediaType}, r, mediaFault(spec))
+		return
+	}
 	answerEarly(w, r, func() { c.next.ServeHTTP(w, &bodiless) })
+}
+
+// isUnknownMedia reports whether a request that is no call would be one with another content
+// type, and is of no protocol that has a form of its own for errors. So comes what curl sends
+// when it is told no content type.
+func isUnknownMedia(r *http.Request) bool {
+	contentType := r.Header.Get("Content-Type")
+	return r.Method == http.MethodPost && !strings.HasPrefix(contentType, "application/grpc") && !strings.HasPrefix(contentType, "application/connect+")
+}
+
+// headerOnly takes the header of an answer that somebody else finishes.
+type headerOnly struct{ response http.ResponseWriter }
+
+func (h headerOnly) Header() http.Header         { return h.response.Header() }
+func (h headerOnly) Write(p []byte) (int, error) { return len(p), nil }
+func (h headerOnly) WriteHeader(int)             {}
+
+// mediaFault says what to send instead.
+func mediaFault(spec connect.Spec) *connect.Error {
+	if spec.StreamType == connect.StreamTypeUnary {
+		return failure.MalformedField("Content-Type", "must be application/json for JSON, or application/proto; with curl: -H 'Content-Type: application/json'")
+	}
+	return failure.MalformedField("Content-Type", "must be that of a stream, since this RPC streams: application/connect+json, application/connect+proto or that of gRPC. Use a client for one of these, such as grpcurl; CreateUser, UpdateUser and SearchUsers take plain JSON")
 }
 
 // isCall reports whether Connect looks at the body of a request.

@@ -40,6 +40,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server":                    {mayImport: []string{"store", "gen/", "server/"}},
 	"server/servertest":         {mayImport: []string{"store", "store/sqlite", "cache", "gen/", "server", "server/wire"}},
 	"cmd/userd/cli":             {},
+	"cmd/userd/remote":          {mayImport: []string{"gen/", "cmd/userd/cli"}},
 }
 
 // owners are the packages that alone may import a module.

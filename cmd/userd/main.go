@@ -6,6 +6,7 @@
 //   - serve.go, config.go: the server, from its flags to its end, with banner.go for what it
 //     says first, certificate.go, tracing.go, and gc.go for how often it collects garbage.
 //   - migrate.go, copy.go, cachecheck.go, healthcheck.go, token.go: the other commands.
+//   - Package remote has the commands that talk to a running server.
 //   - output.go: lines that are written without waiting for whoever reads them.
 package main
 
@@ -20,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/example/userd/cmd/userd/cli"
+	"github.com/example/userd/cmd/userd/remote"
 )
 
 func main() {
@@ -57,6 +59,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("userd {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(remote.Commands()...)
 	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), tokenCommand(), versionCommand())
 	return root
 }

@@ -1,0 +1,131 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"github.com/example/userd/cmd/userd/cli"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+// target is the server that a command talks to.
+type target struct {
+	server, token, ca string
+}
+
+// Commands are those of this package.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{getCommand(), listCommand(), searchCommand(), createCommand(), updateCommand(), deleteCommand(), watchCommand()}
+}
+
+func (t *target) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&t.server, "server", "http://127.0.0.1:8080", "`URL` of the server")
+	flags.StringVar(&t.token, "token", "", "token for the server")
+	flags.Lookup("token").Hidden = true // Others see command lines: it is there for USERD_TOKEN.
+	flags.String("token-file", "", "`file` with the token for the server; or set USERD_TOKEN")
+	flags.StringVar(&t.ca, "tls-ca", "", "`file` with the authority of the server's certificate, PEM; else those of the system")
+}
+
+// users is a client of the server.
+func (t *target) users() (userv1connect.UserServiceClient, error) {
+	address := t.server
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return nil, cli.Wrong(errors.New("--server must be a URL such as https://userd.example.com"))
+	}
+	transport, err := t.transport(parsed.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	calls := connecthttp.NewTransport(&http.Client{Transport: transport}, strings.TrimSuffix(address, "/"))
+	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize)), nil
+}
+
+func (t *target) transport(scheme string) (*http.Transport, error) {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetHTTP1(scheme == "https")
+	protocols.SetUnencryptedHTTP2(scheme == "http")
+	transport := &http.Transport{Protocols: protocols, Proxy: http.ProxyFromEnvironment}
+	if t.ca == "" {
+		return transport, nil
+	}
+	text, err := os.ReadFile(t.ca)
+	if err != nil {
+		return nil, cli.Wrong(fmt.Errorf("--tls-ca: %w", err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, cli.Wrong(fmt.Errorf("--tls-ca: %s has no certificate, PEM", t.ca))
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return transport, nil
+}
+
+// authorize sends the token, where there is one.
+func (t *target) authorize(next connect.ClientFunc) connect.ClientFunc {
+	return func(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+		if call, ok := connect.CallInfoForClientContext(ctx); ok && t.token != "" {
+			call.RequestHeader().Set("Authorization", "Bearer "+t.token)
+		}
+		return next(ctx, spec)
+	}
+}
+
+// explain is what a call's error means to whoever has typed the command.
+func (t *target) explain(ctx context.Context, err error) error {
+	var failed *connect.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return cli.Exit(cli.Interrupt, errors.New("interrupted"))
+	case !errors.As(err, &failed):
+		return err
+	case !failed.IsRemote() && failed.Code() == connect.CodeUnavailable:
+		return fmt.Errorf("%s cannot be reached; is userd running there, and is --server right?: %s", t.server, failed.Message())
+	}
+	if reason := reasonOf(failed); reason != "" {
+		return fmt.Errorf("%s (%s)", failed.Message(), reason)
+	}
+	return fmt.Errorf("%s: %s", t.server, failed.Error())
+}
+
+// reasonOf is the reason that userd gives for an error, or "".
+func reasonOf(failed *connect.Error) string {
+	for _, detail := range failed.Details() {
+		if message, err := connectproto.UnmarshalErrorDetail(detail); err == nil {
+			if info, ok := message.(*errdetails.ErrorInfo); ok {
+				return info.GetReason()
+			}
+		}
+	}
+	return ""
+}
+
+// exactly wants so many arguments.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return cli.Wrong(fmt.Errorf("%s takes %s", cmd.CommandPath(), what))
+		}
+		return nil
+	}
+}

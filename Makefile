@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate format
+.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate console format
 
 run:
 	go run ./cmd/userd serve
@@ -35,6 +35,9 @@ lint:
 
 generate:
 	.ci/buf generate
+
+console: # needs Node.js
+	.ci/console build
 
 format:
 	.ci/buf format --write && .tools/bin/gofumpt -w $$(git ls-files '*.go' ':!gen')

@@ -75,6 +75,9 @@ type Config struct {
 	AllowedHosts []string
 	// Profiles turns /debug/pprof on, on the admin listener. Default: off.
 	Profiles bool
+	// Console serves the page for people at /console/, where browsers that ask for / are sent.
+	// Default: off.
+	Console bool
 	// LoginResolution is the shortest time between two writes for logins of one
 	// user. Default: 1 minute. Negative: every login is written.
 	LoginResolution time.Duration

@@ -16,6 +16,7 @@
 //	├─ rules      which requests are valid
 //	├─ packing    compression, and what large messages hold
 //	├─ connections  how many are open, and which go first
+//	├─ console    the web page for people
 //	├─ failure    how failures look to callers
 //	├─ admission  a store whose calls begin when they may; whoever opens the store puts it there
 //	└─ h2         HTTP/2 for any http.Handler

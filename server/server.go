@@ -20,6 +20,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/connections"
+	"github.com/example/userd/server/console"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/gather"
@@ -100,6 +101,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 	compressors := packing.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
 	passes := []edge.Middleware{
 		s.hosts.Handler,
+		s.console(), // Its files need no credentials.
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.RefuseSlow(kinds, s.arrivals),
@@ -116,6 +118,14 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		handler = pass(handler)
 	}
 	return handler
+}
+
+// console is the page for people, if there is to be one.
+func (s *Server) console() edge.Middleware {
+	if !s.config.Console {
+		return func(next http.Handler) http.Handler { return next }
+	}
+	return console.Handler(s.config.SendTimeout)
 }
 
 // interceptors are what a call passes then, whichever way it came, before the handlers of

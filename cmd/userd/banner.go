@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/example/userd/server/console"
 )
 
 // writeBanner tells a person where the service is and how to try it.
@@ -20,6 +22,9 @@ func writeBanner(out io.Writer, c config, database database, address, admin net.
 	fmt.Fprintf(out, "  service   %s\n", url)
 	if admin != nil {
 		fmt.Fprintf(out, "  metrics   http://%s/metrics\n", reachable(admin))
+	}
+	if c.console {
+		fmt.Fprintf(out, "  console   %s%s\n", url, console.Path)
 	}
 	fmt.Fprintf(out, "  database  %s\n\n", database)
 	fmt.Fprintf(out, "Create a user:\n\n")

@@ -49,6 +49,7 @@ type config struct {
 	corsOrigins          []string
 	allowedHosts         []string
 	pprof                bool
+	console              bool
 	loginResolution      time.Duration
 	changesRetention     time.Duration
 	shutdownDelay        time.Duration
@@ -95,6 +96,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.auditRequired, "audit-required", false, "be unready while --audit-log cannot be written")
 	flags.StringSliceVar(&c.corsOrigins, "cors-origin", nil, "`origins` whose pages may call, such as https://app.example.com; \"*\" for all")
 	flags.StringSliceVar(&c.allowedHosts, "allowed-host", nil, "`names` besides localhost by which callers ask for this server, such as userd.example.com or *.example.com; \"*\" for any")
+	flags.BoolVar(&c.console, "console", true, "serve the page for people at /console/")
 	flags.DurationVar(&c.loginResolution, "login-resolution", time.Minute, "shortest time between two writes for logins of one user; 0 writes each")
 	flags.DurationVar(&c.changesRetention, "changes-retention", 168*time.Hour, "how long changes are kept for watchers")
 	flags.DurationVar(&c.shutdownDelay, "shutdown-delay", 0, "how long to go on serving after SIGTERM, unready: as long as load balancers take to notice, in Kubernetes 5s")

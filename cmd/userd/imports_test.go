@@ -27,6 +27,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/packing":            {mayImport: []string{"server/failure"}},
 	"server/rules":              {mayImport: []string{"store", "gen/", "server/failure"}},
 	"server/connections":        {},
+	"server/console":            {},
 	"server/wire":               {mayImport: []string{"store", "cache", "gen/", "server/failure", "server/packing", "server/rules"}},
 	"server/lane":               {mayImport: []string{"server/h2"}},
 	"server/auth":               {mayImport: []string{"gen/", "server/auth/jwk", "server/connections", "server/failure"}},

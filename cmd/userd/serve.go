@@ -179,6 +179,7 @@ func (p *program) configure(config *server.Config) {
 	config.CORSOrigins = c.corsOrigins
 	config.AllowedHosts = c.allowedHosts
 	config.Profiles = c.pprof
+	config.Console = c.console
 	config.LoginResolution = loginResolution(c.loginResolution)
 }
 

@@ -18,7 +18,7 @@ func TestReboundPageReadsNothing(t *testing.T) {
 	server := userdtest.Start(t, "--pprof")
 	service, admin := server.URL, strings.TrimSuffix(server.Metrics, "/metrics")
 	paths := []string{
-		service + "/user.v1.UserService/SearchUsers", service + "/readyz",
+		service + "/user.v1.UserService/SearchUsers", service + "/readyz", service + "/console/",
 		admin + "/metrics", admin + "/debug/pprof/", admin + "/livez",
 	}
 	local := visit(t, paths)

@@ -1,0 +1,72 @@
+package clienttest
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/example/userd/cmd/userd/userdtest"
+)
+
+// TestConsole has a browser do all that the console is for.
+func TestConsole(t *testing.T) {
+	t.Run("in the clear, anybody", func(t *testing.T) {
+		t.Parallel()
+		useConsole(t, map[string]any{"width": 1280, "scheme": "light"})
+	})
+	t.Run("over TLS, with tokens", func(t *testing.T) {
+		t.Parallel()
+		pair, _ := userdtest.Certificate(t)
+		auth := filepath.Join(t.TempDir(), "auth")
+		settings := map[string]any{
+			"width": 320, "scheme": "dark",
+			"token":  newToken(t, auth, "operator", "users.read,users.list,users.write,users.delete"),
+			"reader": newToken(t, auth, "reader", "users.read"),
+		}
+		useConsole(t, settings, "--tls-cert", pair, "--tls-key", pair, "--auth-file", auth)
+	})
+}
+
+func TestConsoleCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	for flag, want := range map[string]int{"--console": http.StatusOK, "--console=false": http.StatusNotFound} {
+		resp, err := http.Get(userdtest.Start(t, flag).URL + "/console/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: /console/ answers %d, not %d", flag, resp.StatusCode, want)
+		}
+	}
+}
+
+// useConsole runs console.mjs with a new server.
+func useConsole(t *testing.T, settings map[string]any, flags ...string) {
+	t.Helper()
+	settings = maps.Clone(settings)
+	settings["url"] = userdtest.Start(t, flags...).URL
+	text, err := json.Marshal(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chromium := userdtest.Program(t, "chromium", "chromium-browser", "google-chrome")
+	out, err := exec.CommandContext(t.Context(), userdtest.Program(t, "node"), module(t, "console.mjs"), chromium, string(text)).CombinedOutput()
+	if err != nil {
+		t.Errorf("console.mjs: %v: %s", err, out)
+	}
+}
+
+// newToken makes a token and adds it to the file of callers.
+func newToken(t *testing.T, file, name, scopes string) string {
+	t.Helper()
+	out, err := exec.Command(userdtest.Binary(t), "token", "new", "--name", name, "--scopes", scopes, "--append", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}

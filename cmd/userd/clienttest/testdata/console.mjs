@@ -1,0 +1,252 @@
+// A person at the console: node console.mjs CHROMIUM '{"url": …, "token": …, "width": …, "scheme": …}'
+// Does everything that the page is for, and looks that it stays usable by everybody:
+// nothing on the browser's console, no request to another host, nothing that axe finds serious.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const [executablePath, settings] = process.argv.slice(2);
+const { url, token, reader, width, scheme } = JSON.parse(settings);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const browser = await chromium.launch({
+  executablePath,
+  args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+});
+const context = await browser.newContext({
+  viewport: { width, height: 800 }, colorScheme: scheme, ignoreHTTPSErrors: true, reducedMotion: "reduce",
+  timezoneId: "Asia/Tokyo", locale: "en-US",
+});
+context.setDefaultTimeout(60_000);
+const page = await context.newPage();
+
+const faults = [];
+page.on("console", (message) => faults.push(`console: ${message.text()}`));
+page.on("pageerror", (err) => faults.push(`error: ${err.stack}`));
+page.on("request", (request) => {
+  if (!request.url().startsWith(`${url}/`) && !request.url().startsWith("blob:")) faults.push(`request to ${request.url()}`);
+});
+
+/** call calls the service past the page. */
+async function call(method, message) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const response = await context.request.post(`${url}/user.v1.UserService/${method}`, { data: message, headers });
+  assert.ok(response.ok(), `${method}: ${await response.text()}`);
+  return response.json();
+}
+
+/** usable checks that a page is usable by everybody, whatever their screen. */
+async function usable(name) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  if (wide > 0) faults.push(`${name}: wider than the window by ${wide} pixels`);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run());
+  for (const { impact, id, nodes } of violations) {
+    if (impact === "serious" || impact === "critical") faults.push(`${name}: axe: ${id}: ${nodes.map((node) => node.html).join(" ")}`);
+  }
+}
+
+const button = (name) => page.getByRole("button", { name, exact: true });
+const field = (label) => page.getByLabel(label, { exact: true });
+const heading = (name) => page.getByRole("heading", { name, exact: true });
+const status = (text) => page.getByRole("status").filter({ hasText: text });
+const seen = (locator) => locator.first().waitFor();
+
+async function signIn() {
+  await page.goto(`${url}/`);
+  assert.equal(page.url(), `${url}/console/`);
+  if (!token) {
+    return;
+  }
+  await seen(heading("Sign in"));
+  await usable("sign in");
+  await field("Token").fill("nobody");
+  await button("Sign in").click();
+  await seen(page.getByText("The server does not know this token."));
+  await field("Token").fill(reader);
+  await button("Sign in").click();
+  await seen(page.getByText("This token may not list users."));
+  assert.equal(await page.getByRole("link", { name: "New user" }).count(), 0, "what a token may not is offered");
+  await button("Sign out").click();
+  await field("Token").fill(token);
+  await page.keyboard.press("Enter");
+  await button("Sign out").waitFor();
+  assert.equal(await page.evaluate(() => localStorage.length), 0, "the token outlives the tab");
+}
+
+/** createUser uses the keyboard alone. */
+async function createUser() {
+  await seen(status("No user is so."));
+  await usable("no users");
+  await page.getByRole("link", { name: "New user" }).press("Enter");
+  await seen(heading("New user"));
+  await field("Email").focus();
+  await page.keyboard.type("ada");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("Ada Lovelace");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("urn:ada");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("admin team:engine");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter"); // Add an attribute
+  await field("Name of attribute 1").fill("tenant");
+  await field("Value of attribute 1").fill("acme");
+  await field("Email").press("Enter");
+  await seen(page.locator(".problem")); // The address is none.
+  await usable("new user");
+  await field("Email").fill("ada@example.com");
+  await page.keyboard.press("Enter");
+  await seen(heading("Ada Lovelace"));
+  await seen(page.getByText("team:engine"));
+  await usable("user");
+}
+
+async function openUser() {
+  const id = page.url().split("/").at(-1);
+  for (const key of [id, "ADA@example.com", "urn:ada"]) {
+    await page.goto(`${url}/console/#/new`);
+    await field("Id, email or external id").fill(key);
+    await page.keyboard.press("Enter");
+    await seen(heading("Ada Lovelace"));
+    assert.ok(page.url().endsWith(id));
+  }
+  await field("Id, email or external id").fill("nobody@example.com");
+  await page.keyboard.press("Enter");
+  await seen(status("There is no such user."));
+}
+
+async function changeUser() {
+  await button("Edit").click();
+  await usable("edit");
+  await field("Display name").fill("Ada King");
+  await field("Roles").fill("team:engine auditor");
+  await field("Value of attribute 1").fill("initech");
+  await button("Add an attribute").click();
+  await field("Name of attribute 2").fill("locale");
+  await field("Value of attribute 2").fill("en");
+  await button("Save").click();
+  await seen(status("Saved as version 2."));
+  await seen(page.getByText("auditor"));
+  const { user } = await call("GetUserByEmail", { email: "ada@example.com" });
+  assert.equal(user.displayName, "Ada King");
+  assert.deepEqual(user.roles, ["auditor", "team:engine"]);
+  assert.deepEqual(user.attributes, { tenant: "initech", locale: "en" });
+}
+
+/** meetConflict keeps one field of its own and takes another's in two. */
+async function meetConflict() {
+  await button("Edit").click();
+  const { user } = await call("GetUserByEmail", { email: "ada@example.com" });
+  await call("UpdateUser", { update: { userId: user.id, displayName: "Countess", externalId: "urn:countess", setAttributes: { locale: "fr" } } });
+  await field("Display name").fill("Lady Lovelace");
+  await field("Value of attribute 1").fill("de"); // locale
+  await button("Save").click();
+  await seen(heading("Somebody else has changed this user"));
+  await usable("conflict");
+  assert.ok(await page.getByRole("radio", { name: "Display name, yours: Lady Lovelace" }).isChecked());
+  assert.ok(await page.getByRole("radio", { name: "External id, stored: urn:countess" }).isChecked());
+  await page.getByRole("radio", { name: "Attribute locale, stored: fr" }).check();
+  await button("Save").click();
+  await seen(status("Saved as version 4."));
+  const { user: now } = await call("GetUserByEmail", { email: "ada@example.com" });
+  assert.equal(now.displayName, "Lady Lovelace");
+  assert.equal(now.externalId, "urn:countess");
+  assert.equal(now.attributes.locale, "fr");
+}
+
+async function disableUser() {
+  await button("Disable").click();
+  await seen(page.getByText("disabled", { exact: true }));
+  await button("Enable").click();
+  await seen(status("Saved as version 6."));
+  await button("Disable").click();
+  await button("Enable").waitFor();
+}
+
+async function showTimes() {
+  const time = page.locator("time").first();
+  const at = new Date(await time.getAttribute("datetime"));
+  const inZone = (timeZone) => at.toLocaleString("en-US", { dateStyle: "medium", timeStyle: "medium", timeZone });
+  assert.equal(await time.textContent(), inZone("Asia/Tokyo"));
+  await button("UTC").click();
+  assert.equal(await time.textContent(), `${inZone("UTC")} UTC`);
+  await button("UTC").click();
+}
+
+const found = () => page.locator("tbody th a");
+
+async function search(fill, expected) {
+  await button("Clear").click();
+  await fill();
+  await button("Search").click();
+  await page.waitForFunction((expected) => document.querySelector("[aria-label=Results]")?.ariaBusy === "false" &&
+    document.querySelectorAll("tbody tr").length === expected, expected).catch(async () => {
+    throw new Error(`not ${expected} users by ${fill}: ${await page.locator("main").innerText()}`);
+  });
+}
+
+async function searchUsers() {
+  for (let i = 0; i < 30; i++) {
+    await call("CreateUser", {
+      email: `user${i}@example.com`, displayName: `Number ${i}`, roles: i % 3 === 0 ? ["third"] : [],
+      attributes: { parity: i % 2 === 0 ? "even" : "odd" }, createdAt: new Date(Date.UTC(2020, 0, 1 + i)).toISOString(),
+    });
+  }
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(heading("Users"));
+  await search(() => field("Email begins with").fill("USER1"), 11);
+  await search(() => field("Name contains").fill("lovelace"), 1);
+  await search(() => field("State").selectOption("Disabled"), 1);
+  await page.getByText("More filters").click();
+  await search(() => field("Role").fill("third"), 10);
+  await search(() => field("Attributes").fill("parity=even"), 15);
+  await search(() => field("Created before").fill("2020-01-05T09:00"), 4); // Of Tokyo: midnight of UTC.
+  await search(async () => {
+    await field("Created after").fill("2020-01-05T09:00");
+    await field("Users a page").selectOption("100");
+  }, 27);
+  await search(() => field("No login since").fill("2020-01-03T09:00"), 2);
+  await usable("search");
+  await search(async () => {
+    await field("Order").selectOption("Oldest first");
+    await field("Users a page").selectOption("10");
+  }, 10);
+  assert.equal(await found().first().textContent(), "Number 0");
+  for (const [turn, first] of [["Next page", "Number 10"], ["Next page", "Number 20"], ["Previous page", "Number 10"]]) {
+    await button(turn).click();
+    await seen(found().filter({ hasText: first }));
+  }
+  await found().first().click();
+  await seen(heading("Number 10"));
+  await page.goBack();
+  await seen(found().filter({ hasText: "Number 10" })); // The page that it was.
+}
+
+async function deleteUser() {
+  await search(() => field("Name contains").fill("lovelace"), 1);
+  await found().first().click();
+  await button("Delete…").click();
+  await usable("delete");
+  await field("Email of the user").fill("ada");
+  assert.ok(await button("Delete").isDisabled());
+  await field("Email of the user").fill("ada@example.com");
+  await page.keyboard.press("Enter");
+  await seen(heading("Users"));
+  assert.deepEqual(await call("GetUserByEmail", { email: "ada@example.com" }), {});
+}
+
+async function lookForMissing() {
+  await page.goto(`${url}/console/#/user/7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d`);
+  await seen(heading("No such user"));
+}
+
+try {
+  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, lookForMissing]) {
+    await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
+  }
+  assert.deepEqual(faults, []);
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,96 @@
+import { Code, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { failureOf } from "./failure";
+import { UserService } from "./gen/user/v1/user_service_pb";
+import { Store } from "./store";
+
+/** Rights are what a caller may do. */
+export interface Rights {
+  read: boolean;
+  list: boolean;
+  write: boolean;
+  remove: boolean;
+}
+
+/** Session is who uses the page. */
+export interface Session {
+  state: "unknown" | "away" | "signedOut" | "signedIn";
+  rights: Rights;
+  /** Why nobody is signed in. */
+  why: string;
+}
+
+const nothing: Rights = { read: false, list: false, write: false, remove: false };
+
+export const session = new Store<Session>({ state: "unknown", rights: nothing, why: "" });
+
+// The token is kept for as long as the tab is open, and in no other tab.
+const tokenKey = "userd.token";
+
+export function token(): string {
+  return sessionStorage.getItem(tokenKey) ?? "";
+}
+
+const authorize: Interceptor = (next) => async (request) => {
+  const used = token();
+  if (used !== "") request.header.set("Authorization", `Bearer ${used}`);
+  try {
+    return await next(request);
+  } catch (err) {
+    const failure = failureOf(err);
+    if (failure.code === Code.Unauthenticated && session.value.state === "signedIn" && used === token()) {
+      signOut("The server does not know this token, or not any more.");
+    }
+    throw err;
+  }
+};
+
+export const users = createClient(
+  UserService,
+  createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] }),
+);
+
+export function signOut(why = "") {
+  sessionStorage.removeItem(tokenKey);
+  session.value = { state: "signedOut", rights: nothing, why };
+}
+
+/** signIn takes a token, or none, and looks what it is good for. */
+export async function signIn(given?: string) {
+  if (given !== undefined) sessionStorage.setItem(tokenKey, given.trim());
+  try {
+    session.value = { state: "signedIn", rights: await findRights(), why: "" };
+  } catch (err) {
+    const failure = failureOf(err);
+    if (failure.code === Code.Unauthenticated) {
+      signOut(token() === "" ? "" : "The server does not know this token.");
+    } else {
+      session.value = { state: "away", rights: nothing, why: failure.text };
+    }
+  }
+}
+
+/**
+ * findRights asks for what cannot be: the permission is looked at first, so the error says
+ * whether it is there, and nothing happens.
+ */
+async function findRights(): Promise<Rights> {
+  const read = await may(users.getUser({})); // Alone: a token that is unknown is to count once.
+  const [list, write, remove] = await Promise.all([
+    may(users.getUserByEmail({})),
+    may(users.updateUser({})),
+    may(users.deleteUser({})),
+  ]);
+  return { read, list, write, remove };
+}
+
+async function may(call: Promise<unknown>): Promise<boolean> {
+  try {
+    await call;
+  } catch (err) {
+    const { code } = failureOf(err);
+    if (code === Code.PermissionDenied) return false;
+    if (code !== Code.InvalidArgument) throw err;
+  }
+  return true;
+}

@@ -1,0 +1,145 @@
+import { users } from "./client";
+import { failureOf } from "./failure";
+import type { User, UserEvent } from "./gen/user/v1/user_service_pb";
+import { Store } from "./store";
+import { differing, fieldsOf, type Fields } from "./users";
+
+/** Change is one change of a user, as it was told. */
+export interface Change {
+  /** Counts the changes that have come. */
+  number: number;
+  at: Date;
+  kind: "created" | "changed" | "deleted";
+  userId: string;
+  version: bigint;
+  /** Absent where the user was deleted. */
+  user: User | undefined;
+  /** The fields as they were before, if that is known. */
+  before: Fields | undefined;
+}
+
+/** Feed is what has come of WatchUsers. */
+export interface Feed {
+  state: "off" | "connecting" | "live" | "away";
+  /** The newest first. */
+  changes: Change[];
+  /** How often the server, or the way there, was away. */
+  interruptions: number;
+  /** Changes that nobody keeps any more were missed. */
+  gap: boolean;
+  /** Why it stopped for good. */
+  problem: string;
+}
+
+/** The changes that are kept: the memory of the page stays the same, however long it is open. */
+const maxChanges = 500;
+
+/** How often the page is drawn, at most. */
+const drawEvery = 200;
+
+const waits = { first: 250, most: 5_000 };
+
+export const feed = new Store<Feed>({ state: "off", changes: [], interruptions: 0, gap: false, problem: "" });
+
+let followers = 0;
+let running: AbortController | undefined;
+let cursor = "";
+let count = 0;
+let pending: Change[] = [];
+let drawing: ReturnType<typeof setTimeout> | undefined;
+const known = new Map<string, Fields>();
+
+/** follow follows the changes until what it returns is called; all who do share one stream. */
+export function follow(): () => void {
+  if (followers++ === 0) void run();
+  return () => {
+    if (--followers === 0) stop();
+  };
+}
+
+/** restart follows from the oldest change that is kept, or from now on. */
+export function restart(from: "earliest" | "") {
+  stop();
+  cursor = from;
+  pending = [];
+  known.clear();
+  feed.value = { ...feed.value, changes: [], gap: false };
+  void run();
+}
+
+function stop() {
+  running?.abort();
+  running = undefined;
+  feed.value = { ...feed.value, state: "off" };
+}
+
+/** run watches until it is stopped, from the last cursor on whenever the stream ends. */
+async function run() {
+  const mine = running = new AbortController();
+  feed.value = { ...feed.value, state: "connecting", problem: "" };
+  for (let wait = waits.first; !mine.signal.aborted; wait = Math.min(2 * wait, waits.most)) {
+    try {
+      for await (const message of users.watchUsers({ cursor }, { signal: mine.signal })) {
+        if (mine.signal.aborted) return;
+        if (feed.value.state !== "live") feed.value = { ...feed.value, state: "live" };
+        cursor = message.cursor;
+        wait = waits.first;
+        take(message.events);
+      }
+    } catch (err) {
+      if (mine.signal.aborted) return;
+      const { reason, text } = failureOf(err);
+      if (reason === "CURSOR_EXPIRED" || reason === "INVALID_CURSOR") {
+        cursor = "";
+        feed.value = { ...feed.value, gap: true };
+        continue;
+      }
+      if (reason === "PERMISSION_DENIED" || reason === "UNAUTHENTICATED") {
+        feed.value = { ...feed.value, state: "off", problem: text };
+        return;
+      }
+    }
+    if (feed.value.state === "live") feed.value = { ...feed.value, interruptions: feed.value.interruptions + 1 };
+    feed.value = { ...feed.value, state: "away" };
+    await new Promise((done) => setTimeout(done, wait));
+  }
+}
+
+function take(events: UserEvent[]) {
+  for (const { event } of events) {
+    if (event.case === "upserted") {
+      const user = event.value;
+      const fields = fieldsOf(user);
+      push({ kind: user.version === 1n ? "created" : "changed", userId: user.id, version: user.version, user, before: known.get(user.id) });
+      remember(user.id, fields);
+    } else if (event.case === "deleted") {
+      const { userId, version } = event.value;
+      push({ kind: "deleted", userId, version, user: undefined, before: known.get(userId) });
+      known.delete(userId);
+    }
+  }
+}
+
+/** remember keeps how a user was, so that its next change can be told. */
+export function remember(id: string, fields: Fields) {
+  known.delete(id);
+  known.set(id, fields);
+  if (known.size > maxChanges) known.delete(known.keys().next().value!);
+}
+
+function push(change: Omit<Change, "number" | "at">) {
+  pending.push({ ...change, number: ++count, at: new Date() });
+  if (pending.length > maxChanges) pending.shift();
+  drawing ??= setTimeout(draw, drawEvery);
+}
+
+function draw() {
+  drawing = undefined;
+  feed.value = { ...feed.value, changes: [...pending.reverse(), ...feed.value.changes].slice(0, maxChanges) };
+  pending = [];
+}
+
+/** fieldsChanged are the fields that a change has changed, as far as that is known. */
+export function fieldsChanged({ before, user }: Change): string[] {
+  return before === undefined || user === undefined ? [] : differing(before, fieldsOf(user));
+}

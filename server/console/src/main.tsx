@@ -1,0 +1,87 @@
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { session, signIn, signOut, token } from "./client";
+import { NewPage } from "./create";
+import { LivePage } from "./live";
+import { OpenUser } from "./open";
+import { page, type Page } from "./page";
+import { SearchPage } from "./search";
+import { SignIn } from "./signin";
+import { useStore } from "./store";
+import { utc, zone } from "./time";
+import { UserPage } from "./user";
+
+function App() {
+  const { state, why } = useStore(session);
+  return (
+    <>
+      <a class="skip" href="#main" onClick={skip}>Skip to the content</a>
+      <Header />
+      <main id="main" tabIndex={-1}>
+        {state === "signedIn" && <Content />}
+        {state === "signedOut" && <SignIn />}
+        {state === "away" && (
+          <div class="notice bad" role="alert">
+            <p>{why}</p>
+            <button type="button" onClick={() => signIn()}>Try again</button>
+          </div>
+        )}
+      </main>
+    </>
+  );
+}
+
+function skip(event: Event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+function Header() {
+  const { state, rights } = useStore(session);
+  const inUTC = useStore(utc);
+  return (
+    <header>
+      <a class="brand" href="#/">userd</a>
+      {state === "signedIn" && (
+        <nav aria-label="Pages">
+          {rights.list && <Link to="#/" page="search">Users</Link>}
+          {rights.write && <Link to="#/new" page="new">New user</Link>}
+          {rights.list && <Link to="#/live" page="live">Live</Link>}
+        </nav>
+      )}
+      {state === "signedIn" && (rights.read || rights.list) && <OpenUser />}
+      <div class="tools">
+        <button type="button" class="plain" aria-pressed={inUTC} title={`Else times are in ${zone()}`} onClick={() => { utc.value = !inUTC; }}>UTC</button>
+        {state === "signedIn" && token() !== "" && <button type="button" class="plain" onClick={() => signOut()}>Sign out</button>}
+      </div>
+    </header>
+  );
+}
+
+function Link({ to, page: name, children }: { to: string; page: Page["name"]; children: string }) {
+  return <a href={to} aria-current={useStore(page).name === name ? "page" : undefined}>{children}</a>;
+}
+
+/** Content is the page that the address names. */
+function Content() {
+  const shown = useStore(page);
+  useEffect(() => {
+    const heading = document.querySelector("h1");
+    document.title = `${heading?.textContent ?? "Users"} – userd`;
+    // Whoever does not see the page learns of the new one by its heading.
+    if (shown.moved) heading?.focus();
+  }, [shown]);
+  switch (shown.name) {
+    case "new":
+      return <NewPage />;
+    case "live":
+      return <LivePage />;
+    case "user":
+      return <UserPage key={shown.id} id={shown.id} />;
+    default:
+      return <SearchPage />;
+  }
+}
+
+render(<App />, document.getElementById("app")!);
+await signIn();

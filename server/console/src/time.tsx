@@ -1,0 +1,33 @@
+import { timestampDate, timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
+import { Store, useStore } from "./store";
+
+/** utc says whether times are shown in UTC, or in the zone of whoever looks. */
+export const utc = new Store(localStorage.getItem("userd.utc") === "yes");
+
+utc.follow(() => localStorage.setItem("userd.utc", utc.value ? "yes" : "no"));
+
+export function zone(): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
+function format(date: Date, inUTC: boolean): string {
+  return date.toLocaleString(undefined, {
+    dateStyle: "medium",
+    timeStyle: "medium",
+    timeZone: inUTC ? "UTC" : undefined,
+  }) + (inUTC ? " UTC" : "");
+}
+
+/** Time is a moment; the other zone is at hand. */
+export function Time({ at, none = "never" }: { at: Timestamp | Date | undefined; none?: string }) {
+  const inUTC = useStore(utc);
+  if (at === undefined) return <span class="faint">{none}</span>;
+  const date = at instanceof Date ? at : timestampDate(at);
+  return <time dateTime={date.toISOString()} title={format(date, !inUTC)}>{format(date, inUTC)}</time>;
+}
+
+/** timestampOf reads what a datetime-local field holds. */
+export function timestampOf(text: string): Timestamp | undefined {
+  const date = new Date(text + (utc.value && text !== "" ? "Z" : ""));
+  return Number.isNaN(date.getTime()) ? undefined : timestampFromDate(date);
+}

@@ -1,0 +1,177 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { session, users } from "./client";
+import { Conflict } from "./conflict";
+import { failureOf, type Failure } from "./failure";
+import { draftOf, fieldsOfDraft, UserFields } from "./form";
+import type { User } from "./gen/user/v1/user_service_pb";
+import { Problem } from "./notice";
+import { go } from "./page";
+import { Roles } from "./search";
+import { useStore } from "./store";
+import { Time } from "./time";
+import { differing, fieldsOf, updateOf, type Fields } from "./users";
+
+/** fresh reads a user from the store, past the cache. */
+async function fresh(userId: string): Promise<User | undefined> {
+  return (await users.getUser({ userId }, { headers: { "Cache-Control": "no-cache" } })).user;
+}
+
+/** UserPage shows a user, and lets it be changed. */
+export function UserPage({ id }: { id: string }) {
+  const { rights } = useStore(session);
+  const [user, setUser] = useState<User | undefined>();
+  const [failure, setFailure] = useState<Failure>();
+  const [missing, setMissing] = useState(false);
+  const [editing, setEditing] = useState(false);
+  const [said, say] = useState("");
+  const load = async () => {
+    try {
+      const found = await fresh(id);
+      setUser(found);
+      setMissing(found === undefined);
+      setFailure(undefined);
+    } catch (err) {
+      setFailure(failureOf(err));
+    }
+  };
+  useEffect(() => void load(), [id]);
+  const saved = (changed: User) => {
+    setUser(changed);
+    setEditing(false);
+    say(`Saved as version ${changed.version}.`);
+  };
+  const heading = user?.displayName ?? (missing ? "No such user" : "User");
+  useEffect(() => { document.title = `${heading} – userd`; }, [heading]);
+  return (
+    <>
+      <h1 tabIndex={-1}>{heading}</h1>
+      <p role="status" class={said === "" ? "hidden" : "notice good"}>{said}</p>
+      <Problem failure={failure} />
+      {missing && <p>There is no user with the id <code>{id}</code>. It may have been deleted.</p>}
+      {user !== undefined && !editing && (
+        <>
+          <Facts user={user} />
+          <div class="buttons">
+            {rights.write && <button type="button" class="main" onClick={() => { say(""); setEditing(true); }}>Edit</button>}
+            {rights.write && <Disable user={user} done={saved} fail={setFailure} />}
+            {rights.remove && <Delete user={user} />}
+            <button type="button" onClick={load}>Read again</button>
+          </div>
+        </>
+      )}
+      {user !== undefined && editing && <Edit user={user} saved={saved} cancel={() => setEditing(false)} />}
+    </>
+  );
+}
+
+function Facts({ user }: { user: User }) {
+  return (
+    <dl class="card facts">
+      <dt>Email</dt><dd>{user.email}</dd>
+      <dt>State</dt><dd>{user.disabled ? <span class="tag bad">disabled</span> : <span class="tag">active</span>}</dd>
+      <dt>Roles</dt><dd><Roles of={user} /></dd>
+      <dt>External id</dt><dd>{user.externalId || <span class="faint">none</span>}</dd>
+      <dt>Attributes</dt><dd><Attributes user={user} /></dd>
+      <dt>Created</dt><dd><Time at={user.createdAt} /></dd>
+      <dt>Changed</dt><dd><Time at={user.updatedAt} /></dd>
+      <dt>Last login</dt><dd><Time at={user.lastLogin} /></dd>
+      <dt>Version</dt><dd>{String(user.version)}</dd>
+      <dt>Id</dt><dd><code>{user.id}</code></dd>
+    </dl>
+  );
+}
+
+function Attributes({ user }: { user: User }) {
+  const names = Object.keys(user.attributes).sort();
+  if (names.length === 0) return <span class="faint">none</span>;
+  return <ul class="attributes">{names.map((name) => <li key={name}><code>{name}</code> {user.attributes[name]}</li>)}</ul>;
+}
+
+/** Edit changes a user, if nobody else has meanwhile. */
+function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void; cancel: () => void }) {
+  const [draft, setDraft] = useState(() => draftOf(fieldsOf(user)));
+  const [failure, setFailure] = useState<Failure>();
+  const [conflict, setConflict] = useState<User>();
+  /** save makes the fields of one version of a user those that are wanted. */
+  const save = async (base: User, wanted: Fields) => {
+    if (differing(fieldsOf(base), wanted).length === 0) {
+      saved(base);
+      return;
+    }
+    try {
+      const { user: changed } = await users.updateUser({ update: updateOf(base.id, base.version, fieldsOf(base), wanted) });
+      saved(changed!);
+    } catch (err) {
+      const failure = failureOf(err);
+      const now = failure.reason === "VERSION_MISMATCH" ? await fresh(base.id).catch(() => undefined) : undefined;
+      setConflict(now);
+      setDraft(draftOf(wanted));
+      setFailure(now === undefined ? failure : undefined);
+    }
+  };
+  if (conflict !== undefined) {
+    return <Conflict key={String(conflict.version)} base={fieldsOf(user)} mine={fieldsOfDraft(draft)} now={conflict} save={(wanted) => save(conflict, wanted)} cancel={() => saved(conflict)} />;
+  }
+  const submit = (event: Event) => {
+    event.preventDefault();
+    void save(user, fieldsOfDraft(draft));
+  };
+  return (
+    <form class="card" noValidate aria-label="Edit the user" onSubmit={submit}>
+      <Problem failure={failure} />
+      <UserFields draft={draft} change={setDraft} problems={failure?.fields ?? {}} />
+      <div class="buttons">
+        <button type="submit" class="main">Save</button>
+        <button type="button" onClick={cancel}>Cancel</button>
+      </div>
+    </form>
+  );
+}
+
+function Disable({ user, done, fail }: { user: User; done: (user: User) => void; fail: (failure: Failure) => void }) {
+  const toggle = async () => {
+    try {
+      const update = { userId: user.id, disabled: !user.disabled, expectedVersion: user.version };
+      done((await users.updateUser({ update })).user!);
+    } catch (err) {
+      fail(failureOf(err));
+    }
+  };
+  return <button type="button" onClick={toggle}>{user.disabled ? "Enable" : "Disable"}</button>;
+}
+
+/** Delete deletes a user whose email has been typed. */
+function Delete({ user }: { user: User }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [typed, setTyped] = useState("");
+  const [failure, setFailure] = useState<Failure>();
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (typed !== user.email) return;
+    try {
+      await users.deleteUser({ userId: user.id, expectedVersion: user.version });
+      dialog.current?.close();
+      go("#/");
+    } catch (err) {
+      setFailure(failureOf(err));
+    }
+  };
+  return (
+    <>
+      <button type="button" class="danger" onClick={() => dialog.current?.showModal()}>Delete…</button>
+      <dialog ref={dialog} aria-labelledby="delete-heading" onClose={() => { setTyped(""); setFailure(undefined); }}>
+        <form onSubmit={submit}>
+          <h2 id="delete-heading">Delete {user.displayName}?</h2>
+          <p>This cannot be undone. The id is never used again. Type <strong>{user.email}</strong> to confirm.</p>
+          <Problem failure={failure} />
+          <label for="delete-email">Email of the user</label>
+          <input id="delete-email" type="text" autocomplete="off" spellcheck={false} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
+          <div class="buttons">
+            <button type="submit" class="danger" disabled={typed !== user.email}>Delete</button>
+            <button type="button" onClick={() => dialog.current?.close()}>Cancel</button>
+          </div>
+        </form>
+      </dialog>
+    </>
+  );
+}

@@ -41,6 +41,11 @@ type received struct {
 }
 
 func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
+	ctx, admitted, err := u.Admit(ctx)
+	if err != nil {
+		return err
+	}
+	defer admitted.Leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	waiting := make(chan received, updateGroup)
@@ -59,7 +64,7 @@ func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.Us
 		if !ok {
 			return <-ended
 		}
-		if err := u.applyGroup(ctx, stream, collect(first, waiting)); err != nil {
+		if err := u.applyGroup(ctx, stream, collect(first, waiting, u.groupRows())); err != nil {
 			return err
 		}
 	}
@@ -91,10 +96,18 @@ func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamU
 	}
 }
 
-// collect returns first and what else is waiting, up to a group. It does not wait.
-func collect(first received, waiting <-chan received) []received {
+// groupRows is the most updates that the store would have in one commit now.
+func (u *Service) groupRows() int {
+	if rows := u.Store.Capacity().Rows; rows > 0 {
+		return min(rows, updateGroup)
+	}
+	return updateGroup
+}
+
+// collect returns first and what else is waiting, up to so many. It does not wait.
+func collect(first received, waiting <-chan received, most int) []received {
 	group := []received{first}
-	for len(group) < updateGroup {
+	for len(group) < most {
 		select {
 		case next, ok := <-waiting:
 			if !ok {

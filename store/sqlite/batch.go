@@ -14,7 +14,7 @@ import (
 // Import implements store.Store.
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	outcomes := make([]store.Created, len(users))
-	err := s.writeMany(ctx, func(conn *sqlite.Conn) error {
+	err := s.writeMany(ctx, len(users), func(conn *sqlite.Conn) error {
 		created, err := s.create(conn, users)
 		for i, outcome := range created {
 			outcomes[i] = store.Created{ID: outcome.user.ID, Err: outcome.err, Updated: outcome.updated}
@@ -33,7 +33,7 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 // UpdateMany implements store.Store.
 func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	outcomes := make([]store.Updated, len(updates))
-	err := s.writeMany(ctx, func(conn *sqlite.Conn) error {
+	err := s.writeMany(ctx, len(updates), func(conn *sqlite.Conn) error {
 		for i, update := range updates {
 			user, err := s.update(conn, update)
 			if err != nil && !refused(err) {

@@ -185,11 +185,15 @@ func (s *Store) Span(ctx context.Context) (store.Span, error) {
 
 // Prune implements store.Store.
 func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
-	const step = 1000
+	const most = 1000
 	var total int64
 	for {
+		step := most
+		if rows := s.writer.rows(); rows > 0 {
+			step = min(rows, most)
+		}
 		var removed int64
-		err := s.writeMany(ctx, func(conn *sqlite.Conn) (err error) {
+		err := s.writeMany(ctx, 0, func(conn *sqlite.Conn) (err error) { // Few of them are as much as one of a user.
 			removed, err = prune(conn, before, step)
 			return err
 		})
@@ -197,7 +201,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 			return total, fmt.Errorf("prune changes: %w", err)
 		}
 		total += removed
-		if removed < step {
+		if removed < int64(step) {
 			return total, nil
 		}
 	}

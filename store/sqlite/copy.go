@@ -73,7 +73,7 @@ func (s *Store) ListDeleted(ctx context.Context, after string, limit int) ([]sto
 
 // Load implements store.Copyable.
 func (s *Store) Load(ctx context.Context, load store.Load) error {
-	err := s.writeMany(ctx, func(conn *sqlite.Conn) error { return s.load(conn, load) })
+	err := s.writeMany(ctx, len(load.Users), func(conn *sqlite.Conn) error { return s.load(conn, load) })
 	if err != nil {
 		return fmt.Errorf("load %d users: %w", len(load.Users), err)
 	}

@@ -376,10 +376,10 @@ func (s *Store) write(ctx context.Context, f func(*sqlite.Conn) error) error {
 	return s.seen(ctx, store.Writing, s.writer.run(ctx, f))
 }
 
-// writeMany is write for an f that writes many rows. It has a transaction of its
+// writeMany is write for an f that writes so many rows. It has a transaction of its
 // own: a savepoint would make it remember every page that it changes.
-func (s *Store) writeMany(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return s.seen(ctx, store.Writing, s.writer.runBulk(ctx, f))
+func (s *Store) writeMany(ctx context.Context, rows int, f func(*sqlite.Conn) error) error {
+	return s.seen(ctx, store.Writing, s.writer.runBulk(ctx, rows, f))
 }
 
 // seen translates what became of a call, and has the log told of it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -20,10 +21,14 @@ const maxGroup = 128
 // bulkQueue is how many writes of many rows wait in the writer. Others wait for room.
 const bulkQueue = 16
 
-// smallImport is the most rows of an import while there are small writes, which wait for
-// all of it. A larger one is several times as fast, so after smallImports without any
+// pieceTime is how long the rows of one import may take while there are small writes, which
+// wait for all of it and its commit. A larger one is faster, so after smallImports without any
 // small write between them the next may have all its rows.
-const smallImport, smallImports = 100, 64
+const pieceTime, smallImports = 5 * time.Millisecond, 64
+
+// firstPiece is the rows of a piece until some have been measured. It has no fewer than
+// leastPiece, whose commit takes about as long as they do, and no more than mostPiece.
+const firstPiece, leastPiece, mostPiece = 100, 50, 2_000
 
 var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 
@@ -39,6 +44,7 @@ type writer struct {
 	written   chan struct{} // Has one when something has been written since it was taken.
 	done      chan error    // Gets the goroutine's last word.
 	small     atomic.Int64  // How many of the next imports are to be small, when positive.
+	piece     atomic.Int64  // How many rows take pieceTime, of late.
 
 	mu     sync.RWMutex // Held for reading by those who send to the queues.
 	closed bool
@@ -60,6 +66,7 @@ func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 		queue: make(chan *writeOp, maxGroup), bulk: make(chan *writeOp, bulkQueue),
 		between: make(chan func()), written: make(chan struct{}, 1),
 	}
+	w.piece.Store(firstPiece)
 	go func() { w.done <- w.loop() }()
 	return w
 }
@@ -72,15 +79,30 @@ func (w *writer) run(ctx context.Context, f func(*sqlite.Conn) error) error {
 	return w.runIn(ctx, w.queue, f)
 }
 
-// runBulk is run for an f that writes many rows.
-func (w *writer) runBulk(ctx context.Context, f func(*sqlite.Conn) error) error {
-	return w.runIn(ctx, w.bulk, f)
+// runBulk is run for an f that writes so many rows.
+func (w *writer) runBulk(ctx context.Context, rows int, f func(*sqlite.Conn) error) error {
+	return w.runIn(ctx, w.bulk, func(conn *sqlite.Conn) error {
+		began := time.Now()
+		err := f(conn)
+		w.learn(rows, time.Since(began))
+		return err
+	})
+}
+
+// learn takes the time of some rows.
+func (w *writer) learn(rows int, took time.Duration) {
+	if rows < leastPiece {
+		return // Most of it is not theirs.
+	}
+	piece := w.piece.Load()
+	fit := float64(rows) * float64(pieceTime) / float64(max(took, time.Microsecond))
+	w.piece.Store(max(leastPiece, piece+(int64(min(fit, mostPiece))-piece)/4))
 }
 
 // rows is the most rows that an import should have now, or 0.
 func (w *writer) rows() int {
 	if w.small.Load() > 0 {
-		return smallImport
+		return int(w.piece.Load())
 	}
 	return 0
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -165,7 +166,7 @@ func TestImportsAreSmallWhileThereAreSmallWrites(t *testing.T) {
 	t.Parallel()
 	w := newTestWriter(t)
 	runBulk := func() {
-		if err := w.runBulk(t.Context(), insertNumber(1)); err != nil {
+		if err := w.runBulk(t.Context(), 1, insertNumber(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +178,7 @@ func TestImportsAreSmallWhileThereAreSmallWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range smallImports {
-		if rows := w.rows(); rows != smallImport {
+		if rows := w.rows(); rows != firstPiece {
 			t.Fatalf("beside small writes an import has %d rows", rows)
 		}
 		runBulk()
@@ -187,11 +188,51 @@ func TestImportsAreSmallWhileThereAreSmallWrites(t *testing.T) {
 	}
 }
 
+// However long a row takes, a piece beside small writes takes as long.
+func TestPiecesHaveAsManyRowsAsTheirTimeAllows(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	w.small.Store(smallImports)
+	for _, step := range []struct {
+		row         time.Duration
+		least, most int
+	}{
+		{20 * time.Microsecond, 230, 270},
+		{time.Millisecond, leastPiece, leastPiece},
+		{10 * time.Microsecond, 450, 550},
+		{0, mostPiece - 10, mostPiece},
+		{50 * time.Microsecond, 90, 110},
+	} {
+		for range 50 {
+			rows := w.rows()
+			w.learn(rows, time.Duration(rows)*step.row)
+			w.learn(1, time.Second) // One row says little.
+		}
+		if rows := w.rows(); rows < step.least || rows > step.most {
+			t.Errorf("where a row takes %v, a piece has %d, want %d to %d", step.row, rows, step.least, step.most)
+		}
+	}
+}
+
+// What a real import takes decides how many rows a piece has.
+func TestPiecesAreMeasured(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	w.small.Store(smallImports)
+	slow := func(*sqlite.Conn) error { time.Sleep(4 * pieceTime); return nil }
+	if err := w.runBulk(t.Context(), 2*leastPiece, slow); err != nil {
+		t.Fatal(err)
+	}
+	if rows := w.rows(); rows >= firstPiece {
+		t.Errorf("after %d rows took more than %v a piece has %d", 2*leastPiece, 4*pieceTime, rows)
+	}
+}
+
 func TestAWriteOfManyRowsWhoseCallerHasLeftIsNotStored(t *testing.T) {
 	t.Parallel()
 	w := newTestWriter(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := w.runBulk(ctx, func(conn *sqlite.Conn) error {
+	err := w.runBulk(ctx, 1, func(conn *sqlite.Conn) error {
 		defer cancel()
 		return insertNumber(1)(conn)
 	})
@@ -323,7 +364,8 @@ func TestWriterSurvivesPanics(t *testing.T) {
 		_ = insert(conn)
 		panic("a defect")
 	}
-	for _, run := range []func(context.Context, func(*sqlite.Conn) error) error{w.run, w.runBulk} {
+	runBulk := func(ctx context.Context, f func(*sqlite.Conn) error) error { return w.runBulk(ctx, 1, f) }
+	for _, run := range []func(context.Context, func(*sqlite.Conn) error) error{w.run, runBulk} {
 		if err := run(t.Context(), insertAndPanic); err == nil || !strings.Contains(err.Error(), "a defect") {
 			t.Errorf("error is %v", err)
 		}

@@ -70,6 +70,7 @@ func New(config Config) (*Server, error) {
 		Store:           s.config.Store,
 		Reader:          s.config.Reader,
 		Refuse:          s.config.Refuse,
+		Admit:           s.config.Admit,
 		Invalid:         failure.NewInvalidUsers(s.config.Registry, s.config.Logger),
 		Audit:           s.config.Audit,
 		LoginResolution: max(s.config.LoginResolution, 0),

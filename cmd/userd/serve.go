@@ -147,15 +147,19 @@ func (p *program) openUsers(ctx context.Context) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
-	users := admission.New(opened, p.logger)
-	telemetry.RegisterAdmission(p.registry, users.Stats)
-	config := server.Config{Store: users, Refuse: func() error { return users.Refuse(admission.Lookup) }}
+	admitted := admission.New(opened, p.logger)
+	telemetry.RegisterAdmission(p.registry, admitted.Stats)
+	config := server.Config{
+		Store:  admitted,
+		Refuse: func() error { return admitted.Refuse(admission.Lookup) },
+		Admit:  func(ctx context.Context) (context.Context, server.Admitted, error) { return admitted.Stream(ctx) },
+	}
 	if p.cacheMaxEntries == 0 {
 		return config, nil
 	}
-	cached, err := cache.New(users, p.cache(p.logger))
+	cached, err := cache.New(admitted, p.cache(p.logger))
 	if err != nil {
-		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), users.Close())
+		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), admitted.Close())
 	}
 	telemetry.RegisterCache(p.registry, cached.Stats)
 	config.Store, config.Reader = cached, cached

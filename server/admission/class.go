@@ -29,6 +29,8 @@ func (c Class) String() string { return names[c] }
 type limits struct {
 	first   int  // Calls at once up to which it comes before others.
 	most    int  // Calls at once.
+	beside  int  // Calls at once while there are lookups or writes, where that is fewer.
+	places  int  // Streams at a time that calls come from.
 	room    int  // Calls that wait, at most.
 	patient bool // Whether they wait as long as their callers do: those take what they get.
 }
@@ -40,6 +42,12 @@ const (
 	waitingBulk     = 16 // Each holds rows: up to some 3 MB.
 	waitingStreams  = 4096
 )
+
+// bulkStreams is the most streams of writes at a time that are under way or wait.
+const bulkStreams = 32
+
+// calm is how long no lookup and no write has come when there are none.
+const calm = 20 * time.Millisecond
 
 // target is how long a call may wait where calls have waited for all of interval, or twice
 // as long as calls take where that is longer.
@@ -55,7 +63,8 @@ func sixteenths(k, n int) int { return max(k*n/16, 1) }
 // sharesOf divides what a store can do. Where writes need a connection each, all classes
 // share those. Lookups and writes are short, unless others hold the locks that they need,
 // so each may have most of the connections; searches and bulk writes keep the database busy
-// for long, so they are few.
+// for long, so they are few, and bulk writes even fewer beside others: two imports at once
+// are somewhat faster than one, and take twice as much from everybody else.
 func sharesOf(c store.Capacity) []*share {
 	n := c.Reads
 	reads := map[Class]limits{
@@ -67,11 +76,11 @@ func sharesOf(c store.Capacity) []*share {
 	if c.Writes > 0 {
 		writes := map[Class]limits{
 			Write: {first: c.Writes, most: c.Writes, room: waitingCalls},
-			Bulk:  {first: 1, most: 1, room: waitingBulk, patient: true},
+			Bulk:  {first: 1, most: 1, places: bulkStreams, room: waitingBulk, patient: true},
 		}
 		return []*share{newShare(n, reads), newShare(c.Writes+1, writes)}
 	}
 	reads[Write] = limits{first: n / 4, most: sixteenths(12, n), room: waitingCalls}
-	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), room: waitingBulk, patient: true}
+	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), beside: 1, places: bulkStreams, room: waitingBulk, patient: true}
 	return []*share{newShare(n, reads)}
 }

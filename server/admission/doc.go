@@ -5,6 +5,7 @@
 //   - class.go: the classes, and their shares of a store
 //   - share.go: who may begin now, who waits, who is refused
 //   - store.go: a store whose calls are admitted
+//   - stream.go: streams of writes, which are refused when they begin or never
 //   - turns.go: the writes of one user, one after the other
 //   - stats.go: what there was to see, and the log
 //

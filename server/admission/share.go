@@ -15,8 +15,9 @@ type share struct {
 	size int
 
 	mu     sync.Mutex
-	begun  int      // Calls of all classes.
-	queues []*queue // Of the classes, in their order.
+	begun  int       // Calls of all classes.
+	short  time.Time // When the last call of a class came whose calls are short.
+	queues []*queue  // Of the classes, in their order.
 }
 
 // queue is the calls of one class: those that have begun, and those that wait.
@@ -25,6 +26,7 @@ type queue struct {
 	class    Class
 	begun    int
 	waiting  []*waiter     // The oldest first.
+	streams  []*Stream     // That have places.
 	standing time.Time     // Since when some have been waiting.
 	ended    time.Time     // The last call; zero where none waited then.
 	service  time.Duration // How long a call takes, of late.
@@ -38,6 +40,7 @@ type queue struct {
 type waiter struct {
 	since    time.Time
 	deadline time.Time // Zero for none.
+	admitted bool      // It belongs to a stream that has a place, and is not refused.
 	told     chan error
 }
 
@@ -52,20 +55,24 @@ func newShare(size int, of map[Class]limits) *share {
 }
 
 // begin returns when the call may begin, or with ErrOverloaded or the context's error if
-// it may not. One that has begun must end.
-func (s *share) begin(ctx context.Context, q *queue) error {
+// it may not. One that has begun must end. One that was admitted before waits in any case.
+func (s *share) begin(ctx context.Context, q *queue, admitted bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	now := time.Now()
 	s.mu.Lock()
-	if len(q.waiting) == 0 && s.hasRoom(q) {
+	if q.class == Lookup || q.class == Write {
+		s.short = now
+	}
+	if len(q.waiting) == 0 && s.hasRoom(q, now) {
 		s.start(q, 0)
 		s.mu.Unlock()
 		return nil
 	}
-	w := &waiter{since: time.Now(), told: make(chan error, 1)}
+	w := &waiter{since: now, admitted: admitted, told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
-	if !q.takes(w) {
+	if !admitted && !q.takes(w) {
 		q.refused++
 		s.mu.Unlock()
 		return store.ErrOverloaded
@@ -114,7 +121,13 @@ func (s *share) leave(ctx context.Context, q *queue, w *waiter) error {
 }
 
 // hasRoom reports whether one more call of a class can begin. s.mu is held.
-func (s *share) hasRoom(q *queue) bool { return q.begun < q.most && s.begun < s.size }
+func (s *share) hasRoom(q *queue, now time.Time) bool {
+	most := q.most
+	if q.beside > 0 && now.Sub(s.short) < calm {
+		most = q.beside
+	}
+	return q.begun < most && s.begun < s.size
+}
 
 // takes reports whether a call can wait, is not likely to wait for too long, and is likely to
 // be answered before its deadline.
@@ -152,7 +165,7 @@ func (s *share) end(q *queue, began time.Time) {
 	q.learn(began, now)
 	for _, onlyFirst := range []bool{true, false} {
 		for _, other := range s.queues {
-			for len(other.waiting) > 0 && (other.begun < other.first || !onlyFirst) && s.hasRoom(other) {
+			for len(other.waiting) > 0 && (other.begun < other.first || !onlyFirst) && s.hasRoom(other, now) {
 				s.next(other, now)
 			}
 		}
@@ -174,7 +187,7 @@ func (q *queue) learn(began, now time.Time) {
 // time.
 func (s *share) next(q *queue, now time.Time) {
 	w := q.waiting[0]
-	if !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
+	if !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
 		q.refuseOldest()
 		return
 	}

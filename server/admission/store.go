@@ -40,11 +40,18 @@ func New(of store.Store, log *slog.Logger) *Store {
 
 // admit calls f when a call of a class may begin.
 func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error)) (none T, err error) {
-	if store.IsVital(ctx) {
+	if store.IsVital(ctx) || class == Bulk && hasTurn(ctx) {
 		return f()
 	}
+	from := streamOf(ctx, class)
+	if from != nil {
+		if !from.resume() {
+			return none, s.refusal(class, store.ErrOverloaded)
+		}
+		defer from.pause()
+	}
 	t := s.queues[class]
-	if err := t.share.begin(ctx, t.queue); err != nil {
+	if err := t.share.begin(ctx, t.queue, from != nil); err != nil {
 		return none, s.refusal(class, err)
 	}
 	defer t.share.end(t.queue, time.Now())

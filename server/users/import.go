@@ -33,8 +33,13 @@ const (
 )
 
 func (u *Service) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
-	imported := newImporter(ctx, u.Store, u.Audit)
-	err := receiveRows(stream, imported)
+	ctx, admitted, err := u.Admit(ctx)
+	if err != nil {
+		return failure.WithDetail(failure.ForCaller(err), new(userv1.BatchCreateUsersResponse))
+	}
+	defer admitted.Leave()
+	imported := newImporter(ctx, u.Store, admitted, u.Audit)
+	err = receiveRows(stream, imported)
 	if storeErr := imported.finish(); storeErr != nil {
 		err = storeErr
 	}
@@ -72,6 +77,7 @@ func receiveRows(stream connect.ServerStream, imported *importer) error {
 // one is being received, and holds no more than these two.
 type importer struct {
 	store    store.Store
+	admitted Admitted
 	audit    *audit.Log
 	chunk    *importChunk
 	chunks   chan *importChunk
@@ -100,9 +106,10 @@ func (c *importChunk) rows() int { return len(c.users) + len(c.rejected) }
 var importChunks = sync.Pool{New: func() any { return &importChunk{users: make([]store.NewUser, 0, minImportChunk)} }}
 
 // newImporter starts an importer. Whoever starts it must finish it.
-func newImporter(ctx context.Context, s store.Store, a *audit.Log) *importer {
+func newImporter(ctx context.Context, s store.Store, admitted Admitted, a *audit.Log) *importer {
 	i := &importer{
 		store:    s,
+		admitted: admitted,
 		audit:    a,
 		chunks:   make(chan *importChunk),
 		ended:    make(chan struct{}),
@@ -223,15 +230,20 @@ func importWrites(outcomes []store.Created) []audit.Write {
 	return writes
 }
 
-// storeSome stores the first of users, as many as the store would have.
-func (i *importer) storeSome(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
+// storeSome stores the first of users when it is their turn, as many as the store would have
+// then.
+func (i *importer) storeSome(ctx context.Context, users []store.NewUser) (created []store.Created, err error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
-	if rows := i.store.Capacity().Rows; rows > 0 {
-		users = users[:min(rows, len(users))]
-	}
-	return i.store.Import(ctx, users)
+	err = i.admitted.Do(ctx, func(ctx context.Context) error {
+		if rows := i.store.Capacity().Rows; rows > 0 {
+			users = users[:min(rows, len(users))]
+		}
+		created, err = i.store.Import(ctx, users)
+		return err
+	})
+	return created, err
 }
 
 // countAll counts, in their order, the users that outcomes are of and the rejected rows

@@ -2,11 +2,16 @@ package users
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 
+	"connectrpc.com/connect/v2"
+
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store"
 )
@@ -37,7 +42,7 @@ func (s *importStore) Import(_ context.Context, users []store.NewUser) ([]store.
 
 // importAll imports rows: v is stored, t has a taken email, r is no user.
 func importAll(t *testing.T, s store.Store, rows string) (*userv1.BatchCreateUsersResponse, error) {
-	i := newImporter(t.Context(), s, nil)
+	i := newImporter(t.Context(), s, everybody{}, nil)
 	for n, row := range rows {
 		switch row {
 		case 'v':
@@ -79,5 +84,70 @@ func TestImportThatFailsCountsWhatIsStored(t *testing.T) {
 	got, err := importAll(t, s, "vvrvtvvrvr")
 	if err == nil || !slices.Equal(got.GetCreatedUserIds(), []string{"0", "1", "3", "5", "6"}) || got.GetFailureCount() != 3 {
 		t.Errorf("response is %v, error %v", got, err)
+	}
+}
+
+// turn is an admitted stream that waits for its turn, and counts its turns.
+type turn struct {
+	everybody
+	wait  func()
+	turns int
+}
+
+func (t *turn) Do(ctx context.Context, f func(context.Context) error) error {
+	t.turns++
+	t.wait()
+	return f(ctx)
+}
+
+// How many rows the store would have is asked when it is the turn of an import: while it
+// waited there may have come writes who would wait for all of its rows.
+func TestImportAsksForRowsWhenItHasItsTurn(t *testing.T) {
+	s := &importStore{room: 100}
+	stream := &turn{wait: func() { s.rows = 2 }}
+	i := newImporter(t.Context(), s, stream, nil)
+	for n := range 5 {
+		i.add(store.NewUser{ID: fmt.Sprint(n), Email: "ada@example.com"})
+	}
+	if err := i.finish(); err != nil || !slices.Equal(s.imports, []int{2, 2, 1}) || stream.turns != 3 {
+		t.Errorf("imports have %v rows, in %d turns, error %v", s.imports, stream.turns, err)
+	}
+}
+
+// silentStream is a stream of a caller of whom nothing is to be read.
+type silentStream struct {
+	connect.ServerStream
+	t *testing.T
+}
+
+func (s silentStream) Receive(any) error {
+	s.t.Error("something is read")
+	return io.EOF
+}
+
+// A stream that is not let in is refused before anything of it is read.
+func TestStreamsAreRefusedAtTheirBeginning(t *testing.T) {
+	service := &Service{Config: Config{Admit: func(context.Context) (context.Context, Admitted, error) {
+		return nil, nil, store.ErrOverloaded
+	}}}
+	if err := service.batchCreateUsers(t.Context(), silentStream{t: t}); !errors.Is(err, store.ErrOverloaded) {
+		t.Errorf("an import ends with %v", err)
+	}
+	var updates userv1connect.UserServiceStreamUserUpdatesServerStream // It would panic.
+	if err := service.StreamUserUpdates(t.Context(), updates); !errors.Is(err, store.ErrOverloaded) {
+		t.Errorf("a stream of updates ends with %v", err)
+	}
+}
+
+func TestGroupsOfUpdatesHaveNoMoreThanTheStoreTakes(t *testing.T) {
+	for rows, want := range map[int]int{0: updateGroup, 100: 100, 2 * updateGroup: updateGroup} {
+		service := &Service{Config: Config{Store: &importStore{rows: rows}}}
+		waiting := make(chan received, updateGroup)
+		for range updateGroup {
+			waiting <- received{}
+		}
+		if got := len(collect(received{}, waiting, service.groupRows())); got != want {
+			t.Errorf("where the store takes %d rows, a group has %d, want %d", rows, got, want)
+		}
 	}
 }

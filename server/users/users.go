@@ -22,6 +22,9 @@ type Config struct {
 	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
 	// waits for nothing. Default: none would be.
 	Refuse func() error
+	// Admit lets a stream of writes in, whose calls of Store then have the context that it
+	// returns, or returns why not. Default: all are let in.
+	Admit func(context.Context) (context.Context, Admitted, error)
 	// Invalid tells of those that cannot be shown.
 	Invalid *failure.InvalidUsers
 	// Audit takes what was written. Default: nothing does.
@@ -36,6 +39,23 @@ type Config struct {
 	// Logger is that of the calls. While it takes lines of each, none is sure not to wait.
 	Logger *slog.Logger
 }
+
+// Admitted is a stream of writes that was let in.
+type Admitted interface {
+	// Do calls f when it is the stream's turn, which is for all writes with f's context.
+	Do(ctx context.Context, f func(context.Context) error) error
+	// Leave is called when the stream has ended.
+	Leave()
+}
+
+// everybody lets all streams in, whenever they come.
+type everybody struct{}
+
+func admitAll(ctx context.Context) (context.Context, Admitted, error) { return ctx, everybody{}, nil }
+
+func (everybody) Do(ctx context.Context, f func(context.Context) error) error { return f(ctx) }
+
+func (everybody) Leave() {}
 
 // Service serves the RPCs of user.v1.UserService from a store. Those that are in
 // Interceptor have no methods with their names.
@@ -54,6 +74,9 @@ func New(config Config) (*Service, error) {
 	}
 	if config.Refuse == nil {
 		config.Refuse = func() error { return nil }
+	}
+	if config.Admit == nil {
+		config.Admit = admitAll
 	}
 	tokens, err := newPageTokens(config.Store.Identity().Secret)
 	if err != nil {

@@ -137,9 +137,6 @@ func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
 	}
 }
 
-// lastPing comes behind a flood.
-var lastPing = [8]byte{'l', 'a', 's', 't'}
-
 // ends reports whether the server ends the connection before it answers lastPing.
 func (c *rawConn) ends() bool {
 	for {

@@ -125,6 +125,9 @@ func TestTLSOnly(t *testing.T) {
 	}
 }
 
+// lastPing comes after what its answer tells of.
+var lastPing = [8]byte{'l', 'a', 's', 't'}
+
 // When as many connections are open as may be, one that is busy stays, and another one
 // does not get in.
 func TestBusyConnectionStays(t *testing.T) {

@@ -41,16 +41,17 @@ type conn struct {
 	cancel context.CancelFunc
 
 	// The reader's own.
-	in       []byte // Read, and from parsed to filled not handled yet.
-	parsed   int
-	filled   int
-	wanted   int // How large in should be for what has come of late, in bytes.
-	maxFrame int // Of the peer, in bytes.
-	decoder  *decoder
-	block    headerBlock
-	routes   knownRoutes
-	budget   budget
-	prefaced bool // The preface has come.
+	in         []byte // Read, and from parsed to filled not handled yet.
+	parsed     int
+	filled     int
+	wanted     int // How large in should be for what has come of late, in bytes.
+	maxFrame   int // Of the peer, in bytes.
+	decoder    *decoder
+	block      headerBlock
+	routes     knownRoutes
+	lastRouted *routed // Of the last header that had a route; nil before.
+	budget     budget
+	prefaced   bool // The preface has come.
 	// knowsLimits is whether the peer has acknowledged our SETTINGS.
 	knowsLimits bool
 

@@ -24,8 +24,9 @@ type Direct interface {
 	// Route returns what answers the requests with a header, or nil to leave them to the
 	// Handler. What it returns may be asked for several requests of one connection whose
 	// headers are the same. The context is that of the connection, and the fields are
-	// those of this call only.
-	Route(ctx context.Context, head *Head) Route
+	// those of this call only. like is nil, or the last route of the connection, for a
+	// header that had the same fields and authority.
+	Route(ctx context.Context, head *Head, like Route) Route
 }
 
 // Head is the header of a request.
@@ -93,6 +94,9 @@ func ShareFields(namesAndValues ...string) *SharedFields {
 	return s
 }
 
+// Grow makes room for so many more fields.
+func (f *Fields) Grow(n int) { f.More = slices.Grow(f.More, n) }
+
 // Add appends a field for each value, unless HTTP/2 cannot carry it. The name may be in any
 // case.
 func (f *Fields) Add(name string, values ...string) {
@@ -138,12 +142,22 @@ func (c *conn) route(h *head, block []byte) *routed {
 		return nil
 	}
 	h.TLS = c.tls
-	route := direct.Route(c.ctx, &h.Head)
+	var like Route
+	last := c.lastRouted
+	if last != nil && last.head.Authority == h.Authority && slices.Equal(last.head.Fields, h.Fields) {
+		like = last.route
+	}
+	route := direct.Route(c.ctx, &h.Head, like)
 	if route == nil {
 		return nil
 	}
 	r := &routed{route: route, head: *h}
-	r.head.Fields = slices.Clone(h.Fields) // The decoder overwrites its own.
+	if like != nil {
+		r.head.Fields = last.head.Fields
+	} else {
+		r.head.Fields = slices.Clone(h.Fields) // The decoder overwrites its own.
+	}
+	c.lastRouted = r
 	if h.size <= tableSize && onlyIndexed(block) {
 		c.routes.add(block, c.decoder.inserted, r)
 	}

@@ -212,7 +212,10 @@ var passing = map[string]bool{
 // appendField appends a field of a response, unless it is one that HTTP/2 cannot
 // carry. key may be in any case.
 func appendField(fields []hpack.HeaderField, key, value string) []hpack.HeaderField {
-	name := lowerName(key)
+	name, known := lowerNames[key]
+	if !known {
+		name = strings.ToLower(key)
+	}
 	switch name {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return fields
@@ -221,7 +224,7 @@ func appendField(fields []hpack.HeaderField, key, value string) []hpack.HeaderFi
 			return fields
 		}
 	}
-	if !validName(name) || !httpguts.ValidHeaderFieldValue(value) {
+	if !known && !validName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		return fields
 	}
 	return append(fields, hpack.HeaderField{Name: name, Value: value, Sensitive: passing[name]})
@@ -231,7 +234,7 @@ func appendField(fields []hpack.HeaderField, key, value string) []hpack.HeaderFi
 type encoder struct {
 	hpack    *hpack.Encoder
 	block    bytes.Buffer
-	inserted uint64 // How often a block may have changed the table.
+	inserted uint64 // How often a field may have changed the table.
 	shared   map[*SharedFields]encoded
 }
 
@@ -251,26 +254,32 @@ func newEncoder() *encoder {
 // sent again and again are a copy as long as the table stands still.
 func (e *encoder) encode(f Fields) []byte {
 	known, ok := e.shared[f.Shared]
-	if ok && known.inserted == e.inserted && len(f.More) == 0 {
+	ok = ok && known.inserted == e.inserted
+	if ok && len(f.More) == 0 {
 		return known.block
 	}
 	e.block.Reset()
-	if f.Shared != nil {
+	switch {
+	case ok:
+		e.block.Write(known.block)
+	case f.Shared != nil:
 		e.write(f.Shared.fields)
+		if block := e.block.Bytes(); onlyIndexed(block) {
+			e.shared[f.Shared] = encoded{append(known.block[:0], block...), e.inserted}
+		}
 	}
 	e.write(f.More)
-	switch block := e.block.Bytes(); {
-	case !onlyIndexed(block):
-		e.inserted++
-	case len(f.More) == 0:
-		e.shared[f.Shared] = encoded{append(known.block[:0], block...), e.inserted}
-	}
 	return e.block.Bytes()
 }
 
+// write appends fields to the block. Those that are sensitive leave the table alone.
 func (e *encoder) write(fields []hpack.HeaderField) {
 	for _, field := range fields {
+		start := e.block.Len()
 		_ = e.hpack.WriteField(field) // Writing to a buffer does not fail.
+		if !field.Sensitive && !onlyIndexed(e.block.Bytes()[start:]) {
+			e.inserted++
+		}
 	}
 }
 

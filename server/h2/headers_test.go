@@ -107,6 +107,8 @@ func compareHeads(t *testing.T, frame http2.Frame, frameErr error, got *head) {
 func FuzzEncoder(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 0, 1, 2, 3}, uint16(4096))
 	f.Add([]byte{0, 0, 0, 200, 0, 0, 1, 201, 1, 1}, uint16(0))
+	f.Add([]byte{100, 101, 100, 101, 103, 100, 50, 51, 53, 50, 200, 50, 51}, uint16(4096))
+	more := []hpack.HeaderField{{Name: "etag", Value: "z", Sensitive: true}, {Name: "vary", Value: "x"}, {Name: "x-size", Value: "1", Sensitive: true}}
 	blocks := []*SharedFields{
 		ShareFields("Grpc-Status", "0"),
 		{fields: []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}}},
@@ -120,14 +122,17 @@ func FuzzEncoder(f *testing.F) {
 				e.resize(uint32(size) >> (step - 200) % 16)
 				continue
 			}
-			want := blocks[int(step)%len(blocks)]
-			fields := Fields{Shared: want}
-			if step >= 100 {
-				fields = Fields{More: want.fields}
+			shared := blocks[int(step)%len(blocks)]
+			fields, want := Fields{Shared: shared}, shared.fields
+			switch {
+			case step >= 100:
+				fields = Fields{More: want}
+			case step >= 50:
+				fields.More, want = more, slices.Concat(want, more)
 			}
 			got, err := d.DecodeFull(e.encode(fields))
-			if err != nil || !slices.Equal(got, want.fields) {
-				t.Fatalf("decoded %v, %v, not %v", got, err, want.fields)
+			if err != nil || !slices.Equal(got, want) {
+				t.Fatalf("decoded %v, %v, not %v", got, err, want)
 			}
 		}
 	})

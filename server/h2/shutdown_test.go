@@ -257,7 +257,7 @@ func TestPanicIsLogged(t *testing.T) {
 // panicking panics before there is a stream to reset.
 type panicking struct{}
 
-func (panicking) Route(context.Context, *h2.Head) h2.Route { panic("secret") }
+func (panicking) Route(context.Context, *h2.Head, h2.Route) h2.Route { panic("secret") }
 
 // TestPanicEndsItsConnectionOnly checks that others are still served.
 func TestPanicEndsItsConnectionOnly(t *testing.T) {

@@ -75,7 +75,11 @@ var reserved = map[string]bool{
 	"Grpc-Status-Details-Bin": true,
 }
 
-func metadata(header *connect.Header) (fields []field) {
+func metadata(header *connect.Header) []field {
+	if header.Len() == 0 {
+		return nil
+	}
+	fields := make([]field, 0, header.Len())
 	for name, values := range header.All() {
 		if !reserved[name] {
 			fields = append(fields, field{name, values})

@@ -9,6 +9,7 @@
 //
 //   - lane.go decides from a header whether a call is taken; what it found is a
 //     profile, which calls with the same header can share.
+//   - query.go reads the query of a Connect GET.
 //   - protocol.go has what the protocols say about timeouts and envelopes.
 //   - message.go takes a message out of a body, and puts one into a body.
 //   - call.go is the call: what interceptors and handlers see as their stream.

@@ -12,18 +12,23 @@ import (
 	"github.com/example/userd/server/h2"
 )
 
-// Route implements [h2.Direct].
-func (l *Lane) Route(ctx context.Context, head *h2.Head) h2.Route {
-	if l.AllowsHost != nil && !l.AllowsHost(ctx, head.Authority) {
-		return nil
-	}
-	header, ok := headerOf(head.Fields)
-	if !ok {
-		return nil
+// Route implements [h2.Direct]. Targets of Connect GET are hardly ever the same twice, but
+// what comes with them is: it is then that of the route before.
+func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route {
+	r := &route{lane: l, ctx: ctx, tls: head.TLS}
+	var h header
+	if last, ok := like.(*route); ok {
+		h = last.profile.header
+	} else {
+		if l.AllowsHost != nil && !l.AllowsHost(ctx, head.Authority) {
+			return nil
+		}
+		if h, ok = headerOf(head.Fields); !ok {
+			return nil
+		}
 	}
 	path, query, _ := strings.Cut(head.Path, "?")
-	r := &route{lane: l, ctx: ctx, tls: head.TLS}
-	if !r.profile.fill(l, head.Method, path, query, head.Authority, header) || !r.permitted() {
+	if !r.profile.fill(l, head.Method, path, query, head.Authority, h) || !r.permitted() {
 		return nil
 	}
 	return r
@@ -103,6 +108,9 @@ func (s *streamCall) translate() {
 	} else {
 		out.Header.SetStatus(strconv.Itoa(a.status))
 		addFields(&out.Header, a.head.fields)
+	}
+	if n := len(a.header); n > 0 || !a.head.native {
+		out.Header.Grow(n + 2) // And the two below.
 	}
 	addFields(&out.Header, a.header)
 	if !a.head.native {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -191,17 +190,16 @@ func (p *profile) fillConnect(l *Lane, encoding string) (ok bool) {
 
 // fillGet takes a call that stands in a URL.
 func (p *profile) fillGet(l *Lane, raw string) (ok bool) {
-	query, err := url.ParseQuery(raw)
-	if err != nil || query.Get("connect") != "v1" && query.Has("connect") || !query.Has("message") ||
-		p.header.get("Content-Encoding") != "" || p.header.get("Content-Type") != "" {
+	q, ok := parseQuery(raw)
+	if !ok || p.header.get("Content-Encoding") != "" || p.header.get("Content-Type") != "" {
 		return false
 	}
 	p.get = true
-	p.format = l.formats["application/"+query.Get("encoding")]
-	if p.format == nil || p.format.enveloped || !p.fillConnect(l, query.Get("compression")) {
+	p.format = l.formats["application/"+q.encoding]
+	if p.format == nil || p.format.enveloped || !p.fillConnect(l, q.compression) {
 		return false
 	}
-	p.message, ok = queryMessage(query.Get("message"), query.Get("base64") == "1")
+	p.message, ok = q.decoded()
 	return ok
 }
 

@@ -2,10 +2,8 @@ package lane
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"io"
-	"strings"
 	"sync"
 
 	"connectrpc.com/connect/v2"
@@ -56,15 +54,6 @@ func (l *Lane) unpack(dst *bytes.Buffer, compression string, message []byte) boo
 	defer reader.Close()
 	_, err = dst.ReadFrom(io.LimitReader(reader, unpackedBytes+1))
 	return err == nil && dst.Len() <= unpackedBytes && l.within(dst.Len())
-}
-
-// queryMessage is the message in the query of a GET.
-func queryMessage(text string, encoded bool) ([]byte, bool) {
-	if !encoded {
-		return []byte(text), true
-	}
-	message, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
-	return message, err == nil
 }
 
 // appendEnvelope appends a message in the framing of gRPC.

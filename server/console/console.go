@@ -32,6 +32,7 @@ var contentTypes = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
+	".md":   "text/markdown; charset=utf-8",
 }
 
 // file is one of the page's files.

@@ -1,8 +1,9 @@
 package clienttest
 
 import (
+	"bufio"
 	"encoding/json"
-	"maps"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -45,19 +46,25 @@ func TestConsoleCanBeTurnedOff(t *testing.T) {
 	}
 }
 
-// useConsole runs console.mjs with a new server.
+// useConsole runs console.mjs with a new server, which is restarted when that asks for it.
 func useConsole(t *testing.T, settings map[string]any, flags ...string) {
 	t.Helper()
-	settings = maps.Clone(settings)
-	settings["url"] = userdtest.Start(t, flags...).URL
+	flags = append(flags, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	server := userdtest.Start(t, flags...)
+	settings["url"] = server.URL
 	text, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chromium := userdtest.Program(t, "chromium", "chromium-browser", "google-chrome")
-	out, err := exec.CommandContext(t.Context(), userdtest.Program(t, "node"), module(t, "console.mjs"), chromium, string(text)).CombinedOutput()
-	if err != nil {
-		t.Errorf("console.mjs: %v: %s", err, out)
+	person := start(t.Context(), userdtest.Program(t, "node"), module(t, "console.mjs"), chromium, string(text))
+	for lines := bufio.NewScanner(person.stdout); lines.Scan(); { // Each asks for a restart.
+		server.Stop(t)
+		server = userdtest.Start(t, append(flags, "--listen", server.Host())...)
+		fmt.Fprintln(person.stdin)
+	}
+	if err := person.wait(); err != nil {
+		t.Error(err)
 	}
 }
 

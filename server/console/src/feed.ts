@@ -1,3 +1,4 @@
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { users } from "./client";
 import { failureOf } from "./failure";
 import type { User, UserEvent } from "./gen/user/v1/user_service_pb";
@@ -8,6 +9,7 @@ import { differing, fieldsOf, type Fields } from "./users";
 export interface Change {
   /** Counts the changes that have come. */
   number: number;
+  /** When it was made; of a deletion, when it came. */
   at: Date;
   kind: "created" | "changed" | "deleted";
   userId: string;
@@ -106,17 +108,55 @@ async function run() {
 }
 
 function take(events: UserEvent[]) {
-  for (const { event } of events) {
-    if (event.case === "upserted") {
-      const user = event.value;
-      const fields = fieldsOf(user);
-      push({ kind: user.version === 1n ? "created" : "changed", userId: user.id, version: user.version, user, before: known.get(user.id) });
-      remember(user.id, fields);
-    } else if (event.case === "deleted") {
-      const { userId, version } = event.value;
-      push({ kind: "deleted", userId, version, user: undefined, before: known.get(userId) });
-      known.delete(userId);
+  for (const event of events) {
+    const change = changeOf(event, known);
+    if (change === undefined) continue;
+    pending.push(change);
+    if (pending.length > maxChanges) pending.shift();
+    drawing ??= setTimeout(draw, drawEvery);
+    if (change.user === undefined) known.delete(change.userId);
+    else remember(change.userId, fieldsOf(change.user));
+  }
+}
+
+function changeOf({ event }: UserEvent, before: Map<string, Fields>): Change | undefined {
+  if (event.case === "upserted") {
+    const user = event.value;
+    const at = user.updatedAt === undefined ? new Date() : timestampDate(user.updatedAt);
+    return { number: ++count, at, kind: user.version === 1n ? "created" : "changed", userId: user.id, version: user.version, user, before: before.get(user.id) };
+  }
+  if (event.case === "deleted") {
+    const { userId, version } = event.value;
+    return { number: ++count, at: new Date(), kind: "deleted", userId, version, user: undefined, before: before.get(userId) };
+  }
+  return undefined;
+}
+
+/** History is what looking through all changes that are kept has found of one user. */
+export interface History {
+  /** The newest first. */
+  found: Change[];
+  /** How many changes were looked at. */
+  looked: number;
+}
+
+/**
+ * lookBack looks through the changes that are kept for those of a user, up to a version. What
+ * one of them did not outlive is not there any more; it shows the user as it became later.
+ */
+export async function* lookBack(userId: string, upTo: bigint, signal: AbortSignal): AsyncGenerator<History> {
+  const history: History = { found: [], looked: 0 };
+  const before = new Map<string, Fields>();
+  for await (const { events } of users.watchUsers({ cursor: "earliest" }, { signal })) {
+    for (const event of events) {
+      const change = changeOf(event, before);
+      if (change?.userId !== userId) continue;
+      if (change.user !== undefined) before.set(userId, fieldsOf(change.user));
+      history.found = [change, ...history.found];
     }
+    history.looked += events.length;
+    yield { ...history };
+    if (events.length === 0 || (history.found[0]?.version ?? 0n) >= upTo) return;
   }
 }
 
@@ -125,12 +165,6 @@ export function remember(id: string, fields: Fields) {
   known.delete(id);
   known.set(id, fields);
   if (known.size > maxChanges) known.delete(known.keys().next().value!);
-}
-
-function push(change: Omit<Change, "number" | "at">) {
-  pending.push({ ...change, number: ++count, at: new Date() });
-  if (pending.length > maxChanges) pending.shift();
-  drawing ??= setTimeout(draw, drawEvery);
 }
 
 function draw() {

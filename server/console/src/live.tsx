@@ -47,19 +47,19 @@ export function ChangeTable({ changes, caption, named }: { changes: Change[]; ca
       <caption class="hidden">{caption}</caption>
       <thead>
         <tr>
-          <th scope="col">Seen</th>
+          <th scope="col" class="wide">When</th>
           {named && <th scope="col">User</th>}
           <th scope="col">Change</th>
-          <th scope="col" class="number">Version</th>
+          <th scope="col" class="wide number">Version</th>
         </tr>
       </thead>
       <tbody>
         {changes.map((change) => (
           <tr key={change.number}>
-            <td><Time at={change.at} /></td>
+            <td class="wide"><Time at={change.at} /></td>
             {named && <th scope="row"><Who change={change} /></th>}
             <td><What change={change} /></td>
-            <td class="number">{String(change.version)}</td>
+            <td class="wide number">{String(change.version)}</td>
           </tr>
         ))}
       </tbody>
@@ -73,11 +73,12 @@ function Who({ change: { user, userId } }: { change: Change }) {
 }
 
 function What({ change }: { change: Change }) {
-  const { kind, user, before } = change;
+  const { at, kind, user, before } = change;
   const after = user && fieldsOf(user);
   return (
     <>
       <span class={kind === "deleted" ? "tag bad" : "tag"}>{kind}</span>
+      <span class="second small"><Time at={at} /></span>
       {fieldsChanged(change).map((name) => (
         <span class="second" key={name}>{labelOf(name)}: {before?.[name] || "none"} → {after?.[name] || "none"}</span>
       ))}

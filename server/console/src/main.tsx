@@ -2,6 +2,7 @@ import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { session, signIn, signOut, token } from "./client";
 import { NewPage } from "./create";
+import { ImportPage } from "./import";
 import { LivePage } from "./live";
 import { OpenUser } from "./open";
 import { page, type Page } from "./page";
@@ -47,6 +48,7 @@ function Header() {
           {rights.list && <Link to="#/" page="search">Users</Link>}
           {rights.write && <Link to="#/new" page="new">New user</Link>}
           {rights.list && <Link to="#/live" page="live">Live</Link>}
+          {rights.write && <Link to="#/import" page="import">Import</Link>}
         </nav>
       )}
       {state === "signedIn" && (rights.read || rights.list) && <OpenUser />}
@@ -74,6 +76,8 @@ function Content() {
   switch (shown.name) {
     case "new":
       return <NewPage />;
+    case "import":
+      return <ImportPage />;
     case "live":
       return <LivePage />;
     case "user":

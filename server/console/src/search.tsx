@@ -1,6 +1,7 @@
 import { useEffect, useId, useState } from "preact/hooks";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { session, users } from "./client";
+import { Export } from "./export";
 import { failureOf, type Failure } from "./failure";
 import type { SearchUsersRequestSchema, User } from "./gen/user/v1/user_service_pb";
 import { Problem } from "./notice";
@@ -207,6 +208,7 @@ function Results() {
         <button type="button" disabled={busy || next === ""} onClick={() => run(filters, [...tokens, next])}>Next page</button>
         {busy && <button type="button" onClick={stop}>Stop</button>}
       </div>
+      {found.length > 0 && <Export request={() => requestOf(filters)} />}
     </section>
   );
 }

@@ -2,8 +2,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { session, users } from "./client";
 import { Conflict } from "./conflict";
 import { failureOf, type Failure } from "./failure";
+import { feed, follow, remember } from "./feed";
 import { draftOf, fieldsOfDraft, UserFields } from "./form";
 import type { User } from "./gen/user/v1/user_service_pb";
+import { RecentChanges } from "./history";
 import { Problem } from "./notice";
 import { go } from "./page";
 import { Roles } from "./search";
@@ -28,6 +30,7 @@ export function UserPage({ id }: { id: string }) {
     try {
       const found = await fresh(id);
       setUser(found);
+      if (found !== undefined) remember(id, fieldsOf(found));
       setMissing(found === undefined);
       setFailure(undefined);
     } catch (err) {
@@ -35,6 +38,17 @@ export function UserPage({ id }: { id: string }) {
     }
   };
   useEffect(() => void load(), [id]);
+  const { changes } = useStore(feed);
+  useEffect(() => rights.list ? follow() : undefined, [rights.list]);
+  useEffect(() => {
+    const last = changes.find(({ userId }) => userId === id);
+    if (last?.kind === "deleted") {
+      setUser(undefined);
+      setMissing(true);
+    } else if (last?.user !== undefined && user !== undefined && last.version > user.version && !editing) {
+      setUser(last.user); // What is edited stays as it was when that began.
+    }
+  }, [changes, editing]);
   const saved = (changed: User) => {
     setUser(changed);
     setEditing(false);
@@ -60,6 +74,7 @@ export function UserPage({ id }: { id: string }) {
         </>
       )}
       {user !== undefined && editing && <Edit user={user} saved={saved} cancel={() => setEditing(false)} />}
+      {rights.list && <RecentChanges id={id} version={user?.version ?? 0n} />}
     </>
   );
 }

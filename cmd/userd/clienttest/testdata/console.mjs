@@ -1,4 +1,5 @@
 // A person at the console: node console.mjs CHROMIUM '{"url": …, "token": …, "width": …, "scheme": …}'
+// When it writes "restart", the server is to be restarted, and then a line to come back.
 // Does everything that the page is for, and looks that it stays usable by everybody:
 // nothing on the browser's console, no request to another host, nothing that axe finds serious.
 import assert from "node:assert/strict";
@@ -22,7 +23,10 @@ context.setDefaultTimeout(60_000);
 const page = await context.newPage();
 
 const faults = [];
-page.on("console", (message) => faults.push(`console: ${message.text()}`));
+let away = false; // The server is.
+page.on("console", (message) => {
+  if (!away || !message.text().includes("net::ERR_")) faults.push(`console: ${message.text()}`);
+});
 page.on("pageerror", (err) => faults.push(`error: ${err.stack}`));
 page.on("request", (request) => {
   if (!request.url().startsWith(`${url}/`) && !request.url().startsWith("blob:")) faults.push(`request to ${request.url()}`);
@@ -237,16 +241,108 @@ async function deleteUser() {
   assert.deepEqual(await call("GetUserByEmail", { email: "ada@example.com" }), {});
 }
 
+const row = (text) => page.locator("tbody tr").filter({ hasText: text });
+
+async function followUser() {
+  const { user } = await call("CreateUser", { email: "live@example.com", displayName: "First" });
+  await page.goto(`${url}/console/#/user/${user.id}`);
+  await seen(heading("First"));
+  await call("UpdateUser", { update: { userId: user.id, displayName: "Second", addRoles: ["admin"] } });
+  await seen(heading("Second"));
+  await seen(row("Display name: First → Second"));
+  await seen(row("Roles: none → admin"));
+  await page.reload(); // The token is still there.
+  await seen(page.getByText("None since this page was opened."));
+  await button("Look for earlier ones").click();
+  await seen(status("changes looked at"));
+  await seen(row("changed"));
+  await usable("changes of a user");
+}
+
+/** followAll also follows while the server is restarted, and then misses nothing. */
+async function followAll() {
+  await page.getByRole("link", { name: "Live" }).click();
+  await seen(status("Live:"));
+  const { user } = await call("CreateUser", { email: "followed@example.com", displayName: "Followed" });
+  await seen(row("Followed").filter({ hasText: "created" }));
+  await usable("live");
+  away = true;
+  console.log("restart");
+  await new Promise((resolve) => process.stdin.once("data", resolve));
+  await call("UpdateUser", { update: { userId: user.id, displayName: "Found again" } });
+  await seen(row("Display name: Followed → Found again"));
+  await seen(page.getByText("Interruptions: 1"));
+  away = false;
+  await button("Hold").click();
+  await call("DeleteUser", { userId: user.id });
+  await button("Hold").click();
+  await seen(row("deleted"));
+  await button("From the oldest kept").click();
+  await seen(row("Second"));
+}
+
+async function textOf(click) {
+  const [file] = await Promise.all([page.waitForEvent("download"), click()]);
+  return readFileSync(await file.path(), "utf8");
+}
+
+async function importFile(name, text, taken, done) {
+  await page.getByRole("link", { name: "Import" }).click();
+  const again = button("Import another file");
+  await field("File").or(again).waitFor();
+  if (await again.isVisible()) await again.click();
+  await field("File").setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await seen(page.getByText("First users"));
+  const tenant = field("Column firm becomes");
+  if (await tenant.count()) await tenant.selectOption("Attribute firm");
+  await usable("import");
+  await field("A user who is there already").selectOption(taken);
+  await button("Import").click();
+  await seen(status(done));
+}
+
+async function importFiles() {
+  const lines = ["mail,Full Name,roles,firm,note", 'one@imported.example,"One, the ""first""",a b,acme,x', "two,Two,,,", "three@imported.example,Three,,initech,"];
+  await importFile("users.csv", lines.join("\r\n"), "fail", "Done. 2 created, 0 updated, 0 there already, 1 failed.");
+  await usable("imported");
+  assert.equal(await textOf(() => button("Download the failed rows").click()), "mail,Full Name,roles,firm,note,failure\ntwo,Two,,,,email must be a valid email address\n");
+  const { user } = await call("GetUserByEmail", { email: "one@imported.example" });
+  assert.deepEqual([user.displayName, user.roles, user.attributes], ['One, the "first"', ["a", "b"], { firm: "acme" }]);
+  lines[3] = "three@imported.example,Drei,,initech,";
+  await importFile("users.csv", lines.join("\n"), "gets what the row has", "Done. 0 created, 1 updated, 1 there already, 1 failed.");
+}
+
+/** exportFiles exports what a search finds, and imports it again. */
+async function exportFiles() {
+  await page.getByRole("link", { name: "Users" }).click();
+  await search(() => field("Name contains").fill("drei"), 1);
+  const csv = await textOf(() => button("Export as CSV").click());
+  const { user } = await call("GetUserByEmail", { email: "three@imported.example" });
+  assert.equal(csv, "user_id,email,display_name,roles,disabled,external_id,created_at,last_login,attributes.firm\n" +
+    `${user.id},three@imported.example,Drei,,false,,${user.createdAt},,initech\n`);
+  const json = await textOf(() => button("Export as JSON Lines").click());
+  assert.deepEqual(JSON.parse(json), {
+    userId: user.id, email: user.email, displayName: "Drei", attributes: { firm: "initech" }, createdAt: user.createdAt,
+  });
+  await call("DeleteUser", { userId: user.id });
+  await importFile("users.csv", csv.replace(user.id, ""), "fail", "Done. 1 created, 0 updated, 0 there already, 0 failed.");
+  await importFile("users.jsonl", json.replace(user.id, ""), "stays as it is", "Done. 0 created, 0 updated, 1 there already, 0 failed.");
+  const { user: again } = await call("GetUserByEmail", { email: "three@imported.example" });
+  assert.deepEqual({ ...again, id: "", version: "", updatedAt: "" }, { ...user, id: "", version: "", updatedAt: "" });
+}
+
 async function lookForMissing() {
   await page.goto(`${url}/console/#/user/7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d`);
   await seen(heading("No such user"));
 }
 
 try {
-  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, lookForMissing]) {
+  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll,
+    importFiles, exportFiles, lookForMissing]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }
   assert.deepEqual(faults, []);
 } finally {
   await browser.close();
+  process.stdin.destroy();
 }

@@ -1,0 +1,304 @@
+import { Code } from "@connectrpc/connect";
+import { useEffect, useId, useState } from "preact/hooks";
+import { session, users } from "./client";
+import { newId } from "./create";
+import { failureOf } from "./failure";
+import type { CreateUserRequest, User } from "./gen/user/v1/user_service_pb";
+import { csvLine, download, failureColumn, isJSON, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
+import { Store, useStore } from "./store";
+import { attributePrefix, differing, fieldsOf, labels, noFields, updateOf, type Fields } from "./users";
+
+/** Taken is what a row does to a user who is there already. */
+type Taken = "fail" | "skip" | "update";
+
+/** Run is an import, under way or done. It goes on when another page is shown. */
+interface Run {
+  name: string;
+  state: "running" | "done" | "stopped";
+  size: number;
+  read: number;
+  started: number;
+  ended: number;
+  counts: Record<"created" | "updated" | "skipped" | "failed", number>;
+  /** The first of the rows that failed. */
+  failures: { number: number; why: string }[];
+  failed: Writer;
+  waiting: string;
+  stop: AbortController;
+}
+
+const previewRows = 5;
+const shownFailures = 100;
+/** As many calls at a time as browsers make over HTTP/1.1, but for one. */
+const concurrency = 5;
+
+const current = new Store<Run | undefined>(undefined);
+
+addEventListener("beforeunload", (event) => {
+  if (current.value?.state === "running") event.preventDefault(); // The browser asks first.
+});
+
+export function ImportPage() {
+  const { rights } = useStore(session);
+  const run = useStore(current);
+  if (!rights.write) return <p>This token may not create users.</p>;
+  return (
+    <>
+      <h1 tabIndex={-1}>Import</h1>
+      {run === undefined ? <Prepare /> : <Progress run={run} />}
+    </>
+  );
+}
+
+/** Prepare takes a file, and shows what would become of it. */
+function Prepare() {
+  const [file, setFile] = useState<File>();
+  const [rows, setRows] = useState<Row[]>([]);
+  const [mapping, setMapping] = useState<Mapping>({});
+  const [taken, setTaken] = useState<Taken>("fail");
+  const id = useId();
+  useEffect(() => {
+    if (file !== undefined) void firstRows(file).then(setRows);
+  }, [file]);
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row.cells)))];
+  return (
+    <form class="card" aria-label="Import a file" onSubmit={(event) => { event.preventDefault(); void start(file!, mapping, taken); }}>
+      <label for={`${id}-file`}>File</label>
+      <input id={`${id}-file`} type="file" accept=".csv,.jsonl,.ndjson,.json,text/csv" aria-describedby={`${id}-hint`}
+        onChange={(event) => { setMapping({}); setRows([]); setFile(event.currentTarget.files?.[0]); }} />
+      <p class="hint" id={`${id}-hint`}>CSV with a row of names, or JSON Lines (.jsonl). Exports of this page are such files.</p>
+      {rows.length > 0 && (
+        <>
+          <Columns columns={columns} rows={rows} mapping={mapping} change={setMapping} />
+          <Preview rows={rows} mapping={mapping} />
+          <label for={`${id}-taken`}>A user who is there already</label>
+          <select id={`${id}-taken`} value={taken} onChange={(event) => setTaken(event.currentTarget.value as Taken)}>
+            <option value="fail">makes the row fail</option>
+            <option value="skip">stays as it is</option>
+            <option value="update">gets what the row has</option>
+          </select>
+          <div class="buttons"><button type="submit" class="main">Import</button></div>
+        </>
+      )}
+      {file !== undefined && rows.length === 0 && <p role="status">No rows in {file.name}.</p>}
+    </form>
+  );
+}
+
+async function firstRows(file: File): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const row of read(file)) {
+    if (rows.push(row) === previewRows) break;
+  }
+  return rows;
+}
+
+function Columns({ columns, rows, mapping, change }: { columns: string[]; rows: Row[]; mapping: Mapping; change: (mapping: Mapping) => void }) {
+  return (
+    <table>
+      <caption>Columns</caption>
+      <thead><tr><th scope="col">Column</th><th scope="col">Becomes</th><th scope="col" class="wide">Such as</th></tr></thead>
+      <tbody>
+        {columns.map((column) => (
+          <tr key={column}>
+            <th scope="row">{column}</th>
+            <td><Target column={column} value={mapping[column] ?? targetOf(column)} set={(target) => change({ ...mapping, [column]: target })} /></td>
+            <td class="wide">{rows.map((row) => row.cells[column]).find((cell) => cell !== "" && cell !== undefined)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Target({ column, value, set }: { column: string; value: string; set: (target: string) => void }) {
+  const attribute = column.startsWith(attributePrefix) ? column : attributePrefix + column.toLowerCase().replace(/[^a-z0-9_.-]+/g, "_");
+  return (
+    <select aria-label={`Column ${column} becomes`} value={value} onChange={(event) => set(event.currentTarget.value)}>
+      <option value="">nothing</option>
+      {targets.map((target) => <option key={target} value={target}>{labels[target] ?? target}</option>)}
+      <option value={attribute}>Attribute {attribute.slice(attributePrefix.length)}</option>
+    </select>
+  );
+}
+
+function Preview({ rows, mapping }: { rows: Row[]; mapping: Mapping }) {
+  return (
+    <table>
+      <caption>First users</caption>
+      <thead><tr><th scope="col">User</th><th scope="col">Other fields</th></tr></thead>
+      <tbody>
+        {rows.map((row) => {
+          const made = tryRequest(row, mapping);
+          if (typeof made === "string") return <tr key={row.number}><th scope="row">Row {row.number}</th><td class="problem">{made}</td></tr>;
+          const attributes = Object.entries(made.attributes).map(([name, value]) => `${name}: ${value}`);
+          return (
+            <tr key={row.number}>
+              <th scope="row">{made.displayName || <span class="faint">no name</span>}<span class="second">{made.email || "no email"}</span></th>
+              <td>{[made.externalId, ...made.roles, ...attributes, made.disabled ? "disabled" : ""].filter((text) => text !== "").join(", ")}</td>
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}
+
+function tryRequest(row: Row, mapping: Mapping): CreateUserRequest | string {
+  try {
+    return requestOf(row, mapping, newId);
+  } catch (err) {
+    return (err as Error).message;
+  }
+}
+
+/** start imports a file, several rows at a time. */
+async function start(file: File, mapping: Mapping, taken: Taken) {
+  const run: Run = {
+    name: file.name, state: "running", size: file.size, read: 0, started: Date.now(), ended: 0,
+    counts: { created: 0, updated: 0, skipped: 0, failed: 0 }, failures: [], failed: new Writer(), waiting: "", stop: new AbortController(),
+  };
+  current.value = run;
+  const rows = read(file);
+  const drawing = setInterval(() => draw(run), 200);
+  let header: string[] | undefined;
+  const fail = (row: Row, why: string) => {
+    run.counts.failed++;
+    if (run.failures.length < shownFailures) run.failures.push({ number: row.number, why });
+    if (isJSON(file)) {
+      run.failed.write(JSON.stringify({ ...jsonOf(row.cells), [failureColumn]: why }) + "\n");
+      return;
+    }
+    if (header === undefined) {
+      header = Object.keys(row.cells).filter((name) => name !== failureColumn);
+      run.failed.write(csvLine([...header, failureColumn]));
+    }
+    run.failed.write(csvLine([...header.map((name) => row.cells[name] ?? ""), why]));
+  };
+  const worker = async () => {
+    for (;;) {
+      const { value: row, done } = await rows.next();
+      if (done || run.stop.signal.aborted) return;
+      const request = tryRequest(row, mapping);
+      if (typeof request === "string") fail(row, request);
+      else {
+        const outcome = await put(request, taken, run);
+        if (outcome in run.counts) run.counts[outcome as keyof Run["counts"]]++;
+        else if (outcome !== "") fail(row, outcome);
+      }
+      run.read = Math.max(run.read, row.read);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  clearInterval(drawing);
+  run.state = run.stop.signal.aborted ? "stopped" : "done";
+  run.ended = Date.now();
+  draw(run);
+}
+
+/** jsonOf is a row of JSON Lines again. */
+function jsonOf(cells: Record<string, string>): Record<string, unknown> {
+  const object: Record<string, unknown> = {};
+  const attributes: Record<string, string> = {};
+  for (const [name, text] of Object.entries(cells)) {
+    const target = targetOf(name);
+    if (target.startsWith(attributePrefix)) attributes[target.slice(attributePrefix.length)] = text;
+    else if (target === "roles") object[name] = text.split(" ").filter((role) => role !== "");
+    else if (target === "disabled") object[name] = text === "true";
+    else object[name] = text;
+  }
+  return Object.keys(attributes).length > 0 ? { ...object, attributes } : object;
+}
+
+function draw(run: Run) {
+  if (current.value?.stop === run.stop) current.value = { ...run };
+}
+
+/** put stores a row and says what it did: one of the counts, "" where it was stopped, or why it failed. */
+async function put(request: CreateUserRequest, taken: Taken, run: Run): Promise<string> {
+  for (let wait = 250; ; wait = Math.min(2 * wait, 5_000)) {
+    try {
+      return await putOnce(request, taken, run.stop.signal);
+    } catch (err) {
+      if (run.stop.signal.aborted) return "";
+      const failure = failureOf(err);
+      if (![Code.Unavailable, Code.ResourceExhausted, Code.Aborted, Code.DeadlineExceeded].includes(failure.code)) {
+        const fields = Object.entries(failure.fields).map(([field, text]) => `${field} ${text}`);
+        return fields.length > 0 ? fields.join("; ") : failure.text;
+      }
+      run.waiting = failure.text;
+      await new Promise((done) => setTimeout(done, failure.retryAfter ?? wait));
+      run.waiting = "";
+    }
+  }
+}
+
+async function putOnce(request: CreateUserRequest, taken: Taken, signal: AbortSignal): Promise<"created" | "updated" | "skipped"> {
+  try {
+    await users.createUser(request, { signal });
+    return "created";
+  } catch (err) {
+    if (failureOf(err).code !== Code.AlreadyExists || taken === "fail") throw err;
+    if (taken === "skip") return "skipped";
+    const there = await existing(request, signal);
+    if (there === undefined) throw err;
+    return update(there, request, signal);
+  }
+}
+
+/** existing is the user that a row is about. */
+async function existing({ userId, externalId, email }: CreateUserRequest, signal: AbortSignal): Promise<User | undefined> {
+  const byId = (await users.getUser({ userId }, { signal })).user;
+  if (byId !== undefined) return byId;
+  const byExternalId = externalId === "" ? undefined : (await users.getUserByExternalId({ externalId }, { signal })).user;
+  return byExternalId ?? (await users.getUserByEmail({ email }, { signal })).user;
+}
+
+async function update(there: User, request: CreateUserRequest, signal: AbortSignal): Promise<"updated" | "skipped"> {
+  const wanted: Fields = {
+    ...noFields, email: request.email, display_name: request.displayName, external_id: request.externalId || there.externalId,
+    roles: request.roles.join(" "), disabled: request.disabled ? "yes" : "no",
+  };
+  for (const [name, value] of Object.entries(request.attributes)) wanted[attributePrefix + name] = value;
+  if (differing(fieldsOf(there), wanted).length === 0) return "skipped";
+  await users.updateUser({ update: updateOf(there.id, there.version, fieldsOf(there), wanted) }, { signal });
+  return "updated";
+}
+
+function Progress({ run }: { run: Run }) {
+  const { created, updated, skipped, failed } = run.counts;
+  const total = created + updated + skipped + failed;
+  const seconds = Math.max(((run.ended || Date.now()) - run.started) / 1000, 0.001);
+  const again = () => { current.value = undefined; };
+  return (
+    <section class="card" aria-label="Progress">
+      <label for="progress">{run.name}</label>
+      <progress id="progress" max={run.size || 1} value={run.state === "done" ? run.size || 1 : run.read} />
+      <p role="status">
+        {{ running: "Importing…", done: "Done.", stopped: "Stopped." }[run.state]} {created} created, {updated} updated, {skipped} there already, {failed} failed.
+      </p>
+      <p class="hint">{Math.round(total / seconds)} rows a second. {run.waiting !== "" && `Waiting: ${run.waiting}`}</p>
+      <div class="buttons">
+        {run.state === "running"
+          ? <button type="button" onClick={() => run.stop.abort()}>Stop</button>
+          : <button type="button" onClick={again}>Import another file</button>}
+        {failed > 0 && run.state !== "running" && (
+          <button type="button" onClick={() => download(run.failed.file("text/plain"), `failed-${run.name}`)}>Download the failed rows</button>
+        )}
+      </div>
+      {run.failures.length > 0 && <Failures run={run} />}
+    </section>
+  );
+}
+
+function Failures({ run }: { run: Run }) {
+  return (
+    <table>
+      <caption>Failed rows{run.counts.failed > shownFailures && `, the first ${shownFailures}`}</caption>
+      <thead><tr><th scope="col" class="number">Row</th><th scope="col">Why</th></tr></thead>
+      <tbody>
+        {run.failures.map(({ number, why }) => <tr key={number}><td class="number">{number}</td><td>{why}</td></tr>)}
+      </tbody>
+    </table>
+  );
+}

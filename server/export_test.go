@@ -10,3 +10,9 @@ import (
 func (s *Server) Call(ctx context.Context, procedure string, info *connect.CallInfo, stream connect.ServerStream) error {
 	return s.rpc.Call(ctx, procedure, info, stream)
 }
+
+// LargeMessages is how many bytes large messages hold.
+func (s *Server) LargeMessages() int {
+	held, _ := s.budget.Stats()
+	return held
+}

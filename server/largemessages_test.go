@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -20,8 +22,10 @@ import (
 )
 
 // paddedUser is a valid request of 900 KiB, most of them blanks.
-func paddedUser(i int) []byte {
-	return fmt.Appendf(nil, `{"email": "%d@example.com", "displayName": "Ada"%s}`, i, strings.Repeat(" ", 900<<10))
+func paddedUser(i int) []byte { return paddedBy(i, 900<<10) }
+
+func paddedBy(i, blanks int) []byte {
+	return fmt.Appendf(nil, `{"email": "%d@example.com", "displayName": "Ada"%s}`, i, strings.Repeat(" ", blanks))
 }
 
 // startSmall runs a server of a process with so little memory that it holds 2 MiB of large
@@ -88,6 +92,57 @@ func TestLargeMessagesAtOnce(t *testing.T) { //nolint:paralleltest // It changes
 				t.Errorf("afterwards it is answered with %d %s, error %v", status, body, err)
 			}
 		})
+	}
+}
+
+// stalledUser sends most of a CreateUser from an address of its own, and returns what becomes
+// of it.
+func stalledUser(t *testing.T, running *servertest.Server, from string) (answer <-chan string) {
+	t.Helper()
+	body, writer := io.Pipe()
+	t.Cleanup(func() { writer.Close() })
+	client := servertest.HTTP2(t)
+	client.Transport.(*http.Transport).DialContext = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext
+	answered := make(chan string, 1)
+	go func() {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, running.URL+"/user.v1.UserService/CreateUser", body)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(req)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		answered <- fmt.Sprint(resp.StatusCode, string(text), err)
+	}()
+	if _, err := writer.Write(paddedUser(1)[:800<<10]); err != nil {
+		t.Error(err)
+	}
+	return answered
+}
+
+// One caller that lets large messages wait, as many as there is room for, keeps nobody else
+// from sending one: the slowest of its own is let go.
+func TestNobodyHoldsAllRoomForLargeMessages(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+	running := startSmall(t, func(context.Context, string) error { return nil })
+	var greedy []<-chan string
+	for range 2 {
+		greedy = append(greedy, stalledUser(t, running, "127.0.0.2"))
+	}
+	for running.LargeMessages() < 2*(600<<10) { // The server reads when it likes.
+		runtime.Gosched()
+	}
+	status, body, err := postUser(t.Context(), servertest.HTTP2(t), running.URL, connect.CompressionNameIdentity, paddedBy(2, 500<<10))
+	if status != http.StatusOK {
+		t.Errorf("another caller is answered with %d %s, error %v", status, body, err)
+	}
+	if answer := <-greedy[0]; !strings.Contains(answer, `"OVERLOADED"`) {
+		t.Errorf("the slowest is answered with %s", answer)
 	}
 }
 

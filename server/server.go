@@ -109,7 +109,9 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors),
-		edge.CountBodies(kinds, func(ctx context.Context) (context.Context, edge.Hold) { return s.budget.Begin(ctx) }),
+		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
+			return s.budget.Begin(r.Context(), callerOf(r), cut)
+		}),
 		edge.CheckFrames(s.rowLimits(rpc)),
 		edge.AwaitMessages(kinds, s.arrivals),
 		gather.Streams(kinds, s.config.SendTimeout),
@@ -254,6 +256,18 @@ const (
 func budgetBytes(maxMessageBytes int) int {
 	limit := debug.SetMemoryLimit(-1) // It only tells.
 	return max(int(min(maxBudgetBytes, limit/memoryShare)), 2*maxMessageBytes)
+}
+
+// callerOf is who makes a request: a principal, where it is known, else an address.
+func callerOf(r *http.Request) string {
+	if principal := auth.PrincipalOf(r.Context()); principal != nil {
+		return principal.Name
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 func (s *Server) maxRowBytes() int { return min(wire.MaxRowBytes, s.config.MaxMessageBytes) }

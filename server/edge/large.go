@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -12,18 +13,22 @@ import (
 
 // Hold is what one request holds of a budget.
 type Hold interface {
-	// Received counts what has come of it. An error is that it is too much.
-	Received(bytes int) error
+	// Received counts what has come of it; err is what came with it. An error is that it
+	// is too much.
+	Received(bytes int, err error) error
 	// Release gives everything back.
 	Release()
 }
 
 // CountBodies has a budget count what has come of requests of one message, until they are
-// answered. Rows of streams are small: see CheckFrames.
-func CountBodies(types map[string]connect.StreamType, begin func(context.Context) (context.Context, Hold)) Middleware {
+// answered. begin gets what ends the wait for the rest of a request, until its Hold is
+// released. Rows of streams are small: see CheckFrames.
+func CountBodies(types map[string]connect.StreamType, begin func(r *http.Request, cut func()) (context.Context, Hold)) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, hold := begin(r.Context())
+			ctx, hold := begin(r, func() {
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // A connection without deadlines waits for as long as requests may take to come.
+			})
 			defer hold.Release()
 			r = r.WithContext(ctx)
 			if types[r.URL.Path]&connect.StreamTypeClient == 0 {
@@ -41,7 +46,7 @@ type countedBody struct {
 
 func (b countedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if refused := b.hold.Received(n); refused != nil {
+	if refused := b.hold.Received(n, err); refused != nil {
 		return 0, refused
 	}
 	return n, err

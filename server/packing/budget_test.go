@@ -2,6 +2,8 @@ package packing
 
 import (
 	"errors"
+	"io"
+	"os"
 	"testing"
 
 	"github.com/example/userd/server/failure"
@@ -13,12 +15,12 @@ func TestBudget(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(4 * largeBytes)
 	begin := func() *Hold {
-		_, hold := budget.Begin(t.Context())
+		_, hold := budget.Begin(t.Context(), "ada", nil)
 		return hold
 	}
 	small, first, second, third := begin(), begin(), begin(), begin()
 	for _, part := range []int{1, largeBytes - 1} {
-		if err := small.Received(part); err != nil {
+		if err := small.Received(part, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -26,11 +28,11 @@ func TestBudget(t *testing.T) {
 		t.Errorf("a small message counts %d bytes", budget.held)
 	}
 	for range 10 {
-		if err := first.Received(largeBytes); err != nil {
+		if err := first.Received(largeBytes, nil); err != nil {
 			t.Fatalf("the only large message is refused: %v", err)
 		}
 	}
-	if err := second.Received(largeBytes + 1); !errors.Is(err, failure.ErrOverloaded) {
+	if err := second.Received(largeBytes+1, nil); !errors.Is(err, failure.ErrOverloaded) {
 		t.Errorf("error is %v, want that the budget is used up", err)
 	}
 	if held, refused := budget.Stats(); held != 9*largeBytes || refused != 1 {
@@ -38,7 +40,7 @@ func TestBudget(t *testing.T) {
 	}
 	first.Release()
 	first.Release()
-	if err := third.Received(2 * largeBytes); err != nil || budget.held != largeBytes {
+	if err := third.Received(2*largeBytes, nil); err != nil || budget.held != largeBytes {
 		t.Errorf("error is %v after the first is gone, %d bytes are held", err, budget.held)
 	}
 }
@@ -47,7 +49,7 @@ func TestBudget(t *testing.T) {
 func TestDecodingCounts(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(largeBytes)
-	ctx, hold := budget.Begin(t.Context())
+	ctx, hold := budget.Begin(t.Context(), "ada", nil)
 	if err := Take(ctx, largeBytes); err != nil || budget.held != 0 {
 		t.Errorf("a small message: error %v, %d bytes are held", err, budget.held)
 	}
@@ -57,5 +59,61 @@ func TestDecodingCounts(t *testing.T) {
 	hold.Release()
 	if err := Take(t.Context(), 10*largeBytes); err != nil || budget.held != 0 {
 		t.Errorf("without a hold: error %v, %d bytes are held", err, budget.held)
+	}
+}
+
+// caller is one that has large messages come.
+type caller struct {
+	t      *testing.T
+	budget *Budget
+	name   string
+}
+
+// send has bytes of a message come. cut counts that it is let go.
+func (c caller) send(bytes int, cut *int) *Hold {
+	c.t.Helper()
+	_, hold := c.budget.Begin(c.t.Context(), c.name, func() { *cut++ })
+	if err := hold.Received(largeBytes+bytes, nil); err != nil {
+		c.t.Errorf("%s, %d bytes: %v", c.name, bytes, err)
+	}
+	return hold
+}
+
+// Whoever holds the most lets its slowest message go, so that one caller leaves room for the
+// others, and has a share of its own.
+func TestTheLargestCallerLetsGo(t *testing.T) {
+	t.Parallel()
+	budget := NewBudget(100)
+	var cut [4]int
+	greedy, other := caller{t, budget, "greedy"}, caller{t, budget, "other"}
+	whole := greedy.send(10, &cut[0])
+	if err := whole.Received(0, io.EOF); err != nil {
+		t.Fatal(err)
+	}
+	slowest, slow, last := greedy.send(30, &cut[1]), greedy.send(30, &cut[2]), greedy.send(30, &cut[3])
+	mine := other.send(40, new(int))
+	if cut != [4]int{0, 1, 1, 0} || budget.held != 80 {
+		t.Errorf("let go are %v, %d bytes are held", cut, budget.held)
+	}
+	for _, hold := range []*Hold{slowest, slow} {
+		if err := hold.Received(1, nil); !errors.Is(err, failure.ErrOverloaded) {
+			t.Errorf("what comes of one that was let go: %v", err)
+		}
+		if err := hold.Received(0, os.ErrDeadlineExceeded); !errors.Is(err, failure.ErrOverloaded) {
+			t.Errorf("the end of the wait for the rest: %v", err)
+		}
+	}
+	// Now both hold 40, and neither has a right to more.
+	if err := mine.Received(30, nil); !errors.Is(err, failure.ErrOverloaded) {
+		t.Errorf("the one that would hold more: %v", err)
+	}
+	if err := last.Received(1, nil); err != nil || cut != [4]int{0, 1, 1, 0} {
+		t.Errorf("the one that stays: %v, let go are %v", err, cut)
+	}
+	for _, hold := range []*Hold{whole, slowest, slow, last, mine} {
+		hold.Release()
+	}
+	if budget.held != 0 || len(budget.by) != 0 || len(budget.coming) != 0 {
+		t.Errorf("in the end %d bytes are held, by %v, %d coming", budget.held, budget.by, len(budget.coming))
 	}
 }

@@ -57,8 +57,8 @@ func (m measured) Decompress(src io.Reader) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	hold := &Hold{budget: m.budget}
-	if err := hold.Received(int(size)); err != nil {
+	hold := &Hold{budget: m.budget, whole: true}
+	if err := hold.Received(int(size), nil); err != nil {
 		return nil, err
 	}
 	reader, err := m.Compressor.Decompress(src)

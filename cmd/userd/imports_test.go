@@ -41,7 +41,8 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server":                    {mayImport: []string{"store", "gen/", "server/"}},
 	"server/servertest":         {mayImport: []string{"store", "store/sqlite", "cache", "gen/", "server", "server/wire"}},
 	"cmd/userd/cli":             {},
-	"cmd/userd/remote":          {mayImport: []string{"gen/", "cmd/userd/cli"}},
+	"cmd/userd/rows":            {mayImport: []string{"gen/"}},
+	"cmd/userd/remote":          {mayImport: []string{"gen/", "cmd/userd/cli", "cmd/userd/rows"}},
 }
 
 // owners are the packages that alone may import a module.

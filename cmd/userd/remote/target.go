@@ -28,7 +28,7 @@ type target struct {
 
 // Commands are those of this package.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{getCommand(), listCommand(), searchCommand(), createCommand(), updateCommand(), deleteCommand(), watchCommand()}
+	return []*cobra.Command{getCommand(), listCommand(), searchCommand(), createCommand(), updateCommand(), deleteCommand(), watchCommand(), importCommand(), exportCommand()}
 }
 
 func (t *target) register(cmd *cobra.Command) {

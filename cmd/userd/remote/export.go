@@ -1,0 +1,132 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/example/userd/cmd/userd/cli"
+	"github.com/example/userd/cmd/userd/rows"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+func exportCommand() *cobra.Command {
+	var t target
+	var format string
+	cmd := &cobra.Command{
+		Use:   "export [FILE]",
+		Short: "Write all users to a file that import takes",
+		Long: "Write all users to a file that import takes, oldest first: CSV for FILE.csv, else JSON Lines, compressed\n" +
+			"for .gz and .zst. Without FILE, or with -, they go to standard output. Versions are not written.\n\n" +
+			"A CSV needs to know all names of attributes first, so that users are read twice.",
+		Example: "  userd export users.csv\n  userd export users.jsonl.zst\n  userd export | userd import --server http://other.internal:8080 -",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return cli.Wrong(errors.New("userd export takes the name of one file, or none"))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := "-"
+			if len(args) == 1 {
+				name = args[0]
+			}
+			if format == "" {
+				format = rows.FormatOf(name)
+			}
+			if format != rows.CSV && format != rows.JSONLines {
+				return cli.Wrong(errors.New("--format must be csv or jsonl"))
+			}
+			users, err := t.users()
+			if err != nil {
+				return err
+			}
+			return t.explain(cmd.Context(), export(cmd.Context(), users, format, name, cmd.OutOrStdout()))
+		},
+	}
+	t.register(cmd)
+	cmd.Flags().StringVar(&format, "format", "", "csv or jsonl; else as the name of the file ends")
+	return cmd
+}
+
+// export writes a file, which is there when it is whole, or to out.
+func export(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) (err error) {
+	if name == "-" {
+		return exportTo(ctx, users, format, name, out)
+	}
+	file, err := os.OpenFile(name+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(exportTo(ctx, users, format, name, file), file.Sync(), file.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return os.Rename(file.Name(), name)
+}
+
+func exportTo(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) (err error) {
+	compressed, err := rows.Compress(name, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, compressed.Close()) }()
+	writer := rows.NewLineWriter(compressed)
+	if format == rows.CSV {
+		names, err := attributeNames(ctx, users)
+		if err != nil {
+			return err
+		}
+		writer = rows.NewCSVWriter(compressed, names)
+	}
+	progress := newProgress(-1, "exported")
+	defer progress.end()
+	err = eachUser(ctx, users, func(user *userv1.User) error {
+		progress.add(1)
+		return writer.Write(user)
+	})
+	if err != nil {
+		return err
+	}
+	return writer.Flush()
+}
+
+// attributeNames are those that any user has.
+func attributeNames(ctx context.Context, users userv1connect.UserServiceClient) ([]string, error) {
+	names := make(map[string]bool)
+	err := eachUser(ctx, users, func(user *userv1.User) error {
+		for name := range user.GetAttributes() {
+			names[name] = true
+		}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(names)), err
+}
+
+// eachUser calls do with all users, oldest first.
+func eachUser(ctx context.Context, users userv1connect.UserServiceClient, do func(*userv1.User) error) error {
+	stream, err := users.ListUsers(ctx, &userv1.ListUsersRequest{All: true})
+	if err != nil {
+		return fmt.Errorf("list users: %w", err)
+	}
+	defer stream.Close()
+	for {
+		user, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := do(user); err != nil {
+			return err
+		}
+	}
+}

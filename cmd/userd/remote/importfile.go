@@ -1,0 +1,320 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/example/userd/cmd/userd/rows"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+const (
+	// batchRows are sent with one call. The server lists as many failures.
+	batchRows = 1000
+	// retryFor is how long the server may be away.
+	retryFor = 2 * time.Minute
+)
+
+// fileImport is the import of one file. Batches are sent by several streams at a time, and
+// counted in the order of the file, so that all before a row is done when it is counted.
+type fileImport struct {
+	flags        *importFlags
+	users        userv1connect.UserServiceClient
+	conflict     userv1.OnConflict
+	file         *os.File
+	reader       rows.Reader
+	shown        *progress
+	progressName string // "" for standard input.
+	failuresName string
+	failures     *os.File // Nil until a row fails.
+	failureRows  rows.FailureWriter
+	state        importState
+}
+
+// batch is consecutive rows.
+type batch struct {
+	rows []rows.Row
+	done chan result // Takes one.
+}
+
+// result is what became of a batch.
+type result struct {
+	response *userv1.BatchCreateUsersResponse
+	failed   map[int]string // Why, by the index of the row.
+	err      error
+}
+
+func (i *fileImport) run(ctx context.Context) error {
+	if err := i.skip(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	work, order := make(chan *batch), make(chan *batch, i.flags.streams)
+	group.Go(func() error {
+		defer close(work)
+		defer close(order)
+		return i.read(ctx, work, order)
+	})
+	for range i.flags.streams {
+		group.Go(func() error {
+			for b := range work {
+				b.done <- i.send(ctx, b)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error { return i.count(ctx, order) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if i.progressName != "" && !i.flags.dryRun {
+		return removeIfThere(i.progressName)
+	}
+	return nil
+}
+
+func removeIfThere(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// skip goes past the rows that are done.
+func (i *fileImport) skip() error {
+	for range i.state.Rows {
+		if _, err := i.reader.Read(); err != nil {
+			return fmt.Errorf("the file has fewer rows than were imported: %w", err)
+		}
+	}
+	return nil
+}
+
+// read makes batches of the file. Each goes to whoever sends it and to whoever counts it.
+func (i *fileImport) read(ctx context.Context, work, order chan<- *batch) error {
+	for row := i.state.Rows; ; {
+		b := &batch{done: make(chan result, 1)}
+		var err error
+		for len(b.rows) < batchRows && err == nil {
+			var next rows.Row
+			if next, err = i.reader.Read(); err == nil {
+				i.complete(next.User, row)
+				b.rows = append(b.rows, next)
+				row++
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("after %d rows: %w", row, err)
+		}
+		if len(b.rows) > 0 {
+			for _, to := range []chan<- *batch{order, work} {
+				select {
+				case to <- b:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// complete makes it safe to send a row again: rows that fail where a user is there need an
+// id for that.
+func (i *fileImport) complete(user *userv1.CreateUserRequest, row int) {
+	if user == nil {
+		return
+	}
+	user.OnConflict = i.conflict
+	if user.GetUserId() == "" && i.conflict == userv1.OnConflict_ON_CONFLICT_FAIL {
+		user.UserId = i.state.id(row)
+	}
+}
+
+// send has a batch stored, again while the server is away.
+func (i *fileImport) send(ctx context.Context, b *batch) result {
+	if i.flags.dryRun {
+		return check(b)
+	}
+	since := time.Now()
+	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+		r := i.sendOnce(ctx, b)
+		if r.err == nil || ctx.Err() != nil || !passing(r.err) || time.Since(since) > retryFor {
+			return r
+		}
+		select {
+		case <-ctx.Done():
+			return result{err: ctx.Err()}
+		case <-time.After(wait):
+		}
+	}
+}
+
+// passing reports whether an error may be gone soon.
+func passing(err error) bool {
+	var failed *connect.Error
+	if !errors.As(err, &failed) {
+		return false
+	}
+	switch failed.Code() {
+	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeDeadlineExceeded:
+		return true
+	case connect.CodeResourceExhausted:
+		return reasonOf(failed) == "OVERLOADED"
+	}
+	return !failed.IsRemote() // The connection was lost.
+}
+
+func (i *fileImport) sendOnce(ctx context.Context, b *batch) result {
+	r := result{failed: make(map[int]string)}
+	stream, err := i.users.BatchCreateUsers(ctx)
+	if err != nil {
+		return result{err: err}
+	}
+	var sent []int // Rows, in the order of the stream.
+	for n, row := range b.rows {
+		if row.User == nil {
+			r.failed[n] = row.Why
+			continue
+		}
+		if err := stream.Send(row.User); err != nil {
+			break // The answer has why.
+		}
+		sent = append(sent, n)
+	}
+	if r.response, r.err = stream.CloseAndReceive(); r.err != nil {
+		return r
+	}
+	for _, failure := range r.response.GetFailures() {
+		r.failed[sent[failure.GetIndex()]] = failure.GetMessage()
+	}
+	return r
+}
+
+// check is what the rules of the schema say to a batch.
+func check(b *batch) result {
+	r := result{response: new(userv1.BatchCreateUsersResponse), failed: make(map[int]string)}
+	for n, row := range b.rows {
+		why := row.Why
+		if row.User != nil {
+			why = faults(protovalidate.Validate(row.User))
+		}
+		if why != "" {
+			r.failed[n] = why
+		}
+	}
+	return r
+}
+
+// faults is what protovalidate finds, in one line.
+func faults(err error) string {
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return ""
+	}
+	var found []string
+	for _, violation := range invalid.Violations {
+		found = append(found, violation.String())
+	}
+	return strings.Join(found, "; ")
+}
+
+// count takes what became of the batches in the order of the file.
+func (i *fileImport) count(ctx context.Context, order <-chan *batch) error {
+	for b := range order {
+		var r result
+		select {
+		case r = <-b.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if r.err != nil {
+			return r.err
+		}
+		if err := i.countBatch(b, r); err != nil {
+			return err
+		}
+		i.shown.add(len(b.rows))
+	}
+	return nil
+}
+
+func (i *fileImport) countBatch(b *batch, r result) error {
+	for n, row := range b.rows {
+		if why, failed := r.failed[n]; failed {
+			if err := i.fail(row, why); err != nil {
+				return err
+			}
+		}
+	}
+	s := &i.state
+	s.Rows += len(b.rows)
+	s.Created += int(r.response.GetSuccessCount())
+	s.Updated += int(r.response.GetUpdatedCount())
+	s.Skipped += int(r.response.GetSkippedCount())
+	s.Failed += len(r.failed)
+	if i.flags.dryRun {
+		return nil
+	}
+	if i.failures != nil {
+		info, err := i.failures.Stat()
+		if err != nil {
+			return err
+		}
+		s.Failures = info.Size()
+	}
+	return i.save()
+}
+
+// fail writes a row that was not taken. The file begins anew with an import, and goes on
+// where an import does.
+func (i *fileImport) fail(row rows.Row, why string) error {
+	if i.failures == nil {
+		file, err := os.OpenFile(i.failuresName, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		i.failures = file
+		if err := file.Truncate(i.state.Failures); err != nil {
+			return err
+		}
+		if _, err := file.Seek(0, io.SeekEnd); err != nil {
+			return err
+		}
+		i.failureRows = i.reader.Failures(file, i.state.Failures > 0)
+	}
+	return i.failureRows.Write(row, why)
+}
+
+// result is what became of the rows, for people.
+func (i *fileImport) result(dryRun bool) string {
+	s := i.state
+	if dryRun {
+		return fmt.Sprintf("%d rows, %d of them not valid; nothing was sent", s.Rows, s.Failed)
+	}
+	text := fmt.Sprintf("%d rows: %d created, %d updated, %d as they were, %d failed", s.Rows, s.Created, s.Updated, s.Skipped, s.Failed)
+	if s.Failed > 0 {
+		text += "; see " + i.failuresName
+	}
+	return text
+}
+
+func (i *fileImport) close() error {
+	i.shown.end()
+	if i.failures != nil {
+		return errors.Join(i.file.Close(), i.failures.Close())
+	}
+	return i.file.Close()
+}

@@ -1,0 +1,84 @@
+package remote
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/example/userd/cmd/userd/cli"
+)
+
+// importState is how far an import has come. It stands in a file beside the input while the
+// import goes on, and is what --resume begins with.
+type importState struct {
+	Format     string    `json:"format"`
+	OnConflict string    `json:"on_conflict"`
+	Size       int64     `json:"size"` // Of the input, in bytes.
+	IDs        uuid.UUID `json:"ids"`  // What the ids of rows that bring none are made from.
+	Rows       int       `json:"rows"` // From the begin that are done.
+	Created    int       `json:"created"`
+	Updated    int       `json:"updated"`
+	Skipped    int       `json:"skipped"`
+	Failed     int       `json:"failed"`
+	Failures   int64     `json:"failures"` // Size of the file with the failed rows.
+}
+
+func newImportState(format, conflict string, size int64) importState {
+	return importState{Format: format, OnConflict: conflict, Size: size, IDs: uuid.New()}
+}
+
+// id is that of a row that brings none: the same whenever the row is sent again.
+func (s *importState) id(row int) string {
+	return uuid.NewSHA1(s.IDs, []byte(strconv.Itoa(row))).String()
+}
+
+// begin reads how far an earlier import of the file has come, if that is to go on.
+func (i *fileImport) begin(fresh importState) error {
+	i.state = fresh
+	if i.progressName == "" || i.flags.dryRun {
+		return nil
+	}
+	text, err := os.ReadFile(i.progressName)
+	if errors.Is(err, fs.ErrNotExist) {
+		if i.flags.resume {
+			return cli.Wrong(fmt.Errorf("there is nothing to resume: %w", err))
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !i.flags.resume {
+		return cli.Wrong(fmt.Errorf("an import of this file was interrupted: go on with --resume, or remove %s to begin anew", i.progressName))
+	}
+	var earlier importState
+	if err := json.Unmarshal(text, &earlier); err != nil {
+		return fmt.Errorf("%s: %w", i.progressName, err)
+	}
+	if earlier.Format != fresh.Format || earlier.OnConflict != fresh.OnConflict || earlier.Size != fresh.Size {
+		return cli.Wrong(errors.New("--resume needs the same file, --format and --on-conflict as before"))
+	}
+	i.state = earlier
+	return nil
+}
+
+// save writes the state in one piece.
+func (i *fileImport) save() error {
+	if i.progressName == "" {
+		return nil
+	}
+	text, err := json.Marshal(i.state)
+	if err != nil {
+		return err
+	}
+	part := i.progressName + ".part"
+	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, i.progressName)
+}

@@ -6,6 +6,7 @@
 //
 //	server        Config, New, Serve, Shutdown; the order of what a request passes
 //	├─ users      what the RPCs do
+//	├─ watch      watchers: who follow the change log
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
 //	├─ gather     streams of responses in larger pieces; the end of those that nobody reads

@@ -35,15 +35,15 @@ const RetryDelay = 250 * time.Millisecond
 
 // Failures that are the server's own, beside those of package store.
 var (
-	ErrInvalidPageToken = errors.New("invalid page token")
-	ErrMessageTooLarge  = errors.New("message is too large")
-	ErrOverloaded       = errors.New("too many large messages at a time")
-	ErrTooManyRows      = errors.New("too many rows in one import")
-	ErrSlowConsumer     = errors.New("client does not read its stream")
-	ErrDraining         = errors.New("server is stopping")
-	ErrNoImport         = errors.New("what only an import may do")
-	ErrNoAudit          = errors.New("the audit log cannot be written")
-	ErrRevoked          = errors.New("credentials are not valid any more")
+	ErrInvalidPageToken     = errors.New("invalid page token")
+	ErrMessageTooLarge      = errors.New("message is too large")
+	ErrTooManyLargeMessages = errors.New("too many large messages at a time")
+	ErrTooManyRows          = errors.New("too many rows in one import")
+	ErrSlowConsumer         = errors.New("client does not read its stream")
+	ErrDraining             = errors.New("server is stopping")
+	ErrNoImport             = errors.New("what only an import may do")
+	ErrNoAudit              = errors.New("the audit log cannot be written")
+	ErrRevoked              = errors.New("credentials are not valid any more")
 )
 
 // What is wrong with a body that breaks the framing of its protocol. It is the caller's
@@ -100,7 +100,7 @@ var statuses = []struct {
 	{store.ErrCursorExpired, Status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "", "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
 	{ErrInvalidPageToken, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token", "must be empty or the token of the page before, with the same filters"}},
 	{ErrMessageTooLarge, messageTooLarge},
-	{ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server holds as many large messages as it can; retry later"}},
+	{ErrTooManyLargeMessages, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server holds as many large messages as it can; retry later"}},
 	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request does not keep to the framing of its protocol"}},
 	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "", "a message of the request is compressed, and no compression is declared"}},
 	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, "", fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},

@@ -81,11 +81,11 @@ func (h *Hold) take(bytes int, readErr error) error {
 	for b.held > h.bytes && b.held+bytes > b.most && !h.gone {
 		if !b.letGo(h.caller, b.by[h.caller]+bytes) {
 			b.refused++
-			return failure.ErrOverloaded
+			return failure.ErrTooManyLargeMessages
 		}
 	}
 	if h.gone {
-		return failure.ErrOverloaded
+		return failure.ErrTooManyLargeMessages
 	}
 	if h.bytes == 0 && bytes > 0 && !h.whole {
 		b.coming = append(b.coming, h)

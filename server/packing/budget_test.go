@@ -32,7 +32,7 @@ func TestBudget(t *testing.T) {
 			t.Fatalf("the only large message is refused: %v", err)
 		}
 	}
-	if err := second.Received(largeBytes+1, nil); !errors.Is(err, failure.ErrOverloaded) {
+	if err := second.Received(largeBytes+1, nil); !errors.Is(err, failure.ErrTooManyLargeMessages) {
 		t.Errorf("error is %v, want that the budget is used up", err)
 	}
 	if held, refused := budget.Stats(); held != 9*largeBytes || refused != 1 {
@@ -96,15 +96,15 @@ func TestTheLargestCallerLetsGo(t *testing.T) {
 		t.Errorf("let go are %v, %d bytes are held", cut, budget.held)
 	}
 	for _, hold := range []*Hold{slowest, slow} {
-		if err := hold.Received(1, nil); !errors.Is(err, failure.ErrOverloaded) {
+		if err := hold.Received(1, nil); !errors.Is(err, failure.ErrTooManyLargeMessages) {
 			t.Errorf("what comes of one that was let go: %v", err)
 		}
-		if err := hold.Received(0, os.ErrDeadlineExceeded); !errors.Is(err, failure.ErrOverloaded) {
+		if err := hold.Received(0, os.ErrDeadlineExceeded); !errors.Is(err, failure.ErrTooManyLargeMessages) {
 			t.Errorf("the end of the wait for the rest: %v", err)
 		}
 	}
 	// Now both hold 40, and neither has a right to more.
-	if err := mine.Received(30, nil); !errors.Is(err, failure.ErrOverloaded) {
+	if err := mine.Received(30, nil); !errors.Is(err, failure.ErrTooManyLargeMessages) {
 		t.Errorf("the one that would hold more: %v", err)
 	}
 	if err := last.Received(1, nil); err != nil || cut != [4]int{0, 1, 1, 0} {

@@ -5,7 +5,5 @@
 //     conditional.go for those that HTTP caches ask for, and near.go for those that are at
 //     hand before their call begins.
 //   - list.go and search.go: lists, page by page or all; pagetoken.go seals the tokens.
-//   - import.go and updates.go: the streams of writes.
-//   - watch.go: what a watcher is told; feed.go reads the change log once for all of them,
-//     and gate.go lets those that are behind catch up with what time others leave.
+//   - import.go and updates.go: the streams of writes. Package watch serves watchers.
 package users

@@ -86,7 +86,7 @@ func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 		case userv1connect.UserServiceListUsersProcedure:
 			return u.listUsers(ctx, stream)
 		case userv1connect.UserServiceWatchUsersProcedure:
-			return u.watchUsers(ctx, stream)
+			return u.watchers.Serve(ctx, stream)
 		case userv1connect.UserServiceBatchCreateUsersProcedure:
 			return u.batchCreateUsers(ctx, stream)
 		}
@@ -113,24 +113,23 @@ func (u *Service) getUser(ctx context.Context, stream connect.ServerStream) erro
 
 func (u *Service) getUserByEmail(ctx context.Context, stream connect.ServerStream) error {
 	var req userv1.GetUserByEmailRequest
-	if err := stream.Receive(&req); err != nil {
-		return err
-	}
-	call, _ := connect.CallInfoForServerContext(ctx)
-	entry, err := u.Reader.LookupByEmail(ctx, req.GetEmail(), cache.Read{NoCache: noCache(call)})
-	if err != nil {
-		return err
-	}
-	return stream.Send(&wire.EncodedUser{Entry: entry})
+	return find(ctx, stream, &req, u.Reader.LookupByEmail, req.GetEmail)
 }
 
 func (u *Service) getUserByExternalID(ctx context.Context, stream connect.ServerStream) error {
 	var req userv1.GetUserByExternalIdRequest
-	if err := stream.Receive(&req); err != nil {
+	return find(ctx, stream, &req, u.Reader.LookupByExternalID, req.GetExternalId)
+}
+
+// find answers a request for the user with a key, which is read when the request is here.
+func find(ctx context.Context, stream connect.ServerStream, req any,
+	lookup func(context.Context, string, cache.Read) (cache.Entry, error), key func() string,
+) error {
+	if err := stream.Receive(req); err != nil {
 		return err
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
-	entry, err := u.Reader.LookupByExternalID(ctx, req.GetExternalId(), cache.Read{NoCache: noCache(call)})
+	entry, err := lookup(ctx, key(), cache.Read{NoCache: noCache(call)})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/watch"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -62,9 +63,9 @@ func (everybody) Leave() {}
 type Service struct {
 	userv1connect.UnimplementedUserServiceHandler
 	Config
-	near   nearReader // Nil where the reader is none.
-	feed   *feed
-	tokens pageTokens
+	near     nearReader // Nil where the reader is none.
+	watchers *watch.Watchers
+	tokens   pageTokens
 }
 
 // New returns a service. Whoever makes it must close it.
@@ -82,21 +83,21 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	feed, err := newFeed(config.Store, config.Invalid)
+	watchers, err := watch.New(watch.Config{Store: config.Store, Invalid: config.Invalid, Running: config.Running})
 	if err != nil {
 		return nil, err
 	}
-	u := &Service{Config: config, tokens: tokens, feed: feed}
+	u := &Service{Config: config, tokens: tokens, watchers: watchers}
 	u.near, _ = config.Reader.(nearReader)
 	return u, nil
 }
 
 // CatchingUp returns how many watchers wait for a page of the past, and how many were refused
 // so far because there were too many.
-func (u *Service) CatchingUp() (waiting int, refused int64) { return u.feed.gate.stats() }
+func (u *Service) CatchingUp() (waiting int, refused int64) { return u.watchers.CatchingUp() }
 
 // Close returns when nothing of the service runs any more. It ends with its calls.
-func (u *Service) Close() { u.feed.close() }
+func (u *Service) Close() { u.watchers.Close() }
 
 func (u *Service) CreateUser(ctx context.Context, req *userv1.CreateUserRequest) (*userv1.CreateUserResponse, error) {
 	if req.GetOnConflict() > userv1.OnConflict_ON_CONFLICT_FAIL {

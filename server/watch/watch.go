@@ -1,4 +1,4 @@
-package users
+package watch
 
 import (
 	"context"
@@ -16,40 +16,73 @@ import (
 // watchInterval is the longest time between two messages of WatchUsers.
 const watchInterval = 10 * time.Second
 
-func (u *Service) watchUsers(ctx context.Context, stream connect.ServerStream) error {
+// Config says what is watched. All must be set.
+type Config struct {
+	// Store has the changes.
+	Store store.Store
+	// Invalid tells of users that cannot be shown.
+	Invalid *failure.InvalidUsers
+	// Running ends when the server begins to stop.
+	Running context.Context
+}
+
+// Watchers serves calls of WatchUsers.
+type Watchers struct {
+	Config
+	feed *feed
+}
+
+// New returns Watchers without any. Whoever makes them must close them.
+func New(config Config) (*Watchers, error) {
+	feed, err := newFeed(config.Store, config.Invalid)
+	if err != nil {
+		return nil, err
+	}
+	return &Watchers{config, feed}, nil
+}
+
+// CatchingUp returns how many watchers wait for a page of the past, and how many were refused
+// because too many did.
+func (w *Watchers) CatchingUp() (waiting int, refused int64) { return w.feed.gate.stats() }
+
+// Close returns when nothing of them runs any more. They end with their calls.
+func (w *Watchers) Close() { w.feed.close() }
+
+// Serve serves a call of WatchUsers.
+func (w *Watchers) Serve(ctx context.Context, stream connect.ServerStream) error {
 	var req userv1.WatchUsersRequest
 	if err := stream.Receive(&req); err != nil {
 		return err
 	}
-	visit := u.feed.gate.visit(ctx)
+	visit := w.feed.gate.visit(ctx)
 	defer visit.leave()
-	cursor, read, err := u.beginWatch(ctx, visit, store.Cursor(req.GetCursor()))
+	cursor, read, err := w.begin(ctx, visit, store.Cursor(req.GetCursor()))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(u.Running, func() { cancel(failure.ErrDraining) })
+	stop := context.AfterFunc(w.Running, func() { cancel(failure.ErrDraining) })
 	defer stop()
-	return u.watch(ctx, cursor, read, u.feed.catchUp(visit), stream)
+	return w.watch(ctx, cursor, read, w.feed.catchUp(visit), stream)
 }
 
 // feedReader reads the page after a cursor.
 type feedReader func(ctx context.Context, after store.Cursor) (*feedPage, error)
 
-// beginWatch returns the cursor after which a watcher begins, and what reads its first page.
-func (u *Service) beginWatch(ctx context.Context, visit *visit, asked store.Cursor) (store.Cursor, feedReader, error) {
+// begin returns the cursor after which a watcher begins, and what reads its first page.
+func (w *Watchers) begin(ctx context.Context, visit *visit, asked store.Cursor) (store.Cursor, feedReader, error) {
 	if asked != "" {
-		return asked, u.feed.catchUp(visit), u.feed.gate.takes(ctx)
+		return asked, w.feed.catchUp(visit), w.feed.gate.takes(ctx)
 	}
-	head, err := u.Store.Head(ctx)
-	return head, u.feed.read, err
+	head, err := w.Store.Head(ctx)
+	return head, w.feed.read, err
 }
 
 // watch sends the changes after a cursor until ctx ends: the first page is read by read, and
 // those that are not the last by catchUp. A watcher that does not read is ended by
 // gather.Streams.
-func (u *Service) watch(ctx context.Context, cursor store.Cursor, read, catchUp feedReader, stream connect.ServerStream) error {
+func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp feedReader, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
 	due := time.NewTimer(0) // The first message comes at once.
 	defer due.Stop()
@@ -73,11 +106,11 @@ func (u *Service) watch(ctx context.Context, cursor store.Cursor, read, catchUp 
 			read = catchUp
 			continue
 		}
-		read = u.feed.follow
+		read = w.feed.follow
 		if err := gather.Flush(ctx); err != nil {
 			return err
 		}
-		if isDue, err = u.feed.wait(ctx, cursor, due.C); err != nil {
+		if isDue, err = w.feed.wait(ctx, cursor, due.C); err != nil {
 			return causeOf(ctx, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package users
+package watch
 
 import (
 	"bytes"
@@ -52,7 +52,7 @@ func TestWatchHeartbeat(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				start := time.Now()
 				i := time.Duration(0)
-				err := service.watchUsers(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
+				err := service.Serve(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
 					if len(message.GetEvents()) > 0 || message.GetCursor() != "here" {
 						t.Errorf("message %d is %v", i, message)
 					}
@@ -71,14 +71,14 @@ func TestWatchHeartbeat(t *testing.T) {
 	}
 }
 
-// watchedService is a service of which only watchers are served. Its feed must be closed.
-func watchedService(t *testing.T, of store.Store) *Service {
+// watchedService is a service for watchers. Its feed must be closed.
+func watchedService(t *testing.T, of store.Store) *Watchers {
 	t.Helper()
 	feed, err := newFeed(of, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Service{Config: Config{Store: of, Running: t.Context()}, feed: feed}
+	return &Watchers{Config{Store: of, Running: t.Context()}, feed}
 }
 
 // watchStream is a watcher that asks for what happens from now on.
@@ -164,7 +164,7 @@ func TestWatchersShareReads(t *testing.T) {
 		versions := make([]int64, watchers)
 		for i := range watchers {
 			watching.Go(func() {
-				_ = service.watchUsers(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
+				_ = service.Serve(ctx, watchStream(func(message *userv1.WatchUsersResponse) {
 					for _, event := range message.GetEvents() {
 						if version := event.GetUpserted().GetVersion(); version != versions[i]+1 {
 							t.Errorf("version %d comes after %d", version, versions[i])

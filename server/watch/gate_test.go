@@ -1,4 +1,4 @@
-package users
+package watch
 
 import (
 	"context"
@@ -51,10 +51,10 @@ func (w watcherFrom) Receive(msg any) error {
 }
 
 // startWatch starts a watcher, which ends with ctx, and counts the events that it gets.
-func startWatch(ctx context.Context, service *Service, cursor string) *atomic.Int64 {
+func startWatch(ctx context.Context, service *Watchers, cursor string) *atomic.Int64 {
 	events := new(atomic.Int64)
 	go func() {
-		_ = service.watchUsers(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+		_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
 			events.Add(int64(len(message.GetEvents())))
 		}, cursor})
 	}()
@@ -70,7 +70,7 @@ func TestWatcherThatDoesNotReadHindersNobody(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 10 {
 			go func() {
-				_ = service.watchUsers(ctx, watcherFrom{func(*userv1.WatchUsersResponse) { <-ctx.Done() }, "0"})
+				_ = service.Serve(ctx, watcherFrom{func(*userv1.WatchUsersResponse) { <-ctx.Done() }, "0"})
 			}()
 		}
 		synctest.Wait()
@@ -254,10 +254,10 @@ func (l pastLog) Changes(ctx context.Context, after store.Cursor, limit int) ([]
 }
 
 // watchFor watches from a cursor until so many events have come, and returns how it ended.
-func watchFor(ctx context.Context, service *Service, cursor, events int) error {
+func watchFor(ctx context.Context, service *Watchers, cursor, events int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err := service.watchUsers(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+	err := service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
 		if events -= len(message.GetEvents()); events <= 0 {
 			cancel(errSeen)
 		}
@@ -368,10 +368,10 @@ func TestTooManyCatchUp(t *testing.T) {
 		service.feed.gate.waiting = make([]*visit, gateRoom)
 		ctx, cancel := context.WithCancel(t.Context())
 		follower := watchStream(func(*userv1.WatchUsersResponse) { cancel() })
-		if err := service.watchUsers(ctx, follower); !errors.Is(err, context.Canceled) {
+		if err := service.Serve(ctx, follower); !errors.Is(err, context.Canceled) {
 			t.Errorf("a watcher from now on ends with %v", err)
 		}
-		if err := service.watchUsers(ctx, watcherFrom{follower, "0"}); !errors.Is(err, store.ErrOverloaded) {
+		if err := service.Serve(ctx, watcherFrom{follower, "0"}); !errors.Is(err, store.ErrOverloaded) {
 			t.Errorf("a watcher from the past ends with %v, want %v", err, store.ErrOverloaded)
 		}
 	})

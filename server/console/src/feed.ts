@@ -1,5 +1,5 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { users } from "./client";
+import { session, users } from "./client";
 import { failureOf } from "./failure";
 import type { User, UserEvent } from "./gen/user/v1/user_service_pb";
 import { Store } from "./store";
@@ -42,6 +42,15 @@ const drawEvery = 200;
 const waits = { first: 250, most: 5_000 };
 
 export const feed = new Store<Feed>({ state: "off", changes: [], interruptions: 0, gap: false, problem: "" });
+
+// What one caller has seen is nothing for the next.
+session.follow(() => {
+  if (session.value.state !== "signedOut") return;
+  stop();
+  [cursor, pending] = ["", []];
+  known.clear();
+  feed.value = { state: "off", changes: [], interruptions: 0, gap: false, problem: "" };
+});
 
 let followers = 0;
 let running: AbortController | undefined;

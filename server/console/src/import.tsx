@@ -34,6 +34,13 @@ const concurrency = 5;
 
 const current = new Store<Run | undefined>(undefined);
 
+// Another caller does not go on with it.
+session.follow(() => {
+  if (session.value.state !== "signedOut") return;
+  current.value?.stop.abort();
+  current.value = undefined;
+});
+
 addEventListener("beforeunload", (event) => {
   if (current.value?.state === "running") event.preventDefault(); // The browser asks first.
 });

@@ -331,6 +331,17 @@ async function exportFiles() {
   assert.deepEqual({ ...again, id: "", version: "", updatedAt: "" }, { ...user, id: "", version: "", updatedAt: "" });
 }
 
+/** signOut leaves nothing behind for the next to sign in. */
+async function signOut() {
+  if (!token) return;
+  await page.getByRole("link", { name: "Live" }).click();
+  await seen(page.locator("tbody tr"));
+  await button("Sign out").click();
+  await field("Token").fill(token);
+  await page.keyboard.press("Enter");
+  await seen(page.getByText("No change yet."));
+}
+
 async function lookForMissing() {
   await page.goto(`${url}/console/#/user/7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d`);
   await seen(heading("No such user"));
@@ -338,7 +349,7 @@ async function lookForMissing() {
 
 try {
   for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll,
-    importFiles, exportFiles, lookForMissing]) {
+    importFiles, exportFiles, lookForMissing, signOut]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }
   assert.deepEqual(faults, []);

@@ -17,7 +17,7 @@ import (
 	"github.com/example/userd/store"
 )
 
-// Admitted is a stream of writes that was let in.
+// Admitted is an import that was let in.
 type Admitted = users.Admitted
 
 // Config says how a server runs. Only Store must be set.
@@ -30,7 +30,7 @@ type Config struct {
 	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
 	// waits for nothing: calls that are refused so cost less. Default: none would be.
 	Refuse func() error
-	// Admit lets a stream of writes in, whose calls of Store then have the context that it
+	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.
 	Admit func(context.Context) (context.Context, Admitted, error)
 	// Auth lets in whom it knows, for what they may do, on both listeners; probes need no

@@ -133,7 +133,7 @@ func (s *share) hasRoom(q *queue, now time.Time) bool {
 // be answered before its deadline.
 func (q *queue) takes(w *waiter) bool {
 	q.cut(w.since)
-	if len(q.waiting) >= q.room {
+	if q.crowd() >= q.room {
 		return false
 	}
 	// Those that have begun may be done side by side, or one after the other where they need
@@ -143,6 +143,19 @@ func (q *queue) takes(w *waiter) bool {
 		return false
 	}
 	return w.deadline.IsZero() || w.deadline.Sub(w.since) > wait+q.service
+}
+
+// crowd is how many calls wait that take room: those of streams have places.
+func (q *queue) crowd() (calls int) {
+	if q.places == 0 {
+		return len(q.waiting)
+	}
+	for _, w := range q.waiting {
+		if !w.admitted {
+			calls++
+		}
+	}
+	return calls
 }
 
 // target is how long a call may wait in a queue that stands.

@@ -121,6 +121,34 @@ func TestWritesOfOneTurn(t *testing.T) {
 	})
 }
 
+// Groups of updates come from many streams, each now and then. They find room, however many
+// chunks of imports wait.
+func TestUpdatesBesideManyImports(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		below.search = 10 * time.Millisecond
+		s := admission.New(below, quietLog())
+		ctx, cancel := context.WithCancel(t.Context()) // A deadline would have them refused.
+		time.AfterFunc(5*time.Second, cancel)
+		var imports, updates load
+		for range bulkStreams {
+			i := begin(t, s)
+			streamed, stop := context.WithCancel(i.ctx)
+			time.AfterFunc(5*time.Second, stop)
+			imports.run(streamed, 1, i.chunk(s))
+		}
+		updates.run(ctx, 8, importRows(s))()
+		if updates.refused.Load() != 0 || updates.done.Load() < 50 {
+			t.Errorf("%d groups of updates were refused, %d done", updates.refused.Load(), updates.done.Load())
+		}
+		if imports.refused.Load() != 0 {
+			t.Errorf("%d chunks were refused", imports.refused.Load())
+		}
+		synctest.Wait()
+	})
+}
+
 // A stream is not let in where its first chunk would be too late.
 func TestNoStreamBeginsThatCannotEndInTime(t *testing.T) {
 	t.Parallel()

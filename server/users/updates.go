@@ -41,11 +41,6 @@ type received struct {
 }
 
 func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
-	ctx, admitted, err := u.Admit(ctx)
-	if err != nil {
-		return err
-	}
-	defer admitted.Leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	waiting := make(chan received, updateGroup)

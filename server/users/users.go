@@ -23,7 +23,7 @@ type Config struct {
 	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
 	// waits for nothing. Default: none would be.
 	Refuse func() error
-	// Admit lets a stream of writes in, whose calls of Store then have the context that it
+	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.
 	Admit func(context.Context) (context.Context, Admitted, error)
 	// Invalid tells of those that cannot be shown.
@@ -41,15 +41,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Admitted is a stream of writes that was let in.
+// Admitted is an import that was let in.
 type Admitted interface {
-	// Do calls f when it is the stream's turn, which is for all writes with f's context.
+	// Do calls f when it is the import's turn, which is for all writes with f's context.
 	Do(ctx context.Context, f func(context.Context) error) error
-	// Leave is called when the stream has ended.
+	// Leave is called when it has ended.
 	Leave()
 }
 
-// everybody lets all streams in, whenever they come.
+// everybody lets all imports in, whenever they come.
 type everybody struct{}
 
 func admitAll(ctx context.Context) (context.Context, Admitted, error) { return ctx, everybody{}, nil }

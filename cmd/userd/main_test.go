@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ func serverOfScript(ts *testscript.TestScript, negated bool, flags []string) {
 	}, flags...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.SysProcAttr = cachetest.DieWithParent()
-	cmd.Stderr = ts.Stderr()
+	cmd.Stderr = os.Stderr // That of the script belongs to its commands.
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())

@@ -23,6 +23,8 @@ import (
 // endlessStore has users without end.
 type endlessStore struct{ store.Store }
 
+func (endlessStore) Capacity() store.Capacity { return store.Capacity{} }
+
 func (endlessStore) Identity() store.Identity { return store.Identity{} }
 
 func (endlessStore) Ping(context.Context) error { return nil }

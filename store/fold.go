@@ -36,6 +36,9 @@ func isUpper(b byte) bool { return 'A' <= b && b <= 'Z' }
 // letter.
 const firstAccent, lastAccent = '\u0300', '\u036F'
 
+// Folding names the rule of FoldName. Under another one the same name may fold otherwise.
+const Folding = "1 " + cases.UnicodeVersion + " " + norm.Version
+
 // FoldName returns a display name as searches by a part of it see it: without regard to
 // case, by Unicode's full case folding, which makes one of both forms of sigma, to how
 // letters are composed, and to accents.

@@ -23,6 +23,7 @@ type logOf struct {
 func newTestLog(t *testing.T) *logOf {
 	t.Helper()
 	l := openTestLog(t)
+	l.names.close() // It writes, too.
 	if err := l.log.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +33,9 @@ func newTestLog(t *testing.T) *logOf {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	l.checkpoints = &checkpointer{conn: conn, writer: l.writer, logger: l.log.logger, dueAge: emptyAfter, duePages: longLog}
+	if err := l.checkpoints.reset("TRUNCATE", busyTimeout); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 

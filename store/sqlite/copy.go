@@ -98,9 +98,17 @@ func (s *Store) load(conn *sqlite.Conn, load store.Load) error {
 		}
 	}
 	if load.Last {
-		return exec(conn, `update meta set copy_of = ''`)
+		return finishCopy(conn)
 	}
 	return nil
+}
+
+// finishCopy ends a copy. Its users are not in the log, which the index of names follows.
+func finishCopy(conn *sqlite.Conn) error {
+	if err := exec(conn, unfoldedSQL); err != nil {
+		return err
+	}
+	return exec(conn, `update meta set copy_of = ''`)
 }
 
 func (s *Store) loadUser(conn *sqlite.Conn, user store.User) error {

@@ -14,8 +14,13 @@
 // write to table users, as sqlite3 does: SQLite's locks keep both right, triggers
 // write the change log for them, and watchers see such writes by polling.
 //
+// Names are found by an index of their trigrams (FTS5), which a goroutine keeps up to date
+// from the change log, a little between two commits; searches look themselves at the users
+// whom it has not seen yet.
+//
 // users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
 // waker.go do what the files of the same names do in store/postgres. sqlite.go opens the
 // file and its connections, writer.go is the one writer, checkpoint.go keeps the write-ahead
-// log short, owner.go sees to it that one server owns the file and notices when it is gone.
+// log short, names.go and namer.go are the index of names, owner.go sees to it that one
+// server owns the file and notices when it is gone.
 package sqlite

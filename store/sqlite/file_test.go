@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestAFileOfANewerProgramIsRefused(t *testing.T) {
 	if err != nil || schema.Current != 99 || schema.Check() == nil {
 		t.Errorf("status is %+v, error %v", schema, err)
 	}
-	script(t, path, `pragma user_version = 4`)
+	script(t, path, fmt.Sprintf(`pragma user_version = %d`, schema.Wanted))
 	if _, err := openPath(t, path).Get(t.Context(), user.ID); err != nil {
 		t.Error(err)
 	}

@@ -89,6 +89,7 @@ func TestWhatIsAcknowledgedSurvivesKill(t *testing.T) {
 		s := openPath(t, path)
 		checkLog(t, s)
 		checkAcknowledged(t, s, all)
+		awaitIndexed(t, path)
 		allIDs(t, s)
 		mustClose(t, s)
 	}

@@ -16,7 +16,7 @@ import (
 // maxListCapacity is the most users that a list has room for before there are any.
 const maxListCapacity = 512
 
-// few is the most users of the index of emails whom a search sorts.
+// few is the most users of the index of emails or names whom a search sorts.
 const few = 1000
 
 // A search walks along the positions of all users past so many and then so many. The first
@@ -28,8 +28,8 @@ const firstStep, secondStep, secondLookups = 500, 9_500, 2_000
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
 	var page store.Page
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		l := &listing{Listing: store.Listing{Query: query}, conn: conn}
-		err := l.fill()
+		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn}
+		err := l.fill(ctx)
 		page = l.Page
 		return err
 	})
@@ -42,16 +42,17 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 // listing is a query on its way.
 type listing struct {
 	store.Listing
-	along postings
-	conn  *sqlite.Conn
-	args  []any // Of the statement that is being written.
+	along      postings
+	byNameTime time.Duration
+	conn       *sqlite.Conn
+	args       []any // Of the statement that is being written.
 }
 
 // fill fills the page. What leaves out few users is found by a walk at once, and what
 // leaves out very many by an index, if there is one for it.
-func (l *listing) fill() error {
+func (l *listing) fill(ctx context.Context) error {
 	if !l.Filters() {
-		users, err := l.users(nil, false)
+		users, err := l.users(nil)
 		l.Page = store.PageOf(users, l.Limit)
 		return err
 	}
@@ -61,6 +62,7 @@ func (l *listing) fill() error {
 	for _, look := range []func() (bool, error){
 		func() (bool, error) { return l.walk(firstStep) },
 		l.byEmail,
+		func() (bool, error) { return l.byName(ctx) },
 		func() (bool, error) { return l.walk(l.secondStep()) },
 	} {
 		if ended, err := look(); err != nil || ended {
@@ -107,7 +109,23 @@ func (l *listing) byEmail() (bool, error) {
 	if err != nil || n > few {
 		return false, err
 	}
-	users, err := l.users(nil, true)
+	l.args = nil
+	users, err := l.sorted(`users`)
+	return l.Take(users, nil), err
+}
+
+// byName sorts the users whose names have all trigrams of the text, if they are few.
+func (l *listing) byName(ctx context.Context) (bool, error) {
+	query := trigramsOf(store.FoldName(l.NameContains))
+	if query == "" {
+		return false, nil
+	}
+	ids, known, err := namesLike(ctx, l.conn, query, l.byNameTime)
+	if err != nil || !known {
+		return false, err
+	}
+	l.args = nil
+	users, err := l.sorted(`json_each(` + l.arg(ids) + `) as named cross join users on users.id = named.value`)
 	return l.Take(users, nil), err
 }
 
@@ -122,7 +140,7 @@ func (l *listing) walk(n int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	users, err := l.users(end, false)
+	users, err := l.users(end)
 	return l.Take(users, end), err
 }
 
@@ -194,20 +212,27 @@ func (l *listing) choose() error {
 }
 
 // users returns the first users who match, as many as the page has room for, after l.After
-// and up to end: by the index of emails, by postings, or by the index of positions.
-func (l *listing) users(end *store.Position, byEmail bool) ([]store.User, error) {
+// and up to end: by postings, or by the index of positions.
+func (l *listing) users(end *store.Position) ([]store.User, error) {
 	l.args = nil
+	if l.along.table == "" {
+		return l.query(l.inOrder(), `users.`, end, nil)
+	}
+	return l.query(l.along.table+` cross join users on users.id = `+l.along.table+`.id`, l.along.table+`.`, end, l.among(l.along))
+}
+
+// sorted returns the first users who match of those whom another index than that of
+// positions finds. The arguments of from are l's already.
+func (l *listing) sorted(from string) ([]store.User, error) {
+	l.along = postings{}
+	return l.query(from, `+users.`, nil, nil) // Else the index of positions would be preferred.
+}
+
+// query returns the first users of a table who match, in the order of its columns.
+func (l *listing) query(from, columns string, end *store.Position, conditions []string) ([]store.User, error) {
 	n := l.Room()
-	from, columns, along := l.inOrder(), `users.`, l.along
-	if byEmail {
-		from, columns, along = `users`, `+users.`, postings{} // Else the index of positions would be preferred.
-	}
-	conditions := l.filters()
-	if along.table != "" {
-		from, columns = along.table+` cross join users on users.id = `+along.table+`.id`, along.table+`.`
-		conditions = append(conditions, l.among(along)...)
-	}
-	if l.Role != "" && along.table != roleOf(l.Role).table {
+	conditions = append(conditions, l.filters()...)
+	if l.Role != "" && l.along.table != roleOf(l.Role).table {
 		conditions = append(conditions, `exists (select 1 from user_roles as r where r.role = `+l.arg(l.Role)+
 			` and r.created_at = users.created_at and r.id = users.id)`)
 	}

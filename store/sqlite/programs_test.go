@@ -304,13 +304,21 @@ func TestAttributesOfAnOlderFileAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
+	toVersion3(t, path)
+	s = openPath(t, path)
+	checkAttribute(t, s, "tenant", "blue", user.ID)
+	checkAttribute(t, s, "locale", "de", user.ID)
+}
+
+// toVersion3 takes back what the migrations since do.
+func toVersion3(t testing.TB, path string) {
+	t.Helper()
 	script(t, path, `drop index users_disabled`)
-	script(t, path, `drop table user_attributes`)
+	for _, table := range []string{"user_attributes", "user_names_trigrams", "user_names", "user_names_state"} {
+		script(t, path, `drop table `+table)
+	}
 	for _, trigger := range []string{"inserted", "changed", "deleted"} {
 		script(t, path, `drop trigger users_attributes_`+trigger)
 	}
 	script(t, path, `pragma user_version = 3`)
-	s = openPath(t, path)
-	checkAttribute(t, s, "tenant", "blue", user.ID)
-	checkAttribute(t, s, "locale", "de", user.ID)
 }

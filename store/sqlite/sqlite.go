@@ -53,12 +53,15 @@ type Store struct {
 	vital    *sqlitex.Pool // One connection, for calls that are marked by store.Vital.
 	writer   *writer
 	log      *checkpointer
+	names    *namer // Nil for a shared file.
 	now      func() time.Time
 	last     int64 // Latest tick; the writer's goroutine has it.
 	identity store.Identity
 	wake     *waker
 	owner    *owner // Nil for a shared file.
 	causes   store.Causes
+
+	byNameTime time.Duration // Of a search in the index of names.
 
 	calls  sync.RWMutex // Held for reading by those who read.
 	closed bool
@@ -92,7 +95,7 @@ func open(ctx context.Context, config Config) (_ *Store, err error) {
 	if config.Path == "" || config.Path == ":memory:" {
 		return nil, errors.New("the path names no file")
 	}
-	s := &Store{now: config.Now, reads: config.Readers, causes: store.Causes{Logger: config.Logger}}
+	s := &Store{now: config.Now, reads: config.Readers, byNameTime: byNameTime, causes: store.Causes{Logger: config.Logger}}
 	if !config.Shared {
 		if s.owner, err = own(config.Path, config.Logger, &s.causes); err != nil {
 			return nil, err
@@ -146,6 +149,9 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 	}
 	s.writer = newWriter(conn, func() error { return s.committed(conn) })
 	s.log = newCheckpointer(copier, s.writer, config.Logger)
+	if s.owner != nil {
+		s.names = newNamer(s.writer, s.wake, config.Logger)
+	}
 	return nil
 }
 
@@ -316,6 +322,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	if s.owner != nil {
 		s.owner.unwatch()
+		s.names.close()
 	}
 	// The writer is the last: as the only one left it moves the log into the file.
 	err := errors.Join(s.wake.close(), s.closeReaders(), s.log.close(), s.writer.close())

@@ -214,6 +214,11 @@ func (w *writer) finish(group ...*writeOp) {
 	for _, op := range group {
 		close(op.done)
 	}
+	w.tellWritten()
+}
+
+// tellWritten tells the checkpointer that there is something in the log.
+func (w *writer) tellWritten() {
 	select {
 	case w.written <- struct{}{}:
 	default:

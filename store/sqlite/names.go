@@ -1,0 +1,169 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/example/userd/store"
+)
+
+// byNameTime is how long a search looks into the index of names.
+const byNameTime = 50 * time.Millisecond
+
+const (
+	namesStateSQL = `select followed, listed, folding, (select pruned from meta), (` + headSQL + `) from user_names_state`
+	// Goes through all users, and through those who are in the index and may be gone.
+	relistSQL   = `update user_names_state set followed = ?1, listed = '', folding = ?2`
+	unfoldedSQL = `update user_names_state set folding = ''`
+	followedSQL = `update user_names_state set followed = ?1`
+	listedSQL   = `update user_names_state set listed = ?1`
+
+	// One after the other: a join of them is prepared anew each time.
+	nameToBeSQL     = `select display_name from users where id = ?1`
+	indexedNameSQL  = `select row, name from user_names where id = ?1`
+	addNameSQL      = `insert into user_names (id, name) values (?1, ?2)`
+	changeNameSQL   = `update user_names set name = ?2 where row = ?1`
+	dropNameSQL     = `delete from user_names where row = ?1`
+	addTrigramsSQL  = `insert into user_names_trigrams (rowid, name) values (?1, ?2)`
+	dropTrigramsSQL = `insert into user_names_trigrams (user_names_trigrams, rowid, name) values ('delete', ?1, ?2)`
+
+	namesLikeSQL = `select rowid from user_names_trigrams where user_names_trigrams match ?1 limit ?2`
+	// Whom the index has in these rows, and whom it has not seen since.
+	candidatesSQL = `select json_group_array(id) from (
+		select id from user_names where row in (select value from json_each(?1))
+		union select user_id from changes where seq > ?2)`
+)
+
+// namesState is how far the index of names has come.
+type namesState struct {
+	followed     int64  // The last row of the log that is in it.
+	listed       string // The last of the users whom it has gone through,
+	complete     bool   // unless it has gone through all.
+	folding      string
+	pruned, head int64 // Of the log.
+}
+
+func readNamesState(conn *sqlite.Conn) (state namesState, err error) {
+	err = sqlitex.Execute(conn, namesStateSQL, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		state = namesState{
+			followed: stmt.ColumnInt64(0), listed: stmt.ColumnText(1), complete: stmt.ColumnIsNull(1),
+			folding: stmt.ColumnText(2), pruned: stmt.ColumnInt64(3), head: stmt.ColumnInt64(4),
+		}
+		return nil
+	}})
+	return state, err
+}
+
+// current reports whether the index has the names of all users as they are.
+func (s namesState) current() bool { return !s.broken() && s.complete && s.followed == s.head }
+
+// broken reports whether there are changes that the index does not learn from the log.
+func (s namesState) broken() bool {
+	return s.followed < s.pruned || s.followed > s.head || s.folding != store.Folding
+}
+
+// helps reports whether the index, with the users who have changed since, knows all names.
+func (s namesState) helps() bool { return !s.broken() && s.complete && s.head-s.followed <= few }
+
+// indexName makes the index have the name of a user as it is, or nothing of one who is gone.
+func indexName(conn *sqlite.Conn, id string) error {
+	var there, indexed bool
+	var name, old string
+	var row int64
+	err := sqlitex.Execute(conn, nameToBeSQL, &sqlitex.ExecOptions{
+		Args:       []any{id},
+		ResultFunc: func(stmt *sqlite.Stmt) error { there, name = true, store.FoldName(stmt.ColumnText(0)); return nil },
+	})
+	if err != nil {
+		return err
+	}
+	err = sqlitex.Execute(conn, indexedNameSQL, &sqlitex.ExecOptions{
+		Args: []any{id},
+		ResultFunc: func(stmt *sqlite.Stmt) error {
+			indexed, row, old = true, stmt.ColumnInt64(0), stmt.ColumnText(1)
+			return nil
+		},
+	})
+	switch {
+	case err != nil || (there == indexed && name == old):
+		return err
+	case !indexed:
+		return addName(conn, id, name)
+	}
+	if err := exec(conn, dropTrigramsSQL, row, old); err != nil {
+		return err
+	}
+	if !there {
+		return exec(conn, dropNameSQL, row)
+	}
+	if err := exec(conn, changeNameSQL, row, name); err != nil {
+		return err
+	}
+	return exec(conn, addTrigramsSQL, row, name)
+}
+
+func addName(conn *sqlite.Conn, id, name string) error {
+	if err := exec(conn, addNameSQL, id, name); err != nil {
+		return err
+	}
+	return exec(conn, addTrigramsSQL, conn.LastInsertRowID(), name)
+}
+
+// trigramsOf is the full-text query for names with the trigrams of a folded text side by
+// side, as many as are worth it. It is empty where the text is too short to have one.
+func trigramsOf(text string) string {
+	const enough = 12
+	runes := []rune(text)
+	var query []string
+	for i := 0; i+3 <= len(runes) && len(query) < enough; i++ {
+		trigram := string(runes[i : i+3])
+		if (i%3 == 0 || i+3 == len(runes)) && !strings.Contains(trigram, "\x00") {
+			query = append(query, `"`+strings.ReplaceAll(trigram, `"`, `""`)+`"`)
+		}
+	}
+	return strings.Join(query, " AND ")
+}
+
+// namesLike returns the ids of all users whose names may match a query of trigrams, as a JSON
+// array, and whether the index knows them in time, and they are few.
+func namesLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.Duration) (ids string, known bool, err error) {
+	defer sqlitex.Transaction(conn)(&err)
+	state, err := readNamesState(conn)
+	if err != nil || !state.helps() {
+		return "", false, err
+	}
+	rows, known, err := rowsLike(ctx, conn, query, limit)
+	if err != nil || !known {
+		return "", false, err
+	}
+	list, err := json.Marshal(rows)
+	if err != nil {
+		return "", false, err
+	}
+	err = sqlitex.Execute(conn, candidatesSQL, &sqlitex.ExecOptions{
+		Args:       []any{string(list), state.followed},
+		ResultFunc: func(stmt *sqlite.Stmt) error { ids = stmt.ColumnText(0); return nil },
+	})
+	return ids, true, err
+}
+
+// rowsLike returns the rows of the index that a query finds, and whether they are few and
+// were found in time.
+func rowsLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.Duration) (rows []int64, known bool, err error) {
+	limited, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+	defer conn.SetInterrupt(conn.SetInterrupt(limited.Done()))
+	err = sqlitex.Execute(conn, namesLikeSQL, &sqlitex.ExecOptions{
+		Args:       []any{query, few + 1},
+		ResultFunc: func(stmt *sqlite.Stmt) error { rows = append(rows, stmt.ColumnInt64(0)); return nil },
+	})
+	if sqlite.ErrCode(err) == sqlite.ResultInterrupt && ctx.Err() == nil {
+		return nil, false, nil
+	}
+	return rows, len(rows) <= few, err
+}

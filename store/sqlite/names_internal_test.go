@@ -1,0 +1,192 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/example/userd/store"
+)
+
+// namesLab does to a store what may happen to it, at random.
+type namesLab struct {
+	*testing.T
+	random *rand.Rand
+	path   string
+	store  *Store
+	ids    []string
+	used   int // How many searches the index has answered.
+}
+
+// Whatever has happened, and however far the index of names has come, who is found by it are
+// those whom a walk past all users finds.
+func TestTheIndexOfNamesFindsWhomAWalkFinds(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	lab := &namesLab{T: t, random: rand.New(rand.NewPCG(seed, 0)), path: filepath.Join(t.TempDir(), "userd.db")}
+	lab.open()
+	for range 300 {
+		lab.act()
+		lab.search()
+	}
+	if lab.used < 30 {
+		t.Errorf("the index has answered %d of 300 searches while there were changes", lab.used)
+	}
+	for state := lab.step(); !state.current(); {
+		state = lab.step()
+	}
+	lab.used = 0
+	for range 100 {
+		lab.search()
+	}
+	if lab.used != 100 {
+		t.Errorf("the index has answered %d of 100 searches when it had all names", lab.used)
+	}
+	if err := lab.store.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (l *namesLab) try(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *namesLab) open() {
+	s, err := Open(l.Context(), Config{Path: l.path})
+	l.try(err)
+	s.SearchWithoutLimit()
+	l.store = s
+}
+
+func (l *namesLab) step() namesState {
+	state, err := l.store.names.step(time.Hour)
+	l.try(err)
+	return state
+}
+
+func (l *namesLab) act() {
+	switch n := l.random.IntN(100); {
+	case n < 40 || len(l.ids) == 0:
+		l.create(1 + l.random.IntN(30))
+	case n < 60:
+		_, err := l.store.Update(l.Context(), store.Update{ID: l.anyone(), DisplayName: new(l.name())})
+		l.try(err)
+	case n < 75:
+		id := l.anyone()
+		_, err := l.store.Delete(l.Context(), id, 0)
+		l.try(err)
+		l.ids = without(l.ids, []string{id})
+	case n < 77:
+		_, err := l.store.Prune(l.Context(), time.Now().Add(time.Hour))
+		l.try(err)
+	case n < 79:
+		l.try(l.store.Close())
+		l.open()
+	case n < 81:
+		l.try(l.store.write(l.Context(), func(conn *sqlite.Conn) error { return exec(conn, unfoldedSQL) }))
+	default:
+		for range 3 {
+			l.step()
+		}
+	}
+}
+
+func (l *namesLab) create(n int) {
+	users := make([]store.NewUser, n)
+	for i := range users {
+		id := uuid.NewString()
+		users[i] = store.NewUser{ID: id, Email: id + "@example.com", DisplayName: l.name()}
+		l.ids = append(l.ids, id)
+	}
+	_, err := l.store.Import(l.Context(), users)
+	l.try(err)
+}
+
+func (l *namesLab) anyone() string { return l.ids[l.random.IntN(len(l.ids))] }
+
+func (l *namesLab) name() string {
+	parts := []string{"Νίκος", "ΣΑΣ", "é", "e\u0301", `"`, `'`, "*", " AND ", "ß", "İ", "ab", "-", "%", `\`, "日本語", "\U0001F600", "a"}
+	var name strings.Builder
+	for range 1 + l.random.IntN(6) {
+		name.WriteString(parts[l.random.IntN(len(parts))])
+	}
+	return name.String()
+}
+
+// text is a part of somebody's name, or of one that nobody need have.
+func (l *namesLab) text() string {
+	name := l.name()
+	if len(l.ids) > 0 && l.random.IntN(2) == 0 {
+		user, err := l.store.Get(l.Context(), l.anyone())
+		l.try(err)
+		name = user.DisplayName
+	}
+	runes := []rune(name)
+	from := l.random.IntN(len(runes))
+	return string(runes[from:from+1+l.random.IntN(len(runes)-from)]) + strings.Repeat("\x00", l.random.IntN(20)/19)
+}
+
+// search searches by the index and by a walk.
+func (l *namesLab) search() {
+	text := l.text()
+	for trigramsOf(store.FoldName(text)) == "" {
+		text = l.text() + l.name()
+	}
+	query := store.Query{NameContains: text, Limit: 1 + l.random.IntN(10), NewestFirst: l.random.IntN(2) == 0}
+	l.try(l.store.read(l.Context(), func(conn *sqlite.Conn) error {
+		byIndex := &listing{Listing: store.Listing{Query: query}, byNameTime: time.Hour, conn: conn}
+		found, err := byIndex.byName(l.Context())
+		if err != nil || !found {
+			return err
+		}
+		l.used++
+		walked := &listing{Listing: store.Listing{Query: query}, conn: conn}
+		if _, err := walked.walk(len(l.ids) + 1); err != nil {
+			return err
+		}
+		if diff := cmp.Diff(walked.Page, byIndex.Page); diff != "" {
+			return fmt.Errorf("%q: by the index and not by a walk (+), or the reverse (-): %s", text, diff)
+		}
+		return nil
+	}))
+}
+
+// A search that takes too long in the index of names goes on without it, unless its caller
+// has left.
+func TestSearchesInTheIndexOfNamesEnd(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "userd.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.read(t.Context(), func(conn *sqlite.Conn) error {
+		if _, known, err := rowsLike(t.Context(), conn, trigramsOf("abc"), 0); err != nil || known {
+			t.Errorf("without time: known %t, %v", known, err)
+		}
+		if _, known, err := rowsLike(t.Context(), conn, trigramsOf("abc"), time.Hour); err != nil || !known {
+			t.Errorf("with time: known %t, %v", known, err)
+		}
+		left, leave := context.WithCancel(t.Context())
+		leave()
+		if _, _, err := rowsLike(left, conn, trigramsOf("abc"), time.Hour); sqlite.ErrCode(err) != sqlite.ResultInterrupt {
+			t.Errorf("of a caller who has left: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -66,6 +66,9 @@ type backend interface {
 	// nothing is to be trusted.
 	fresh() int64
 
+	// holds returns what the near cache holds.
+	holds() sieveStats
+
 	close()
 }
 

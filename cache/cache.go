@@ -66,6 +66,10 @@ type Config struct {
 	// Now is the clock; only differences count. Default: time.Now.
 	Now func() time.Time
 
+	// Observe is told of each call to Redis: its operation, and how it has ended. Default:
+	// nobody is.
+	Observe func(ctx context.Context, operation string) (context.Context, func(error))
+
 	// Rand is the source of lease tokens. Default: crypto/rand.Reader.
 	Rand io.Reader
 }
@@ -160,6 +164,9 @@ func build(s store.Store, config Config) (*Cache, error) {
 	r, err := newRedis(config.Redis, s.Identity().Incarnation, c.clock, c.samples, config.MaxEntries, ttl)
 	if err != nil {
 		return nil, err
+	}
+	if config.Observe != nil {
+		r.observe = config.Observe
 	}
 	r.tally, r.onLost, r.onWarning = &c.errors, c.lost, c.warn
 	c.backend = r

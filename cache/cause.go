@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -25,20 +24,28 @@ type cause struct {
 
 func (c *cause) Error() string { return c.words }
 
+// causes are all of them.
+var causes []*cause
+
+func known(c cause) *cause {
+	causes = append(causes, &c)
+	return &c
+}
+
 func wrongSetting(name, words string) *cause {
-	return &cause{name: name, words: words, level: slog.LevelError}
+	return known(cause{name: name, words: words, level: slog.LevelError})
 }
 
 func passing(name, words string) *cause {
-	return &cause{name: name, words: words, level: slog.LevelWarn}
+	return known(cause{name: name, words: words, level: slog.LevelWarn})
 }
 
 func elsewhereNow(name, words string) *cause {
-	return &cause{name: name, words: words, level: slog.LevelWarn, elsewhere: true}
+	return known(cause{name: name, words: words, level: slog.LevelWarn, elsewhere: true})
 }
 
 func refusesWrites(name, words string) *cause {
-	return &cause{name: name, words: words, level: slog.LevelWarn, refusal: true}
+	return known(cause{name: name, words: words, level: slog.LevelWarn, refusal: true})
 }
 
 // What happens on the way to Redis.
@@ -66,7 +73,7 @@ var (
 	noClients     = passing("refused", "Redis refuses the connection; see whether it has as many clients as it takes (maxclients)")
 	noMasterSet   = wrongSetting("no_master_set", "the Sentinels know no master_set of the name in the URL")
 	tooOld        = wrongSetting("too_old", "Redis is too old, or HELLO is renamed or disabled; the cache needs Redis 7 or newer")
-	notCluster    = &cause{name: "cluster", words: "this is a node of a Cluster; name further nodes in the URL, ?addr=HOST:PORT", level: slog.LevelError, elsewhere: true}
+	notCluster    = known(cause{name: "cluster", words: "this is a node of a Cluster; name further nodes in the URL, ?addr=HOST:PORT", level: slog.LevelError, elsewhere: true})
 	denied        = wrongSetting("protected_mode", "Redis is in protected mode and takes connections from its own machine only; give it a password, or bind it elsewhere")
 	demoted       = elsewhereNow("demoted", "the node is a replica and takes no writes; looking for the primary at the same address")
 	masterDown    = elsewhereNow("replica_without_primary", "the node is a replica that has lost its primary; looking for the primary at the same address")
@@ -178,9 +185,13 @@ func (t *tally) add(c *cause) {
 	t.counts[c.name]++
 }
 
-// all returns a copy.
+// all returns the counts of all causes.
 func (t *tally) all() map[string]int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.counts)
+	all := make(map[string]int64, len(causes))
+	for _, c := range causes {
+		all[c.name] = t.counts[c.name]
+	}
+	return all
 }

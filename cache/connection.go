@@ -86,6 +86,7 @@ func (c *connection) Delete(names []rueidis.RedisMessage) {
 func (c *connection) Close(error) {
 	c.closed.Store(true)
 	used := c.distrust()
+	c.redis.untrack(c)
 	c.mu.Lock()
 	for _, changed := range c.waiting {
 		close(changed)

@@ -82,31 +82,45 @@ func (f *flight) land(e Entry, asOf int64, fromStore bool, err error) {
 	close(f.landed)
 }
 
+// carried is a context of the cache with the values of a caller: the span that what is done
+// for it belongs to.
+type carried struct {
+	context.Context
+	caller context.Context
+}
+
+func (c carried) Value(key any) any {
+	if value := c.Context.Value(key); value != nil {
+		return value
+	}
+	return c.caller.Value(key)
+}
+
 // fly brings flights home: from the backend where it is trusted and has them,
 // else from the store, with a fill where it gave us the lease.
-func (c *Cache) fly(own []*flight) {
+func (c *Cache) fly(ctx context.Context, own []*flight) {
 	defer c.flights.leave(own)
-	if err := guard.Run(func() { c.flyAll(own) }); err != nil {
+	if err := guard.Run(func() { c.flyAll(ctx, own) }); err != nil {
 		for _, f := range own {
 			f.abort(err)
 		}
 	}
 }
 
-func (c *Cache) flyAll(own []*flight) {
+func (c *Cache) flyAll(ctx context.Context, own []*flight) {
 	rest, busy := own, []*flight(nil)
 	if c.backend.ready() {
-		ctx, cancel := context.WithTimeout(c.ctx, backendBudget)
+		bounded, cancel := context.WithTimeout(ctx, backendBudget)
 		defer cancel()
 		var claims []claim
-		rest, busy, claims = c.fromBackend(ctx, own, c.backend.read)
+		rest, busy, claims = c.fromBackend(bounded, own, c.backend.read)
 		if len(claims) > 0 {
-			rest, busy = c.acquire(ctx, claims, rest, busy)
+			rest, busy = c.acquire(bounded, claims, rest, busy)
 		}
-		c.home(rest)
-		rest = c.awaitOthers(busy)
+		c.home(ctx, rest)
+		rest = c.awaitOthers(ctx, busy)
 	}
-	c.home(rest)
+	c.home(ctx, rest)
 }
 
 // fromBackend lands what the backend has. It returns the flights for the store,
@@ -194,11 +208,11 @@ func (c *Cache) acquire(ctx context.Context, claims []claim, rest, busy []*fligh
 }
 
 // awaitOthers lands what others fill within busyWait, and returns the rest.
-func (c *Cache) awaitOthers(busy []*flight) []*flight {
+func (c *Cache) awaitOthers(ctx context.Context, busy []*flight) []*flight {
 	if len(busy) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, backendBudget)
+	ctx, cancel := context.WithTimeout(ctx, backendBudget)
 	defer cancel()
 	rest, still, _ := c.fromBackend(ctx, busy, c.backend.await)
 	return append(rest, still...)
@@ -206,11 +220,11 @@ func (c *Cache) awaitOthers(busy []*flight) []*flight {
 
 // home lands flights with what the store says, then fills what we have the lease
 // of.
-func (c *Cache) home(flights []*flight) {
+func (c *Cache) home(ctx context.Context, flights []*flight) {
 	if len(flights) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, storeBudget)
+	ctx, cancel := context.WithTimeout(ctx, storeBudget)
 	defer cancel()
 	keys := make([]key, len(flights))
 	for i, f := range flights {

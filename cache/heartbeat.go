@@ -13,11 +13,13 @@ import (
 // left. A replica answers reads, and would look well for ever.
 var writableScript = newScript("#!lua\nreturn 1")
 
-func (r *redis) beat(ctx context.Context) error {
+func (r *redis) beat(ctx context.Context) (err error) {
+	ctx, end := r.observe(ctx, "beat")
+	defer func() { end(err) }()
 	if err := r.connect(); err != nil {
 		return r.away(err)
 	}
-	_, err := attempt(ctx, r, func(client rueidis.Client) (struct{}, error) {
+	_, err = attempt(ctx, r, func(client rueidis.Client) (struct{}, error) {
 		err := r.writable(ctx, client)
 		if c := causeOf(err); err != nil && !c.refusal {
 			return struct{}{}, r.diagnosed(ctx, client, err)

@@ -211,4 +211,6 @@ func (m *memory) beat(context.Context) error {
 
 func (m *memory) fresh() int64 { return m.freshAt.Load() }
 
+func (m *memory) holds() sieveStats { return m.slots.stats() }
+
 func (m *memory) close() {}

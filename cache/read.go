@@ -141,7 +141,7 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 	}
 	flights, own := c.flights.board(keys, began, int64(c.config.Staleness)/2)
 	if len(own) > 0 {
-		c.wait.Go(func() { c.fly(own) })
+		c.wait.Go(func() { c.fly(carried{c.ctx, ctx}, own) })
 	}
 	out := make([]Entry, len(keys))
 	var again []key
@@ -277,7 +277,7 @@ func (c *Cache) lookupByName(ctx context.Context, n name, read Read) (Entry, err
 func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool, error) {
 	h, fresh := c.backend.near(n.key)
 	if h == nil && fresh != 0 && c.backend.ready() {
-		bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
+		bounded, cancel := context.WithTimeout(carried{c.ctx, ctx}, backendBudget) // Not the caller's: its end is no error of Redis.
 		defer cancel()
 		if slots, err := c.backend.read(bounded, []key{n.key}); err == nil {
 			h = slots[0].held

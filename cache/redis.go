@@ -50,9 +50,13 @@ type redis struct {
 	calls  chan struct{}  // Holds one for each call in rueidis.
 	wait   sync.WaitGroup // Of the calls.
 
-	mu     sync.Mutex
-	errors [errorsBound]int64 // Times of the last errors.
-	closed bool
+	observe func(ctx context.Context, operation string) (context.Context, func(error))
+
+	mu      sync.Mutex
+	errors  [errorsBound]int64 // Times of the last errors.
+	closed  bool
+	tracked map[*connection]struct{} // Those that are open.
+	evicted int64                    // By those that were.
 }
 
 func scriptHash(text string) string {
@@ -67,7 +71,9 @@ func newRedis(url, incarnation string, clock func() int64, s *samples, entries i
 	}
 	r := &redis{
 		clock: clock, samples: s, keys: newKeyspace(incarnation, buckets), entries: entries, ttl: ttl,
-		tally: &tally{}, calls: make(chan struct{}, inFlight), onLost: func(error) {}, onWarning: func(*cause) {},
+		tracked: make(map[*connection]struct{}),
+		observe: func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, func(error) {} },
+		tally:   &tally{}, calls: make(chan struct{}, inFlight), onLost: func(error) {}, onWarning: func(*cause) {},
 	}
 	r.dialer = dialing(&option)
 	option.ClientName = "userd"
@@ -75,10 +81,39 @@ func newRedis(url, incarnation string, clock func() int64, s *samples, entries i
 	option.NewCacheStoreFn = func(rueidis.CacheStoreOption) rueidis.CacheStore {
 		c := &connection{redis: r, slots: newSieve(entries), waiting: make(map[key]chan struct{})}
 		c.since.Store(clock())
+		r.track(c)
 		return c
 	}
 	r.option = option
 	return r, nil
+}
+
+func (r *redis) track(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tracked[c] = struct{}{}
+}
+
+func (r *redis) untrack(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, open := r.tracked[c]; open {
+		delete(r.tracked, c)
+		r.evicted += c.slots.stats().evictions
+	}
+}
+
+func (r *redis) holds() sieveStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := sieveStats{evictions: r.evicted}
+	for c := range r.tracked {
+		one := c.slots.stats()
+		all.entries += one.entries
+		all.bytes += one.bytes
+		all.evictions += one.evictions
+	}
+	return all
 }
 
 func (r *redis) ready() bool { return r.up.Load() }
@@ -213,7 +248,9 @@ func (r *redis) ends() {
 	r.wait.Done()
 }
 
-func (r *redis) read(ctx context.Context, keys []key) ([]reading, error) {
+func (r *redis) read(ctx context.Context, keys []key) (_ []reading, err error) {
+	ctx, end := r.observe(ctx, "read")
+	defer func() { end(err) }()
 	return within(ctx, r, func(client rueidis.Client) ([]reading, error) {
 		return r.fetch(ctx, client, keys)
 	})
@@ -256,7 +293,9 @@ func (r *redis) attribute(k key, s slot) reading {
 	return reading{held: &held{slot: slot{kind: elsewhere, raw: s.raw}}}
 }
 
-func (r *redis) await(ctx context.Context, keys []key) ([]reading, error) {
+func (r *redis) await(ctx context.Context, keys []key) (_ []reading, err error) {
+	ctx, end := r.observe(ctx, "await")
+	defer func() { end(err) }()
 	return within(ctx, r, func(client rueidis.Client) ([]reading, error) {
 		changed := make([]<-chan struct{}, len(keys))
 		for i, k := range keys { // Before the slots are read, which may change at once.
@@ -296,7 +335,7 @@ func (r *redis) acquire(ctx context.Context, claims []claim) ([]bool, error) {
 			newSlot(lease, 0, []byte(c.token)).raw, milliseconds(int64(r.ttl.lease)), c.raw,
 		}}
 	}
-	won, err := r.invoke(ctx, "", calls)
+	won, err := r.invoke(ctx, "acquire", "", calls)
 	granted := make([]bool, len(claims))
 	for i := range won {
 		granted[i] = won[i] == 1
@@ -311,7 +350,7 @@ func (r *redis) fill(ctx context.Context, fills []fill) (int, error) {
 			newSlot(lease, 0, []byte(f.token)).raw, f.slot.raw, milliseconds(int64(r.ttl.of(f.slot.kind))),
 		}}
 	}
-	won, err := r.invoke(ctx, "", calls)
+	won, err := r.invoke(ctx, "fill", "", calls)
 	lost := 0
 	for _, n := range won {
 		lost += 1 - int(n)
@@ -319,7 +358,9 @@ func (r *redis) fill(ctx context.Context, fills []fill) (int, error) {
 	return lost, err
 }
 
-func (r *redis) invoke(ctx context.Context, fence string, calls []invocation) ([]int64, error) {
+func (r *redis) invoke(ctx context.Context, operation, fence string, calls []invocation) (_ []int64, err error) {
+	ctx, end := r.observe(ctx, operation)
+	defer func() { end(err) }()
 	return within(ctx, r, func(client rueidis.Client) ([]int64, error) {
 		return invoke(ctx, client, fence, calls...)
 	})
@@ -339,7 +380,7 @@ func (r *redis) apply(ctx context.Context, changes []change) error {
 			r.add(&call, changes[:n])
 			calls, changes = append(calls, call), changes[n:]
 		}
-		if _, err := r.invoke(ctx, r.keys.mark(bucket), calls); err != nil {
+		if _, err := r.invoke(ctx, "apply", r.keys.mark(bucket), calls); err != nil {
 			return err
 		}
 	}
@@ -364,12 +405,14 @@ func (r *redis) add(call *invocation, changes []change) {
 func (r *redis) relay(ctx context.Context, m move) error {
 	call := invocation{relayScript, []string{r.keys.mark(m.bucket)}, []string{string(m.from), string(m.to)}}
 	r.add(&call, m.changes)
-	return r.mark(ctx, call)
+	return r.mark(ctx, "relay", call)
 }
 
 // mark changes a watermark, on which all depends: an error says why.
-func (r *redis) mark(ctx context.Context, call invocation) error {
-	_, err := within(ctx, r, func(client rueidis.Client) (struct{}, error) {
+func (r *redis) mark(ctx context.Context, operation string, call invocation) (err error) {
+	ctx, end := r.observe(ctx, operation)
+	defer func() { end(err) }()
+	_, err = within(ctx, r, func(client rueidis.Client) (struct{}, error) {
 		_, err := invoke(ctx, client, "", call)
 		return struct{}{}, r.diagnosed(ctx, client, err)
 	})
@@ -380,10 +423,12 @@ func (r *redis) batch() int { return scriptBatch }
 
 func (r *redis) begin(ctx context.Context, bucket int, head, old store.Cursor) error {
 	call := invocation{beginScript, []string{r.keys.mark(bucket)}, []string{string(head), string(old)}}
-	return r.mark(ctx, call)
+	return r.mark(ctx, "begin", call)
 }
 
-func (r *redis) marks(ctx context.Context) ([]store.Cursor, error) {
+func (r *redis) marks(ctx context.Context) (_ []store.Cursor, err error) {
+	ctx, end := r.observe(ctx, "marks")
+	defer func() { end(err) }()
 	return within(ctx, r, func(client rueidis.Client) ([]store.Cursor, error) {
 		commands := make(rueidis.Commands, r.keys.buckets)
 		for i := range commands {

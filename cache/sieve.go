@@ -23,6 +23,7 @@ type sieve struct {
 type sieveShard struct {
 	mu    sync.RWMutex
 	max   int
+	holds sieveStats // What is removed keeps its place, and does not count.
 	nodes map[key]*sieveNode
 	ring  sieveNode  // Newest at ring.next, oldest at ring.prev.
 	hand  *sieveNode // The next to look at for eviction; nil is the oldest.
@@ -89,7 +90,9 @@ func (s *sieve) update(k key, change func(*held) *held) {
 	if node != nil {
 		old = node.held
 	}
-	switch next := change(old); {
+	next := change(old)
+	shard.holds.replace(old, next)
+	switch {
 	case node != nil:
 		node.held = next
 	case next != nil:
@@ -103,6 +106,7 @@ func (s *sieve) clear() {
 		shard := &s.shards[i]
 		shard.mu.Lock()
 		clear(shard.nodes)
+		shard.holds.entries, shard.holds.bytes = 0, 0
 		shard.ring.next, shard.ring.prev, shard.hand = &shard.ring, &shard.ring, nil
 		shard.mu.Unlock()
 	}
@@ -129,6 +133,40 @@ func (s *sieveShard) evict() {
 		node = node.prev
 	}
 	s.hand = node.prev
+	if node.held != nil {
+		s.holds.replace(node.held, nil)
+		s.holds.evictions++
+	}
 	delete(s.nodes, node.key)
 	node.prev.next, node.next.prev = node.next, node.prev
+}
+
+// sieveStats is how much a sieve holds, and how much it had no room for so far.
+type sieveStats struct {
+	entries, bytes int
+	evictions      int64
+}
+
+// replace counts that next takes the place of old; nil is nothing.
+func (s *sieveStats) replace(old, next *held) {
+	if old != nil {
+		s.entries--
+		s.bytes -= len(old.raw)
+	}
+	if next != nil {
+		s.entries++
+		s.bytes += len(next.raw)
+	}
+}
+
+func (s *sieve) stats() (all sieveStats) {
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.RLock()
+		all.entries += shard.holds.entries
+		all.bytes += shard.holds.bytes
+		all.evictions += shard.holds.evictions
+		shard.mu.RUnlock()
+	}
+	return all
 }

@@ -23,8 +23,15 @@ type Stats struct {
 	Relayed     int64 // Changes read from the change log.
 
 	// Errors counts what went wrong with Redis, by its cause: "timeout",
-	// "wrong_password", "demoted" and so on. Causes that never were are not there.
+	// "wrong_password", "demoted" and so on. All causes are there from the start; nil
+	// without Redis.
 	Errors map[string]int64
+
+	Entries    int   // Slots that this process holds.
+	MaxEntries int   // And at most.
+	Bytes      int   // In those, without what the map itself takes.
+	Evictions  int64 // Slots for which there was no room.
+	RedisUp    bool  // Whether Redis is used; false where there is none.
 
 	RelayLag  time.Duration // Between the last change relayed and its relay.
 	Trusted   bool          // Whether reads may come from the cache.
@@ -38,8 +45,14 @@ func (c *Cache) Stats() Stats {
 		NearHits: n.near.Load(), SharedHits: n.shared.Load(), Misses: n.misses.Load(), StoreReads: n.store.Load(),
 		LeasesLost: n.leasesLost.Load(), AppliesLost: n.appliesLost.Load(),
 		Corrupt: n.corrupt.Load(), Relayed: n.relayed.Load(), RelayLag: time.Duration(n.relayLag.Load()),
-		Errors: c.errors.all(),
+		MaxEntries: c.config.MaxEntries,
+		RedisUp:    c.config.Redis != "" && c.backend.ready(),
 	}
+	if c.config.Redis != "" {
+		s.Errors = c.errors.all()
+	}
+	holds := c.backend.holds()
+	s.Entries, s.Bytes, s.Evictions = holds.entries, holds.bytes, holds.evictions
 	if fresh := c.trustedNow(); fresh != 0 {
 		s.Trusted, s.Staleness = true, time.Duration(c.clock()-fresh)
 	}

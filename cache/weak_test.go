@@ -30,7 +30,7 @@ func (b anyLease) fill(ctx context.Context, fills []fill) (int, error) {
 	for i, f := range fills {
 		calls[i] = invocation{fillAnyScript, []string{b.keys.name(f.key)}, []string{"", f.slot.raw, milliseconds(int64(b.ttl.of(f.slot.kind)))}}
 	}
-	_, err := b.invoke(ctx, "", calls)
+	_, err := b.invoke(ctx, "fill", "", calls)
 	return 0, err
 }
 

@@ -76,7 +76,7 @@ func call[T any](ctx context.Context, s *Store, kind store.Call,
 // the connection, and callers in a hurry would have the database do little else than make
 // new ones.
 func attempt[T any](ctx context.Context, s *Store, f func(context.Context, *session) (T, error)) (T, error) {
-	conn, err := s.connections(ctx).Acquire(ctx)
+	conn, err := s.acquire(ctx)
 	if err != nil {
 		var none T
 		return none, err

@@ -55,6 +55,8 @@ type Store struct {
 	reap     *reaper
 	causes   store.Causes
 
+	waiting [2]atomic.Int64 // Calls that wait for a connection of pool, and of vital.
+
 	importsCollide atomic.Bool   // The last import had rows that were taken.
 	byContentTime  time.Duration // See the constant.
 
@@ -217,12 +219,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// connections is the pool for a call.
-func (s *Store) connections(ctx context.Context) *pgxpool.Pool {
+// acquire takes a connection for a call.
+func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	pool, waiting := s.pool, &s.waiting[0]
 	if store.IsVital(ctx) {
-		return s.vital
+		pool, waiting = s.vital, &s.waiting[1]
 	}
-	return s.pool
+	waiting.Add(1)
+	defer waiting.Add(-1)
+	return pool.Acquire(ctx)
 }
 
 // tick returns the time now as it is stored, but later than any tick of this store

@@ -48,9 +48,9 @@ const (
 
 // Store is a store of users in a SQLite file.
 type Store struct {
-	reads    int           // Connections of readers.
-	readers  *sqlitex.Pool // For callers.
-	vital    *sqlitex.Pool // One connection, for calls that are marked by store.Vital.
+	reads    int   // Connections of readers.
+	readers  *pool // For callers.
+	vital    *pool // One connection, for calls that are marked by store.Vital.
 	writer   *writer
 	log      *checkpointer
 	names    *namer // Nil for a shared file.
@@ -155,8 +155,9 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 	return nil
 }
 
-func readers(path string, n int) (*sqlitex.Pool, error) {
-	return sqlitex.NewPool(path, sqlitex.PoolOptions{Flags: sqlite.OpenReadOnly, PoolSize: n, PrepareConn: configure})
+func readers(path string, n int) (*pool, error) {
+	conns, err := sqlitex.NewPool(path, sqlitex.PoolOptions{Flags: sqlite.OpenReadOnly, PoolSize: n, PrepareConn: configure})
+	return &pool{Pool: conns, size: n}, err
 }
 
 // committed is called by the writer when writes are on disk. They are acknowledged
@@ -354,16 +355,16 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 		return errMoved
 	}
 	readers := s.connections(ctx)
-	conn, err := readers.Take(ctx)
+	conn, err := readers.take(ctx)
 	if err == nil {
-		defer readers.Put(conn)
+		defer readers.put(conn)
 		err = f(conn)
 	}
 	return s.seen(ctx, store.Reading, err)
 }
 
 // connections is the pool for a call that reads.
-func (s *Store) connections(ctx context.Context) *sqlitex.Pool {
+func (s *Store) connections(ctx context.Context) *pool {
 	if store.IsVital(ctx) {
 		return s.vital
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
+	"github.com/example/userd/store/stats"
 )
 
 // maxGroup is the most writes that share a transaction.
@@ -45,6 +46,7 @@ type writer struct {
 	done      chan error    // Gets the goroutine's last word.
 	small     atomic.Int64  // How many of the next imports are to be small, when positive.
 	piece     atomic.Int64  // How many rows take pieceTime, of late.
+	groups    *stats.Histogram
 
 	mu     sync.RWMutex // Held for reading by those who send to the queues.
 	closed bool
@@ -65,6 +67,7 @@ func newWriter(conn *sqlite.Conn, committed func() error) *writer {
 		conn: conn, committed: committed, done: make(chan error, 1),
 		queue: make(chan *writeOp, maxGroup), bulk: make(chan *writeOp, bulkQueue),
 		between: make(chan func()), written: make(chan struct{}, 1),
+		groups: stats.NewHistogram([]int64{1, 2, 4, 8, 16, 32, 64, maxGroup}),
 	}
 	w.piece.Store(firstPiece)
 	go func() { w.done <- w.loop() }()
@@ -206,6 +209,7 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
+	w.groups.Observe(int64(len(group)))
 	if err := w.commitAndTell(group); err != nil {
 		for _, op := range group {
 			op.result = errors.Join(op.result, err)

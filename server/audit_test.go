@@ -115,7 +115,7 @@ func TestWritesAreAudited(t *testing.T) {
 				writer, reader, issued := as("writer"), as("reader"), as(token)
 				var want []auditLine
 				wrote := func(rpc, id string, before, after int64) {
-					want = append(want, auditLine{"writer", "token", "/user.v1.UserService/" + rpc, requestID, id, before, after})
+					want = append(want, auditLine{"writer", "token", "user.v1.UserService/" + rpc, requestID, id, before, after})
 				}
 				id := create(t, writer, newUserRequest(1)).GetId()
 				wrote("CreateUser", id, 0, 1)
@@ -149,7 +149,7 @@ func TestWritesAreAudited(t *testing.T) {
 					t.Error("what cannot be done is done")
 				}
 				checkNone(t, send(t.Context(), issued, &userv1.DeleteUserRequest{UserId: id}))
-				want = append(want, auditLine{"issued", "jwt", "/user.v1.UserService/DeleteUser", requestID, id, last, last + 1})
+				want = append(want, auditLine{"issued", "jwt", "user.v1.UserService/DeleteUser", requestID, id, last, last + 1})
 				if got := a.written(t); !slices.Equal(got, want) {
 					t.Errorf("the lines are\n%s\nwant\n%s", listed(got), listed(want))
 				}

@@ -666,7 +666,7 @@ func checkSaid(t *testing.T, err error) {
 // awaitImports waits until so many imports are open.
 func awaitImports(t *testing.T, g *guarded, open int) {
 	t.Helper()
-	active := fmt.Sprintf(`rpc_server_active_calls{rpc_method="/user.v1.UserService/BatchCreateUsers"} %d`, open)
+	active := fmt.Sprintf(`rpc_server_active_calls{rpc_method="user.v1.UserService/BatchCreateUsers"} %d`, open)
 	for !strings.Contains(g.metrics(t, "stays"), active+"\n") {
 		runtime.Gosched()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/store"
 )
@@ -46,8 +47,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Registry takes the server's metrics. Default: one of its own.
 	Registry *prometheus.Registry
-	// Tracer makes a span of every call. Default: no tracing.
+	// Tracer makes spans of the calls that Sampler chooses. Default: no tracing.
 	Tracer trace.TracerProvider
+	// Sampler chooses calls. Default: telemetry.SampleAsParent.
+	Sampler telemetry.Sampler
 	// TLS turns TLS on, with HTTP/2 and HTTP/1.1 by ALPN. Default: HTTP/2 with
 	// prior knowledge (h2c) and HTTP/1.1 in the clear.
 	TLS *tls.Config
@@ -101,6 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
+	}
+	if c.Sampler == nil {
+		c.Sampler = telemetry.SampleAsParent
 	}
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 16<<20)
 	c.HTTP2 = cmp.Or(c.HTTP2, Engine)

@@ -248,7 +248,7 @@ func TestInternalErrorsAreLogged(t *testing.T) {
 				func(config *server.Config) { config.Logger = logged.logger() })
 			err := send(t.Context(), running.Client(t), &userv1.GetUserRequest{UserId: someID})
 			checkError(t, err, failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_INTERNAL})
-			if text := logged.String(); !strings.Contains(text, "the disk is full") || !strings.Contains(text, "/user.v1.UserService/GetUser") {
+			if text := logged.String(); !strings.Contains(text, "the disk is full") || !strings.Contains(text, "procedure=user.v1.UserService/GetUser") {
 				t.Errorf("log lacks the cause or the procedure:\n%s", text)
 			}
 		})

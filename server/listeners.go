@@ -79,7 +79,7 @@ func (s *Server) chooseHTTP2(handler http.Handler) error {
 		FitHeader:            lane.FitHeader,
 		ConnContext:          s.connContext(),
 		Served:               func(nc net.Conn, c h2.Conn) { s.connections.Served(nc, c) },
-		HeadersTooLarge:      http.HandlerFunc(edge.RefuseLargeHeaders),
+		HeadersTooLarge:      http.HandlerFunc(s.refusals.LargeHeaders),
 		Logger:               s.config.Logger,
 		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
 		MaxHeaderBytes:       maxHeaderBytes,

@@ -35,18 +35,19 @@ import (
 
 // Server serves user.v1.UserService.
 type Server struct {
-	config  Config
-	users   *users.Service
-	rpc     *connect.Server
-	http    *edge.Server
-	admin   *edge.Server
-	lane    *lane.Lane
-	engine  *h2.Server // Serves HTTP/2, if it is not nil.
-	hosts   *edge.AllowedHosts
-	ready   context.Context // Ends when the server is about to stop.
-	unready context.CancelFunc
-	running context.Context // Ends when the server begins to stop.
-	drain   context.CancelFunc
+	config   Config
+	users    *users.Service
+	rpc      *connect.Server
+	http     *edge.Server
+	admin    *edge.Server
+	lane     *lane.Lane
+	engine   *h2.Server // Serves HTTP/2, if it is not nil.
+	hosts    *edge.AllowedHosts
+	refusals *edge.Refusals
+	ready    context.Context // Ends when the server is about to stop.
+	unready  context.CancelFunc
+	running  context.Context // Ends when the server begins to stop.
+	drain    context.CancelFunc
 
 	budget      *packing.Budget
 	connections *connections.Limiter
@@ -63,6 +64,7 @@ func New(config Config) (*Server, error) {
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
+	s.refusals = edge.NewRefusals(s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
 	telemetry.RegisterLargeMessages(s.config.Registry, s.budget.Stats)
 	var err error
@@ -80,7 +82,7 @@ func New(config Config) (*Server, error) {
 	}); err != nil {
 		return nil, err
 	}
-	telemetry.RegisterCatchingUp(s.config.Registry, s.users.CatchingUp)
+	telemetry.RegisterWatchers(s.config.Registry, s.users.Watchers)
 	if s.rpc, err = s.rpcServer(); err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,
-		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors),
+		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
 			return s.budget.Begin(r.Context(), callerOf(r), cut)
 		}),
@@ -133,16 +135,17 @@ func (s *Server) console() edge.Middleware {
 
 // interceptors are what a call passes then, whichever way it came, before the handlers of
 // package users.
-func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
-	interceptors := []connect.ServerInterceptor{telemetry.Interceptor(s.config.Registry, s.config.Logger)}
+func (s *Server) interceptors(calls *telemetry.Calls) ([]connect.ServerInterceptor, error) {
+	var interceptors []connect.ServerInterceptor
 	if s.config.Tracer != nil {
-		traces, err := telemetry.TraceInterceptor(s.config.Tracer)
+		traces, err := telemetry.TraceInterceptor(s.config.Tracer, s.config.Sampler)
 		if err != nil {
 			return nil, fmt.Errorf("set up tracing: %w", err)
 		}
 		interceptors = append(interceptors, traces)
 	}
 	return append(interceptors,
+		calls.Interceptor,
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
 		edge.TellRevoked,
 		gather.SendAll,
@@ -152,7 +155,8 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 
 // rpcServer is the Connect server: interceptors and handlers.
 func (s *Server) rpcServer() (*connect.Server, error) {
-	interceptors, err := s.interceptors()
+	calls := telemetry.NewCalls(s.config.Registry, s.config.Logger)
+	interceptors, err := s.interceptors(calls)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +169,12 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 		return nil, fmt.Errorf("set up health checks: %w", err)
 	}
 	grpcreflect.Register(rpc)
+	for spec := range rpc.Specs() {
+		calls.Expect(spec)
+	}
+	if s.config.Auth != nil {
+		calls.CountAccepted(s.config.Registry)
+	}
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return failure.New(failure.UnknownMethod)
 	})
@@ -190,7 +200,7 @@ func (s *Server) mount(rpc *connect.Server, compressors []connect.Compressor) ht
 			return nil
 		}))
 	s.mountProbes(mux)
-	mux.Handle("/", edge.RefuseUnknownPaths(http.NotFoundHandler()))
+	mux.HandleFunc("/", s.refusals.UnknownPaths)
 	return mux
 }
 

@@ -123,7 +123,7 @@ func TestUnreadStreamEnds(t *testing.T) {
 				}
 				scrape := httptest.NewRecorder()
 				running.Admin().ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-				if !strings.Contains(scrape.Body.String(), `rpc_method="/user.v1.UserService/ListUsers",rpc_response_status_code="resource_exhausted"`) {
+				if !strings.Contains(scrape.Body.String(), `rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="RESOURCE_EXHAUSTED"`) {
 					t.Errorf("stream does not end as that of a slow reader:\n%s", scrape.Body)
 				}
 			})

@@ -126,7 +126,7 @@ func (b *bench) countCalls(ctx context.Context, section *report.Section, server 
 		return err
 	}
 	count := func(name, label string) float64 { return ended.Sum(name, label) - started.Sum(name, label) }
-	reads := count("rpc_server_call_duration_seconds", "/user.v1.UserService/GetUser")
+	reads := count("rpc_server_call_duration_seconds", "user.v1.UserService/GetUser")
 	if reads == 0 {
 		return errors.New("the server has counted no read")
 	}

@@ -49,7 +49,7 @@ func TestAuditFileIsOpenedAnew(t *testing.T) {
 	}
 	for file, id := range map[string]string{path + ".1": first, path: second} {
 		text := readFile(t, file)
-		if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"procedure":"/user.v1.UserService/CreateUser"`) || !strings.Contains(text, `"user_id":"`+id+`","version":1}`) {
+		if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"procedure":"user.v1.UserService/CreateUser"`) || !strings.Contains(text, `"user_id":"`+id+`","version":1}`) {
 			t.Errorf("%s has %s", file, text)
 		}
 	}
@@ -115,7 +115,7 @@ func TestAuditGoesToTheLog(t *testing.T) {
 			}
 			lines := 0
 			for line := range strings.Lines(log.String()) {
-				if strings.Contains(line, "audit") && strings.Contains(line, "billing") && strings.Contains(line, "/user.v1.UserService/CreateUser") {
+				if strings.Contains(line, "audit") && strings.Contains(line, "billing") && strings.Contains(line, "user.v1.UserService/CreateUser") {
 					lines++
 				}
 			}

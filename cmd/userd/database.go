@@ -11,6 +11,7 @@ import (
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/sqlite"
+	"github.com/example/userd/store/stats"
 )
 
 // databaseUsage says what a --database can be.
@@ -45,8 +46,22 @@ func parseDatabase(flag, value string) (database, error) {
 // String is the name, without passwords.
 func (d database) String() string { return d.name }
 
+// engine is a store as a database has it.
+type engine interface {
+	store.Copyable
+	Stats() stats.Store
+}
+
+// system is what OpenTelemetry calls the database.
+func (d database) system() string {
+	if d.path != "" {
+		return "sqlite"
+	}
+	return "postgresql"
+}
+
 // open opens the store to write to it. A SQLite file is then nobody else's.
-func (d database) open(ctx context.Context, logger *slog.Logger) (store.Copyable, error) {
+func (d database) open(ctx context.Context, logger *slog.Logger) (engine, error) {
 	return d.openAs(ctx, logger, false)
 }
 
@@ -55,7 +70,7 @@ func (d database) openShared(ctx context.Context) (store.Copyable, error) {
 	return d.openAs(ctx, nil, true)
 }
 
-func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) (store.Copyable, error) {
+func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) (engine, error) {
 	if d.path != "" {
 		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger, Shared: shared})
 	}

@@ -66,6 +66,7 @@ func serve(ctx context.Context, c config, out io.Writer) error {
 	p := program{config: c, out: stdout, logger: c.logger(stderr), registry: prometheus.NewRegistry(), hangups: hangups}
 	p.logOnly(stderr)
 	p.stderr = stderr
+	telemetry.RegisterBuild(p.registry, version())
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(goMemory), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
@@ -120,14 +121,13 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	users := config.Store
 	defer func() { err = errors.Join(err, users.Close()) }()
-	tracer, stopTracing, err := tracing(ctx)
+	stopTracing, err := tracing(ctx, &config)
 	if err != nil {
 		return err
 	}
 	defer stopTracing()
 	p.maxConnections = p.fitConnections(users.Capacity())
 	p.configure(&config)
-	config.Tracer = tracer
 	if certificate != nil {
 		certificate.registerMetrics(p.registry)
 		certificate.check(p.logger, time.Now(), p.allowedHosts)
@@ -147,7 +147,9 @@ func (p *program) openUsers(ctx context.Context) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
-	admitted := admission.New(opened, p.logger)
+	telemetry.RegisterStore(p.registry, opened.Stats)
+	operations := telemetry.NewOperations(p.registry)
+	admitted := admission.New(operations.MeasureStore(opened, p.database.system()), p.logger)
 	telemetry.RegisterAdmission(p.registry, admitted.Stats)
 	config := server.Config{
 		Store:  admitted,
@@ -157,11 +159,15 @@ func (p *program) openUsers(ctx context.Context) (server.Config, error) {
 	if p.cacheMaxEntries == 0 {
 		return config, nil
 	}
-	cached, err := cache.New(admitted, p.cache(p.logger))
+	settings := p.cache(p.logger)
+	if p.redis != "" {
+		settings.Observe = operations.ObserveRedis()
+	}
+	cached, err := cache.New(admitted, settings)
 	if err != nil {
 		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), admitted.Close())
 	}
-	telemetry.RegisterCache(p.registry, cached.Stats)
+	telemetry.RegisterCache(p.registry, cached.Stats, p.redis != "")
 	config.Store, config.Reader = cached, cached
 	return config, nil
 }

@@ -1,50 +1,92 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
-	"go.opentelemetry.io/otel/trace"
+
+	"github.com/example/userd/server"
+	"github.com/example/userd/server/telemetry"
 )
 
 // flushTimeout is how long the last spans may take to leave.
 const flushTimeout = 2 * time.Second
 
-// tracing returns a provider that exports spans as the OTEL_ variables of
-// OpenTelemetry say, or nil where they name no endpoint, and what stops it.
-func tracing(ctx context.Context) (trace.TracerProvider, func(), error) {
+// tracing has spans of calls exported as the OTEL_ variables of OpenTelemetry say, where they
+// name an endpoint, and returns what stops that.
+func tracing(ctx context.Context, config *server.Config) (stop func(), err error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
 		os.Getenv("OTEL_SDK_DISABLED") == "true" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
-		return nil, func() {}, nil
+		return func() {}, nil
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
 		if protocol := os.Getenv(name); protocol != "" && protocol != "http/protobuf" {
-			return nil, nil, fmt.Errorf("%s must be http/protobuf", name)
+			return nil, fmt.Errorf("%s must be http/protobuf", name)
 		}
+	}
+	if config.Sampler, err = sampler(os.Getenv("OTEL_TRACES_SAMPLER"), os.Getenv("OTEL_TRACES_SAMPLER_ARG")); err != nil {
+		return nil, err
 	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("export traces: %w", err)
+		return nil, fmt.Errorf("export traces: %w", err)
 	}
 	service, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName("userd"), semconv.ServiceVersion(version())),
 		resource.WithFromEnv())
 	if err != nil {
-		return nil, nil, fmt.Errorf("describe the service for traces: %w", err)
+		return nil, fmt.Errorf("describe the service for traces: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(service))
-	stop := func() {
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithBatcher(exporter), sdktrace.WithResource(service), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+	config.Tracer = provider
+	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		// A collector that is away must not keep the service from stopping.
 		_ = provider.Shutdown(ctx)
+	}, nil
+}
+
+// sampler is what OTEL_TRACES_SAMPLER and its argument name. The server asks it before it
+// begins a span.
+func sampler(name, argument string) (telemetry.Sampler, error) {
+	root, asParent := strings.CutPrefix(cmp.Or(name, "parentbased_always_on"), "parentbased_")
+	ratio := 1.0
+	switch root {
+	case "always_on":
+	case "always_off":
+		ratio = 0
+	case "traceidratio":
+		var err error
+		if ratio, err = strconv.ParseFloat(cmp.Or(argument, "1"), 64); err != nil || ratio < 0 || ratio > 1 {
+			return nil, errors.New("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
+		}
+	default:
+		return nil, errors.New("OTEL_TRACES_SAMPLER must be always_on, always_off or traceidratio, also with parentbased_ before it")
 	}
-	return provider, stop, nil
+	decide := sdktrace.TraceIDRatioBased(ratio)
+	return func(parent telemetry.Parent) bool {
+		id := parent.TraceID
+		switch {
+		case id.IsValid() && asParent:
+			return parent.Sampled
+		case !id.IsValid(): // The span will have another one, which is as random.
+			binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+		}
+		return decide.ShouldSample(sdktrace.SamplingParameters{ParentContext: context.Background(), TraceID: id}).Decision == sdktrace.RecordAndSample
+	}, nil
 }

@@ -115,7 +115,7 @@ func commonOf(ctx context.Context) []slog.Attr {
 		attrs = append(attrs, slog.String("principal", principal.Name), slog.String("credential", principal.Credential))
 	}
 	if call, ok := connect.CallInfoForServerContext(ctx); ok {
-		attrs = append(attrs, slog.String("procedure", call.Spec.Procedure))
+		attrs = append(attrs, slog.String("procedure", telemetry.MethodName(call.Spec.Procedure)))
 		if id := telemetry.RequestID(call); id != "" {
 			attrs = append(attrs, slog.String("request_id", id))
 		}

@@ -21,13 +21,14 @@ type headerCheck struct {
 	specs        map[string]connect.Spec // By path.
 	codecs       map[string]bool         // By name.
 	compressions map[string]bool         // By name; "" is none.
+	refusals     *Refusals
 	next         http.Handler
 }
 
 // RefuseBadHeaders refuses what Connect would refuse before any interceptor runs, so that
 // these errors too have a reason and name what is at fault. What Connect refuses itself
 // without looking at the body is answered early.
-func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors []connect.Compressor) Middleware {
+func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors []connect.Compressor, refusals *Refusals) Middleware {
 	specs := make(map[string]connect.Spec)
 	for spec := range rpc.Specs() {
 		specs[spec.Procedure] = spec
@@ -40,7 +41,7 @@ func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors [
 	for _, compressor := range compressors {
 		compressions[compressor.Name()] = true
 	}
-	return func(next http.Handler) http.Handler { return &headerCheck{specs, names, compressions, next} }
+	return func(next http.Handler) http.Handler { return &headerCheck{specs, names, compressions, refusals, next} }
 }
 
 func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,11 +50,16 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if fault := c.fault(r); fault != nil {
 			// With another version the writer would not know the protocol of the request.
 			r.Header.Del(protocolVersionHeader)
+			c.refusals.header.Inc()
 			refuse(w, r, fault)
 			return
 		}
 	}
-	if known && c.isCall(spec, r) {
+	isCall := known && c.isCall(spec, r)
+	if known && isUnserved(spec, r, isCall) {
+		c.refusals.protocol.Inc()
+	}
+	if isCall {
 		c.next.ServeHTTP(w, r)
 		return
 	}
@@ -88,6 +94,15 @@ func mediaFault(spec connect.Spec) *connect.Error {
 		return failure.MalformedField("Content-Type", "must be application/json for JSON, or application/proto; with curl: -H 'Content-Type: application/json'")
 	}
 	return failure.MalformedField("Content-Type", "must be that of a stream, since this RPC streams: application/connect+json, application/connect+proto or that of gRPC. Use a client for one of these, such as grpcurl; CreateUser, UpdateUser and SearchUsers take plain JSON")
+}
+
+// isUnserved reports whether Connect refuses a request for its method, its content type, or
+// its version of HTTP.
+func isUnserved(spec connect.Spec, r *http.Request, isCall bool) bool {
+	if isCall {
+		return spec.StreamType == connect.StreamTypeBidi && r.ProtoMajor == 1
+	}
+	return r.Method != http.MethodGet || spec.IdempotencyLevel != connect.IdempotencyNoSideEffects || !r.URL.Query().Has("message")
 }
 
 // isCall reports whether Connect looks at the body of a request.

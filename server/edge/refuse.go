@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/example/userd/server/failure"
 )
@@ -87,8 +88,26 @@ func (t *trailersOnly) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the connection.
 func (t *trailersOnly) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
-// RefuseLargeHeaders answers requests whose header is too large.
-func RefuseLargeHeaders(w http.ResponseWriter, r *http.Request) {
+// Refusals counts the requests that are refused before they are calls, by kind. Those that are
+// refused for their host or their credentials have counts of their own.
+type Refusals struct{ headersTooLarge, header, protocol, path prometheus.Counter }
+
+// NewRefusals adds the count to a registry.
+func NewRefusals(registry *prometheus.Registry) *Refusals {
+	counts := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "userd_requests_refused_total",
+		Help: "Requests refused before they were calls: for a header that is too large or not valid, what no protocol has, a path that is not there.",
+	}, []string{"kind"})
+	registry.MustRegister(counts)
+	return &Refusals{
+		headersTooLarge: counts.WithLabelValues("headers_too_large"), header: counts.WithLabelValues("header"),
+		protocol: counts.WithLabelValues("protocol"), path: counts.WithLabelValues("path"),
+	}
+}
+
+// LargeHeaders answers requests whose header is too large.
+func (c *Refusals) LargeHeaders(w http.ResponseWriter, r *http.Request) {
+	c.headersTooLarge.Inc()
 	refuseAs(w, r, http.StatusRequestHeaderFieldsTooLarge, failure.HeadersTooLarge)
 }
 
@@ -118,14 +137,12 @@ func (s withStatus) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the connection.
 func (s withStatus) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// RefuseUnknownPaths answers calls of gRPC for services that are not there as gRPC has
-// it, and leaves other requests to next.
-func RefuseUnknownPaths(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-			next.ServeHTTP(w, r)
-			return
-		}
-		refuse(w, r, failure.UnknownCall(r.URL.Path))
-	})
+// UnknownPaths answers requests for what is not there: calls of gRPC as gRPC has it.
+func (c *Refusals) UnknownPaths(w http.ResponseWriter, r *http.Request) {
+	c.path.Inc()
+	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		http.NotFound(w, r)
+		return
+	}
+	refuse(w, r, failure.UnknownCall(r.URL.Path))
 }

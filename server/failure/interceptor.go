@@ -2,6 +2,7 @@ package failure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -12,16 +13,19 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 )
 
-// Interceptor turns every failure, panics too, into an error that callers
-// may see, and logs the cause of the internal ones.
+// errPanic is the cause of a failure that the log has said more about.
+var errPanic = errors.New("handler panicked")
+
+// Interceptor turns every failure, panics too, into an error that callers may see. What it
+// was made of is its cause, for the log.
 func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInterceptor {
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 			defer func() {
 				if cause := recover(); cause != nil {
-					logger.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure,
+					logger.ErrorContext(ctx, "handler panicked", "procedure", strings.TrimPrefix(spec.Procedure, "/"),
 						"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-					err = New(Internal)
+					err = New(Internal).WithCause(errPanic)
 				}
 			}()
 			err = next(ctx, spec, stream)
@@ -34,7 +38,6 @@ func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInter
 			shown := ForCaller(err)
 			if shown.Code() == connect.CodeInternal && !IsMalformed(shown) {
 				invalid.Count(err)
-				logger.ErrorContext(ctx, "request failed", "procedure", spec.Procedure, "cause", err.Error())
 			}
 			return shown
 		}

@@ -9,11 +9,12 @@ import (
 // cacheMetrics shows the counts of a cache as metrics.
 type cacheMetrics struct {
 	stats func() cache.Stats
+	redis bool
 }
 
-// RegisterCache adds the metrics of a cache to a registry.
-func RegisterCache(registry prometheus.Registerer, stats func() cache.Stats) {
-	registry.MustRegister(cacheMetrics{stats})
+// RegisterCache adds the metrics of a cache to a registry. redis says whether it has one.
+func RegisterCache(registry prometheus.Registerer, stats func() cache.Stats, redis bool) {
+	registry.MustRegister(cacheMetrics{stats, redis})
 }
 
 var (
@@ -26,6 +27,11 @@ var (
 	cacheErrors    = describe("userd_cache_errors_total", "What went wrong with Redis, by cause, as the log names it.", "cause")
 	changesRelayed = describe("userd_cache_relayed_total", "Changes that were relayed from the change log.")
 	relayLag       = describe("userd_cache_relay_lag_seconds", "Time between the last change relayed and its relay.")
+	cacheEntries   = describe("userd_cache_entries", "Entries that this process holds.")
+	cacheMax       = describe("userd_cache_entries_max", "Most entries that this process holds; of a Redis Cluster, for each of its nodes.")
+	cacheBytes     = describe("userd_cache_size_bytes", "Size of what the entries hold.")
+	cacheEvictions = describe("userd_cache_evictions_total", "Entries for which there was no room any more.")
+	redisUp        = describe("userd_cache_redis_up", "1 while Redis is used.")
 	cacheTrusted   = describe("userd_cache_trusted", "1 when reads may come from the cache.")
 	cacheStaleness = describe("userd_cache_staleness_seconds", "How old cached reads can be now; 0 when not trusted.")
 )
@@ -50,9 +56,12 @@ func (m cacheMetrics) Collect(out chan<- prometheus.Metric) {
 	to.count(changesRelayed, stats.Relayed)
 	to.gauge(relayLag, stats.RelayLag.Seconds())
 	to.gauge(cacheStaleness, stats.Staleness.Seconds())
-	trusted := 0.0
-	if stats.Trusted {
-		trusted = 1
+	to.flag(cacheTrusted, stats.Trusted)
+	to.gauge(cacheEntries, float64(stats.Entries))
+	to.gauge(cacheMax, float64(stats.MaxEntries))
+	to.gauge(cacheBytes, float64(stats.Bytes))
+	to.count(cacheEvictions, stats.Evictions)
+	if m.redis {
+		to.flag(redisUp, stats.RedisUp)
 	}
-	to.gauge(cacheTrusted, trusted)
 }

@@ -2,125 +2,221 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/otelconnect"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/store/stats"
 )
 
-// callMetrics are the metrics of every RPC. Names and labels follow the semantic
-// conventions of OpenTelemetry for RPC servers.
-type callMetrics struct {
-	duration *prometheus.HistogramVec
-	active   *prometheus.GaugeVec
+// Calls measures and logs calls. Names and labels of its metrics follow the semantic
+// conventions of OpenTelemetry for RPC servers, and so do spans and the log: an RPC and a
+// code have one name everywhere.
+type Calls struct {
+	log           *callLog
+	slowConsumers prometheus.Counter
+	accepted      map[string]prometheus.Counter // By kind of credential; nil where callers are not known.
+
+	mu   sync.Mutex
+	rpcs []*rpcMetrics // That of OtherMethod, and those of the RPCs.
 }
 
-func newCallMetrics(registry prometheus.Registerer) *callMetrics {
-	m := &callMetrics{
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "rpc_server_call_duration_seconds",
-			Help:    "Duration of RPCs, streams included, in seconds.",
-			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"rpc_method", "rpc_system_name", "rpc_response_status_code"}),
-		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "rpc_server_active_calls",
-			Help: "RPCs under way.",
-		}, []string{"rpc_method"}),
+// OtherMethod stands for all RPCs that do not exist. Callers can ask for any name.
+const OtherMethod = "_OTHER"
+
+// MethodName is the name of an RPC by its procedure: user.v1.UserService/GetUser.
+func MethodName(procedure string) string { return strings.TrimPrefix(procedure, "/") }
+
+// NewCalls adds the metrics of calls to a registry.
+func NewCalls(registry prometheus.Registerer, logger *slog.Logger) *Calls {
+	c := &Calls{log: newCallLog(registry, logger), slowConsumers: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "userd_slow_consumers_total", Help: "Streams ended because their caller did not read them.",
+	})}
+	registry.MustRegister(c, c.slowConsumers)
+	return c
+}
+
+// CountAccepted counts the calls that are let in, by the kind of their credentials. It is
+// called before the first.
+func (c *Calls) CountAccepted(registry prometheus.Registerer) {
+	accepted := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "userd_auth_accepted_total", Help: "Calls let in, by the kind of their credentials.",
+	}, []string{"kind"})
+	registry.MustRegister(accepted)
+	c.accepted = make(map[string]prometheus.Counter)
+	for _, kind := range []string{"token", "certificate", "jwt"} {
+		c.accepted[kind] = accepted.WithLabelValues(kind)
 	}
-	registry.MustRegister(m.duration, m.active)
-	return m
 }
 
-// rpcMetrics are the metrics of one RPC. Each is looked up by its labels once, when
-// it is needed first: that costs more than a cached read.
-type rpcMetrics struct {
-	procedure string
-	active    prometheus.Gauge
-	vec       *prometheus.HistogramVec
-	durations [len(protocolNames)][codes]atomic.Pointer[prometheus.Observer]
-}
-
-// codes is one more than the largest code; 0 is success.
-const codes = int(connect.CodeUnauthenticated) + 1
-
-var protocolNames = [...]string{connect.ProtocolNameGRPC, connect.ProtocolNameConnect, connect.ProtocolNameGRPCWeb}
-
-func (m *callMetrics) of(procedure string) *rpcMetrics {
-	return &rpcMetrics{procedure: procedure, active: m.active.WithLabelValues(procedure), vec: m.duration}
-}
-
-// duration is the histogram of the calls that end with a code, 0 for success.
-func (m *rpcMetrics) duration(protocol string, code connect.Code) prometheus.Observer {
-	index := slices.Index(protocolNames[:], protocol)
-	if index < 0 || int(code) >= codes {
-		return m.vec.WithLabelValues(m.procedure, protocol, codeName(code))
+// Expect makes the series of an RPC before its first call, so that they begin with 0.
+func (c *Calls) Expect(spec connect.Spec) {
+	rpc := c.of(spec)
+	for system := range systemNames {
+		rpc.duration(system, 0)
 	}
-	known := &m.durations[index][code]
-	if observer := known.Load(); observer != nil {
-		return *observer
-	}
-	observer := m.vec.WithLabelValues(m.procedure, protocol, codeName(code))
-	known.Store(&observer)
-	return observer
 }
 
-// Interceptor measures and logs every call. A line carries the
-// procedure, the code, the duration, the request id and the user id, never a body
-// or an email address.
-func Interceptor(registry prometheus.Registerer, logger *slog.Logger) connect.ServerInterceptor {
-	metrics := newCallMetrics(registry)
-	return func(next connect.ServerFunc) connect.ServerFunc {
-		var rpc atomic.Pointer[rpcMetrics] // Of what next serves: one RPC, or all that do not exist.
-		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-			start := time.Now()
-			measured := rpc.Load()
-			if measured == nil {
-				measured = metrics.of(procedureName(spec))
-				rpc.Store(measured)
-			}
-			measured.active.Inc()
-			observed := &observedStream{ServerStream: stream, many: spec.StreamType&connect.StreamTypeClient != 0}
-			err := next(ctx, spec, observed)
-			measured.active.Dec()
-			duration := time.Since(start)
-			call, _ := connect.CallInfoForServerContext(ctx)
-			code := codeOf(err)
-			measured.duration(call.Protocol, code).Observe(duration.Seconds())
-			if level := levelOf(code, err); logger.Enabled(ctx, level) {
-				logger.LogAttrs(ctx, level, "call",
-					slog.String("procedure", measured.procedure), slog.String("code", codeName(code)),
-					slog.Duration("duration", duration), slog.String("protocol", call.Protocol),
-					slog.String("request_id", RequestID(call)), slog.String("user_id", observed.userID()),
-					slog.String("principal", principalName(ctx)))
-			}
-			return err
+// of is the metrics of an RPC.
+func (c *Calls) of(spec connect.Spec) *rpcMetrics {
+	name, streams := OtherMethod, false // Nobody knows of what kind these would be.
+	if spec.Schema != nil {
+		name, streams = MethodName(spec.Procedure), spec.StreamType != connect.StreamTypeUnary
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rpc := range c.rpcs {
+		if rpc.name == name {
+			return rpc
 		}
 	}
-}
-
-// procedureName is the name of an RPC in metrics and logs. Callers can ask for any
-// name; those that do not exist share one, which OpenTelemetry calls so.
-func procedureName(spec connect.Spec) string {
-	if spec.Schema == nil {
-		return "_OTHER"
+	rpc := &rpcMetrics{
+		name: name, streams: streams, bounds: callBounds,
+		requests: stats.NewHistogram(sizeBounds), responses: stats.NewHistogram(sizeBounds),
 	}
-	return spec.Procedure
+	if streams {
+		rpc.bounds = streamBounds
+	}
+	c.rpcs = append(c.rpcs, rpc)
+	return rpc
 }
 
-// observedStream keeps the request, for the log, where it is a single message.
+var (
+	callBounds = nanoseconds(100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond,
+		time.Millisecond, 2500*time.Microsecond, 5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
+		100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond,
+		time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second)
+	streamBounds = nanoseconds(time.Millisecond, 10*time.Millisecond, 100*time.Millisecond,
+		time.Second, 10*time.Second, time.Minute, 10*time.Minute, time.Hour, 6*time.Hour, 24*time.Hour)
+	sizeBounds = []int64{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20}
+)
+
+// rpcMetrics are the metrics of one RPC.
+type rpcMetrics struct {
+	name      string
+	streams   bool
+	bounds    []int64 // Of durations.
+	active    atomic.Int64
+	durations [len(systemNames)][codeCount]atomic.Pointer[stats.Histogram]
+	requests  *stats.Histogram // Sizes.
+	responses *stats.Histogram
+}
+
+// codeCount is one more than the largest code; 0 is success.
+const codeCount = int(connect.CodeUnauthenticated) + 1
+
+// systemNames are what protocols are called: by OpenTelemetry gRPC-Web is gRPC.
+var systemNames = [...]string{"grpc", "connectrpc"}
+
+func systemOf(protocol string) int {
+	if protocol == connect.ProtocolNameConnect {
+		return 1
+	}
+	return 0
+}
+
+// duration is the histogram of the calls of a system that end with a code, 0 for success.
+func (m *rpcMetrics) duration(system int, code connect.Code) *stats.Histogram {
+	known := &m.durations[system][code]
+	if h := known.Load(); h != nil {
+		return h
+	}
+	known.CompareAndSwap(nil, stats.NewHistogram(m.bounds))
+	return known.Load()
+}
+
+var (
+	callDuration   = describe("rpc_server_call_duration_seconds", "Duration of unary calls.", "rpc_method", "rpc_system_name", "rpc_response_status_code")
+	streamDuration = describe("rpc_server_stream_duration_seconds", "Duration of calls with a stream of requests or responses.", "rpc_method", "rpc_system_name", "rpc_response_status_code")
+	activeCalls    = describe("rpc_server_active_calls", "Calls under way, streams too.", "rpc_method")
+	requestSize    = describe("rpc_server_request_size_bytes", "Size of the messages received, decompressed; of a stream each.", "rpc_method")
+	responseSize   = describe("rpc_server_response_size_bytes", "Size of the messages sent, before compression; of a stream each.", "rpc_method")
+)
+
+// Describe implements prometheus.Collector.
+func (c *Calls) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{callDuration, streamDuration, activeCalls, requestSize, responseSize} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Calls) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rpc := range c.rpcs {
+		rpc.collect(collected(out))
+	}
+}
+
+func (m *rpcMetrics) collect(to collected) {
+	duration := callDuration
+	if m.streams {
+		duration = streamDuration
+	}
+	for system := range m.durations {
+		for code := range m.durations[system] {
+			if h := m.durations[system][code].Load(); h != nil {
+				to.durations(duration, h.Snapshot(), m.name, systemNames[system], codeName(connect.Code(code)))
+			}
+		}
+	}
+	to.gauge(activeCalls, float64(m.active.Load()), m.name)
+	to.sizes(requestSize, m.requests.Snapshot(), m.name)
+	to.sizes(responseSize, m.responses.Snapshot(), m.name)
+}
+
+// Interceptor measures and logs every call.
+func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
+	var known atomic.Pointer[rpcMetrics] // Of what next serves: one RPC, or all that do not exist.
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		start := time.Now()
+		rpc := known.Load()
+		if rpc == nil {
+			rpc = c.of(spec)
+			known.Store(rpc)
+		}
+		call, _ := connect.CallInfoForServerContext(ctx)
+		observed := &observedStream{ServerStream: stream, rpc: rpc, call: call, many: spec.StreamType&connect.StreamTypeClient != 0}
+		if c.accepted != nil {
+			c.accept(ctx)
+		}
+		rpc.active.Add(1)
+		err := next(ctx, spec, observed)
+		rpc.active.Add(-1)
+		duration := time.Since(start)
+		code := codeOf(err)
+		rpc.duration(systemOf(call.Protocol), code).Observe(int64(duration))
+		if code == connect.CodeResourceExhausted && errors.Is(err, failure.ErrSlowConsumer) {
+			c.slowConsumers.Inc()
+		}
+		c.log.ended(ctx, observed, code, duration, err)
+		return err
+	}
+}
+
+// accept counts the caller of a call. Health checks may have none.
+func (c *Calls) accept(ctx context.Context) {
+	if principal := auth.PrincipalOf(ctx); principal != nil {
+		c.accepted[principal.Credential].Inc()
+	}
+}
+
+// observedStream measures messages, and keeps the request, for the log, where it is a
+// single one.
 type observedStream struct {
 	connect.ServerStream
+	rpc     *rpcMetrics
+	call    *connect.CallInfo
 	many    bool
 	request any
 }
@@ -129,38 +225,19 @@ func (s *observedStream) Receive(msg any) error {
 	if !s.many {
 		s.request = msg
 	}
-	return s.ServerStream.Receive(msg)
+	err := s.ServerStream.Receive(msg)
+	if err == nil {
+		s.rpc.requests.Observe(int64(s.call.ReceiveStats.Size))
+	}
+	return err
 }
 
-// userID is the id of the user that the request is about, or "".
-func (s *observedStream) userID() string {
-	about, ok := s.request.(interface{ GetUserId() string })
-	if !ok {
-		return ""
+func (s *observedStream) Send(msg any) error {
+	err := s.ServerStream.Send(msg)
+	if err == nil {
+		s.rpc.responses.Observe(int64(s.call.SendStats.Size))
 	}
-	id, err := uuid.Parse(about.GetUserId())
-	if err != nil {
-		return ""
-	}
-	return id.String()
-}
-
-// principalName is the name of the caller, or "" where it is not known.
-func principalName(ctx context.Context) string {
-	if principal := auth.PrincipalOf(ctx); principal != nil {
-		return principal.Name
-	}
-	return ""
-}
-
-// RequestID is the id that the caller or a proxy gave the request, where it is one
-// that cannot be mistaken for anything else in a log.
-func RequestID(call *connect.CallInfo) string {
-	id := call.RequestHeader().Get("X-Request-Id")
-	if uuid.Validate(id) != nil {
-		return ""
-	}
-	return id
+	return err
 }
 
 // codeOf is the code of a call that has ended with err, 0 for success. That the
@@ -169,42 +246,24 @@ func codeOf(err error) connect.Code {
 	if err == nil || connecthttp.IsNotModifiedError(err) {
 		return 0
 	}
-	return connect.CodeOf(err)
+	if code := connect.CodeOf(err); int(code) < codeCount {
+		return code
+	}
+	return connect.CodeUnknown // Of a service that Config.Register has added.
 }
 
+// codeName is the name that gRPC has for a code.
 func codeName(code connect.Code) string {
 	if code == 0 {
-		return "ok"
+		return "OK"
 	}
-	return code.String()
+	return codeNames[code]
 }
 
-// levelOf is the level at which a call is logged: what callers do is detail, what
-// the service fails to do is not. That calls are refused for overload is said once, by
-// package admission: a line for each would cost more than the refusal.
-func levelOf(code connect.Code, err error) slog.Level {
-	switch code {
-	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
-		if failure.IsMalformed(err) {
-			return slog.LevelDebug
-		}
-		return slog.LevelError
-	case connect.CodeUnavailable, connect.CodeResourceExhausted:
-		if failure.IsOverload(err) {
-			return slog.LevelDebug
-		}
-		return slog.LevelWarn
-	default:
-		return slog.LevelDebug
+// codeNames are made once.
+var codeNames = func() (names [codeCount]string) {
+	for code := 1; code < codeCount; code++ {
+		names[code] = strings.ToUpper(connect.Code(code).String())
 	}
-}
-
-// TraceInterceptor makes a span of every call.
-func TraceInterceptor(provider trace.TracerProvider) (connect.ServerInterceptor, error) {
-	return otelconnect.NewServerInterceptor(
-		otelconnect.WithTracerProvider(provider),
-		otelconnect.WithPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})),
-		otelconnect.WithTrustRemote(),
-		otelconnect.WithoutMetrics(),
-	)
-}
+	return names
+}()

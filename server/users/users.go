@@ -12,6 +12,7 @@ import (
 	"github.com/example/userd/server/watch"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // Config says how users are served. All but Reader, Refuse and Audit must be set.
@@ -92,9 +93,8 @@ func New(config Config) (*Service, error) {
 	return u, nil
 }
 
-// CatchingUp returns how many watchers wait for a page of the past, and how many were refused
-// so far because there were too many.
-func (u *Service) CatchingUp() (waiting int, refused int64) { return u.watchers.CatchingUp() }
+// Watchers returns how many watchers there are, and what they were sent.
+func (u *Service) Watchers() stats.Watchers { return u.watchers.Stats() }
 
 // Close returns when nothing of the service runs any more. It ends with its calls.
 func (u *Service) Close() { u.watchers.Close() }

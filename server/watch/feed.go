@@ -11,6 +11,7 @@ import (
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
+	"github.com/example/userd/store/stats"
 )
 
 const (
@@ -30,6 +31,7 @@ const (
 type feed struct {
 	store   store.Store
 	invalid *failure.InvalidUsers
+	lag     *stats.Histogram
 	gate    *gate          // Of those that catch up.
 	waiters sync.WaitGroup // The goroutines of waits.
 
@@ -42,6 +44,10 @@ type feed struct {
 	closed bool
 }
 
+// lagBounds are those of the age of changes, in nanoseconds. A watcher of another server is
+// told by polling within 100 ms, where nothing tells it sooner.
+var lagBounds = []int64{1e6, 5e6, 10e6, 25e6, 50e6, 100e6, 250e6, 500e6, 1e9, 2e9, 5e9, 10e9}
+
 func newFeed(s store.Store, invalid *failure.InvalidUsers) (*feed, error) {
 	gate, err := newGate()
 	if err != nil {
@@ -51,6 +57,7 @@ func newFeed(s store.Store, invalid *failure.InvalidUsers) (*feed, error) {
 		store:   s,
 		invalid: invalid,
 		gate:    gate,
+		lag:     stats.NewHistogram(lagBounds),
 		reads:   make(map[readKey]*feedRead),
 		waits:   make(map[store.Cursor]*feedWait),
 		recent:  make(map[store.Cursor]*list.Element),
@@ -156,6 +163,9 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 		close(into.done)
 	}()
 	into.page, into.err = f.loadPage(ctx, key.after)
+	if key.vital && into.err == nil && len(into.page.events) > 0 {
+		f.lag.Observe(max(0, int64(time.Since(into.page.events[0].change.At))))
+	}
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.

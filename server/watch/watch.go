@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/example/userd/server/gather"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // watchInterval is the longest time between two messages of WatchUsers.
@@ -30,6 +32,8 @@ type Config struct {
 type Watchers struct {
 	Config
 	feed *feed
+
+	open, events atomic.Int64 // Watchers that are there, and events sent to them.
 }
 
 // New returns Watchers without any. Whoever makes them must close them.
@@ -38,12 +42,17 @@ func New(config Config) (*Watchers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Watchers{config, feed}, nil
+	return &Watchers{Config: config, feed: feed}, nil
 }
 
-// CatchingUp returns how many watchers wait for a page of the past, and how many were refused
-// because too many did.
-func (w *Watchers) CatchingUp() (waiting int, refused int64) { return w.feed.gate.stats() }
+// Stats returns how many watchers there are, and what they were sent.
+func (w *Watchers) Stats() stats.Watchers {
+	catchingUp, refused := w.feed.gate.stats()
+	return stats.Watchers{
+		Following: max(0, int(w.open.Load())-catchingUp), CatchingUp: catchingUp, Refused: refused,
+		Events: w.events.Load(), Lag: w.feed.lag.Snapshot(),
+	}
+}
 
 // Close returns when nothing of them runs any more. They end with their calls.
 func (w *Watchers) Close() { w.feed.close() }
@@ -60,6 +69,8 @@ func (w *Watchers) Serve(ctx context.Context, stream connect.ServerStream) error
 	if err != nil {
 		return err
 	}
+	w.open.Add(1)
+	defer w.open.Add(-1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(w.Running, func() { cancel(failure.ErrDraining) })
@@ -99,6 +110,7 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 			if err := stream.Send(message); err != nil {
 				return err
 			}
+			w.events.Add(int64(seen.sent))
 			due.Reset(watchInterval)
 			isDue = false
 		}
@@ -129,19 +141,23 @@ func causeOf(ctx context.Context, err error) error {
 type watcher struct {
 	// ahead has the versions that were delivered before their changes were read.
 	ahead map[string]int64
+	sent  int // Events of the last message.
 }
 
 // message is what a page means for the watcher, or nil if it means nothing.
 func (w *watcher) message(page *feedPage) wire.EncodedResponse {
+	w.sent = 0
 	if len(page.events) == 0 {
 		return nil
 	}
 	if len(w.ahead) == 0 && page.exact {
+		w.sent = len(page.events)
 		return &wire.EncodedEvents{Data: page.message}
 	}
 	var data []byte
 	for _, event := range page.events {
 		if w.isDue(event, page.atHead) {
+			w.sent++
 			data = append(data, page.message[event.from:event.to]...)
 		}
 	}

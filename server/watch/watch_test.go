@@ -78,7 +78,7 @@ func watchedService(t *testing.T, of store.Store) *Watchers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Watchers{Config{Store: of, Running: t.Context()}, feed}
+	return &Watchers{Config: Config{Store: of, Running: t.Context()}, feed: feed}
 }
 
 // watchStream is a watcher that asks for what happens from now on.

@@ -73,7 +73,7 @@ func startMember(t *testing.T, listen, database, transport string) *member {
 
 // Write takes the server's log. What is not about calls it passes on.
 func (m *member) Write(lines []byte) (int, error) {
-	calls := bytes.Count(lines, []byte(`"msg":"call"`))
+	calls := bytes.Count(lines, []byte(`"msg":"call`))
 	m.calls.add(calls)
 	if calls == 0 {
 		return os.Stderr.Write(lines)

@@ -81,3 +81,13 @@ func TestTheRunbookHasEachAlert(t *testing.T) {
 		}
 	}
 }
+
+var (
+	inBraces   = regexp.MustCompile(`\{[^}]*\}|"[^"]*"|\b(by|without|on) \([^)]*\)`)
+	metricName = regexp.MustCompile(`\b(userd|rpc|db|go|process)_\w+`)
+)
+
+// metricsOf are the names of metrics in an expression.
+func metricsOf(expression string) []string {
+	return metricName.FindAllString(inBraces.ReplaceAllString(expression, ""), -1)
+}

@@ -48,3 +48,56 @@ func TestDashboardIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// expressions are those of all panels, as Grafana sends them.
+func (d dashboard) expressions() map[string]string {
+	all := make(map[string]string)
+	grafana := strings.NewReplacer("[$__rate_interval]", "[10s]", "$instance", ".*")
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			all[grafana.Replace(target.Expr)] = p.Title
+		}
+	}
+	return all
+}
+
+// hasData reports whether an expression has a value that is a number.
+func (p *prometheus) hasData(expression string) bool {
+	p.t.Helper()
+	for _, sample := range p.query(expression) {
+		if sample.Value[1] != "NaN" {
+			return true
+		}
+	}
+	return false
+}
+
+// A real Prometheus looks at a real server under a little load of every kind: each expression
+// of the dashboard has data, and each metric of the alerts is there.
+func TestDashboardAndAlertsHaveData(t *testing.T) {
+	t.Parallel()
+	s := startBusy(t)
+	p := startPrometheus(t, s.server, s.token)
+	stop := s.work()
+	defer stop()
+	for expression, title := range readDashboard(t).expressions() {
+		p.await(title+" has data: "+expression, func() bool { return p.hasData(expression) })
+	}
+	for _, rule := range p.rules() {
+		p.await(rule.Name+" is evaluated", func() bool { return p.health(rule.Name) == "ok" })
+		for _, name := range metricsOf(rule.Query) {
+			if !p.hasData(name) {
+				t.Errorf("%s: there is no metric %s", rule.Name, name)
+			}
+		}
+	}
+}
+
+func (p *prometheus) health(alert string) string {
+	for _, rule := range p.rules() {
+		if rule.Name == alert {
+			return rule.Health
+		}
+	}
+	return ""
+}

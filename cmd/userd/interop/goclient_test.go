@@ -128,6 +128,21 @@ func newConnectGo(protocol ...connecthttp.Option) func(t *testing.T, target targ
 	}
 }
 
+// newJSON returns connect-go with JSON over HTTP/1.1.
+func newJSON(t *testing.T, target target) client {
+	web := &http.Transport{TLSClientConfig: tlsConfig(t, target.ca), Protocols: new(http.Protocols)}
+	web.Protocols.SetHTTP1(true)
+	t.Cleanup(web.CloseIdleConnections)
+	transport := connecthttp.NewTransport(&http.Client{Transport: web}, target.url, connecthttp.WithProtoJSON())
+	return &goClient{
+		open: func(ctx context.Context, method protoreflect.MethodDescriptor, _ bool) (stream, error) {
+			return transport.NewClientStream(ctx, spec(method))
+		},
+		withHeader: withConnectHeader,
+		failure:    connectFailure,
+	}
+}
+
 func spec(method protoreflect.MethodDescriptor) connect.Spec {
 	spec := connect.Spec{Procedure: procedure(method), Schema: method}
 	if method.IsStreamingClient() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,9 +25,10 @@ import (
 	"github.com/example/userd/store/storetest"
 )
 
-// Two servers over one PostgreSQL, one with each transport, are restarted one after the
-// other, behind a proxy.
-// Clients that repeat calls that are UNAVAILABLE, and no others, see none fail.
+// Two servers over one PostgreSQL and one Redis, one with each transport, are restarted one
+// after the other, behind a proxy: one with a delay, the other at once.
+// Clients that repeat calls that are UNAVAILABLE, and no others, see none fail, and watchers
+// that go on from their last cursor miss no user.
 func TestRollingRestart(t *testing.T) {
 	notWithAddress(t)
 	binary := userdtest.Binary(t)
@@ -36,9 +38,10 @@ func TestRollingRestart(t *testing.T) {
 	for proxy := range behind {
 		t.Run(proxy, func(t *testing.T) {
 			database := storetest.Postgres(t, migrate)
+			flags := []string{"--database", database, "--redis", cachetest.Start(t).URL()}
 			servers := []*member{
-				startMember(t, cachetest.FreeAddress(t), database, "engine"),
-				startMember(t, cachetest.FreeAddress(t), database, "std"),
+				startMember(t, cachetest.FreeAddress(t), append(flags, "--http2", "engine", "--shutdown-delay", "1s")),
+				startMember(t, cachetest.FreeAddress(t), append(flags, "--http2", "std")),
 			}
 			running := proxytest.Start(t, proxy, servers[0].Host(), servers[1].Host())
 			load := startLoad(t, target{url: running.URL, ca: running.CA})
@@ -48,7 +51,7 @@ func TestRollingRestart(t *testing.T) {
 			for _, server := range servers {
 				server.Stop(t)
 				load.await(t, &load.calls, 100) // The other one carries on.
-				again := startMember(t, server.Host(), database, server.transport)
+				again := startMember(t, server.Host(), server.flags)
 				load.await(t, &again.calls, 100)
 			}
 			load.stop(t)
@@ -59,15 +62,14 @@ func TestRollingRestart(t *testing.T) {
 // member is a server that counts its calls.
 type member struct {
 	*userdtest.Userd
-	transport string
-	calls     counter
+	flags []string
+	calls counter
 }
 
-func startMember(t *testing.T, listen, database, transport string) *member {
+func startMember(t *testing.T, listen string, flags []string) *member {
 	t.Helper()
-	m := &member{transport: transport}
-	m.Userd = userdtest.StartLogging(t, m, "--listen", listen, "--database", database, "--http2", transport,
-		"--log-level", "debug", "--log-format", "json")
+	m := &member{flags: slices.Clone(flags)}
+	m.Userd = userdtest.StartLogging(t, m, append(m.flags, "--listen", listen, "--log-level", "debug", "--log-format", "json")...)
 	return m
 }
 
@@ -108,21 +110,27 @@ func (c *counter) after(more int) <-chan struct{} {
 
 // load is callers that go on until one of them fails.
 type load struct {
-	calls   counter
-	ctx     context.Context // Done when they are to end.
-	cancel  context.CancelFunc
-	callers *errgroup.Group
+	calls    counter
+	ctx      context.Context // Done when they are to end.
+	cancel   context.CancelFunc
+	callers  *errgroup.Group
+	watchers errgroup.Group
+
+	mu      sync.Mutex
+	created map[string]bool
+	done    chan struct{} // Closed when created has all.
 }
 
 func startLoad(t *testing.T, target target) *load {
 	t.Helper()
-	l := new(load)
+	l := &load{created: make(map[string]bool), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(t.Context())
 	l.callers, l.ctx = errgroup.WithContext(l.ctx)
-	for _, c := range []client{newGRPCGo(t, target), newConnectGo()(t, target)} {
+	for _, c := range []client{newGRPCGo(t, target), newConnectGo()(t, target), newJSON(t, target)} {
 		for range 2 {
 			l.callers.Go(func() error { return l.call(c.(*goClient)) })
 		}
+		l.watchers.Go(func() error { return l.watch(t.Context(), c.(*goClient)) })
 	}
 	return l
 }
@@ -143,6 +151,50 @@ func (l *load) stop(t *testing.T) {
 	if err := l.callers.Wait(); err != nil {
 		t.Error(err)
 	}
+	close(l.done)
+	if err := l.watchers.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// watch returns when it has seen all users that were created. It goes on from its last
+// cursor where its stream ends as UNAVAILABLE.
+func (l *load) watch(ctx context.Context, c *goClient) error {
+	seen, cursor := make(map[string]bool), "earliest"
+	for !l.hasAll(seen) {
+		s, err := c.start(ctx, "WatchUsers", &userv1.WatchUsersRequest{Cursor: cursor}, false)
+		for err == nil && !l.hasAll(seen) {
+			var events userv1.WatchUsersResponse
+			if err = s.Receive(&events); err == nil {
+				cursor = events.GetCursor()
+			}
+			for _, event := range events.GetEvents() {
+				seen[event.GetUpserted().GetId()] = true
+			}
+		}
+		if code, _ := c.failure(err); err != nil && code != uint32(codes.Unavailable) {
+			return fmt.Errorf("watch: %w", err)
+		}
+		time.Sleep(50 * time.Millisecond) // As clients do.
+	}
+	return nil
+}
+
+// hasAll reports whether no more users are created and all are there.
+func (l *load) hasAll(seen map[string]bool) bool {
+	select {
+	case <-l.done:
+	default:
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.created {
+		if !seen[id] {
+			return false
+		}
+	}
+	return true
 }
 
 // call creates users and reads them, from whichever server the proxy chooses.
@@ -160,6 +212,9 @@ func (l *load) call(c *goClient) error {
 		if got.User == nil {
 			return fmt.Errorf("user %s was created and is not there", id)
 		}
+		l.mu.Lock()
+		l.created[id] = true
+		l.mu.Unlock()
 		l.calls.add(2)
 	}
 	return nil

@@ -28,9 +28,10 @@ type Config struct {
 	// Reader answers reads by id and by email: a cache over Store. Default: they
 	// go to Store.
 	Reader Reader
-	// Refuse returns why a lookup would be refused if the store were asked now, or nil. It
-	// waits for nothing: calls that are refused so cost less. Default: none would be.
-	Refuse func() error
+	// Refuse returns why a lookup of a caller, with a context and from an address, would be
+	// refused if the store were asked now, or nil. It waits for nothing: calls that are refused
+	// so cost less. Default: none would be.
+	Refuse func(ctx context.Context, remote string) error
 	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.
 	Admit func(context.Context) (context.Context, Admitted, error)
@@ -66,6 +67,9 @@ type Config struct {
 	// has been idle for the longest time is closed for the next. A sixteenth may be there
 	// besides for a moment, and AdminConnections of the admin listener. Default: 10,000.
 	MaxConnections int
+	// MaxStreamsPerPrincipal and MaxStreamsPerAddress are the most streams that a principal,
+	// and an address (of IPv6, a /64), may have open. Defaults: 1,000 and 10,000.
+	MaxStreamsPerPrincipal, MaxStreamsPerAddress int
 	// ReceiveTimeout is how long a request may take to come, and of a stream of messages
 	// each from its first byte to its last. Default: 10 seconds.
 	ReceiveTimeout time.Duration
@@ -112,6 +116,8 @@ func (c Config) withDefaults() Config {
 	c.HTTP2 = cmp.Or(c.HTTP2, Engine)
 	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, 100)
 	c.MaxConnections = cmp.Or(c.MaxConnections, 10_000)
+	c.MaxStreamsPerPrincipal = cmp.Or(c.MaxStreamsPerPrincipal, 1_000)
+	c.MaxStreamsPerAddress = cmp.Or(c.MaxStreamsPerAddress, 10_000)
 	c.ReceiveTimeout = cmp.Or(c.ReceiveTimeout, 10*time.Second)
 	c.SendTimeout = cmp.Or(c.SendTimeout, 30*time.Second)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 2*time.Minute)

@@ -92,7 +92,7 @@ func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 // before it begins.
 func BenchmarkRefusedGetUser(b *testing.B) {
 	refusing := servertest.Start(b, func(config *server.Config) {
-		config.Reader, config.Refuse = new(fullReader), func() error { return store.ErrOverloaded }
+		config.Reader, config.Refuse = new(fullReader), func(context.Context, string) error { return store.ErrOverloaded }
 	})
 	w, serve := getThrough(b, refusing, nearID(0))
 	b.ReportAllocs()

@@ -199,7 +199,7 @@ func TestRefusedEarlyIsAnsweredAlike(t *testing.T) {
 	reader := new(fullReader)
 	late := servertest.Start(t, func(config *server.Config) { config.Reader = reader })
 	early := servertest.Start(t, func(config *server.Config) {
-		config.Reader, config.Refuse = reader, func() error { return store.ErrOverloaded }
+		config.Reader, config.Refuse = reader, func(context.Context, string) error { return store.ErrOverloaded }
 	})
 	client := servertest.HTTP2(t)
 	for _, request := range nearRequests(t) {

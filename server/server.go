@@ -51,6 +51,7 @@ type Server struct {
 
 	budget      *packing.Budget
 	connections *connections.Limiter
+	streams     *edge.StreamLimit
 	arrivals    *edge.Arrivals
 }
 
@@ -63,6 +64,7 @@ func New(config Config) (*Server, error) {
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
+	s.streams = edge.NewStreamLimit(s.config.MaxStreamsPerPrincipal, s.config.MaxStreamsPerAddress, s.config.Registry)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	s.refusals = edge.NewRefusals(s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
@@ -107,6 +109,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.console(), // Its files need no credentials.
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
+		edge.LimitStreams(s.streams, kinds),
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.TranslateWebText,

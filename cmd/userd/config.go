@@ -25,37 +25,39 @@ import (
 
 // config is what the flags of serve say.
 type config struct {
-	listen               string
-	adminListen          string
-	database             string
-	redis                string
-	cacheTTL             time.Duration
-	cacheMaxEntries      int
-	insecure             bool
-	http2                string
-	maxConnections       int
-	maxConcurrentStreams int
-	sendTimeout          time.Duration
-	idleTimeout          time.Duration
-	maxMessageBytes      int
-	tlsCert, tlsKey      string
-	tlsClientCA          string
-	authFile             string
-	jwtKeys              string
-	jwtIssuer            string
-	jwtAudience          string
-	auditLog             string
-	auditRequired        bool
-	corsOrigins          []string
-	allowedHosts         []string
-	pprof                bool
-	console              bool
-	loginResolution      time.Duration
-	changesRetention     time.Duration
-	shutdownDelay        time.Duration
-	shutdownTimeout      time.Duration
-	logLevel             slog.Level
-	logFormat            string
+	listen                 string
+	adminListen            string
+	database               string
+	redis                  string
+	cacheTTL               time.Duration
+	cacheMaxEntries        int
+	insecure               bool
+	http2                  string
+	maxConnections         int
+	maxConcurrentStreams   int
+	maxStreamsPerPrincipal int
+	maxStreamsPerAddress   int
+	sendTimeout            time.Duration
+	idleTimeout            time.Duration
+	maxMessageBytes        int
+	tlsCert, tlsKey        string
+	tlsClientCA            string
+	authFile               string
+	jwtKeys                string
+	jwtIssuer              string
+	jwtAudience            string
+	auditLog               string
+	auditRequired          bool
+	corsOrigins            []string
+	allowedHosts           []string
+	pprof                  bool
+	console                bool
+	loginResolution        time.Duration
+	changesRetention       time.Duration
+	shutdownDelay          time.Duration
+	shutdownTimeout        time.Duration
+	logLevel               slog.Level
+	logFormat              string
 }
 
 // relayMargin is how much longer than cached users the changes are kept, so that a
@@ -82,6 +84,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.http2, "http2", string(server.Engine), "what serves HTTP/2: engine, our own, which is faster, or std, the standard library")
 	flags.IntVar(&c.maxConnections, "max-connections", 10_000, "most connections at a time")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
+	flags.IntVar(&c.maxStreamsPerPrincipal, "max-streams-per-principal", 1_000, "most streams (lists, watches, imports, updates) that one name of --auth-file or subject of a JWT may have open")
+	flags.IntVar(&c.maxStreamsPerAddress, "max-streams-per-address", 10_000, "most streams from one address; all callers behind a proxy have one")
 	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long what is sent may wait for a caller that does not read it")
 	flags.DurationVar(&c.idleTimeout, "idle-timeout", 2*time.Minute, "how long a connection may have no call")
 	flags.IntVar(&c.maxMessageBytes, "max-message-bytes", 16<<20, "largest message, decompressed")
@@ -128,6 +132,10 @@ func (c *config) check(ctx context.Context) error {
 		return fmt.Errorf("--max-connections must be at least 1, not %d", c.maxConnections)
 	case c.maxConcurrentStreams < 1:
 		return fmt.Errorf("--max-concurrent-streams must be at least 1, not %d", c.maxConcurrentStreams)
+	case c.maxStreamsPerPrincipal < 1:
+		return fmt.Errorf("--max-streams-per-principal must be at least 1, not %d", c.maxStreamsPerPrincipal)
+	case c.maxStreamsPerAddress < 1:
+		return fmt.Errorf("--max-streams-per-address must be at least 1, not %d", c.maxStreamsPerAddress)
 	case c.sendTimeout <= 0:
 		return fmt.Errorf("--send-timeout must be positive, not %s", c.sendTimeout)
 	case c.idleTimeout <= 0:

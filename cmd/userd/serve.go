@@ -26,6 +26,7 @@ import (
 	"github.com/example/userd/server/admission"
 	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
@@ -150,11 +151,14 @@ func (p *program) openUsers(ctx context.Context) (server.Config, error) {
 	telemetry.RegisterStore(p.registry, opened.Stats)
 	operations := telemetry.NewOperations(p.registry)
 	admitted := admission.New(operations.MeasureStore(opened, p.database.system()), p.logger)
+	admitted.CallerOf = edge.CallerOf
 	telemetry.RegisterAdmission(p.registry, admitted.Stats)
 	config := server.Config{
-		Store:  admitted,
-		Refuse: func() error { return admitted.Refuse(admission.Lookup) },
-		Admit:  func(ctx context.Context) (context.Context, server.Admitted, error) { return admitted.Stream(ctx) },
+		Store: admitted,
+		Refuse: func(ctx context.Context, remote string) error {
+			return admitted.Refuse(edge.CallerFrom(ctx, remote), admission.Lookup)
+		},
+		Admit: func(ctx context.Context) (context.Context, server.Admitted, error) { return admitted.Stream(ctx) },
 	}
 	if p.cacheMaxEntries == 0 {
 		return config, nil
@@ -182,6 +186,8 @@ func (p *program) configure(config *server.Config) {
 	config.MaxMessageBytes = c.maxMessageBytes
 	config.HTTP2 = server.Transport(c.http2)
 	config.MaxConnections = c.maxConnections
+	config.MaxStreamsPerPrincipal = c.maxStreamsPerPrincipal
+	config.MaxStreamsPerAddress = c.maxStreamsPerAddress
 	config.MaxConcurrentStreams = c.maxConcurrentStreams
 	config.SendTimeout = c.sendTimeout
 	config.ShutdownDelay = c.shutdownDelay

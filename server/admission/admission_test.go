@@ -338,7 +338,7 @@ func TestRefuse(t *testing.T) {
 		s := admission.New(newSlow(connections), quietLog())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := s.Refuse(admission.Lookup); err != nil {
+		if err := s.Refuse("", admission.Lookup); err != nil {
 			t.Errorf("nobody calls: %v", err)
 		}
 		var others load
@@ -347,14 +347,14 @@ func TestRefuse(t *testing.T) {
 		var told int64
 		for range 100 {
 			time.Sleep(time.Millisecond)
-			if s.Refuse(admission.Lookup) == store.ErrOverloaded {
+			if s.Refuse("", admission.Lookup) == store.ErrOverloaded {
 				told++
 			}
 		}
 		if told < 50 {
 			t.Errorf("%d of 100 would be refused beside 200 that call all the time", told)
 		}
-		if err := s.Refuse(admission.Write); err != nil {
+		if err := s.Refuse("", admission.Write); err != nil {
 			t.Errorf("nobody writes: %v", err)
 		}
 		wait()

@@ -4,6 +4,7 @@
 //
 //   - class.go: the classes, and their shares of a store
 //   - share.go: who may begin now, who waits, who is refused
+//   - callers.go: of the calls of a class, whose is next
 //   - store.go: a store whose calls are admitted
 //   - stream.go: streams of writes, which are refused when they begin or never
 //   - turns.go: the writes of one user, one after the other
@@ -13,4 +14,9 @@
 // [store.Vital]) always begin. The queues are bounded in number and in time, in the way of
 // CoDel (https://queue.acm.org/detail.cfm?id=2209336): a short queue takes up a burst; one
 // that stands is cut.
+//
+// Within a class callers share what there is, as they do in the fair queues of Kubernetes'
+// API Priority and Fairness: whoever has the fewest calls under way is next, where there are
+// others nobody has more than half of the places, and a queue that is full or stands loses
+// the calls of whoever has the most in it.
 package admission

@@ -15,7 +15,9 @@ type share struct {
 	size int
 
 	mu     sync.Mutex
-	begun  int       // Calls of all classes.
+	begun  int            // Calls of all classes.
+	by     map[string]int // And of each caller.
+	mix    mix
 	short  time.Time // When the last call of a class came whose calls are short.
 	queues []*queue  // Of the classes, in their order.
 }
@@ -25,7 +27,8 @@ type queue struct {
 	limits
 	class    Class
 	begun    int
-	waiting  []*waiter     // The oldest first.
+	waiting  int
+	callers  callers
 	streams  []*Stream     // That have places.
 	standing time.Time     // Since when some have been waiting.
 	ended    time.Time     // The last call; zero where none waited then.
@@ -33,6 +36,7 @@ type queue struct {
 	gap      time.Duration // Between the ends of two while others wait, of late.
 
 	refused int64
+	yielded int64 // Of these, for callers with fewer calls.
 	waits   Waits // Of those that were admitted.
 }
 
@@ -44,53 +48,64 @@ type waiter struct {
 	told     chan error
 }
 
+// begun is a call that has begun.
+type begun struct {
+	queue  *queue
+	caller *caller
+	at     time.Time
+}
+
 func newShare(size int, of map[Class]limits) *share {
-	s := &share{size: size}
+	s := &share{size: size, by: make(map[string]int)}
 	for class := range classes {
 		if limits, ok := of[class]; ok {
-			s.queues = append(s.queues, &queue{limits: limits, class: class})
+			s.queues = append(s.queues, &queue{limits: limits, class: class, callers: callers{known: make(map[string]*caller)}})
 		}
 	}
 	return s
 }
 
-// begin returns when the call may begin, or with ErrOverloaded or the context's error if
-// it may not. One that has begun must end. One that was admitted before waits in any case.
-func (s *share) begin(ctx context.Context, q *queue, admitted bool) error {
+// begin returns when the call of a caller may begin, or with ErrOverloaded or the context's
+// error if it may not. One that has begun must end. One that was admitted before waits in any
+// case.
+func (s *share) begin(ctx context.Context, q *queue, name string, admitted bool) (begun, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return begun{}, err
 	}
 	now := time.Now()
 	s.mu.Lock()
 	if q.class == Lookup || q.class == Write {
 		s.short = now
 	}
-	if len(q.waiting) == 0 && s.hasRoom(q, now) {
-		s.start(q, 0)
+	s.mix.come(name, now)
+	c := q.callers.come(name, now)
+	if len(c.waiting) == 0 && s.hasRoom(q, now) && s.may(q, c, now) {
+		s.start(q, c, 0)
 		s.mu.Unlock()
-		return nil
+		return begun{q, c, now}, nil
 	}
 	w := &waiter{since: now, admitted: admitted, told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
-	if !admitted && !q.takes(w) {
+	if !admitted && !q.takes(w, c) {
 		q.refused++
+		q.callers.leave(c)
 		s.mu.Unlock()
-		return store.ErrOverloaded
+		return begun{}, store.ErrOverloaded
 	}
-	if len(q.waiting) == 0 {
-		q.standing = w.since
-	}
-	q.waiting = append(q.waiting, w)
+	q.add(w, c)
 	s.mu.Unlock()
-	return s.await(ctx, q, w)
+	if err := s.await(ctx, q, w, c); err != nil {
+		return begun{}, err
+	}
+	return begun{q, c, time.Now()}, nil
 }
 
 // refuse reports whether a call that came now could neither begin nor wait, and counts it
 // as refused if so.
-func (s *share) refuse(q *queue) bool {
+func (s *share) refuse(q *queue, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(q.waiting) == 0 || q.takes(&waiter{since: time.Now()}) {
+	if q.waiting == 0 || q.takes(&waiter{since: time.Now()}, q.callers.of(name)) {
 		return false
 	}
 	q.refused++
@@ -98,25 +113,26 @@ func (s *share) refuse(q *queue) bool {
 }
 
 // await waits until a call is told that it may begin or is refused.
-func (s *share) await(ctx context.Context, q *queue, w *waiter) error {
+func (s *share) await(ctx context.Context, q *queue, w *waiter, c *caller) error {
 	select {
 	case err := <-w.told:
 		return err
 	case <-ctx.Done():
-		return s.leave(ctx, q, w)
+		return s.leave(ctx, q, w, c)
 	}
 }
 
 // leave takes a call whose context has ended out of its queue, unless it has been told by
 // now what becomes of it.
-func (s *share) leave(ctx context.Context, q *queue, w *waiter) error {
+func (s *share) leave(ctx context.Context, q *queue, w *waiter, c *caller) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := slices.Index(q.waiting, w)
+	at := slices.Index(c.waiting, w)
 	if at < 0 {
 		return <-w.told
 	}
-	q.waiting = slices.Delete(q.waiting, at, at+1)
+	q.take(c, at)
+	q.callers.leave(c)
 	return ctx.Err()
 }
 
@@ -129,16 +145,52 @@ func (s *share) hasRoom(q *queue, now time.Time) bool {
 	return q.begun < most && s.begun < s.size
 }
 
+// may reports whether a caller has few enough calls for one more.
+func (s *share) may(q *queue, c *caller, now time.Time) bool {
+	return c.begun < q.callers.mix.most(q.most, now) && s.by[c.name] < s.mix.most(s.size, now)
+}
+
+// add makes a call wait. Where there is no room for it, the last call of the caller with the
+// most goes.
+func (q *queue) add(w *waiter, c *caller) {
+	if !w.admitted && q.crowd() >= q.room {
+		heaviest := q.callers.heaviest()
+		q.refuseAt(heaviest, len(heaviest.waiting)-1)
+		q.refused++
+		q.yielded++
+	}
+	if q.waiting == 0 {
+		q.standing = w.since
+	}
+	q.waiting++
+	q.callers.wait(w, c)
+}
+
+// yields reports whether a call of another caller may be refused for one of this. One that
+// was admitted before may not.
+func (q *queue) yields(to *caller) bool {
+	heaviest := q.callers.heaviest()
+	return heaviest.calls() > to.calls()+1 && !heaviest.waiting[len(heaviest.waiting)-1].admitted
+}
+
+// take takes a call out of the queue.
+func (q *queue) take(c *caller, at int) *waiter {
+	w := c.waiting[at]
+	q.waiting--
+	q.callers.take(c, at)
+	return w
+}
+
 // takes reports whether a call can wait, is not likely to wait for too long, and is likely to
 // be answered before its deadline.
-func (q *queue) takes(w *waiter) bool {
+func (q *queue) takes(w *waiter, c *caller) bool {
 	q.cut(w.since)
-	if q.crowd() >= q.room {
+	if q.crowd() >= q.room && !q.yields(c) {
 		return false
 	}
 	// Those that have begun may be done side by side, or one after the other where they need
 	// the same processor.
-	wait := time.Duration(len(q.waiting)+1) * max(q.service/time.Duration(max(q.begun, 1)), q.gap)
+	wait := time.Duration(min(q.waiting, q.callers.ahead(c))+1) * max(q.service/time.Duration(max(q.begun, 1)), q.gap)
 	if wait > q.target() && q.stands(w.since) {
 		return false
 	}
@@ -148,11 +200,13 @@ func (q *queue) takes(w *waiter) bool {
 // crowd is how many calls wait that take room: those of streams have places.
 func (q *queue) crowd() (calls int) {
 	if q.places == 0 {
-		return len(q.waiting)
+		return q.waiting
 	}
-	for _, w := range q.waiting {
-		if !w.admitted {
-			calls++
+	for _, c := range q.callers.waiting {
+		for _, w := range c.waiting {
+			if !w.admitted {
+				calls++
+			}
 		}
 	}
 	return calls
@@ -164,22 +218,26 @@ func (q *queue) target() time.Duration { return max(target, 2*q.service) }
 // stands reports whether calls have been waiting for so long that it is no burst. A queue
 // that is no longer than what can be done at once is no sign of too many calls.
 func (q *queue) stands(now time.Time) bool {
-	return !q.patient && len(q.waiting) > q.most && now.Sub(q.standing) > interval
+	return !q.patient && q.waiting > q.most && now.Sub(q.standing) > interval
 }
 
-// end ends a call that began at a time, and lets others begin.
-func (s *share) end(q *queue, began time.Time) {
+// end ends a call, and lets others begin.
+func (s *share) end(call begun) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now, q := time.Now(), call.queue
 	q.cut(now)
 	q.begun--
 	s.begun--
-	q.learn(began, now)
+	call.caller.begun--
+	if s.by[call.caller.name]--; s.by[call.caller.name] == 0 {
+		delete(s.by, call.caller.name)
+	}
+	q.callers.leave(call.caller)
+	q.learn(call.at, now)
 	for _, onlyFirst := range []bool{true, false} {
 		for _, other := range s.queues {
-			for len(other.waiting) > 0 && (other.begun < other.first || !onlyFirst) && s.hasRoom(other, now) {
-				s.next(other, now)
+			for (other.begun < other.first || !onlyFirst) && s.hasRoom(other, now) && s.next(other, now) {
 			}
 		}
 	}
@@ -191,40 +249,53 @@ func (q *queue) learn(began, now time.Time) {
 	if !q.ended.IsZero() {
 		q.gap += (now.Sub(q.ended) - q.gap) / 32 // They may end in groups.
 	}
-	if q.ended = now; len(q.waiting) == 0 {
+	if q.ended = now; q.waiting == 0 {
 		q.ended = time.Time{}
 	}
 }
 
-// next lets the oldest call of a queue start, or refuses it if it could not be answered in
-// time.
-func (s *share) next(q *queue, now time.Time) {
-	w := q.waiting[0]
-	if !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
-		q.refuseOldest()
-		return
+// next lets a call of a queue start, or refuses it if it could not be answered in time. It
+// returns false if there is none.
+func (s *share) next(q *queue, now time.Time) bool {
+	c := q.callers.next(func(c *caller) bool { return s.may(q, c, now) })
+	if c == nil {
+		return false
 	}
-	q.waiting = q.waiting[1:]
-	s.start(q, now.Sub(w.since))
+	if w := c.waiting[0]; !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
+		q.refuseAt(c, 0)
+		q.refused++
+		return true
+	}
+	w := q.take(c, 0)
+	s.start(q, c, now.Sub(w.since))
 	w.told <- nil
+	return true
 }
 
-// cut refuses the calls that have waited too long, where the queue stands.
+// cut refuses the calls that have waited too long, where the queue stands, of the caller who
+// has the most: others do not make it stand.
 func (q *queue) cut(now time.Time) {
-	for q.stands(now) && now.Sub(q.waiting[0].since) > q.target() {
-		q.refuseOldest()
+	for q.stands(now) {
+		heaviest := q.callers.heaviest()
+		if now.Sub(heaviest.waiting[0].since) <= q.target() {
+			return
+		}
+		q.refuseAt(heaviest, 0)
+		q.refused++
 	}
 }
 
-func (q *queue) refuseOldest() {
-	w := q.waiting[0]
-	q.waiting = q.waiting[1:]
-	q.refused++
+// refuseAt refuses a call that waits.
+func (q *queue) refuseAt(c *caller, at int) {
+	w := q.take(c, at)
+	q.callers.leave(c)
 	w.told <- store.ErrOverloaded
 }
 
-func (s *share) start(q *queue, waited time.Duration) {
+func (s *share) start(q *queue, c *caller, waited time.Duration) {
 	s.begun++
 	q.begun++
+	s.by[c.name]++
+	q.callers.start(c)
 	q.waits.add(waited)
 }

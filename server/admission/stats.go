@@ -24,6 +24,7 @@ type Stats struct {
 	Begun   int // Under way in the store.
 	Waiting int
 	Refused int64 // So far.
+	Yielded int64 // Of these, for callers with fewer calls.
 	Waits   Waits // Of those that were admitted, so far.
 }
 
@@ -55,7 +56,7 @@ func (s *Store) Stats() []Stats {
 	for class, t := range s.queues {
 		t.share.mu.Lock()
 		q := t.queue
-		all = append(all, Stats{Class(class), q.begun, len(q.waiting), q.refused, q.waits})
+		all = append(all, Stats{Class(class), q.begun, q.waiting, q.refused, q.yielded, q.waits})
 		t.share.mu.Unlock()
 	}
 	return all

@@ -12,6 +12,9 @@ import (
 // those that it refuses, of which nothing has reached the store below.
 type Store struct {
 	store.Store
+	// CallerOf says whose calls those with a context are. Default: all are of one caller.
+	CallerOf func(context.Context) string
+
 	queues  [classes]ticket
 	turns   *turns // Nil where writes share a transaction, in which none waits for another.
 	refused [classes]refusals
@@ -51,17 +54,25 @@ func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error
 		defer from.pause()
 	}
 	t := s.queues[class]
-	if err := t.share.begin(ctx, t.queue, from != nil); err != nil {
+	call, err := t.share.begin(ctx, t.queue, s.callerOf(ctx), from != nil)
+	if err != nil {
 		return none, s.refusal(class, err)
 	}
-	defer t.share.end(t.queue, time.Now())
+	defer t.share.end(call)
 	return f()
 }
 
-// Refuse returns the error of a call of a class where it would be refused if it came now,
-// and counts it as refused. It waits for nothing.
-func (s *Store) Refuse(class Class) error {
-	if t := s.queues[class]; !t.share.refuse(t.queue) {
+func (s *Store) callerOf(ctx context.Context) string {
+	if s.CallerOf == nil {
+		return ""
+	}
+	return s.CallerOf(ctx)
+}
+
+// Refuse returns the error of a call of a caller and a class where it would be refused if it
+// came now, and counts it as refused. It waits for nothing.
+func (s *Store) Refuse(caller string, class Class) error {
+	if t := s.queues[class]; !t.share.refuse(t.queue, caller) {
 		return nil
 	}
 	return s.refusal(class, store.ErrOverloaded)

@@ -15,7 +15,8 @@ const silence = time.Second
 // has been stored of it would have to be sent again. Streams take turns, a call each. One
 // that is silent while others come loses its place, and may be refused when it goes on.
 type Stream struct {
-	store *Store
+	store  *Store
+	caller string
 	ticket
 	working int       // Calls under way. share.mu guards it, and active.
 	active  time.Time // The end of the last one, or the beginning.
@@ -29,7 +30,7 @@ type (
 // Stream lets a stream in whose calls have the context that is returned. It must leave.
 func (s *Store) Stream(ctx context.Context) (context.Context, *Stream, error) {
 	t := s.queues[Bulk]
-	stream := &Stream{store: s, ticket: t}
+	stream := &Stream{store: s, caller: s.callerOf(ctx), ticket: t}
 	if !t.share.join(ctx, t.queue, stream) {
 		return nil, nil, s.refusal(Bulk, store.ErrOverloaded)
 	}
@@ -69,11 +70,23 @@ func (s *share) join(ctx context.Context, q *queue, stream *Stream) bool {
 	defer s.mu.Unlock()
 	w := &waiter{since: time.Now()}
 	w.deadline, _ = ctx.Deadline()
-	if len(q.waiting) > 0 && !q.takes(w) || !q.place(stream, w.since) {
+	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller)) || q.isHeavy(stream.caller) || !q.place(stream, w.since) {
 		q.refused++
 		return false
 	}
 	return true
+}
+
+// isHeavy reports whether a caller has half of the places of streams: the others are for
+// others. Calls of nobody known are of many callers.
+func (q *queue) isHeavy(caller string) bool {
+	held := 0
+	for _, stream := range q.streams {
+		if stream.caller == caller {
+			held++
+		}
+	}
+	return caller != "" && held >= q.places/2
 }
 
 // place gives a stream a place, if need be that of a silent one.

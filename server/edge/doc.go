@@ -7,6 +7,7 @@
 //     it stops.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - authorize.go lets in callers whom package auth knows, before their body is read.
+//   - callers.go says whose a call is; streams.go bounds how many streams they have open.
 //   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
 //     sends, within bounds; headers.go answers those with a header that Connect could not
 //     tell of with a reason.

@@ -63,6 +63,9 @@ func IsMalformed(err error) bool {
 // IsOverload reports whether a call was refused because the store has too many.
 func IsOverload(err error) bool { return errors.Is(err, store.ErrOverloaded) }
 
+// TooManyStreams is for streams of callers who have too many open.
+var TooManyStreams = Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the caller has as many streams open as it may; end some, or retry later"}
+
 // Status is how a failure looks to a caller.
 type Status struct {
 	Code   connect.Code

@@ -83,7 +83,7 @@ func (c *call) Ready(ctx context.Context) bool {
 	if c.lane.Ready == nil {
 		return false
 	}
-	ctx, decoded, ok := c.lane.Ready(ctx, &c.info, c.message.Bytes())
+	ctx, decoded, ok := c.lane.Ready(c.permit(ctx), &c.info, c.message.Bytes())
 	if ok {
 		c.ctx, c.decoded = ctx, decoded
 	}
@@ -98,23 +98,23 @@ func (c *call) serve(ctx context.Context) {
 	case c.ctx != nil:
 	case p.hasTimeout:
 		var cancel context.CancelFunc
-		c.ctx, cancel = context.WithTimeout(ctx, p.timeout)
+		c.ctx, cancel = context.WithTimeout(c.permit(ctx), p.timeout)
 		defer cancel()
 	default:
-		c.ctx = ctx
+		c.ctx = c.permit(ctx)
 	}
-	c.permit()
 	err := c.lane.Server.Call(c.ctx, c.profile.spec.Procedure, &c.info, c)
 	c.takeMetadata()
 	c.finish(visible(err))
 }
 
-// permit puts what the permit of the call has, if there is one, into its context.
-func (c *call) permit() {
-	if c.permitted.permit != nil {
-		c.permitted.Context = c.ctx
-		c.ctx = &c.permitted
+// permit is a context with what the permit of the call has, if there is one.
+func (c *call) permit(ctx context.Context) context.Context {
+	if c.permitted.permit == nil {
+		return ctx
 	}
+	c.permitted.Context = ctx
+	return &c.permitted
 }
 
 // permittedContext is the context of a call with a permit. It is a part of the call, so that

@@ -28,8 +28,7 @@ func TestPermitsAreInTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), otherKey{}, "other"))
 	defer cancel()
 	c := &call{permitted: permittedContext{permit: &named{&name}}}
-	c.ctx = ctx
-	c.permit()
+	c.ctx = c.permit(ctx)
 	if got, _ := c.ctx.Value(namedKey{}).(*string); got != &name {
 		t.Errorf("the context has %v", got)
 	}
@@ -42,8 +41,7 @@ func TestPermitsAreInTheContext(t *testing.T) {
 	if <-child.Done(); c.ctx.Err() == nil {
 		t.Error("the context does not end with that of the stream")
 	}
-	without := &call{ctx: ctx}
-	if without.permit(); without.ctx != ctx {
+	if without := new(call); without.permit(ctx) != ctx {
 		t.Error("a call without a permit has another context")
 	}
 }
@@ -52,8 +50,7 @@ func TestPermitsCostNothing(t *testing.T) {
 	name := "somebody"
 	c := &call{permitted: permittedContext{permit: &named{&name}}}
 	if n := testing.AllocsPerRun(100, func() {
-		c.ctx = context.Background()
-		if c.permit(); c.ctx.Value(namedKey{}) == nil {
+		if c.permit(context.Background()).Value(namedKey{}) == nil {
 			t.Error("no name")
 		}
 	}); n != 0 {

@@ -20,6 +20,7 @@ var (
 	admissionBegun   = describe("userd_admission_in_flight", "Calls under way in the store, by class.", "class")
 	admissionWaiting = describe("userd_admission_waiting", "Calls that wait until the store can do them, by class.", "class")
 	admissionRefused = describe("userd_admission_refused_total", "Calls refused because there were more than the store can do, by class.", "class")
+	admissionYielded = describe("userd_admission_yielded_total", "Of the calls refused, those of the caller with the most in favour of others, by class.", "class")
 	admissionWaits   = describe("userd_admission_wait_seconds", "Time that calls have waited until the store was given them, by class.", "class")
 )
 
@@ -34,6 +35,7 @@ func (m admissionMetrics) Collect(out chan<- prometheus.Metric) {
 		to.gauge(admissionBegun, float64(stats.Begun), class)
 		to.gauge(admissionWaiting, float64(stats.Waiting), class)
 		to.count(admissionRefused, stats.Refused, class)
+		to.count(admissionYielded, stats.Yielded, class)
 		out <- histogramOf(stats.Waits, class)
 	}
 }

@@ -48,7 +48,7 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 	var refused error
 	asksStore := u.near == nil || noCache(call)
 	if asksStore {
-		if refused = u.Refuse(); refused == nil {
+		if refused = u.Refuse(ctx, call.PeerAddr); refused == nil {
 			return nil, nil, false
 		}
 	}

@@ -1,0 +1,162 @@
+package admission_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/example/userd/server/admission"
+	"github.com/example/userd/store"
+)
+
+type callerKey struct{}
+
+// as is a context of a caller.
+func as(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, callerKey{}, name)
+}
+
+// newFair admits calls of callers who are in their contexts.
+func newFair(below store.Store) *admission.Store {
+	s := admission.New(below, quietLog())
+	s.CallerOf = func(ctx context.Context) string {
+		name, _ := ctx.Value(callerKey{}).(string)
+		return name
+	}
+	return s
+}
+
+// Whoever has few calls is served beside one who has many, as if that one was not there:
+// nothing is refused, and no call takes much more than twice as long.
+func TestNoCallerStarvesAnother(t *testing.T) {
+	t.Parallel()
+	for name, capacity := range map[string]store.Capacity{"connections": connections, "groups": groups} {
+		for kind, class := range map[string]func(store.Store) func(context.Context) error{
+			"lookups": get, "creates": create, "lists": list, "searches": search, "imports": importRows, "catching up": changes,
+		} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newFair(newSlow(capacity))
+					call := class(s)
+					ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+					defer cancel()
+					var noisy, quiet load
+					wait := noisy.run(as(ctx, "noisy"), 100, patiently(call))
+					time.Sleep(2 * time.Second)
+					quiet.run(as(ctx, "quiet"), 1, func(ctx context.Context) error {
+						defer time.Sleep(100 * time.Millisecond)
+						return call(context.WithoutCancel(ctx))
+					})()
+					wait()
+					alone := newSlow(capacity)
+					began := time.Now()
+					_ = class(alone)(t.Context())
+					once := time.Since(began)
+					if longest := time.Duration(quiet.longest.Load()) - 100*time.Millisecond; quiet.done.Load() == 0 || longest > 2*once {
+						t.Errorf("%d calls of the one with few were done, the longest took %v, %v without others", quiet.done.Load(), longest, once)
+					}
+					if refused := quiet.refused.Load(); refused > 0 {
+						t.Errorf("%d calls of the one with few were refused, %d were done", refused, quiet.done.Load())
+					}
+				})
+			})
+		}
+	}
+}
+
+// patiently is a call whose caller waits where it was refused.
+func patiently(call func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := call(ctx)
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return err
+	}
+}
+
+// Callers with as many calls as they like get as much as each other, and together as much as
+// one alone.
+func TestCallersShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFair(newSlow(connections))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		var loads [3]load
+		var group sync.WaitGroup
+		for i := range loads {
+			group.Go(loads[i].run(as(ctx, string(rune('a'+i))), 10*(1+i*i), patiently(get(s))))
+		}
+		group.Wait()
+		const all = 6_000 // Twelve at once, of 10 ms each.
+		sum := int64(0)
+		for i := range loads {
+			done := loads[i].done.Load()
+			if done < all/len64(loads[:])*9/10 {
+				t.Errorf("caller %d has %d of %d", i, done, all)
+			}
+			sum += done
+		}
+		if sum < all*9/10 {
+			t.Errorf("all have %d of %d", sum, all)
+		}
+	})
+}
+
+func len64[T any](of []T) int64 { return int64(len(of)) }
+
+// A caller alone has all places, also a while after others have gone.
+func TestCallerAloneHasAllPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		s := newFair(below)
+		run := func(want int) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			below.most = make(map[string]int)
+			var one load
+			one.run(as(ctx, "one"), 40, get(s))()
+			if below.most["get"] != want {
+				t.Errorf("%d calls at once, want %d", below.most["get"], want)
+			}
+		}
+		run(12)
+		_ = get(s)(as(t.Context(), "other"))
+		time.Sleep(2 * time.Second)
+		run(12)
+	})
+}
+
+// A call that is refused for one of another caller is counted so.
+func TestFullQueueTakesCallsOfOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		below.takes = time.Second
+		s := newFair(below)
+		refused := make(chan error, 500)
+		for range 12 + 256 {
+			go func() { refused <- get(s)(as(t.Context(), "many")) }()
+		}
+		synctest.Wait()
+		if err := get(s)(as(t.Context(), "many")); !errors.Is(err, store.ErrOverloaded) {
+			t.Errorf("one more of the caller with many: %v", err)
+		}
+		go func() { _ = get(s)(as(t.Context(), "few")) }()
+		synctest.Wait()
+		if err := <-refused; !errors.Is(err, store.ErrOverloaded) {
+			t.Errorf("the last of the caller with many: %v", err)
+		}
+		if stats := s.Stats()[admission.Lookup]; stats.Yielded != 1 || stats.Refused != 2 || stats.Waiting != 256 {
+			t.Errorf("%+v", stats)
+		}
+		time.Sleep(time.Minute)
+	})
+}

@@ -64,6 +64,8 @@ func (n *namer) loop(ctx context.Context) {
 		changed, leave := n.wake.enter()
 		state, err := n.step(namesStepTime)
 		switch {
+		case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy: // Another program writes.
+			pause(ctx, namesInterval)
 		case err != nil:
 			n.logger.WarnContext(ctx, "searches by name are slower: their index cannot be written", "error", err)
 			pause(ctx, namesRetry)
@@ -98,6 +100,7 @@ func (n *namer) finish() {
 }
 
 // step brings users up to date for some time, and returns how far the index has come then.
+// It does not wait for other programs: writes would wait behind it.
 func (n *namer) step(limit time.Duration) (state namesState, err error) {
 	err = n.writer.betweenCommits(func(conn *sqlite.Conn) error {
 		state, err = readNamesState(conn)
@@ -105,6 +108,8 @@ func (n *namer) step(limit time.Duration) (state namesState, err error) {
 			return err
 		}
 		defer n.writer.tellWritten()
+		conn.SetBusyTimeout(0)
+		defer conn.SetBusyTimeout(busyTimeout)
 		return withoutWaitingForTheDisk(conn, func() error { return state.advance(conn, limit) })
 	})
 	return state, err

@@ -42,7 +42,7 @@ func startImpatient(t *testing.T) (running *servertest.Server, awaitGivenUp func
 		config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
 	})
 	return running, func() {
-		for !strings.Contains(logged.String(), "code=resource_exhausted") {
+		for !strings.Contains(logged.String(), "code=RESOURCE_EXHAUSTED") {
 			runtime.Gosched()
 		}
 	}

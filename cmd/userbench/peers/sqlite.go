@@ -80,7 +80,8 @@ func readTables(path string) ([]*table, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	found, err := names(conn, "type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'meta'")
+	// The index of names is made later, of what these have.
+	found, err := names(conn, "type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'user_names%' AND name <> 'meta'")
 	var tables []*table
 	for _, name := range found {
 		t := &table{name: name}

@@ -24,7 +24,7 @@ func scrapeEverything(t *testing.T) string {
 	token := newTokenFor(t, callers, "prometheus", "admin")
 	pair.write(t, 1, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	p := startUserd(t, append(pair.flags(), "--auth-file", callers, "--audit-log", filepath.Join(dir, "audit"),
-		"--redis", cachetest.Start(t).URL(), "--database", "sqlite:"+filepath.Join(dir, "userd.db"))...)
+		"--http2", "engine", "--redis", cachetest.Start(t).URL(), "--database", "sqlite:"+filepath.Join(dir, "userd.db"))...)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.adminHost+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)

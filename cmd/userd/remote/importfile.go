@@ -154,10 +154,8 @@ func (i *fileImport) send(ctx context.Context, b *batch) result {
 		if r.err == nil || ctx.Err() != nil || !passing(r.err) || time.Since(since) > retryFor {
 			return r
 		}
-		select {
-		case <-ctx.Done():
-			return result{err: ctx.Err()}
-		case <-time.After(wait):
+		if err := pause(ctx, wait); err != nil {
+			return result{err: err}
 		}
 	}
 }

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -15,10 +14,10 @@ import (
 	"unicode"
 
 	"golang.org/x/term"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/example/userd/cmd/userd/rows"
 	userv1 "github.com/example/userd/gen/user/v1"
 )
 
@@ -49,19 +48,7 @@ func newPrinter(out io.Writer, asJSON bool) *printer {
 }
 
 // message writes a message as one line of JSON.
-func (p *printer) message(message proto.Message) error {
-	text, err := protojson.Marshal(message)
-	if err != nil {
-		return err
-	}
-	var line bytes.Buffer
-	if err := json.Compact(&line, text); err != nil { // protojson puts blanks in at random.
-		return err
-	}
-	line.WriteByte('\n')
-	_, err = p.out.Write(line.Bytes())
-	return err
-}
+func (p *printer) message(message proto.Message) error { return rows.WriteLine(p.out, message) }
 
 var columns = []string{"ID", "EMAIL", "NAME", "ROLES", "STATE", "CREATED", "LAST LOGIN"}
 

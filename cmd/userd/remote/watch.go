@@ -47,11 +47,19 @@ func watch(ctx context.Context, users userv1connect.UserServiceClient, cursor st
 		if !connected || ctx.Err() != nil || connect.CodeOf(err) != connect.CodeUnavailable {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := pause(ctx, wait); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits, or returns the error of a context that has ended.
+func pause(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 )
@@ -100,11 +101,18 @@ type lineWriter struct{ out *bufio.Writer }
 func NewLineWriter(out io.Writer) Writer { return lineWriter{bufio.NewWriter(out)} }
 
 func (w lineWriter) Write(user *userv1.User) error {
-	text, err := protojson.Marshal(&userv1.CreateUserRequest{
+	return WriteLine(w.out, &userv1.CreateUserRequest{
 		UserId: user.GetId(), Email: user.GetEmail(), DisplayName: user.GetDisplayName(), Roles: user.GetRoles(),
 		ExternalId: user.GetExternalId(), Attributes: user.GetAttributes(), Disabled: user.GetDisabled(),
 		CreatedAt: user.GetCreatedAt(), LastLogin: user.GetLastLogin(),
 	})
+}
+
+func (w lineWriter) Flush() error { return w.out.Flush() }
+
+// WriteLine writes a message as one line of JSON.
+func WriteLine(out io.Writer, message proto.Message) error {
+	text, err := protojson.Marshal(message)
 	if err != nil {
 		return err
 	}
@@ -113,8 +121,6 @@ func (w lineWriter) Write(user *userv1.User) error {
 		return err
 	}
 	line.WriteByte('\n')
-	_, err = w.out.Write(line.Bytes())
+	_, err = out.Write(line.Bytes())
 	return err
 }
-
-func (w lineWriter) Flush() error { return w.out.Flush() }

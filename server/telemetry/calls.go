@@ -106,7 +106,7 @@ type rpcMetrics struct {
 	streams   bool
 	bounds    []int64 // Of durations.
 	active    atomic.Int64
-	durations [len(systemNames)][codeCount]atomic.Pointer[stats.Histogram]
+	durations [len(systemNames)][codeCount]lazyHistogram
 	requests  *stats.Histogram // Sizes.
 	responses *stats.Histogram
 }
@@ -126,12 +126,7 @@ func systemOf(protocol string) int {
 
 // duration is the histogram of the calls of a system that end with a code, 0 for success.
 func (m *rpcMetrics) duration(system int, code connect.Code) *stats.Histogram {
-	known := &m.durations[system][code]
-	if h := known.Load(); h != nil {
-		return h
-	}
-	known.CompareAndSwap(nil, stats.NewHistogram(m.bounds))
-	return known.Load()
+	return m.durations[system][code].with(m.bounds)
 }
 
 var (

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,4 +58,19 @@ func nanoseconds(bounds ...time.Duration) []int64 {
 		values[i] = int64(bound)
 	}
 	return values
+}
+
+// lazyHistogram is a histogram of durations that is there from the first use on, so that its
+// series is.
+type lazyHistogram struct {
+	atomic.Pointer[stats.Histogram]
+}
+
+// with returns the histogram, which has these bounds if it was not there.
+func (l *lazyHistogram) with(bounds []int64) *stats.Histogram {
+	if h := l.Load(); h != nil {
+		return h
+	}
+	l.CompareAndSwap(nil, stats.NewHistogram(bounds))
+	return l.Load()
 }

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +28,7 @@ type database struct {
 type operation struct {
 	name       string
 	attributes trace.SpanStartOption
-	durations  [len(errorTypes)]atomic.Pointer[stats.Histogram]
+	durations  [len(errorTypes)]lazyHistogram
 }
 
 // errorTypes are how an operation can end. What the database has been asked rightly and
@@ -53,7 +52,7 @@ func (o *Operations) add(system string, names ...string) *database {
 	for _, name := range names {
 		op := &operation{name: name, attributes: trace.WithAttributes(
 			attribute.String("db.system.name", system), attribute.String("db.operation.name", name))}
-		op.durations[0].Store(stats.NewHistogram(operationBounds))
+		op.duration(0)
 		d.byName[name] = op
 	}
 	o.databases = append(o.databases, d)
@@ -110,11 +109,7 @@ func (u underway) end(err error) {
 }
 
 func (o *operation) duration(kind int) *stats.Histogram {
-	if h := o.durations[kind].Load(); h != nil {
-		return h
-	}
-	o.durations[kind].CompareAndSwap(nil, stats.NewHistogram(operationBounds))
-	return o.durations[kind].Load()
+	return o.durations[kind].with(operationBounds)
 }
 
 // answers are errors that say what the database knows, and not that it has failed.

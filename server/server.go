@@ -115,7 +115,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.TranslateWebText,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
-			return s.budget.Begin(r.Context(), callerOf(r), cut)
+			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut)
 		}),
 		edge.CheckFrames(s.rowLimits(rpc)),
 		edge.AwaitMessages(kinds, s.arrivals),
@@ -269,18 +269,6 @@ const (
 func budgetBytes(maxMessageBytes int) int {
 	limit := debug.SetMemoryLimit(-1) // It only tells.
 	return max(int(min(maxBudgetBytes, limit/memoryShare)), 2*maxMessageBytes)
-}
-
-// callerOf is who makes a request: a principal, where it is known, else an address.
-func callerOf(r *http.Request) string {
-	if principal := auth.PrincipalOf(r.Context()); principal != nil {
-		return principal.Name
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 func (s *Server) maxRowBytes() int { return min(wire.MaxRowBytes, s.config.MaxMessageBytes) }

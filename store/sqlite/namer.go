@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	// namesStep and namesStepTime are the most users of a step and the time after which it
 	// ends.
 	namesStep, namesStepTime = 1000, 5 * time.Millisecond
+	// namesShare is which part of the cores the steps take at most, one fourth: where there
+	// is one core, cached reads wait for each step as well.
+	namesShare = 4
 	// namesRetry is the time from a step that failed to the next.
 	namesRetry = 5 * time.Second
 	// namesLast is how long a store that is closed still follows the log.
@@ -62,6 +66,7 @@ func (n *namer) loop(ctx context.Context) {
 	var head int64
 	for ctx.Err() == nil {
 		changed, leave := n.wake.enter()
+		began := time.Now()
 		state, err := n.step(namesStepTime)
 		switch {
 		case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy: // Another program writes.
@@ -77,10 +82,17 @@ func (n *namer) loop(ctx context.Context) {
 			pause(ctx, namesInterval)
 		case state.head != head:
 			pause(ctx, namesInterval)
+		default:
+			pause(ctx, namesRest(time.Since(began)))
 		}
 		leave()
 		head = state.head
 	}
+}
+
+// namesRest is the pause after a step that has taken some time.
+func namesRest(step time.Duration) time.Duration {
+	return max(0, step*namesShare/time.Duration(runtime.GOMAXPROCS(0))-step)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ type conn struct {
 	routes     knownRoutes
 	lastRouted *routed // Of the last header that had a route; nil before.
 	budget     budget
+	turnBegan  time.Time
 	prefaced   bool // The preface has come.
 	// knowsLimits is whether the peer has acknowledged our SETTINGS.
 	knowsLimits bool
@@ -149,7 +151,20 @@ func (c *conn) batch() error {
 		return err
 	}
 	c.flushBatch()
+	c.yield()
 	return c.fill()
+}
+
+// turn is how long a reader whose peer always has more may keep a core from the others. The
+// scheduler would let it go on for ten times as long.
+const turn = time.Millisecond
+
+// yield lets other connections have their turn.
+func (c *conn) yield() {
+	if c.lastRead.Sub(c.turnBegan) >= turn {
+		c.turnBegan = c.lastRead
+		runtime.Gosched()
+	}
 }
 
 // fill reads from the peer, unless there is too much that it has not read itself.

@@ -30,6 +30,7 @@ import (
 	"github.com/example/userd/server/rules"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/server/users"
+	"github.com/example/userd/server/webtext"
 	"github.com/example/userd/server/wire"
 )
 
@@ -112,7 +113,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.LimitStreams(s.streams, kinds),
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
-		edge.TranslateWebText,
+		webtext.Translate,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
 			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut)

@@ -13,6 +13,7 @@ import (
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/lane"
+	"github.com/example/userd/server/webtext"
 )
 
 // Authorize answers requests whose callers are not let in, before anything of their body
@@ -22,7 +23,7 @@ func Authorize(a *auth.Authorizer, need func(path string) auth.Scope, kinds map[
 	if a == nil {
 		return func(next http.Handler) http.Handler { return next }
 	}
-	refuse := TranslateWebText(http.HandlerFunc(refuseCaller))
+	refuse := webtext.Translate(http.HandlerFunc(refuseCaller))
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			scope := need(r.URL.Path)

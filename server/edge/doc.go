@@ -11,8 +11,8 @@
 //   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
 //     sends, within bounds; headers.go answers those with a header that Connect could not
 //     tell of with a reason.
-//   - webtext.go translates grpc-web-text, frames.go finds broken framing and messages that
-//     are too large, and large.go has what has come of large ones counted.
+//   - frames.go finds broken framing and messages that are too large; large.go has what has
+//     come of large ones counted.
 package edge
 
 import "net/http"

@@ -71,7 +71,7 @@ func newFrameReader(r *http.Request) *frameReader {
 	switch {
 	case r.Method != http.MethodPost:
 		return nil
-	case strings.HasPrefix(contentType, webBinary):
+	case strings.HasPrefix(contentType, grpcWeb):
 		f.flags = lane.FlagTrailer
 	case isNativeGRPC(contentType):
 	case strings.HasPrefix(contentType, "application/connect+"):

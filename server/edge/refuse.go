@@ -24,7 +24,7 @@ func refuse(w http.ResponseWriter, r *http.Request, failure *connect.Error) {
 	contentType := r.Header.Get("Content-Type")
 	if r.Method == http.MethodPost && isNativeGRPC(contentType) {
 		w = &trailersOnly{w, contentType}
-		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {webBinary}}}
+		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {grpcWeb}}}
 	}
 	answerEarly(w, r, func() { _ = refusals.Write(w, r, failure) }) // An error here is a connection that is gone.
 }

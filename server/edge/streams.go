@@ -9,6 +9,7 @@ import (
 
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/webtext"
 )
 
 // holder is who has streams open.
@@ -57,7 +58,7 @@ var tooManyStreams = sync.OnceValue(func() *connect.Error { return failure.New(f
 // LimitStreams refuses streams of callers who have too many. kinds says which are streams.
 func LimitStreams(l *StreamLimit, kinds map[string]connect.StreamType) Middleware {
 	return func(next http.Handler) http.Handler {
-		refuse := TranslateWebText(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, r, tooManyStreams()) }))
+		refuse := webtext.Translate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, r, tooManyStreams()) }))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if kinds[r.URL.Path] == connect.StreamTypeUnary { // Or nothing that is there.
 				next.ServeHTTP(w, r)

@@ -1,4 +1,6 @@
-package edge
+// Package webtext serves grpc-web-text, which Google's grpc-web client uses by default, with
+// handlers for the binary form of gRPC-Web.
+package webtext
 
 import (
 	"bytes"
@@ -13,32 +15,32 @@ import (
 )
 
 const (
-	webText   = "application/grpc-web-text"
-	webBinary = "application/grpc-web"
+	text   = "application/grpc-web-text"
+	binary = "application/grpc-web"
 )
 
-// TranslateWebText serves grpc-web-text, the base64 form of gRPC-Web that
-// Google's grpc-web client uses by default, with a handler for the binary form.
-func TranslateWebText(next http.Handler) http.Handler {
+// Translate serves grpc-web-text, the base64 form of gRPC-Web, with a handler for the binary
+// form. What is none passes.
+func Translate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		contentType := r.Header.Get("Content-Type")
-		if !strings.HasPrefix(contentType, webText) {
+		if !strings.HasPrefix(contentType, text) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		r = lane.WithBody(r, &webTextReader{src: r.Body})
+		r = lane.WithBody(r, &reader{src: r.Body})
 		r.ContentLength = -1
 		r.Header = r.Header.Clone()
-		r.Header.Set("Content-Type", webBinary+strings.TrimPrefix(contentType, webText))
-		text := &webTextWriter{ResponseWriter: w}
-		next.ServeHTTP(text, r)
-		text.Flush()
+		r.Header.Set("Content-Type", binary+strings.TrimPrefix(contentType, text))
+		encoded := &writer{ResponseWriter: w}
+		next.ServeHTTP(encoded, r)
+		encoded.Flush()
 	})
 }
 
-// webTextReader decodes base64 whose padding may stand between any two groups: a
+// reader decodes base64 whose padding may stand between any two groups: a
 // body is a sequence of encoded chunks.
-type webTextReader struct {
+type reader struct {
 	src     io.Reader
 	in      [4096]byte
 	pending int // Encoded bytes at the start of in, fewer than a group.
@@ -46,7 +48,7 @@ type webTextReader struct {
 	out     []byte // The part of decoded that is not read yet.
 }
 
-func (r *webTextReader) Read(p []byte) (int, error) {
+func (r *reader) Read(p []byte) (int, error) {
 	for len(r.out) == 0 {
 		if err := r.fill(); err != nil {
 			return 0, err
@@ -57,7 +59,7 @@ func (r *webTextReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (r *webTextReader) fill() error {
+func (r *reader) fill() error {
 	n, err := r.src.Read(r.in[r.pending:])
 	n += r.pending
 	groups := n - n%4
@@ -84,32 +86,32 @@ func (r *webTextReader) fill() error {
 	return err
 }
 
-// webTextWriter encodes what is written between two flushes as one chunk.
-type webTextWriter struct {
+// writer encodes what is written between two flushes as one chunk.
+type writer struct {
 	http.ResponseWriter
 	wroteHeader bool
 	buffered    bytes.Buffer
 }
 
-func (w *webTextWriter) WriteHeader(code int) {
+func (w *writer) WriteHeader(code int) {
 	w.wroteHeader = true
 	header := w.Header()
-	if contentType := header.Get("Content-Type"); strings.HasPrefix(contentType, webBinary) {
-		header.Set("Content-Type", webText+strings.TrimPrefix(contentType, webBinary))
+	if contentType := header.Get("Content-Type"); strings.HasPrefix(contentType, binary) {
+		header.Set("Content-Type", text+strings.TrimPrefix(contentType, binary))
 	}
 	header.Del("Content-Length")
 	w.ResponseWriter.WriteHeader(code)
 }
 
-func (w *webTextWriter) Write(p []byte) (int, error) { return w.buffered.Write(p) }
+func (w *writer) Write(p []byte) (int, error) { return w.buffered.Write(p) }
 
 // Flush implements http.Flusher.
-func (w *webTextWriter) Flush() {
+func (w *writer) Flush() {
 	_ = w.FlushError() // As http.Flusher has it: the next write tells.
 }
 
 // FlushError is Flush for http.ResponseController.
-func (w *webTextWriter) FlushError() error {
+func (w *writer) FlushError() error {
 	if w.buffered.Len() > 0 {
 		if err := w.writeChunk(); err != nil {
 			return err
@@ -118,7 +120,7 @@ func (w *webTextWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-func (w *webTextWriter) writeChunk() error {
+func (w *writer) writeChunk() error {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -129,4 +131,4 @@ func (w *webTextWriter) writeChunk() error {
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (w *webTextWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

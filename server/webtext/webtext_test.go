@@ -1,4 +1,4 @@
-package edge
+package webtext
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 )
 
 // What was encoded in chunks of any size is decoded, however it arrives.
-func FuzzWebTextReader(f *testing.F) {
+func FuzzReader(f *testing.F) {
 	f.Add([]byte("a user service"), uint8(5))
 	f.Add(bytes.Repeat([]byte("0123456789"), 110), uint8(0)) // More than is read at a time.
 	f.Add([]byte{}, uint8(0))
@@ -24,7 +24,7 @@ func FuzzWebTextReader(f *testing.F) {
 		for name, arriving := range map[string]func(io.Reader) io.Reader{
 			"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "with its end": iotest.DataErrReader,
 		} {
-			got, err := io.ReadAll(&webTextReader{src: arriving(bytes.NewReader(text.Bytes()))})
+			got, err := io.ReadAll(&reader{src: arriving(bytes.NewReader(text.Bytes()))})
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("%s: decoded %q, error %v, want %q", name, got, err, want)
 			}
@@ -33,12 +33,12 @@ func FuzzWebTextReader(f *testing.F) {
 }
 
 // A text is decoded group by group, and what is no group is an error.
-func FuzzWebTextReaderOfAnything(f *testing.F) {
+func FuzzReaderOfAnything(f *testing.F) {
 	for _, text := range []string{"", "AAAA", "AA==AA==", "A", "====", "AA=A", "A===", "{}", "AA\n=="} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := io.ReadAll(&webTextReader{src: strings.NewReader(text)})
+		got, err := io.ReadAll(&reader{src: strings.NewReader(text)})
 		if strings.ContainsAny(text, "\r\n") {
 			return // Package base64 skips these, wherever they stand.
 		}

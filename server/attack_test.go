@@ -7,16 +7,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect/v2/connecthttp"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 )
@@ -35,10 +38,11 @@ type attacker struct {
 	buffer bytes.Buffer
 	header *hpack.Encoder
 	block  bytes.Buffer
+	token  string // Its credentials, or "".
 }
 
-func newAttacker() *attacker {
-	a := new(attacker)
+func newAttacker(token string) *attacker {
+	a := &attacker{token: token}
 	a.Framer = http2.NewFramer(&a.buffer, nil)
 	a.AllowIllegalWrites = true
 	a.header = hpack.NewEncoder(&a.block)
@@ -64,7 +68,7 @@ func (a *attacker) fields(pairs ...string) []byte {
 // open opens stream 2i+1, with a call whose request does not come.
 func (a *attacker) open(i uint32, end bool) {
 	block := a.fields(":method", "POST", ":scheme", "http", ":authority", "test",
-		":path", "/user.v1.UserService/StreamUserUpdates", "content-type", "application/grpc", "te", "trailers")
+		":path", "/user.v1.UserService/StreamUserUpdates", "content-type", "application/grpc", "te", "trailers", "authorization", "Bearer "+a.token)
 	must(a.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: block, EndHeaders: true, EndStream: end}))
 }
 
@@ -106,35 +110,57 @@ var floods = map[string]func(a *attacker, i uint32){
 // and a client on another connection notices nothing.
 func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
 	for name, frames := range floods {
-		t.Run(name, func(t *testing.T) {
-			running := servertest.Start(t, nil)
-			other := running.Client(t, grpcBinary.options...)
-			user := create(t, other, newUserRequest(1))
-			flood := newAttacker()
-			for i := range uint32(floodFrames) {
-				frames(flood, i)
-			}
-			must(flood.WritePing(false, lastPing))
-			conn, _ := dialRaw(t, running)
-			runtime.GC()
-			memory, cpu := heap(), cpuTime(t)
-			go func() { _, _ = conn.conn.Write(flood.buffer.Bytes()) }() // Fails where the server hangs up.
-			ended := conn.ends()
-			spent, grown := cpuTime(t)-cpu, heap()-memory
-			if _, err := other.GetUser(t.Context(), &userv1.GetUserRequest{UserId: user.GetId()}); err != nil {
-				t.Errorf("another client notices: %v", err)
-			}
-			if grown > maxFloodMemory {
-				t.Errorf("server grows by %d bytes", grown)
-			}
-			if !ended && raceFactor == 1 && spent > maxFloodCPU {
-				t.Errorf("connection stays open, and has cost %v", spent)
-			}
-			if !ended && servertest.HTTP2Transport() == server.Engine {
-				t.Error("connection stays open")
-			}
-		})
+		for server, start := range servers {
+			t.Run(name+"/"+server, func(t *testing.T) { testFlood(t, start(t), frames) })
+		}
 	}
+}
+
+func testFlood(t *testing.T, victim attacked, frames func(a *attacker, i uint32)) {
+	other := victim.client(t, grpcBinary.options...)
+	user := create(t, other, newUserRequest(1))
+	flood := newAttacker(victim.token)
+	for i := range uint32(floodFrames) {
+		frames(flood, i)
+	}
+	must(flood.WritePing(false, lastPing))
+	conn, _ := dialRaw(t, victim.Server)
+	runtime.GC()
+	memory, cpu := heap(), cpuTime(t)
+	go func() { _, _ = conn.conn.Write(flood.buffer.Bytes()) }() // Fails where the server hangs up.
+	ended := conn.ends()
+	spent, grown := cpuTime(t)-cpu, heap()-memory
+	if _, err := other.GetUser(t.Context(), &userv1.GetUserRequest{UserId: user.GetId()}); err != nil {
+		t.Errorf("another client notices: %v", err)
+	}
+	if grown > maxFloodMemory {
+		t.Errorf("server grows by %d bytes", grown)
+	}
+	if !ended && raceFactor == 1 && spent > maxFloodCPU {
+		t.Errorf("connection stays open, and has cost %v", spent)
+	}
+	if !ended && servertest.HTTP2Transport() == server.Engine {
+		t.Error("connection stays open")
+	}
+}
+
+// servers are those that are attacked.
+var servers = map[string]func(tb testing.TB) attacked{
+	"open": func(tb testing.TB) attacked { return attacked{Server: servertest.Start(tb, nil)} },
+	"with TLS and credentials": func(tb testing.TB) attacked {
+		return attacked{startGuarded(tb, withTLS, tokenLine("caller", everyScope)).Server, "caller"}
+	},
+}
+
+// attacked is a server, and the token that its callers have.
+type attacked struct {
+	*servertest.Server
+	token string
+}
+
+func (a attacked) client(tb testing.TB, options ...connecthttp.Option) userv1connect.UserServiceClient {
+	tb.Helper()
+	return a.ClientOf(changing(servertest.HTTP2(tb), func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+a.token) }), options...)
 }
 
 // ends reports whether the server ends the connection before it answers lastPing.
@@ -159,8 +185,14 @@ func heap() int64 {
 // inTime runs a server in memory, whose clock a test moves by waiting.
 func inTime(t *testing.T, test func(t *testing.T, conn net.Conn)) {
 	t.Helper()
+	inTimeWith(t, server.Config{}, test)
+}
+
+func inTimeWith(t *testing.T, config server.Config, test func(t *testing.T, conn net.Conn)) {
+	t.Helper()
+	config.Store, config.HTTP2, config.AllowedHosts = endlessStore{}, servertest.HTTP2Transport(), []string{"*"}
 	synctest.Test(t, func(t *testing.T) {
-		running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}})
+		running, err := server.New(config)
 		must(err)
 		listener := newPipes()
 		served := make(chan error, 1)
@@ -205,6 +237,25 @@ func TestSilence(t *testing.T) {
 				_, _ = io.Copy(io.Discard, conn) // However it ends.
 				if took := time.Since(start); took > silence.limit {
 					t.Errorf("connection ends after %v, want %v at most", took, silence.limit)
+				}
+			})
+		})
+	}
+}
+
+// A handshake of TLS is not waited for.
+func TestSilenceBeforeTLS(t *testing.T) {
+	var config server.Config
+	withTLS(&config)
+	for name, begin := range map[string]string{"from the start": "", "in the middle of a record": "\x16\x03\x01\x02\x00\x01"} {
+		t.Run(name, func(t *testing.T) {
+			inTimeWith(t, config, func(t *testing.T, conn net.Conn) {
+				start := time.Now()
+				_, err := io.WriteString(conn, begin)
+				must(err)
+				_, _ = io.Copy(io.Discard, conn) // However it ends.
+				if took := time.Since(start); took > 11*time.Second {
+					t.Errorf("connection ends after %v", took)
 				}
 			})
 		})

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	userv1 "github.com/example/userd/gen/user/v1"
-	"github.com/example/userd/server/servertest"
 )
 
 // What a refused request may cost this process, client included.
@@ -52,28 +51,34 @@ func TestRefusalIsCheap(t *testing.T) {
 		}}, want: invalid("update.add_roles", "repeated.max_items")},
 		{name: "ids", message: &userv1.BatchGetUsersRequest{UserIds: shorts("")}, want: invalid("user_ids", "repeated.max_items")},
 	}
-	running := servertest.Start(t, nil)
-	for _, input := range inputs {
-		t.Run(input.name, func(t *testing.T) {
-			if len(input.packed) > 1<<20 {
-				t.Errorf("request has %d bytes, want at most 1 MiB", len(input.packed))
-			}
-			client := running.Client(t, input.options(grpcBinary)...)
-			cpu, memory := time.Duration(math.MaxInt64), uint64(math.MaxUint64)
-			for range 3 {
-				runtime.GC()
-				startCPU, startMemory := cpuTime(t), allocated()
-				err := send(t.Context(), client, input.message)
-				cpu, memory = min(cpu, cpuTime(t)-startCPU), min(memory, allocated()-startMemory)
-				checkNamed(t, err, input.want)
-			}
-			if cpu > maxRefusalCPU {
-				t.Errorf("refusing it takes %v of CPU, want at most %v", cpu, maxRefusalCPU)
-			}
-			if memory > maxRefusalMemory {
-				t.Errorf("refusing it takes %d bytes, want at most %d", memory, maxRefusalMemory)
+	for server, start := range servers {
+		t.Run(server, func(t *testing.T) {
+			victim := start(t)
+			for _, input := range inputs {
+				t.Run(input.name, func(t *testing.T) { testRefusalCost(t, victim, input) })
 			}
 		})
+	}
+}
+
+func testRefusalCost(t *testing.T, victim attacked, input badInput) {
+	if len(input.packed) > 1<<20 {
+		t.Errorf("request has %d bytes, want at most 1 MiB", len(input.packed))
+	}
+	client := victim.client(t, input.options(grpcBinary)...)
+	cpu, memory := time.Duration(math.MaxInt64), uint64(math.MaxUint64)
+	for range 3 {
+		runtime.GC()
+		startCPU, startMemory := cpuTime(t), allocated()
+		err := send(t.Context(), client, input.message)
+		cpu, memory = min(cpu, cpuTime(t)-startCPU), min(memory, allocated()-startMemory)
+		checkNamed(t, err, input.want)
+	}
+	if cpu > maxRefusalCPU {
+		t.Errorf("refusing it takes %v of CPU, want at most %v", cpu, maxRefusalCPU)
+	}
+	if memory > maxRefusalMemory {
+		t.Errorf("refusing it takes %d bytes, want at most %d", memory, maxRefusalMemory)
 	}
 }
 

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -42,6 +43,9 @@ func dialRaw(tb testing.TB, running *servertest.Server, settings ...http2.Settin
 	conn, err := net.Dial("tcp", address.Host)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if address.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true}) //nolint:gosec // Tests make their own certificates.
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
 	return newRawConn(tb, conn, address.Host, settings...)

@@ -157,11 +157,11 @@ func TestNamesMove(t *testing.T) {
 					row := store.NewUser{ID: id, Email: id + "@example.com", OnConflict: store.UpdateOnConflict}
 					name.give(&row, to)
 					created, err := writer.Import(t.Context(), []store.NewUser{row})
-					if err != nil || !created[0].Updated {
+					if err != nil || !created[0].Changed {
 						t.Fatalf("imported: %+v, error %v", created, err)
 					}
-					if u, err := writer.Get(t.Context(), id); err != nil || u.Version != created[0].Existing {
-						t.Errorf("by id at version %d after an import, want %d, error %v", u.Version, created[0].Existing, err)
+					if u, err := writer.Get(t.Context(), id); err != nil || u.Version != created[0].Version {
+						t.Errorf("by id at version %d after an import, want %d, error %v", u.Version, created[0].Version, err)
 					}
 				}
 				want := func(c *Cache, owners map[string]string) error {

@@ -74,22 +74,22 @@ func (f *fakeStore) user(id string) (store.User, bool) {
 	return u, ok
 }
 
-func (f *fakeStore) Create(_ context.Context, n store.NewUser) (store.User, error) {
+func (f *fakeStore) Create(_ context.Context, n store.NewUser) (store.Written, error) {
 	u := n.At(time.Now())
 	u.Version = 0
-	return f.put(u, store.Upserted), f.err()
+	return store.Written{User: f.put(u, store.Upserted), Changed: true}, f.err()
 }
 
-func (f *fakeStore) Update(_ context.Context, update store.Update) (store.User, error) {
+func (f *fakeStore) Update(_ context.Context, update store.Update) (store.Written, error) {
 	u, ok := f.user(update.ID)
 	if !ok {
-		return store.User{}, store.ErrNotFound
+		return store.Written{}, store.ErrNotFound
 	}
 	u, _, err := u.Apply(update)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
-	return f.put(u, store.Upserted), nil
+	return store.Written{User: f.put(u, store.Upserted), Changed: true}, nil
 }
 
 // Import knows rows that update the users who have their ids.
@@ -102,7 +102,7 @@ func (f *fakeStore) Import(_ context.Context, rows []store.NewUser) ([]store.Cre
 			return nil, err
 		}
 		next = f.put(next, store.Upserted)
-		created[i] = store.Created{ID: next.ID, Existing: next.Version, Updated: true}
+		created[i] = store.Created{ID: next.ID, Version: next.Version, Existing: u.Version > 0, Changed: true}
 	}
 	return created, nil
 }
@@ -323,7 +323,7 @@ func (b *bundle) user(t testing.TB) store.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	return u.User
 }
 
 // rename changes a user through a cache, or behind all caches' back.
@@ -333,5 +333,5 @@ func rename(t testing.TB, s store.Store, id, name string) store.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	return u.User
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // Create is store.Store.Create; reads here show the user when it returns.
-func (c *Cache) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+func (c *Cache) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	u, err := c.Store.Create(ctx, user)
 	if err == nil {
-		c.wrote(append(nameChanges(u.Email, u.ExternalID, u.Version), c.upserted(u))...)
+		c.wrote(append(nameChanges(u.Email, u.ExternalID, u.Version), c.upserted(u.User))...)
 	}
 	return u, err
 }
@@ -21,10 +21,9 @@ func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 	created, err := c.Store.Import(ctx, users)
 	changes := make([]change, 0, 2*len(created))
 	for i, row := range created {
-		if row.Err == nil && (row.Existing == 0 || users[i].OnConflict == store.UpdateOnConflict) {
-			version := max(row.Existing, 1)
-			changes = append(changes, change{key: userKey(row.ID), version: version})
-			changes = append(changes, nameChanges(users[i].Email, users[i].ExternalID, version)...)
+		if row.Err == nil && (!row.Existing || users[i].OnConflict == store.UpdateOnConflict) {
+			changes = append(changes, change{key: userKey(row.ID), version: row.Version})
+			changes = append(changes, nameChanges(users[i].Email, users[i].ExternalID, row.Version)...)
 		}
 	}
 	c.wrote(changes...)
@@ -32,10 +31,10 @@ func (c *Cache) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 }
 
 // Update is store.Store.Update; reads here show the change when it returns.
-func (c *Cache) Update(ctx context.Context, update store.Update) (store.User, error) {
+func (c *Cache) Update(ctx context.Context, update store.Update) (store.Written, error) {
 	u, err := c.Store.Update(ctx, update)
 	if err == nil {
-		c.wrote(c.updated(u, update)...)
+		c.wrote(c.updated(u.User, update)...)
 	}
 	return u, err
 }
@@ -66,10 +65,10 @@ func (c *Cache) Delete(ctx context.Context, id string, expectedVersion int64) (i
 
 // RecordLogin is store.Store.RecordLogin; reads here show the login when it
 // returns.
-func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
 	u, err := c.Store.RecordLogin(ctx, id, at, resolution)
 	if err == nil {
-		c.wrote(c.upserted(u))
+		c.wrote(c.upserted(u.User))
 	}
 	return u, err
 }

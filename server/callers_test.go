@@ -101,7 +101,7 @@ func (s slowly) Get(ctx context.Context, id string) (store.User, error) {
 	return s.Store.Get(ctx, id)
 }
 
-func (s slowly) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+func (s slowly) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	time.Sleep(callTime)
 	return s.Store.Create(ctx, user)
 }

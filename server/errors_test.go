@@ -27,9 +27,9 @@ type faultyStore struct {
 	before func(ctx context.Context, method string) error
 }
 
-func (f *faultyStore) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+func (f *faultyStore) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	if err := f.before(ctx, "Create"); err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	return f.Store.Create(ctx, user)
 }
@@ -76,9 +76,9 @@ func (f *faultyStore) List(ctx context.Context, query store.Query) (store.Page, 
 	return f.Store.List(ctx, query)
 }
 
-func (f *faultyStore) Update(ctx context.Context, update store.Update) (store.User, error) {
+func (f *faultyStore) Update(ctx context.Context, update store.Update) (store.Written, error) {
 	if err := f.before(ctx, "Update"); err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	return f.Store.Update(ctx, update)
 }
@@ -97,9 +97,9 @@ func (f *faultyStore) Delete(ctx context.Context, id string, expectedVersion int
 	return f.Store.Delete(ctx, id, expectedVersion)
 }
 
-func (f *faultyStore) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+func (f *faultyStore) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
 	if err := f.before(ctx, "RecordLogin"); err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	return f.Store.RecordLogin(ctx, id, at, resolution)
 }

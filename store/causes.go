@@ -22,8 +22,8 @@ const (
 )
 
 // Causes tells the log why calls of a store fail, which their callers are not told, and
-// when the store answers again. An engine shows it what became of each call. The zero
-// value with a Logger is ready.
+// when the store answers again. An engine shows it what became of each call, and what
+// was written. The zero value with a Logger is ready.
 type Causes struct {
 	Logger *slog.Logger
 
@@ -33,11 +33,12 @@ type Causes struct {
 	told map[string]time.Time // When a cause was told last. Causes are few: each is a text of ours.
 }
 
-// See takes note of what became of a call.
+// See takes note of what became of a call. That one which writes has not failed says little:
+// it may have found nothing to change, for which a full disk has room.
 func (c *Causes) See(ctx context.Context, call Call, err error) {
 	if err == nil {
-		if c.down[call].Load() && c.down[call].CompareAndSwap(true, false) {
-			c.Logger.InfoContext(ctx, "store answers again")
+		if call == Reading {
+			c.answers(ctx, call)
 		}
 		return
 	}
@@ -51,6 +52,15 @@ func (c *Causes) See(ctx context.Context, call Call, err error) {
 		return
 	}
 	c.Logger.WarnContext(ctx, "store answers too late", "cause", why.Error())
+}
+
+// Wrote takes note that something was written.
+func (c *Causes) Wrote(ctx context.Context) { c.answers(ctx, Writing) }
+
+func (c *Causes) answers(ctx context.Context, call Call) {
+	if c.down[call].Load() && c.down[call].CompareAndSwap(true, false) {
+		c.Logger.InfoContext(ctx, "store answers again")
+	}
 }
 
 // due reports whether the log is to be told of a cause, now.

@@ -96,8 +96,9 @@ func (u NewUser) At(now time.Time) User {
 type Created struct {
 	ID       string // Of the user, where Err is nil.
 	Err      error  // Why the row was not stored: what Create or Update return.
-	Existing int64  // Version of a user who was there, and is left alone or updated; else 0.
-	Updated  bool   // The row has changed that user.
+	Version  int64  // Of the user, after the row.
+	Changed  bool   // The row has made the user, or changed it: before it, the version was one less.
+	Existing bool   // The row was about a user who was there, who is left alone or updated.
 }
 
 // Update is a change to one user.
@@ -114,10 +115,18 @@ type Update struct {
 	ExpectedVersion  int64       // 0 takes any version.
 }
 
+// Written is a user as a write leaves it.
+type Written struct {
+	User
+	// Changed says whether the write has changed anything. The user's version is then one
+	// more than before.
+	Changed bool
+}
+
 // Updated is what became of one of several updates.
 type Updated struct {
-	User User  // After the update, where Err is nil.
-	Err  error // What Update returns where the update cannot be applied.
+	Written       // Where Err is nil.
+	Err     error // What Update returns where the update cannot be applied.
 }
 
 // Capacity is how many calls a store can do at a time.
@@ -257,7 +266,7 @@ type Store interface {
 	// the email, without regard to ASCII case, else ErrExternalIDTaken when another
 	// user has the external id. When the user with this id has this email already,
 	// Create changes nothing and returns that user.
-	Create(ctx context.Context, user NewUser) (User, error)
+	Create(ctx context.Context, user NewUser) (Written, error)
 
 	// Import creates users in one transaction, each by the rules of Create, and
 	// says for each, in order, what became of it. A row that cannot be stored does
@@ -296,7 +305,7 @@ type Store interface {
 	// can, and ErrEmailTaken and ErrExternalIDTaken as Create does. What a user had
 	// before an update others can have after it. An update that changes nothing
 	// returns the user as it is: no new version, no change in the log.
-	Update(ctx context.Context, update Update) (User, error)
+	Update(ctx context.Context, update Update) (Written, error)
 
 	// UpdateMany applies updates in order in one transaction, each by the rules of
 	// Update, and says for each what became of it. One that cannot be applied does
@@ -314,7 +323,7 @@ type Store interface {
 	// as it is when at is before the recorded login or less than resolution after it. A
 	// recorded login that lies in the future by the database's clock was told by a clock
 	// that was ahead: one that is as much before it replaces it.
-	RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (User, error)
+	RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (Written, error)
 
 	// Head returns the cursor after the last committed change.
 	Head(ctx context.Context) (Cursor, error)

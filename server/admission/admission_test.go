@@ -65,12 +65,12 @@ func (s *slow) GetMany(ctx context.Context, _ []string) ([]store.User, error) {
 	return nil, s.call(ctx, "get many", s.takes)
 }
 
-func (s *slow) Create(ctx context.Context, _ store.NewUser) (store.User, error) {
-	return store.User{}, s.call(ctx, "create", s.takes)
+func (s *slow) Create(ctx context.Context, _ store.NewUser) (store.Written, error) {
+	return store.Written{}, s.call(ctx, "create", s.takes)
 }
 
-func (s *slow) Update(ctx context.Context, update store.Update) (store.User, error) {
-	return store.User{}, s.call(ctx, "update "+update.ID, s.takes)
+func (s *slow) Update(ctx context.Context, update store.Update) (store.Written, error) {
+	return store.Written{}, s.call(ctx, "update "+update.ID, s.takes)
 }
 
 func (s *slow) List(ctx context.Context, _ store.Query) (store.Page, error) {

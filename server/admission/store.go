@@ -90,8 +90,8 @@ func write[T any](ctx context.Context, s *Store, user string, f func() (T, error
 }
 
 // Create implements store.Store.
-func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
-	return admit(ctx, s, Write, func() (store.User, error) { return s.Store.Create(ctx, user) })
+func (s *Store) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
+	return admit(ctx, s, Write, func() (store.Written, error) { return s.Store.Create(ctx, user) })
 }
 
 // Import implements store.Store.
@@ -133,8 +133,8 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 }
 
 // Update implements store.Store.
-func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
-	return write(ctx, s, update.ID, func() (store.User, error) { return s.Store.Update(ctx, update) })
+func (s *Store) Update(ctx context.Context, update store.Update) (store.Written, error) {
+	return write(ctx, s, update.ID, func() (store.Written, error) { return s.Store.Update(ctx, update) })
 }
 
 // UpdateMany implements store.Store.
@@ -152,8 +152,8 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 }
 
 // RecordLogin implements store.Store.
-func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
-	return write(ctx, s, id, func() (store.User, error) { return s.Store.RecordLogin(ctx, id, at, resolution) })
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
+	return write(ctx, s, id, func() (store.Written, error) { return s.Store.RecordLogin(ctx, id, at, resolution) })
 }
 
 // Head implements store.Store.

@@ -20,9 +20,9 @@ const maxWaiting = 200_000
 
 // Write is what was done to a user.
 type Write struct {
-	UserID string
-	Before int64 // Version before, 0 for none or where it is not known.
-	After  int64
+	UserID  string
+	Version int64 // After it.
+	Changed bool  // Before it the version was one less, else the same.
 }
 
 // Output takes lines.

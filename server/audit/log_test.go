@@ -67,7 +67,7 @@ func TestLinesAreWrittenInOrder(t *testing.T) {
 	output := new(tape)
 	l, _ := newLog(output)
 	for i := range 3 * chunkLines {
-		l.Record(t.Context(), Write{UserID: fmt.Sprint("user", i), After: 1}, Write{UserID: "same", Before: 1, After: 2})
+		l.Record(t.Context(), Write{UserID: fmt.Sprint("user", i), Version: 1, Changed: true}, Write{UserID: "same", Version: 2, Changed: true})
 	}
 	l.Record(t.Context())
 	if err := l.Close(); err != nil {
@@ -95,7 +95,7 @@ func TestFullDisk(t *testing.T) {
 				output := &tape{full: true}
 				l, said := newLog(output)
 				for range 5 {
-					l.Record(t.Context(), Write{UserID: "user", After: 1})
+					l.Record(t.Context(), Write{UserID: "user", Version: 1, Changed: true})
 				}
 				synctest.Wait()
 				if l.Ready() || l.failed.Load() != 1 || !strings.Contains(said.String(), "no space left") {
@@ -225,6 +225,6 @@ func BenchmarkRecord(b *testing.B) {
 	defer l.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Record(context.Background(), Write{UserID: "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d", After: 1})
+		l.Record(context.Background(), Write{UserID: "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d", Version: 1, Changed: true})
 	}
 }

@@ -37,16 +37,24 @@ func (w *writer) run() {
 	}
 }
 
+// before is the version before a write, 0 for none.
+func (w Write) before() int64 {
+	if w.Changed {
+		return w.Version - 1
+	}
+	return w.Version
+}
+
 // add makes the lines of a batch, and writes those that are enough.
 func (w *writer) add(b batch) {
 	for _, write := range b.writes {
 		record := slog.NewRecord(b.when, slog.LevelInfo, "audit", 0)
 		record.AddAttrs(b.common...)
 		record.AddAttrs(slog.String("user_id", write.UserID))
-		if write.Before > 0 {
-			record.AddAttrs(slog.Int64("version_before", write.Before))
+		if before := write.before(); before > 0 {
+			record.AddAttrs(slog.Int64("version_before", before))
 		}
-		record.AddAttrs(slog.Int64("version", write.After))
+		record.AddAttrs(slog.Int64("version", write.Version))
 		_ = w.handler.Handle(context.Background(), record) // Memory takes all.
 		if w.count++; w.count == chunkLines {
 			w.flush()

@@ -24,7 +24,7 @@ func (o *Operations) MeasureStore(s store.Store, system string) store.Store {
 }
 
 // Create implements store.Store.
-func (m *measuredStore) Create(ctx context.Context, user store.NewUser) (created store.User, err error) {
+func (m *measuredStore) Create(ctx context.Context, user store.NewUser) (created store.Written, err error) {
 	ctx, u := m.database.begin(ctx, "create")
 	created, err = m.Store.Create(ctx, user)
 	u.end(err)
@@ -80,7 +80,7 @@ func (m *measuredStore) List(ctx context.Context, query store.Query) (page store
 }
 
 // Update implements store.Store.
-func (m *measuredStore) Update(ctx context.Context, update store.Update) (user store.User, err error) {
+func (m *measuredStore) Update(ctx context.Context, update store.Update) (user store.Written, err error) {
 	ctx, u := m.database.begin(ctx, "update")
 	user, err = m.Store.Update(ctx, update)
 	u.end(err)
@@ -104,7 +104,7 @@ func (m *measuredStore) Delete(ctx context.Context, id string, expectedVersion i
 }
 
 // RecordLogin implements store.Store.
-func (m *measuredStore) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (user store.User, err error) {
+func (m *measuredStore) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (user store.Written, err error) {
 	ctx, u := m.database.begin(ctx, "record_login")
 	user, err = m.Store.RecordLogin(ctx, id, at, resolution)
 	u.end(err)

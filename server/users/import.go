@@ -215,16 +215,12 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 	return nil
 }
 
-// importWrites are what rows have done: those that were skipped have done nothing.
+// importWrites are what rows have done: those that have left a user alone have done nothing.
 func importWrites(outcomes []store.Created) []audit.Write {
 	writes := make([]audit.Write, 0, len(outcomes))
 	for _, row := range outcomes {
-		switch {
-		case row.Err != nil || row.Existing > 0 && !row.Updated:
-		case row.Updated:
-			writes = append(writes, audit.Write{UserID: row.ID, Before: row.Existing - 1, After: row.Existing})
-		default:
-			writes = append(writes, audit.Write{UserID: row.ID, After: 1})
+		if row.Err == nil && (row.Changed || !row.Existing) {
+			writes = append(writes, audit.Write{UserID: row.ID, Version: row.Version, Changed: row.Changed})
 		}
 	}
 	return writes
@@ -268,13 +264,13 @@ func (i *importer) count(index int32, outcome store.Created) {
 	switch {
 	case outcome.Err != nil:
 		i.fail(index, failure.StatusOf(outcome.Err))
-	case outcome.Updated:
-		i.response.UpdatedCount++
-	case outcome.Existing > 0:
-		i.response.SkippedCount++
-	default:
+	case !outcome.Existing:
 		i.response.SuccessCount++
 		i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)
+	case outcome.Changed:
+		i.response.UpdatedCount++
+	default:
+		i.response.SkippedCount++
 	}
 }
 

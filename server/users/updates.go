@@ -131,7 +131,7 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 			return err
 		}
 		if u.Audit != nil {
-			u.Audit.Record(ctx, updateWrites(updates, outcomes)...)
+			u.Audit.Record(ctx, updateWrites(outcomes)...)
 		}
 	}
 	for _, message := range group {
@@ -147,11 +147,11 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 }
 
 // updateWrites are what updates have done.
-func updateWrites(updates []store.Update, outcomes []store.Updated) []audit.Write {
+func updateWrites(outcomes []store.Updated) []audit.Write {
 	writes := make([]audit.Write, 0, len(outcomes))
-	for i, outcome := range outcomes {
+	for _, outcome := range outcomes {
 		if outcome.Err == nil {
-			writes = append(writes, audit.Write{UserID: outcome.User.ID, Before: updates[i].ExpectedVersion, After: outcome.User.Version})
+			writes = append(writes, writeOf(outcome.Written))
 		}
 	}
 	return writes

@@ -107,8 +107,8 @@ func (u *Service) CreateUser(ctx context.Context, req *userv1.CreateUserRequest)
 	if err != nil {
 		return nil, err
 	}
-	u.Audit.Record(ctx, audit.Write{UserID: user.ID, After: user.Version})
-	created, err := wire.User(user)
+	u.Audit.Record(ctx, writeOf(user))
+	created, err := wire.User(user.User)
 	return &userv1.CreateUserResponse{User: created}, err
 }
 
@@ -117,8 +117,8 @@ func (u *Service) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest)
 	if err != nil {
 		return nil, err
 	}
-	u.Audit.Record(ctx, audit.Write{UserID: user.ID, Before: req.GetUpdate().GetExpectedVersion(), After: user.Version})
-	updated, err := wire.User(user)
+	u.Audit.Record(ctx, writeOf(user))
+	updated, err := wire.User(user.User)
 	return &userv1.UpdateUserResponse{User: updated}, err
 }
 
@@ -127,7 +127,7 @@ func (u *Service) DeleteUser(ctx context.Context, req *userv1.DeleteUserRequest)
 	if err != nil {
 		return nil, err
 	}
-	u.Audit.Record(ctx, audit.Write{UserID: wire.CanonicalID(req.GetUserId()), Before: version - 1, After: version})
+	u.Audit.Record(ctx, audit.Write{UserID: wire.CanonicalID(req.GetUserId()), Version: version, Changed: true})
 	return &userv1.DeleteUserResponse{Version: version}, nil
 }
 
@@ -137,11 +137,15 @@ func (u *Service) RecordLogin(ctx context.Context, req *userv1.RecordLoginReques
 	if err != nil {
 		return nil, err
 	}
-	if user.LastLogin.Equal(at) { // Else it was too early for another one.
-		u.Audit.Record(ctx, audit.Write{UserID: user.ID, After: user.Version})
+	if user.Changed { // Else it was too early for another one.
+		u.Audit.Record(ctx, writeOf(user))
 	}
-	loggedIn, err := wire.User(user)
+	loggedIn, err := wire.User(user.User)
 	return &userv1.RecordLoginResponse{User: loggedIn}, err
+}
+
+func writeOf(user store.Written) audit.Write {
+	return audit.Write{UserID: user.ID, Version: user.Version, Changed: user.Changed}
 }
 
 // loginTime is when a user logged in: now unless the request says.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,8 +29,8 @@ func (s *Store) updateMany(ctx context.Context, updates []store.Update) ([]store
 			results, err = updateInto(ctx, tx, updates, s.tick())
 			return err
 		})
-		if err == nil {
-			s.wake.committed()
+		if err == nil && slices.ContainsFunc(results, func(u store.Updated) bool { return u.Changed }) {
+			s.wrote(ctx)
 		}
 		return results, raced(err)
 	})

@@ -52,6 +52,12 @@ func writeTx[T any](ctx context.Context, s *Store, f func(context.Context, *sess
 	})
 }
 
+// wrote is called after a commit that has changed something.
+func (s *Store) wrote(ctx context.Context) {
+	s.causes.Wrote(ctx)
+	s.wake.committed()
+}
+
 func call[T any](ctx context.Context, s *Store, kind store.Call,
 	f func(context.Context, *session) (T, error), retry func(error) bool,
 ) (T, error) {

@@ -99,7 +99,7 @@ func (e *edits) apply(update store.Update) store.Updated {
 	if err != nil {
 		return store.Updated{Err: err}
 	}
-	return store.Updated{User: next}
+	return store.Updated{Written: store.Written{User: next, Changed: differs}}
 }
 
 // merge applies a row of an import. Where nobody has its keys, it creates a user at a time.
@@ -116,15 +116,15 @@ func (e *edits) merge(row *store.NewUser, at time.Time) store.Created {
 		created := row.At(at)
 		e.owners.add(created)
 		e.put(created)
-		return store.Created{ID: row.ID}
+		return store.Created{ID: row.ID, Version: created.Version, Changed: true}
 	case row.OnConflict == store.SkipOnConflict:
-		return store.Created{ID: user.ID, Existing: user.Version}
+		return store.Created{ID: user.ID, Version: user.Version, Existing: true}
 	case row.OnConflict == store.UpdateOnConflict:
 		return e.replace(user, row)
 	case store.FoldEmail(user.Email) != store.FoldEmail(row.Email):
 		return store.Created{Err: store.ErrIDTaken}
 	}
-	return store.Created{ID: row.ID}
+	return store.Created{ID: row.ID, Version: user.Version}
 }
 
 // replace has a user be what a row says.
@@ -139,7 +139,7 @@ func (e *edits) replace(user store.User, row *store.NewUser) store.Created {
 	if err != nil {
 		return store.Created{Err: err}
 	}
-	return store.Created{ID: next.ID, Existing: next.Version, Updated: differs}
+	return store.Created{ID: next.ID, Version: next.Version, Existing: true, Changed: differs}
 }
 
 // change makes next of a user, where it differs.

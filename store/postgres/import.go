@@ -21,8 +21,8 @@ const deletedSQL = `select id from deleted_users where id = any($1::uuid[])`
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	results, err := writeTx(ctx, s, func(ctx context.Context, on *session) ([]store.Created, error) {
 		results, err := s.importRows(ctx, on, &rows{users: users, at: s.ticks(len(users))})
-		if err == nil {
-			s.wake.committed()
+		if err == nil && slices.ContainsFunc(results, func(c store.Created) bool { return c.Changed }) {
+			s.wrote(ctx)
 		}
 		return results, err
 	})
@@ -88,7 +88,7 @@ func (r *rows) copyAll(ctx context.Context, tx pgx.Tx) error {
 func (r *rows) allStored() []store.Created {
 	results := make([]store.Created, len(r.users))
 	for i, user := range r.users {
-		results[i].ID = user.ID
+		results[i] = store.Created{ID: user.ID, Version: 1, Changed: true}
 	}
 	return results
 }

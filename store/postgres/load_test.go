@@ -80,7 +80,7 @@ func (l *load) writeOnce(ctx context.Context) error {
 	}
 }
 
-func (l *load) done(user store.User, err error) error {
+func (l *load) done(user store.Written, err error) error {
 	if err == nil {
 		l.ack(user.ID, user.Version)
 	}
@@ -94,7 +94,7 @@ func (l *load) createAndDelete(ctx context.Context) error {
 	}
 	l.written.Add(1)
 	version, err := l.store.Delete(ctx, user.ID, 0)
-	return l.done(store.User{ID: user.ID, Version: max(version, 1)}, err)
+	return l.done(store.Written{User: store.User{ID: user.ID, Version: max(version, 1)}}, err)
 }
 
 func (l *load) updateMany(ctx context.Context) error {

@@ -62,5 +62,5 @@ func mustCreate(t testing.TB, s store.Store) store.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return user
+	return user.User
 }

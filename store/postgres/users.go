@@ -148,18 +148,18 @@ var outcomes = map[string]error{
 var errRaced = errors.New("raced with another transaction")
 
 // Create implements store.Store.
-func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
+func (s *Store) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	created, err := s.create(ctx, user)
 	if err != nil {
-		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
+		return store.Written{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
 	return created, nil
 }
 
-func (s *Store) create(ctx context.Context, user store.NewUser) (store.User, error) {
+func (s *Store) create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	attributes, err := store.EncodeAttributes(user.Attributes)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	return s.writeUser(ctx, errRaced, createSQL,
 		user.ID, user.Email, store.FoldEmail(user.Email), user.DisplayName, store.FoldName(user.DisplayName),
@@ -195,23 +195,23 @@ func (s *Store) GetByExternalID(ctx context.Context, externalID string) (store.U
 }
 
 // Update implements store.Store.
-func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
+func (s *Store) Update(ctx context.Context, update store.Update) (store.Written, error) {
 	user, err := s.update(ctx, update)
 	if err != nil {
-		return store.User{}, fmt.Errorf("update user %s: %w", update.ID, err)
+		return store.Written{}, fmt.Errorf("update user %s: %w", update.ID, err)
 	}
 	return user, nil
 }
 
 // update has one statement for what changes often. The rest concerns other users, or is
 // not worth a second form of User.Apply.
-func (s *Store) update(ctx context.Context, update store.Update) (store.User, error) {
+func (s *Store) update(ctx context.Context, update store.Update) (store.Written, error) {
 	if update.Email != nil || update.ExternalID != nil || len(update.SetAttributes)+len(update.RemoveAttributes) > 0 {
 		updated, err := s.updateMany(ctx, []store.Update{update})
 		if err != nil {
-			return store.User{}, err
+			return store.Written{}, err
 		}
-		return updated[0].User, updated[0].Err
+		return updated[0].Written, updated[0].Err
 	}
 	var folded *string
 	if update.DisplayName != nil {
@@ -222,10 +222,10 @@ func (s *Store) update(ctx context.Context, update store.Update) (store.User, er
 }
 
 // RecordLogin implements store.Store.
-func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
 	user, err := s.writeUser(ctx, store.ErrNotFound, loginSQL, id, at.UTC().Truncate(time.Microsecond), resolution, s.tick())
 	if err != nil {
-		return store.User{}, fmt.Errorf("record login of user %s: %w", id, err)
+		return store.Written{}, fmt.Errorf("record login of user %s: %w", id, err)
 	}
 	return user, nil
 }
@@ -235,7 +235,7 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 	version, err := write(ctx, s, func(ctx context.Context, on *session) (version int64, err error) {
 		err = on.QueryRow(ctx, deleteSQL, id, expectedVersion, s.tick()).Scan(&version)
 		if version != 0 {
-			s.wake.committed()
+			s.wrote(ctx)
 		}
 		return version, err
 	})
@@ -251,7 +251,7 @@ func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (i
 // writeUser runs a statement that writes one user and returns the user of its
 // first outcome, or the error none when there is no outcome. A statement that
 // raced with another transaction runs again.
-func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...any) (store.User, error) {
+func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...any) (store.Written, error) {
 	for {
 		outcome, err := write(ctx, s, func(ctx context.Context, on *session) (outcome, error) {
 			rows, _ := on.Query(ctx, sql, args...)
@@ -259,8 +259,8 @@ func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...a
 			if err != nil || len(found) == 0 {
 				return outcome{err: none}, err
 			}
-			if found[0].wrote {
-				s.wake.committed()
+			if found[0].Changed {
+				s.wrote(ctx)
 			}
 			return found[0], nil
 		})
@@ -268,7 +268,7 @@ func (s *Store) writeUser(ctx context.Context, none error, sql string, args ...a
 			err = outcome.err
 		}
 		if !errors.Is(err, errRaced) {
-			return outcome.user, err
+			return outcome.Written, err
 		}
 	}
 }
@@ -281,15 +281,14 @@ func (s *Store) readUser(ctx context.Context, sql string, args ...any) (store.Us
 
 // outcome is a row of a statement that writes a user.
 type outcome struct {
-	user  store.User
-	err   error
-	wrote bool
+	store.Written
+	err error
 }
 
 func scanOutcome(row pgx.CollectableRow) (o outcome, err error) {
 	var name string
-	o.user, err = scanUser(row, &name)
-	o.err, o.wrote = outcomes[name], name == "created" || name == "changed"
+	o.User, err = scanUser(row, &name)
+	o.err, o.Changed = outcomes[name], name == "created" || name == "changed"
 	return o, err
 }
 

@@ -17,9 +17,8 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 	err := s.writeMany(ctx, len(users), func(conn *sqlite.Conn) error {
 		created, err := s.create(conn, users)
 		for i, outcome := range created {
-			outcomes[i] = store.Created{ID: outcome.user.ID, Err: outcome.err, Updated: outcome.updated}
-			if outcome.existing {
-				outcomes[i].Existing = outcome.user.Version
+			outcomes[i] = store.Created{
+				ID: outcome.ID, Err: outcome.err, Version: outcome.Version, Changed: outcome.Changed, Existing: outcome.existing,
 			}
 		}
 		return err
@@ -39,7 +38,7 @@ func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store
 			if err != nil && !refused(err) {
 				return err
 			}
-			outcomes[i] = store.Updated{User: user, Err: err}
+			outcomes[i] = store.Updated{Written: user, Err: err}
 		}
 		return nil
 	})

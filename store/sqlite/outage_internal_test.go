@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,44 @@ import (
 
 	"github.com/example/userd/store"
 )
+
+// A write that finds nothing to change succeeds on a full disk. The log does not take that for
+// the end of it.
+func TestTheEndOfAFullDiskIsSeenByWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s, err := Open(t.Context(), Config{
+		Path: filepath.Join(t.TempDir(), "userd.db"), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ada := store.NewUser{ID: uuid.NewString(), Email: "ada@example.com", DisplayName: "Ada"}
+	if _, err := s.Create(t.Context(), ada); err != nil {
+		t.Fatal(err)
+	}
+	limitPages := func(pages int) {
+		t.Helper()
+		err := s.writer.betweenCommits(func(conn *sqlite.Conn) error { return pragmas(conn, fmt.Sprint("max_page_count = ", pages)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	limitPages(1) // As many as there are.
+	update := store.Update{ID: ada.ID, DisplayName: &ada.DisplayName}
+	large := store.Update{ID: ada.ID, SetAttributes: []store.Attribute{{Name: "notes", Value: strings.Repeat("x", store.MaxAttributeBytes/2)}}}
+	if _, err := s.Update(t.Context(), large); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(log.String(), "store is unavailable") {
+		t.Fatalf("on a full disk: %v\n%s", err, log.String())
+	}
+	if _, err := s.Update(t.Context(), update); err != nil || strings.Contains(log.String(), "answers again") {
+		t.Errorf("what changes nothing: %v\n%s", err, log.String())
+	}
+	limitPages(1_000_000)
+	if _, err := s.Update(t.Context(), large); err != nil || strings.Count(log.String(), "answers again") != 1 {
+		t.Errorf("with room again: %v\n%s", err, log.String())
+	}
+}
 
 // A caller whose deadline passes learns no more than that; the log learns what it has
 // waited for, once.

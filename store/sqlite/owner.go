@@ -218,11 +218,11 @@ func (o *owner) look() {
 	if o.moved.Swap(moved) == moved {
 		return
 	}
-	var err error
 	if moved {
-		err = errMoved
+		o.causes.See(context.Background(), store.Writing, errMoved)
+	} else {
+		o.causes.Wrote(context.Background()) // Or could have.
 	}
-	o.causes.See(context.Background(), store.Writing, err)
 }
 
 // acknowledge returns nil when the changes up to head may be called stored.
@@ -233,6 +233,7 @@ func (o *owner) acknowledge(head int64) error {
 	}
 	if head != o.mark.Change {
 		o.mark.Change = head
+		o.causes.Wrote(context.Background())
 		_ = o.mark.write(o.lock) // The mark then says less than it could.
 	}
 	return nil

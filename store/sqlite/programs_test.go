@@ -126,7 +126,7 @@ func mustUpdate(t testing.TB, s store.Store, id, name string) store.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return user
+	return user.User
 }
 
 // checkChanged checks that a change made a user what it should be, at the time of

@@ -81,7 +81,7 @@ func mustCreate(t testing.TB, s store.Store) store.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return user
+	return user.User
 }
 
 func mustHead(t testing.TB, s store.Store) store.Cursor {

@@ -46,18 +46,18 @@ const (
 )
 
 // Create implements store.Store.
-func (s *Store) Create(ctx context.Context, user store.NewUser) (store.User, error) {
-	var created store.User
+func (s *Store) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
+	var created store.Written
 	err := s.write(ctx, func(conn *sqlite.Conn) error {
 		outcomes, err := s.create(conn, []store.NewUser{user})
 		if err != nil {
 			return err
 		}
-		created = outcomes[0].user
+		created = outcomes[0].Written
 		return outcomes[0].err
 	})
 	if err != nil {
-		return store.User{}, fmt.Errorf("create user %s: %w", user.ID, err)
+		return store.Written{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
 	return created, nil
 }
@@ -85,9 +85,8 @@ func (s *Store) create(conn *sqlite.Conn, users []store.NewUser) ([]createdUser,
 
 // createdUser is what became of a new user.
 type createdUser struct {
-	user     store.User
-	existing bool // It was there, and is left alone or updated.
-	updated  bool
+	store.Written
+	existing bool  // It was there, and is left alone or updated.
 	err      error // Why it is not stored.
 }
 
@@ -133,10 +132,10 @@ func (s *Store) insert(inserts *inserts, user *store.NewUser) createdUser {
 			inserts.pending, inserts.first = true, inserts.conn.LastInsertRowID()
 		}
 		inserts.attributes = inserts.attributes || len(created.Attributes) > 0
-		return createdUser{user: created}
+		return createdUser{Written: store.Written{User: created, Changed: true}}
 	case user.OnConflict == store.FailOnConflict:
 		existing, err := conflicting(inserts.conn, *user)
-		return createdUser{user: existing, err: err}
+		return createdUser{Written: store.Written{User: existing}, err: err}
 	}
 	if err := inserts.finish(); err != nil { // The user may be one of them.
 		return createdUser{err: err}
@@ -151,15 +150,16 @@ func (s *Store) merge(conn *sqlite.Conn, row *store.NewUser) createdUser {
 	case err != nil:
 		return createdUser{err: err}
 	case row.OnConflict == store.SkipOnConflict:
-		return createdUser{user: before, existing: true}
+		return createdUser{Written: store.Written{User: before}, existing: true}
 	case before.ID != row.ID && !row.NewID:
 		return createdUser{err: taken(conn, row.ID, row.Email, row.ExternalID)}
 	}
 	after, changed, err := before.Replace(*row)
+	written := store.Written{User: after}
 	if err == nil && changed {
-		after, err = s.change(conn, before, after)
+		written, err = s.change(conn, before, after)
 	}
-	return createdUser{user: after, existing: true, updated: changed, err: err}
+	return createdUser{Written: written, existing: true, err: err}
 }
 
 // match returns the user whom a row is about.
@@ -308,47 +308,47 @@ func get(conn *sqlite.Conn, query, key string) (store.User, error) {
 }
 
 // Update implements store.Store.
-func (s *Store) Update(ctx context.Context, update store.Update) (store.User, error) {
-	var updated store.User
+func (s *Store) Update(ctx context.Context, update store.Update) (store.Written, error) {
+	var updated store.Written
 	err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
 		updated, err = s.update(conn, update)
 		return err
 	})
 	if err != nil {
-		return store.User{}, fmt.Errorf("update user %s: %w", update.ID, err)
+		return store.Written{}, fmt.Errorf("update user %s: %w", update.ID, err)
 	}
 	return updated, nil
 }
 
-func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.User, error) {
+func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.Written, error) {
 	before, err := get(conn, getSQL, update.ID)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	after, changed, err := before.Apply(update)
 	if err != nil || !changed {
-		return after, err
+		return store.Written{User: after}, err
 	}
 	return s.change(conn, before, after)
 }
 
 // change stores a user's next version, if nobody else has its keys.
-func (s *Store) change(conn *sqlite.Conn, before, after store.User) (store.User, error) {
+func (s *Store) change(conn *sqlite.Conn, before, after store.User) (store.Written, error) {
 	if after.Email != before.Email || after.ExternalID != before.ExternalID {
 		if err := taken(conn, after.ID, after.Email, after.ExternalID); err != nil {
-			return store.User{}, err
+			return store.Written{}, err
 		}
 		if err := exec(conn, rekeySQL, after.ID, after.Email, textOrNull(after.ExternalID)); err != nil {
-			return store.User{}, err
+			return store.Written{}, err
 		}
 	}
 	return s.replace(conn, before, after)
 }
 
 // RecordLogin implements store.Store.
-func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.User, error) {
+func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
 	at = timeOf(at.UnixMicro()) // As it is kept: else the same login would be later than itself.
-	var user store.User
+	var login store.Written
 	err := s.write(ctx, func(conn *sqlite.Conn) error {
 		before, err := get(conn, getSQL, id)
 		if err != nil {
@@ -358,41 +358,41 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 			return store.ErrUserDisabled
 		}
 		if !before.LoginDue(at, s.now(), resolution) {
-			user = before
+			login.User = before
 			return nil
 		}
 		after := before
 		after.LastLogin = at
-		user, err = s.replace(conn, before, after)
+		login, err = s.replace(conn, before, after)
 		return err
 	})
 	if err != nil {
-		return store.User{}, fmt.Errorf("record login of user %s: %w", id, err)
+		return store.Written{}, fmt.Errorf("record login of user %s: %w", id, err)
 	}
-	return user, nil
+	return login, nil
 }
 
 // replace stores a user's next version, but for its keys.
-func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.User, error) {
+func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.Written, error) {
 	stamp := s.tick()
 	after.UpdatedAt, after.Version = timeOf(stamp), before.Version+1
 	roles, err := encodeRoles(after.Roles)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	attributes, err := store.EncodeAttributes(after.Attributes)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	err = exec(conn, updateSQL, after.ID, after.DisplayName, roles, timeOrNull(after.LastLogin), stamp, after.Version,
 		after.Disabled, attributes)
 	if err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
 	if err := replacePostings(conn, before, after); err != nil {
-		return store.User{}, err
+		return store.Written{}, err
 	}
-	return after, exec(conn, logSQL, after.ID, after.Version, int(store.Upserted), stamp)
+	return store.Written{User: after, Changed: true}, exec(conn, logSQL, after.ID, after.Version, int(store.Upserted), stamp)
 }
 
 // replacePostings replaces what a user is found by in the order of positions.

@@ -58,7 +58,7 @@ func benchWrites(b *testing.B, s store.Store) {
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			if created, err := s.Import(ctx, users); err != nil || created[999] != (store.Created{ID: users[999].ID, Existing: 1}) {
+			if created, err := s.Import(ctx, users); err != nil || created[999] != (store.Created{ID: users[999].ID, Version: 1, Existing: true}) {
 				b.Fatal(created[999], err)
 			}
 		}

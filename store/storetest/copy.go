@@ -256,7 +256,7 @@ func copyIsAStore(t *testing.T, from, to store.Copyable) {
 	}
 	found, err := to.List(t.Context(), store.Query{Role: "owner", NameContains: "üser", Limit: 10})
 	check(t, err)
-	if diff := cmp.Diff([]store.User{updated}, found.Users); diff != "" {
+	if diff := cmp.Diff([]store.User{updated.User}, found.Users); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -94,8 +94,15 @@ var createSentences = []sentence{
 		updated := b.update(store.Update{ID: user.ID, DisplayName: new("Lovelace")})
 		head := b.head()
 		user.Roles, user.Email = []string{"admin"}, strings.ToUpper(user.Email)
-		b.same(b.create(user), updated)
+		again, err := b.Create(b.Context(), user)
+		b.must(err)
+		b.same(again, store.Written{User: updated})
 		b.wantUnchanged(updated, head)
+	}},
+	{"says that it has made the user", func(b *bundle) {
+		created, err := b.Create(b.Context(), newUser())
+		b.must(err)
+		b.same([]any{created.Version, created.Changed}, []any{int64(1), true})
 	}},
 	{"ErrIDTaken when this email differs in the case of other letters", func(b *bundle) {
 		user := withEmail("é@example.com")
@@ -182,11 +189,14 @@ var createSentences = []sentence{
 	}},
 }
 
+// made is what became of a row that has made a user.
+func made(id string) store.Created { return store.Created{ID: id, Version: 1, Changed: true} }
+
 var importSentences = []sentence{
 	{"creates users and says for each in order what became of it", func(b *bundle) {
 		users := newUsers(50)
 		for i, created := range b.importAll(users...) {
-			b.same(created, store.Created{ID: users[i].ID})
+			b.same(created, made(users[i].ID))
 			b.same(b.get(users[i].ID).Version, int64(1))
 		}
 	}},
@@ -212,38 +222,40 @@ var importSentences = []sentence{
 		sameID := newUser()
 		sameID.ID = taken.ID
 		b.same(b.importAll(first, withEmail("Ada@Example.com"), sameID, gone, last), []store.Created{
-			{ID: first.ID}, {Err: store.ErrEmailTaken}, {Err: store.ErrIDTaken}, {Err: store.ErrIDTaken}, {ID: last.ID},
+			made(first.ID), {Err: store.ErrEmailTaken}, {Err: store.ErrIDTaken}, {Err: store.ErrIDTaken}, made(last.ID),
 		})
 		b.same(b.list(store.Query{}), []string{taken.ID, first.ID, last.ID})
 		b.same(b.list(store.Query{Role: "reader"}), []string{last.ID})
 	}},
 	{"is repeatable", func(b *bundle) {
 		users := newUsers(10)
-		first := b.importAll(users[:5]...)
+		b.importAll(users[:5]...)
 		head := b.head()
-		b.same(b.importAll(users...)[:5], first)
+		for i, created := range b.importAll(users...)[:5] {
+			b.same(created, store.Created{ID: users[i].ID, Version: 1})
+		}
 		b.same(len(b.logged(head)), 5)
 	}},
 	{"of two rows with one email the first wins", func(b *bundle) {
 		first := withEmail("ada@example.com")
-		b.same(b.importAll(first, withEmail("ADA@example.com")), []store.Created{{ID: first.ID}, {Err: store.ErrEmailTaken}})
+		b.same(b.importAll(first, withEmail("ADA@example.com")), []store.Created{made(first.ID), {Err: store.ErrEmailTaken}})
 	}},
 	{"of two rows with one id the first wins", func(b *bundle) {
 		first, second := newUser(), newUser()
 		second.ID = first.ID
-		b.same(b.importAll(first, second), []store.Created{{ID: first.ID}, {Err: store.ErrIDTaken}})
+		b.same(b.importAll(first, second), []store.Created{made(first.ID), {Err: store.ErrIDTaken}})
 		b.same(b.get(first.ID).Email, first.Email)
 	}},
 	{"of two rows with one external id the first wins", func(b *bundle) {
 		first := withExternalID("sub|1")
 		b.same(b.importAll(first, withExternalID("sub|1"), withExternalID("sub|2")),
-			[]store.Created{{ID: first.ID}, {Err: store.ErrExternalIDTaken}, {ID: b.byExternalID("sub|2").ID}})
+			[]store.Created{made(first.ID), {Err: store.ErrExternalIDTaken}, made(b.byExternalID("sub|2").ID)})
 	}},
 	{"what a row that is not stored would have had is free for a later one", func(b *bundle) {
 		taken := b.create(withEmail("ada@example.com"))
 		refused, later := withEmail(taken.Email), withExternalID("sub|1")
 		refused.ExternalID = later.ExternalID
-		b.same(b.importAll(refused, later), []store.Created{{Err: store.ErrEmailTaken}, {ID: later.ID}})
+		b.same(b.importAll(refused, later), []store.Created{{Err: store.ErrEmailTaken}, made(later.ID)})
 		b.same(b.byExternalID("sub|1").ID, later.ID)
 	}},
 	{"keeps everything that a row brings", func(b *bundle) {
@@ -251,7 +263,7 @@ var importSentences = []sentence{
 		taken := b.create(withEmail("ada@example.com"))
 		b.importAll(imported)
 		for _, user := range []store.NewUser{imported, created} { // The second time beside a row that is refused.
-			b.same(b.importAll(withEmail(taken.Email), user)[1], store.Created{ID: user.ID})
+			b.same(b.importAll(withEmail(taken.Email), user)[1], store.Created{ID: user.ID, Version: 1, Changed: user.ID == created.ID})
 			got := b.get(user.ID)
 			b.same(got, store.User{
 				ID: user.ID, Email: user.Email, DisplayName: user.DisplayName, Roles: user.Roles,
@@ -271,7 +283,7 @@ var importSentences = []sentence{
 		for i := range rows {
 			rows[i].OnConflict = store.SkipOnConflict
 		}
-		want := store.Created{ID: there.ID, Existing: 2}
+		want := store.Created{ID: there.ID, Version: 2, Existing: true}
 		b.same(b.importAll(rows...), []store.Created{want, want, want})
 		b.wantUnchanged(there, head)
 	}},
@@ -284,7 +296,7 @@ var importSentences = []sentence{
 			row.DisplayName, row.Roles, row.Disabled = "Grace", []string{"writer", "editor"}, false
 			row.Attributes = []store.Attribute{{Name: "team", Value: "navy"}}
 			head := b.head()
-			b.same(b.importAll(row), []store.Created{{ID: there.ID, Existing: 2, Updated: true}})
+			b.same(b.importAll(row), []store.Created{{ID: there.ID, Version: 2, Existing: true, Changed: true}})
 			got := b.get(there.ID)
 			want := there
 			want.Email, want.DisplayName, want.Roles, want.Disabled = row.Email, "Grace", []string{"editor", "writer"}, false
@@ -314,9 +326,9 @@ var importSentences = []sentence{
 		there := b.create(row)
 		head := b.head()
 		row.OnConflict, row.CreatedAt, row.LastLogin = store.UpdateOnConflict, time.Time{}, time.Time{}
-		b.same(b.importAll(row), []store.Created{{ID: there.ID, Existing: 1}})
+		b.same(b.importAll(row), []store.Created{{ID: there.ID, Version: 1, Existing: true}})
 		row.ExternalID = ""
-		b.same(b.importAll(row), []store.Created{{ID: there.ID, Existing: 1}})
+		b.same(b.importAll(row), []store.Created{{ID: there.ID, Version: 1, Existing: true}})
 		b.wantUnchanged(there, head)
 	}},
 	{"a row that brings another id is not stored over a user", func(b *bundle) {
@@ -337,7 +349,7 @@ var importSentences = []sentence{
 		updating, skipping := newUser(), newUser()
 		updating.OnConflict, skipping.OnConflict = store.UpdateOnConflict, store.SkipOnConflict
 		b.same(b.importAll(updating, gone, skipping),
-			[]store.Created{{ID: updating.ID}, {Err: store.ErrIDTaken}, {ID: skipping.ID}})
+			[]store.Created{made(updating.ID), {Err: store.ErrIDTaken}, made(skipping.ID)})
 		b.same(b.get(updating.ID).Version, int64(1))
 	}},
 	{"rows see what earlier ones have done", func(b *bundle) {
@@ -350,10 +362,10 @@ var importSentences = []sentence{
 		successor := withEmail("ada@example.com")
 		head := b.head()
 		b.same(b.importAll(created, again, moved, successor), []store.Created{
-			{ID: created.ID},
-			{ID: created.ID, Existing: 2, Updated: true},
-			{ID: there.ID, Existing: 2, Updated: true},
-			{ID: successor.ID},
+			made(created.ID),
+			{ID: created.ID, Version: 2, Existing: true, Changed: true},
+			{ID: there.ID, Version: 2, Existing: true, Changed: true},
+			made(successor.ID),
 		})
 		b.same(b.get(created.ID).Roles, []string{"admin"})
 		b.same(b.list(store.Query{Role: "admin"}), []string{created.ID})
@@ -378,7 +390,7 @@ var importSentences = []sentence{
 	{"two equal rows are one user", func(b *bundle) {
 		user := newUser("reader")
 		head := b.head()
-		b.same(b.importAll(user, user), []store.Created{{ID: user.ID}, {ID: user.ID}})
+		b.same(b.importAll(user, user), []store.Created{made(user.ID), {ID: user.ID, Version: 1}})
 		b.same(b.logged(head), []string{upserted(user.ID, 1)})
 	}},
 	{"the times of creation are in the order of the rows", func(b *bundle) {

@@ -118,11 +118,12 @@ func (m *model) create(user store.NewUser) (store.User, error) {
 func (m *model) importRow(row store.NewUser) store.Created {
 	user, there := m.match(row)
 	if !there || row.OnConflict == store.FailOnConflict || m.gone[row.ID] {
+		logged := len(m.log)
 		created, err := m.create(row)
-		return store.Created{ID: created.ID, Err: err}
+		return store.Created{ID: created.ID, Err: err, Version: created.Version, Changed: len(m.log) > logged}
 	}
 	if row.OnConflict == store.SkipOnConflict {
-		return store.Created{ID: user.ID, Existing: user.Version}
+		return store.Created{ID: user.ID, Version: user.Version, Existing: true}
 	}
 	if user.ID != row.ID && !row.NewID {
 		return store.Created{Err: m.taken(row.ID, row.Email, row.ExternalID)}
@@ -140,7 +141,7 @@ func (m *model) importRow(row store.NewUser) store.Created {
 	if differs {
 		user = m.put(user)
 	}
-	return store.Created{ID: user.ID, Existing: user.Version, Updated: differs}
+	return store.Created{ID: user.ID, Version: user.Version, Existing: true, Changed: differs}
 }
 
 // match finds the user whom a row of an import is about.
@@ -476,6 +477,14 @@ func sameErr(t *rapid.T, got, want error) {
 	}
 }
 
+// sameWritten compares what a write has made of a user. The model had so many rows in its log
+// before.
+func (m *machine) sameWritten(t *rapid.T, got store.Written, want store.User, logged int) {
+	t.Helper()
+	same(t, got.Changed, len(m.log) > logged)
+	m.sameUser(t, got.User, want)
+}
+
 // sameUser compares what became of one user, but for times that only the store knows.
 func (m *machine) sameUser(t *rapid.T, got, want store.User) {
 	if want.UpdatedAt.IsZero() {
@@ -557,11 +566,11 @@ func draws[T any](t *rapid.T, f func(*rapid.T) T) []T {
 }
 
 func (m *machine) create(t *rapid.T) {
-	user := m.drawNew(t)
+	user, logged := m.drawNew(t), len(m.log)
 	want, wantErr := m.model.create(user)
 	got, err := m.store.Create(m.ctx, user)
 	sameErr(t, err, wantErr)
-	m.sameUser(t, got, want)
+	m.sameWritten(t, got, want, logged)
 }
 
 func (m *machine) importSome(t *rapid.T) {
@@ -650,11 +659,11 @@ func (m *machine) list(t *rapid.T) {
 }
 
 func (m *machine) update(t *rapid.T) {
-	update := m.drawUpdate(t)
+	update, logged := m.drawUpdate(t), len(m.log)
 	want, wantErr := m.model.update(update)
 	got, err := m.store.Update(m.ctx, update)
 	sameErr(t, err, wantErr)
-	m.sameUser(t, got, want)
+	m.sameWritten(t, got, want, logged)
 }
 
 func (m *machine) updateMany(t *rapid.T) {
@@ -663,9 +672,10 @@ func (m *machine) updateMany(t *rapid.T) {
 	must(t, err)
 	same(t, len(got), len(updates))
 	for i, update := range updates {
+		logged := len(m.log)
 		want, wantErr := m.model.update(update)
 		sameErr(t, got[i].Err, wantErr)
-		m.sameUser(t, got[i].User, want)
+		m.sameWritten(t, got[i].Written, want, logged)
 	}
 }
 
@@ -681,10 +691,11 @@ func (m *machine) login(t *rapid.T) {
 	id := m.drawID(t)
 	at := drawTime(t, "at")
 	resolution := rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "resolution")
+	logged := len(m.log)
 	want, wantErr := m.model.login(id, at, resolution)
 	got, err := m.store.RecordLogin(m.ctx, id, at, resolution)
 	sameErr(t, err, wantErr)
-	m.sameUser(t, got, want)
+	m.sameWritten(t, got, want, logged)
 }
 
 func (m *machine) changes(t *rapid.T) {

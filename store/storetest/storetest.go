@@ -78,7 +78,7 @@ func (b *bundle) create(user store.NewUser) store.User {
 	b.Helper()
 	created, err := b.Create(b.Context(), user)
 	b.must(err)
-	return created
+	return created.User
 }
 
 func (b *bundle) importAll(users ...store.NewUser) []store.Created {
@@ -113,7 +113,7 @@ func (b *bundle) update(update store.Update) store.User {
 	b.Helper()
 	user, err := b.Update(b.Context(), update)
 	b.must(err)
-	return user
+	return user.User
 }
 
 func (b *bundle) byEmail(email string) store.User {

@@ -250,9 +250,21 @@ var updateSentences = []sentence{
 			{DisplayName: &user.DisplayName, AddRoles: []string{"reader"}, RemoveRoles: []string{"reader"}, ExpectedVersion: 1},
 		} {
 			update.ID = user.ID
-			b.same(b.update(update), user)
+			updated, err := b.Update(b.Context(), update)
+			b.must(err)
+			b.same(updated, store.Written{User: user})
 		}
 		b.wantUnchanged(user, head)
+	}},
+	{"an update that changes something says so", func(b *bundle) {
+		user := b.create(newUser())
+		for i, update := range []store.Update{{DisplayName: new("Zoë")}, {ExternalID: new("sub|1")}, {AddRoles: []string{"reader"}}} {
+			update.ID = user.ID
+			updated, err := b.Update(b.Context(), update)
+			b.must(err)
+			b.same(updated, store.Written{User: b.get(user.ID), Changed: true})
+			b.same(updated.Version, int64(i+2))
+		}
 	}},
 }
 
@@ -291,11 +303,11 @@ var updateManySentences = []sentence{
 			store.Update{ID: last.ID, DisplayName: new("five")},
 		)
 		b.same(got, []store.Updated{
-			{User: b.get(first.ID)},
+			{Written: store.Written{User: b.get(first.ID), Changed: true}},
 			{Err: store.ErrNotFound},
 			{Err: store.ErrVersionMismatch},
 			{Err: store.ErrTooManyRoles},
-			{User: b.get(last.ID)},
+			{Written: store.Written{User: b.get(last.ID), Changed: true}},
 		})
 		b.same(got[0].User.DisplayName, "one")
 		b.same(b.get(full.ID), full)
@@ -336,7 +348,7 @@ var updateManySentences = []sentence{
 		user := b.create(newUser("reader"))
 		head := b.head()
 		got := b.updateMany(store.Update{ID: user.ID}, store.Update{ID: user.ID, AddRoles: []string{"reader"}})
-		b.same(got, []store.Updated{{User: user}, {User: user}})
+		b.same(got, []store.Updated{{Written: store.Written{User: user}}, {Written: store.Written{User: user}}})
 		b.wantUnchanged(user, head)
 	}},
 	{"no updates", func(b *bundle) { b.updateMany() }},
@@ -525,7 +537,12 @@ var recordLoginSentences = []sentence{
 			b.same(b.login(user.ID, at.Add(later), time.Minute), user)
 		}
 		b.wantUnchanged(user, head)
-		b.same(b.login(user.ID, at.Add(time.Minute), time.Minute).Version, int64(3))
+		again, err := b.RecordLogin(b.Context(), user.ID, at.Add(time.Second), time.Minute)
+		b.must(err)
+		b.same(again, store.Written{User: user})
+		later, err := b.RecordLogin(b.Context(), user.ID, at.Add(time.Minute), time.Minute)
+		b.must(err)
+		b.same([]any{later.Version, later.Changed}, []any{int64(3), true})
 	}},
 }
 
@@ -533,5 +550,5 @@ func (b *bundle) login(id string, at time.Time, resolution time.Duration) store.
 	b.Helper()
 	user, err := b.RecordLogin(b.Context(), id, at, resolution)
 	b.must(err)
-	return user
+	return user.User
 }

@@ -63,34 +63,40 @@ func (d *discard) List(_ context.Context, query store.Query) (store.Page, error)
 	return store.PageOf(d.users[from:min(from+query.Limit, len(d.users))], query.Limit), nil
 }
 
-func (d *discard) Create(_ context.Context, user store.NewUser) (store.User, error) {
-	return store.User{ID: user.ID, Email: user.Email, DisplayName: user.DisplayName, Roles: user.Roles, Version: 1}, nil
+func (d *discard) Create(_ context.Context, user store.NewUser) (store.Written, error) {
+	return store.Written{User: user.At(time.Time{}), Changed: true}, nil
 }
 
 func (d *discard) Import(_ context.Context, users []store.NewUser) ([]store.Created, error) {
 	created := make([]store.Created, len(users))
 	for i, user := range users {
-		created[i].ID = user.ID
+		created[i] = store.Created{ID: user.ID, Version: 1, Changed: true}
 	}
 	return created, nil
 }
 
-func (d *discard) Update(ctx context.Context, update store.Update) (store.User, error) {
-	return d.Get(ctx, update.ID)
+func (d *discard) Update(ctx context.Context, update store.Update) (store.Written, error) {
+	return d.written(ctx, update.ID)
+}
+
+// written is a user whom a write has left as it was.
+func (d *discard) written(ctx context.Context, id string) (store.Written, error) {
+	user, err := d.Get(ctx, id)
+	return store.Written{User: user}, err
 }
 
 func (d *discard) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	outcomes := make([]store.Updated, len(updates))
 	for i, update := range updates {
-		outcomes[i].User, outcomes[i].Err = d.Get(ctx, update.ID)
+		outcomes[i].Written, outcomes[i].Err = d.written(ctx, update.ID)
 	}
 	return outcomes, nil
 }
 
 func (d *discard) Delete(context.Context, string, int64) (int64, error) { return 2, nil }
 
-func (d *discard) RecordLogin(ctx context.Context, id string, _ time.Time, _ time.Duration) (store.User, error) {
-	return d.Get(ctx, id)
+func (d *discard) RecordLogin(ctx context.Context, id string, _ time.Time, _ time.Duration) (store.Written, error) {
+	return d.written(ctx, id)
 }
 
 func (d *discard) Head(context.Context) (store.Cursor, error) { return "head", nil }

@@ -197,10 +197,19 @@ func TestTrustEnds(t *testing.T) {
 			look(t, c, u.ID, 1)
 			synctest.Wait()
 		}
+		if s := c.Stats(); !s.Trusted || s.Staleness > beatEvery {
+			t.Errorf("%+v, want no more than the time between two samples", s)
+		}
 		b.store.down.Store(true) // No samples any more.
 		time.Sleep(defaultStaleness - time.Second)
 		look(t, c, u.ID, 1)
+		if s := c.Stats(); !s.Trusted || s.Staleness < defaultStaleness-time.Second || s.Staleness > defaultStaleness {
+			t.Errorf("%+v, want about a second less than %v", s, defaultStaleness)
+		}
 		time.Sleep(time.Second + time.Millisecond)
+		if s := c.Stats(); s.Trusted || s.Staleness != 0 {
+			t.Errorf("%+v, want no trust", s)
+		}
 		if _, err := c.Lookup(t.Context(), u.ID, Read{}); err == nil {
 			t.Error("shown without trust")
 		}

@@ -168,6 +168,7 @@ func TestSlowReaderOfTheLastMessages(t *testing.T) {
 func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
 	t.Parallel()
 	running, awaitGivenUp := startImpatient(t)
+	checkMetrics(t, running, "userd_slow_consumers_total 0")
 	conn, err := grpc.NewClient(strings.TrimPrefix(running.URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +182,8 @@ func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitGivenUp()
+	checkMetrics(t, running, "userd_slow_consumers_total 1",
+		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="RESOURCE_EXHAUSTED",rpc_system_name="grpc"} 1`)
 	read := 0
 	for err = stream.RecvMsg(new(userv1.User)); err == nil; err = stream.RecvMsg(new(userv1.User)) {
 		read++

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -9,11 +11,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
+	userv1 "github.com/example/userd/gen/user/v1"
 )
 
 // scrapeEverything is the metrics of a server that has all that brings metrics.
@@ -87,6 +93,56 @@ func missing(one, another map[string]bool) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// The metrics of a server show what becomes of its database: calls that hold connections, and
+// a cache that is not trusted while the log cannot be read.
+func TestMetricsShowTheDatabase(t *testing.T) {
+	t.Parallel()
+	url := newPostgres(t)
+	p := startUserd(t, "--database", url)
+	client := grpcClient(t, p.url)
+	calls, vital := `userd_store_pool_connections\{pool="calls",state="in_use"\} `, `userd_store_pool_connections\{pool="vital",state="in_use"\} `
+	awaitMetric(t, p.adminHost, `userd_cache_trusted 1\n`)
+	awaitMetric(t, p.adminHost, `userd_cache_staleness_seconds 0\.\d`)
+	awaitMetric(t, p.adminHost, calls+`0\n`)
+	unlock := lockTable(t, url, "users in exclusive mode")
+	var creates sync.WaitGroup
+	for i := range 3 {
+		creates.Go(func() {
+			_, err := client.CreateUser(t.Context(), &userv1.CreateUserRequest{Email: fmt.Sprintf("u%d@example.com", i), DisplayName: "Ada"})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	awaitMetric(t, p.adminHost, calls+`3\n`)
+	unlock()
+	creates.Wait()
+	awaitMetric(t, p.adminHost, calls+`0\n`)
+	unlock = lockTable(t, url, "meta in access exclusive mode")
+	awaitMetric(t, p.adminHost, vital+`[1-9]`)
+	awaitMetric(t, p.adminHost, `userd_cache_trusted 0\n`)
+	awaitMetric(t, p.adminHost, `userd_cache_staleness_seconds 0\n`)
+	unlock()
+	awaitMetric(t, p.adminHost, `userd_cache_trusted 1\n`)
+}
+
+// lockTable locks a table of a database until it is told to unlock it.
+func lockTable(t *testing.T, url, how string) (unlock func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "begin; lock table "+how); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := conn.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Prometheus's own check of names, types and texts finds nothing.

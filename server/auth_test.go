@@ -62,7 +62,9 @@ func newAuthority(tb testing.TB) (*authority, *x509.CertPool) {
 // issue makes a certificate, of the authority itself if it has none.
 func (a *authority) issue(tb testing.TB, template *x509.Certificate) tls.Certificate {
 	tb.Helper()
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
@@ -113,6 +115,19 @@ func startGuarded(tb testing.TB, configure func(*server.Config), lines ...string
 			configure(config)
 		}
 	})
+	return g
+}
+
+// startCertified is startGuarded where callers may have certificates.
+func startCertified(tb testing.TB, configure func(*server.Config), lines ...string) *guarded {
+	tb.Helper()
+	issuer, pool := newAuthority(tb)
+	g := startGuarded(tb, func(config *server.Config) {
+		withTLS(config)
+		config.TLS.ClientCAs, config.TLS.ClientAuth = pool, tls.VerifyClientCertIfGiven
+		configure(config)
+	}, lines...)
+	g.authority = issuer
 	return g
 }
 
@@ -258,19 +273,31 @@ var credentials = map[string]callers{
 	},
 	"certificate": {
 		tls:   true,
-		wrong: []string{"unknown"},
+		wrong: []string{"unknown", "nameless"},
 		lines: func(name, scopes string) string { return name + " cert:" + name + ".internal " + scopes },
 		client: func(g *guarded, base func(testing.TB) *http.Client, tb testing.TB, name string) *http.Client {
 			client := base(tb)
 			if name != "" {
-				certificate := g.authority.issue(tb, &x509.Certificate{
-					SerialNumber: big.NewInt(2), DNSNames: []string{name + ".internal"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-				})
-				client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
+				showing(client, g.authority.issue(tb, certificateOf(name)))
 			}
 			return client
 		},
 	},
+}
+
+// certificateOf is what a certificate of a caller has.
+func certificateOf(name string) *x509.Certificate {
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if name != "nameless" {
+		template.DNSNames = []string{name + ".internal"}
+	}
+	return template
+}
+
+// showing is a client that shows a certificate to servers.
+func showing(client *http.Client, certificate tls.Certificate) *http.Client {
+	client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
+	return client
 }
 
 // jwt is the token of a caller who is what its name says.
@@ -371,16 +398,12 @@ func testCredentials(t *testing.T, by callers, transport server.Transport, over 
 	for _, scope := range strings.Split(everyScope, ",") {
 		lines = append(lines, by.lines("has-"+scope, scope), by.lines("lacks-"+scope, scopesBut(scope)))
 	}
-	issuer, pool := newAuthority(t)
 	removed := by.lines("removed", everyScope)
-	g := startGuarded(t, func(config *server.Config) {
-		config.HTTP2 = transport
-		if by.tls {
-			withTLS(config)
-			config.TLS.ClientCAs, config.TLS.ClientAuth = pool, tls.VerifyClientCertIfGiven
-		}
-	}, append(lines, removed)...)
-	g.authority = issuer
+	start := startGuarded
+	if by.tls {
+		start = startCertified
+	}
+	g := start(t, func(config *server.Config) { config.HTTP2 = transport }, append(lines, removed)...)
 	clients := make(map[string]userv1connect.UserServiceClient)
 	as := func(name string) userv1connect.UserServiceClient {
 		if clients[name] == nil {
@@ -612,6 +635,83 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 				id := create(t, client("stays"), newUserRequest(3)).GetId()
 				goesOn := func(event *userv1.UserEvent) bool { return event.GetUpserted().GetId() == id }
 				for !slices.ContainsFunc(receive(t, other).GetEvents(), goesOn) { //nolint:revive // What was imported comes before, or together.
+				}
+			})
+		}
+	}
+}
+
+// Nobody comes in with a certificate that is not good now, or for this: there is no connection.
+func TestCertificatesThatAreNotGood(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		for _, over := range allWays {
+			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
+				t.Parallel()
+				g := startCertified(t, func(config *server.Config) { config.HTTP2 = transport }, credentials["certificate"].lines("one", everyScope))
+				stranger, _ := newAuthority(t)
+				for name, certificate := range map[string]tls.Certificate{
+					"expired":     g.authority.issue(t, lasting(certificateOf("one"), -2*time.Hour, -time.Hour)),
+					"early":       g.authority.issue(t, lasting(certificateOf("one"), time.Hour, 2*time.Hour)),
+					"of others":   stranger.issue(t, certificateOf("one")),
+					"of a server": g.authority.issue(t, &x509.Certificate{SerialNumber: big.NewInt(3), DNSNames: []string{"one.internal"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}),
+				} {
+					client := g.ClientOf(showing(over.http(t), certificate), over.options...)
+					for _, rpc := range over.rpcs() {
+						if err := rpc.call(t.Context(), client); !unconnected(err) {
+							t.Errorf("%s, %s: %v", name, rpc.name, err)
+						}
+					}
+				}
+				if users := stored(t, g.Store); len(users) > 0 {
+					t.Errorf("callers who may not have made %d users", len(users))
+				}
+				checkNone(t, rpcs[0].call(t.Context(), g.ClientOf(credentials["certificate"].client(g, over.http, t, "one"), over.options...)))
+			})
+		}
+	}
+}
+
+// unconnected reports whether a call has found no server. What it was told is what the system has
+// told its client, while it wrote or while it read.
+func unconnected(err error) bool {
+	return err != nil && slices.Contains([]connect.Code{connect.CodeUnavailable, connect.CodeCanceled}, connect.CodeOf(err))
+}
+
+// lasting makes a certificate good for a time, from now on.
+func lasting(template *x509.Certificate, from, until time.Duration) *x509.Certificate {
+	template.NotBefore, template.NotAfter = time.Now().Add(from), time.Now().Add(until)
+	return template
+}
+
+// With the end of a certificate all ends that its connection has begun, and the connection is
+// worth nothing.
+func TestStreamsEndWithTheirCertificate(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		for _, over := range []way{{grpcBinary, servertest.HTTP2}, {connectJSON, servertest.HTTP2}, {webOver1, servertest.HTTP1}} {
+			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
+				t.Parallel()
+				g := startCertified(t, func(config *server.Config) { config.HTTP2 = transport }, credentials["certificate"].lines("one", everyScope))
+				template := lasting(certificateOf("one"), -time.Hour, 4*time.Second)
+				expires := template.NotAfter.Truncate(time.Second)
+				client := g.ClientOf(showing(over.http(t), g.authority.issue(t, template)), over.options...)
+				watched := watch(t, client, "")
+				receive(t, watched)
+				get := func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
+				checkLetIn(t, get())
+				_, err := watched.Receive()
+				for err == nil {
+					_, err = watched.Receive()
+				}
+				checkError(t, err, unauthenticated)
+				if early := time.Until(expires); early > 0 {
+					t.Errorf("the stream ended %s too early", early)
+				}
+				for range 3 {
+					if err := get(); !over.isHTTP1() || !unconnected(err) { // Whose connection may have ended with the stream.
+						checkError(t, err, unauthenticated)
+					}
 				}
 			})
 		}

@@ -28,6 +28,7 @@ type queue struct {
 	class    Class
 	begun    int
 	waiting  int
+	placed   int // Of these, calls of streams that have places.
 	callers  callers
 	streams  []*Stream     // That have places.
 	standing time.Time     // Since when some have been waiting.
@@ -163,6 +164,9 @@ func (q *queue) add(w *waiter, c *caller) {
 		q.standing = w.since
 	}
 	q.waiting++
+	if w.admitted {
+		q.placed++
+	}
 	q.callers.wait(w, c)
 }
 
@@ -177,6 +181,9 @@ func (q *queue) yields(to *caller) bool {
 func (q *queue) take(c *caller, at int) *waiter {
 	w := c.waiting[at]
 	q.waiting--
+	if w.admitted {
+		q.placed--
+	}
 	q.callers.take(c, at)
 	return w
 }
@@ -197,20 +204,8 @@ func (q *queue) takes(w *waiter, c *caller) bool {
 	return w.deadline.IsZero() || w.deadline.Sub(w.since) > wait+q.service
 }
 
-// crowd is how many calls wait that take room: those of streams have places.
-func (q *queue) crowd() (calls int) {
-	if q.places == 0 {
-		return q.waiting
-	}
-	for _, c := range q.callers.waiting {
-		for _, w := range c.waiting {
-			if !w.admitted {
-				calls++
-			}
-		}
-	}
-	return calls
-}
+// crowd is how many calls wait that take room.
+func (q *queue) crowd() int { return q.waiting - q.placed }
 
 // target is how long a call may wait in a queue that stands.
 func (q *queue) target() time.Duration { return max(target, 2*q.service) }

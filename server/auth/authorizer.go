@@ -239,6 +239,14 @@ func PrincipalOf(ctx context.Context) *Principal {
 	return principal
 }
 
+// NameOf is the name of the caller of a request by its context, or "" where it is not known.
+func NameOf(ctx context.Context) string {
+	if principal := PrincipalOf(ctx); principal != nil {
+		return principal.Name
+	}
+	return ""
+}
+
 // WithGrant is the context of a request with a grant.
 func WithGrant(ctx context.Context, grant *Grant) context.Context {
 	return context.WithValue(ctx, principalKey{}, grant.Principal)

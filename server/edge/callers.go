@@ -22,8 +22,8 @@ func CallerOf(ctx context.Context) string {
 
 // CallerFrom is CallerOf for a call from this address, host:port, that has not begun.
 func CallerFrom(ctx context.Context, remote string) string {
-	if principal := auth.PrincipalOf(ctx); principal != nil {
-		return principal.Name
+	if name := auth.NameOf(ctx); name != "" {
+		return name
 	}
 	return networkOf(remote)
 }

@@ -67,7 +67,7 @@ func (l *callLog) ended(ctx context.Context, s *observedStream, code connect.Cod
 		slog.String("procedure", s.rpc.name), slog.String("code", codeName(code)),
 		slog.Duration("duration", duration), slog.String("protocol", s.call.Protocol),
 		slog.String("request_id", RequestID(s.call)), slog.String("user_id", s.userID()),
-		slog.String("principal", principalName(ctx)),
+		slog.String("principal", auth.NameOf(ctx)),
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
 		attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
@@ -139,14 +139,6 @@ func (s *observedStream) userID() string {
 		return ""
 	}
 	return id.String()
-}
-
-// principalName is the name of the caller, or "" where it is not known.
-func principalName(ctx context.Context) string {
-	if principal := auth.PrincipalOf(ctx); principal != nil {
-		return principal.Name
-	}
-	return ""
 }
 
 // RequestID is the id that the caller or a proxy gave the request, where it is one

@@ -27,6 +27,17 @@ func manyMembers() (members []store.NewUser, rare store.NewUser) {
 	return members, *last
 }
 
+// openWithMembers opens a store of many members.
+func openWithMembers(t testing.TB) (s *sqlite.Store, path string, members []store.NewUser, rare store.NewUser) {
+	t.Helper()
+	path = newPath(t)
+	s = openPath(t, path)
+	s.SearchWithoutLimit()
+	members, rare = manyMembers()
+	importAll(t, s, members)
+	return s, path, members, rare
+}
+
 func importAll(t testing.TB, s store.Store, users []store.NewUser) {
 	t.Helper()
 	rows, err := s.Import(t.Context(), users)
@@ -81,11 +92,7 @@ func named(t testing.TB, s store.Store, text string) (ids []string, whole bool) 
 
 func TestARareNameIsFoundInOnePage(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	s := openPath(t, path)
-	s.SearchWithoutLimit()
-	members, rare := manyMembers()
-	importAll(t, s, members)
+	s, path, _, rare := openWithMembers(t)
 	awaitNamed(t, s, "sark", rare.ID)
 	for _, text := range []string{`50%_\ "`, `"OFF" i̇`, rare.DisplayName} {
 		checkNamed(t, s, text, rare.ID)
@@ -151,10 +158,7 @@ func checkTrigrams(t testing.TB, path string) {
 
 func TestNamesOfAnOlderFileAreFound(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	s := openPath(t, path)
-	members, rare := manyMembers()
-	importAll(t, s, members)
+	s, path, _, rare := openWithMembers(t)
 	mustClose(t, s)
 	toVersion3(t, path)
 	s = openPath(t, path)
@@ -166,10 +170,7 @@ func TestNamesOfAnOlderFileAreFound(t *testing.T) {
 // Changes that were removed before the index has seen them make it start anew.
 func TestTheIndexOfNamesStartsAnewWhereChangesAreGone(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	s := openPath(t, path)
-	members, rare := manyMembers()
-	importAll(t, s, members)
+	s, path, members, rare := openWithMembers(t)
 	awaitIndexed(t, path)
 	mustClose(t, s)
 	sqlite3(t, path, `update users set display_name = 'Zoë Quetzal' where id = '`+rare.ID+`'`)
@@ -208,10 +209,7 @@ func TestNamesOfACopyAreFound(t *testing.T) {
 // A file that is read by a tool beside the server has the index, too.
 func TestASharedFileUsesTheIndexOfNames(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	s := openPath(t, path)
-	members, rare := manyMembers()
-	importAll(t, s, members)
+	_, path, _, rare := openWithMembers(t)
 	awaitIndexed(t, path)
 	tool, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Shared: true})
 	if err != nil {

@@ -3,10 +3,14 @@ package h2_test
 import (
 	"flag"
 	"math/rand/v2"
+	"net"
 	"runtime"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/example/userd/server/h2"
 )
@@ -67,8 +71,11 @@ func soakPart(t *testing.T, srv *server, requests int) {
 					extra = []string{"origin", "http://example.com"} // The lane leaves it to the handler.
 				}
 				g := newGenerator(t, srv.addr, extra...)
+				g.conn = stirred{g.conn}
 				if err := g.run(n, 1+random.IntN(64)); err != nil {
-					t.Error(err)
+					stacks := new(strings.Builder)
+					_ = pprof.Lookup("goroutine").WriteTo(stacks, 1)
+					t.Errorf("%v\n%s", err, stacks)
 					return
 				}
 				g.leave(random.IntN(3))
@@ -77,6 +84,20 @@ func soakPart(t *testing.T, srv *server, requests int) {
 		})
 	}
 	all.Wait()
+}
+
+// stirred is a connection on which something comes again and again: how long it lives is up to
+// the machine.
+type stirred struct{ net.Conn }
+
+// silence is how long nothing comes on a connection that the server has forgotten.
+const silence = 20 * time.Second
+
+func (s stirred) Read(p []byte) (int, error) {
+	if err := s.SetDeadline(time.Now().Add(silence)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Read(p)
 }
 
 // leave closes the connection: as it should be, with requests under way, or in the

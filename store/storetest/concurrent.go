@@ -91,6 +91,21 @@ var storeSentences = []sentence{
 		}))
 		b.same(b.get(user.ID).Version, int64(2))
 	}},
+	{"names are found as they are while they change", func(b *bundle) {
+		const writers, renames = 4, 25
+		b.importAll(newUsers(1_200)...) // More than a search looks at before it asks an index.
+		b.must(inParallel(writers, func(writer int) error {
+			name := func(i int) string { return fmt.Sprintf("Quokka %d of %d.", i, writer) }
+			user := named(name(0))
+			_, err := b.Create(b.Context(), user)
+			for i := 1; err == nil && i <= renames; i++ {
+				_, updateErr := b.Update(b.Context(), store.Update{ID: user.ID, DisplayName: new(name(i))})
+				_, importErr := b.Import(b.Context(), newUsers(3))
+				err = errors.Join(updateErr, importErr, b.findsAll(name(i), user.ID), b.findsAll(name(i-1)))
+			}
+			return err
+		}))
+	}},
 	{"concurrent imports of the same emails", func(b *bundle) {
 		const importers, rows = 4, 50
 		var stored atomic.Int64
@@ -250,6 +265,27 @@ var identitySentences = []sentence{
 			b.Errorf("incarnation is %q, or the secret is empty", identity.Incarnation)
 		}
 	}},
+}
+
+// findsAll returns an error unless a search by name finds these users, on as many pages as it
+// has.
+func (b *bundle) findsAll(name string, want ...string) error {
+	var found []string
+	query := store.Query{NameContains: name, Limit: 10}
+	for {
+		page, err := b.List(b.Context(), query)
+		if err != nil {
+			return err
+		}
+		found = append(found, idsOf(page.Users)...)
+		if query.After = page.Next; query.After == (store.Position{}) {
+			break
+		}
+	}
+	if !slices.Equal(found, want) {
+		return fmt.Errorf("%q: found %v, want %v", name, found, want)
+	}
+	return nil
 }
 
 // inParallel calls f n times at once and returns the first error.

@@ -175,8 +175,15 @@ var (
 	poolWaiting     = describe("userd_store_pool_waiting", "Calls that wait for a connection to the database, by pool.", "pool")
 	writerWaiting   = describe("userd_store_writer_waiting", "Writes that wait for the one writer of SQLite, by queue.", "queue")
 	writerGroups    = describe("userd_store_writer_group_writes", "Writes that shared a transaction of SQLite.")
+	storePages      = describe("userd_store_pages_total", "Pages of lists and searches, by what their users were found by.", "plan")
 	schemaVersion   = describe("userd_store_schema_version", "Version of the schema of the database.")
 )
+
+// plans are how the plans of pages are called.
+var plans = map[stats.Plan]string{
+	stats.InOrder: "order", stats.ByEmail: "email", stats.ByName: "name", stats.ByRole: "role", stats.ByAttribute: "attribute",
+	stats.ByContent: "content", stats.Walk: "walk",
+}
 
 // Describe implements prometheus.Collector.
 func (m storeMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
@@ -185,6 +192,9 @@ func (m storeMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.Describ
 func (m storeMetrics) Collect(out chan<- prometheus.Metric) {
 	to, now := collected(out), m.stats()
 	to.gauge(schemaVersion, float64(now.Schema))
+	for plan, name := range plans {
+		to.count(storePages, now.Pages[plan], name)
+	}
 	to.pool(now.Calls, "calls")
 	to.pool(now.Vital, "vital")
 	if now.Writer != nil {

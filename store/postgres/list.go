@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // few is the most users of the index of emails whom a search sorts.
@@ -43,6 +44,9 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 	page, err := read(ctx, s, func(ctx context.Context, on *session) (store.Page, error) {
 		l := &listing{Listing: store.Listing{Query: query}, attributes: attributes, byContentTime: s.byContentTime, on: on}
 		err := l.fill(ctx)
+		if err == nil {
+			s.pages.Count(l.plan)
+		}
 		return l.Page, err
 	})
 	if err != nil {
@@ -62,6 +66,7 @@ type listing struct {
 	store.Listing
 	attributes    string // Those of the query, as JSON.
 	byContentTime time.Duration
+	plan          stats.Plan
 	on            *session
 	args          []any // Of the statement that is being written.
 }
@@ -74,17 +79,34 @@ func (l *listing) fill(ctx context.Context) error {
 		l.Page = store.PageOf(users, l.Limit)
 		return err
 	}
-	for _, look := range []func(context.Context) (bool, error){
-		func(ctx context.Context) (bool, error) { return l.walk(ctx, firstStep) },
-		l.byEmail,
-		l.byContent,
-		func(ctx context.Context) (bool, error) { return l.walk(ctx, secondStep) },
+	for _, look := range []struct {
+		plan stats.Plan
+		look func(context.Context) (bool, error)
+	}{
+		{stats.InOrder, func(ctx context.Context) (bool, error) { return l.walk(ctx, firstStep) }},
+		{stats.ByEmail, l.byEmail},
+		{l.contentPlan(), l.byContent},
+		{stats.Walk, func(ctx context.Context) (bool, error) { return l.walk(ctx, secondStep) }},
 	} {
-		if ended, err := look(ctx); err != nil || ended {
+		l.plan = look.plan
+		if ended, err := look.look(ctx); err != nil || ended {
 			return err
 		}
 	}
 	return nil
+}
+
+// contentPlan is the plan of byContent. Of several indexes PostgreSQL chooses.
+func (l *listing) contentPlan() stats.Plan {
+	switch {
+	case len(l.contents()) > 1:
+		return stats.ByContent
+	case l.Role != "":
+		return stats.ByRole
+	case len(l.Attributes) > 0:
+		return stats.ByAttribute
+	}
+	return stats.ByName
 }
 
 // walk looks at the next n users.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // Config says where a store is. Everything but URL has a default.
@@ -54,6 +55,7 @@ type Store struct {
 	wake     *waker
 	reap     *reaper
 	causes   store.Causes
+	pages    stats.Plans
 
 	waiting [2]atomic.Int64 // Calls that wait for a connection of pool, and of vital.
 

@@ -10,7 +10,9 @@ import (
 
 // Stats returns how busy the store is.
 func (s *Store) Stats() stats.Store {
-	return stats.Store{Schema: schemaVersion, Calls: poolStats(s.pool, &s.waiting[0]), Vital: poolStats(s.vital, &s.waiting[1])}
+	return stats.Store{
+		Schema: schemaVersion, Calls: poolStats(s.pool, &s.waiting[0]), Vital: poolStats(s.vital, &s.waiting[1]), Pages: s.pages.Snapshot(),
+	}
 }
 
 func poolStats(pool *pgxpool.Pool, waiting *atomic.Int64) stats.Pool {

@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // maxListCapacity is the most users that a list has room for before there are any.
@@ -30,7 +31,9 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn}
 		err := l.fill(ctx)
-		page = l.Page
+		if page = l.Page; err == nil {
+			s.pages.Count(l.plan)
+		}
 		return err
 	})
 	if err != nil {
@@ -43,6 +46,7 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 type listing struct {
 	store.Listing
 	along      postings
+	plan       stats.Plan
 	byNameTime time.Duration
 	conn       *sqlite.Conn
 	args       []any // Of the statement that is being written.
@@ -59,13 +63,17 @@ func (l *listing) fill(ctx context.Context) error {
 	if err := l.choose(); err != nil {
 		return err
 	}
-	for _, look := range []func() (bool, error){
-		func() (bool, error) { return l.walk(firstStep) },
-		l.byEmail,
-		func() (bool, error) { return l.byName(ctx) },
-		func() (bool, error) { return l.walk(l.secondStep()) },
+	for _, look := range []struct {
+		plan stats.Plan
+		look func() (bool, error)
+	}{
+		{l.along.or(stats.InOrder), func() (bool, error) { return l.walk(firstStep) }},
+		{stats.ByEmail, l.byEmail},
+		{stats.ByName, func() (bool, error) { return l.byName(ctx) }},
+		{l.along.or(stats.Walk), func() (bool, error) { return l.walk(l.secondStep()) }},
 	} {
-		if ended, err := look(); err != nil || ended {
+		l.plan = look.plan
+		if ended, err := look.look(); err != nil || ended {
 			return err
 		}
 	}
@@ -167,12 +175,23 @@ type postings struct {
 	table   string
 	columns []string
 	values  []any
+	plan    stats.Plan
 }
 
-func roleOf(role string) postings { return postings{`user_roles`, []string{`role`}, []any{role}} }
+func roleOf(role string) postings {
+	return postings{`user_roles`, []string{`role`}, []any{role}, stats.ByRole}
+}
 
 func attributeOf(attribute store.Attribute) postings {
-	return postings{`user_attributes`, []string{`name`, `value`}, []any{attribute.Name, attribute.Value}}
+	return postings{`user_attributes`, []string{`name`, `value`}, []any{attribute.Name, attribute.Value}, stats.ByAttribute}
+}
+
+// or is the plan of a walk along them, or without them.
+func (p postings) or(without stats.Plan) stats.Plan {
+	if p.table == "" {
+		return without
+	}
+	return p.plan
 }
 
 func (l *listing) among(p postings) (conditions []string) {

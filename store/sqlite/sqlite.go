@@ -16,6 +16,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // Config says where a store is. Everything but Path has a default.
@@ -60,6 +61,7 @@ type Store struct {
 	wake     *waker
 	owner    *owner // Nil for a shared file.
 	causes   store.Causes
+	pages    stats.Plans
 
 	byNameTime time.Duration // Of a search in the index of names.
 

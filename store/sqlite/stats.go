@@ -15,7 +15,7 @@ func (s *Store) Stats() stats.Store {
 	schema, _ := wanted() // Open has read it, too.
 	return stats.Store{
 		Schema: schema.Wanted,
-		Calls:  s.readers.stats(), Vital: s.vital.stats(),
+		Calls:  s.readers.stats(), Vital: s.vital.stats(), Pages: s.pages.Snapshot(),
 		Writer: &stats.Writer{Small: len(s.writer.queue), Bulk: len(s.writer.bulk), Groups: s.writer.groups.Snapshot()},
 	}
 }

@@ -7,6 +7,8 @@ type Store struct {
 	Calls Pool // The connections of callers.
 	Vital Pool // Those that store.Vital calls have.
 
+	Pages [plans]int64 // Of lists, by Plan.
+
 	Writer *Writer // Nil where each write has a connection of its own.
 }
 

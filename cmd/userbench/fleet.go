@@ -210,12 +210,17 @@ func (f *fleet) postgresDatabase(ctx context.Context) (string, error) {
 // emptyPostgres makes a PostgreSQL database with the schema and nothing else. It
 // starts PostgreSQL where it does not run.
 func (f *fleet) emptyPostgres(ctx context.Context) (name string, err error) {
+	return f.emptyPostgresOf(ctx, f.lab.Root())
+}
+
+// emptyPostgresOf is emptyPostgres with the schema of a tree.
+func (f *fleet) emptyPostgresOf(ctx context.Context, root string) (name string, err error) {
 	if f.postgres == nil {
 		if f.postgres, err = f.lab.Postgres(); err != nil {
 			return "", err
 		}
 	}
-	program, err := f.program(ctx, f.lab.Root(), userdFolder)
+	program, err := f.program(ctx, root, userdFolder)
 	if err != nil {
 		return "", err
 	}

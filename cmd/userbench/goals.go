@@ -24,6 +24,7 @@ var goals = []goal{
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 2 × grpc-go", ours: "unary/userd/gRPC, proto/rate", peer: "unary/grpc-go/gRPC, proto/rate", atLeast: 2},
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 8 × Connect on net/http", ours: "unary/userd/gRPC, proto/rate", peer: "unary/connect/gRPC, proto/rate", atLeast: 8},
 	{what: "cached GetUser over gRPC, callers known by tokens", goal: "≥ 0.97 × without", ours: "unary/known/gRPC, proto/rate", peer: "unary/anybody/rate", atLeast: 0.97},
+	{what: "cached GetUser over gRPC, callers known by JWT", goal: "≥ 0.97 × without", ours: "unary/jwt/gRPC, proto/rate", peer: "unary/anybody/rate", atLeast: 0.97},
 	{what: "p99 at half of that load", goal: "≤ grpc-go's", ours: "unary/userd/gRPC, proto/half/p99", peer: "unary/grpc-go/gRPC, proto/half/p99", atMost: 1},
 	{what: "p99 at half of that load", goal: "≤ tonic's", ours: "unary/userd/gRPC, proto/half/p99", peer: "unary/tonic/gRPC, proto/half/p99", atMost: 1},
 	{what: "gRPC-Web, CPU of a call", goal: "≤ 1.3 × gRPC's", ours: "wire/userd/gRPC-Web, HTTP/2, proto/cpu", peer: "wire/userd/gRPC, proto/cpu", atMost: 1.3},

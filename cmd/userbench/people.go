@@ -28,6 +28,7 @@ func person(i int) *userv1.CreateUserRequest {
 	created := firstPerson.Add(time.Duration(i) * 10 * time.Second)
 	row := &userv1.CreateUserRequest{
 		UserId: population.ID(peopleKind, i), Email: personsEmail(i), DisplayName: personsName(i), Roles: []string{"member"},
+		ExternalId: personsExternalID(i),
 		Attributes: map[string]string{"tenant": fmt.Sprintf("t%d", i%tenants), "plan": "free"},
 		Disabled:   i%disabledOnes == 3,
 		CreatedAt:  timestamppb.New(created),
@@ -48,6 +49,8 @@ func person(i int) *userv1.CreateUserRequest {
 }
 
 func personsEmail(i int) string { return fmt.Sprintf("%s.%07d@people.example", syllables(i%676, 2), i) }
+
+func personsExternalID(i int) string { return fmt.Sprintf("issuer|%d", i) }
 
 // personsName has one of 300 first names and one of 50,000 last names.
 func personsName(i int) string {

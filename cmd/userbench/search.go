@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +27,9 @@ var searchScenario = scenario{
 	title: "Searches of many users",
 	text: "userd without a cache on a store with -users users, whose names are made of syllables. One caller sends each search again and again, going on with the token of the page before as long as there is one, for at most 100 pages; pages have 10 users. " +
 		"A page is cut short where no index bounds the search: it ends after a fixed amount of work, with fewer users. " +
-		"Then 32 callers send all searches in turn, and wait where a refusal says so, while one reads users by email and one creates users, each as fast as it is answered.",
+		"Then 32 callers send all searches in turn, and wait where a refusal says so, while one reads users by email, one by external id, and one creates users, each as fast as it is answered. " +
+		"What pages are found by is counted by userd: order is along all users, few of whom are left out, walk as far as one page goes. " +
+		"With -before, imports and single creates are compared with those of that revision, each in a database of its own.",
 	run:   runSearch,
 	named: true,
 }
@@ -86,24 +92,39 @@ func runSearch(ctx context.Context, b *bench, section *report.Section) error {
 	if err := b.lab.Cores.UnpinLoad(); err != nil {
 		return err
 	}
-	name, err := b.fleet.emptyPostgres(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range []struct{ name, database string }{
-		{"PostgreSQL", b.fleet.postgres.URL(name, "")},
-		{"SQLite", b.fleet.emptySQLite()},
-	} {
-		if !b.rows.MatchString(e.name) {
+	for _, engine := range searchedEngines {
+		if !b.rows.MatchString(engine.name) {
 			continue
 		}
-		tables, err := b.searchIn(ctx, e.name, e.database)
+		database, err := engine.empty(ctx, &b.fleet, b.lab.Root())
 		if err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
+			return err
+		}
+		tables, err := b.searchIn(ctx, engine.name, database)
+		if err != nil {
+			return fmt.Errorf("%s: %w", engine.name, err)
 		}
 		section.Tables = append(section.Tables, tables...)
 	}
-	return nil
+	return b.searchCosts(ctx, section)
+}
+
+// searchedEngine is a database that is searched.
+type searchedEngine struct {
+	name string
+	// empty makes one for userd of a tree.
+	empty func(ctx context.Context, f *fleet, root string) (database string, err error)
+}
+
+var searchedEngines = []searchedEngine{
+	{"PostgreSQL", func(ctx context.Context, f *fleet, root string) (string, error) {
+		name, err := f.emptyPostgresOf(ctx, root)
+		if err != nil {
+			return "", err
+		}
+		return f.postgres.URL(name, ""), nil
+	}},
+	{"SQLite", func(_ context.Context, f *fleet, _ string) (string, error) { return f.emptySQLite(), nil }},
 }
 
 func (b *bench) searchIn(ctx context.Context, engine, database string) ([]report.Table, error) {
@@ -137,13 +158,9 @@ func importPeople(server *lab.Server, people int) error {
 	}
 	defer session.Close()
 	for from := 0; from < people; from += maxImport {
-		r := rows{count: min(maxImport, people-from)}
-		for i := range r.count {
-			message, err := framed(person(from + i))
-			if err != nil {
-				return err
-			}
-			r.messages = append(r.messages, message...)
+		r, err := peopleRows(from, min(maxImport, people-from))
+		if err != nil {
+			return err
 		}
 		if err := importInto(session, r); err != nil {
 			return err
@@ -152,9 +169,23 @@ func importPeople(server *lab.Server, people int) error {
 	return nil
 }
 
+// peopleRows are so many people, from one on.
+func peopleRows(from, count int) (rows, error) {
+	r := rows{count: count}
+	for i := range count {
+		message, err := framed(person(from + i))
+		if err != nil {
+			return rows{}, err
+		}
+		r.messages = append(r.messages, message...)
+	}
+	return r, nil
+}
+
 // searching is a caller of searches.
 type searching struct {
 	bench    *bench
+	server   *lab.Server
 	session  *load.Session
 	searches []search
 	created  *load.Op
@@ -162,7 +193,7 @@ type searching struct {
 
 func newSearching(b *bench, server *lab.Server) (*searching, error) {
 	session, err := load.DialSession(server.Address, 0)
-	return &searching{b, session, queries(b.people), load.CreateUser("beside")}, err
+	return &searching{b, server, session, queries(b.people), load.CreateUser("beside")}, err
 }
 
 // awaitNames waits until the index of names has all users, which SQLite's gets to after an
@@ -185,11 +216,15 @@ func (s *searching) awaitNames(ctx context.Context) error {
 
 // alone sends each search by itself.
 func (s *searching) alone(ctx context.Context, engine string) (report.Table, error) {
-	table := report.Table{Columns: []string{engine, "pages", "of them cut short", "users", "p50 of a page", "p99"}}
+	table := report.Table{Columns: []string{engine, "found by", "pages", "of them cut short", "users", "p50 of a page", "p99"}}
 	all := load.NewHistogram()
 	for _, search := range s.searches {
 		times := load.NewHistogram()
 		var last counts
+		before, err := s.server.Metrics(ctx)
+		if err != nil {
+			return table, err
+		}
 		for began := time.Now(); time.Since(began) < s.bench.searchTime && ctx.Err() == nil; {
 			var err error
 			if last, err = s.turn(search, times); err != nil {
@@ -197,13 +232,28 @@ func (s *searching) alone(ctx context.Context, engine string) (report.Table, err
 			}
 		}
 		all.Merge(times)
-		table.Add(search.what, fmt.Sprint(last.pages), fmt.Sprint(last.short), fmt.Sprint(last.users),
+		after, err := s.server.Metrics(ctx)
+		if err != nil {
+			return table, err
+		}
+		table.Add(search.what, plansOf(before, after), fmt.Sprint(last.pages), fmt.Sprint(last.short), fmt.Sprint(last.users),
 			report.NewFigure("ms", percentile(times, 50)).String(),
 			s.bench.record("search/"+engine+"/"+search.what+"/p99", "ms", percentile(times, 99)).String())
 	}
-	table.Add("all pages of all of them", "", "", "", report.NewFigure("ms", percentile(all, 50)).String(),
+	table.Add("all pages of all of them", "", "", "", "", report.NewFigure("ms", percentile(all, 50)).String(),
 		s.bench.record("search/"+engine+"/p99", "ms", percentile(all, 99)).String())
 	return table, ctx.Err()
+}
+
+// plansOf are by what the pages between two moments were found, by most of them first.
+func plansOf(before, after lab.Metrics) string {
+	const pages = "userd_store_pages_total"
+	found := after.ByLabel(pages)
+	for plan, count := range before.ByLabel(pages) {
+		found[plan] -= count
+	}
+	maps.DeleteFunc(found, func(_ string, count float64) bool { return count == 0 })
+	return strings.Join(slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Compare(found[b], found[a]) }), ", ")
 }
 
 // counts are what a search has found.
@@ -261,19 +311,20 @@ func (s *searching) beside(ctx context.Context, engine string) (report.Table, er
 		table.Add(what, report.NewFigure("ms", without).String(), report.NewFigure("ms", with).String(),
 			s.bench.record("search/"+engine+"/"+what, "", with/without).String())
 	}
-	add("GetUserByEmail", func(o neighbours) *hdrhistogram.Histogram { return o.lookups })
+	add("GetUserByEmail", func(o neighbours) *hdrhistogram.Histogram { return o.emails })
+	add("GetUserByExternalId", func(o neighbours) *hdrhistogram.Histogram { return o.externals })
 	add("CreateUser", func(o neighbours) *hdrhistogram.Histogram { return o.creates })
 	return table, nil
 }
 
 // neighbours are the times of calls that are no searches.
-type neighbours struct{ lookups, creates *hdrhistogram.Histogram }
+type neighbours struct{ emails, externals, creates *hdrhistogram.Histogram }
 
 // phase calls for a while, beside searches or not.
 func (s *searching) phase(ctx context.Context, searched bool) (neighbours, error) {
 	ctx, stop := context.WithTimeout(ctx, s.bench.surge)
 	defer stop()
-	found := neighbours{load.NewHistogram(), load.NewHistogram()}
+	found := neighbours{load.NewHistogram(), load.NewHistogram(), load.NewHistogram()}
 	var callers sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -298,7 +349,14 @@ func (s *searching) phase(ctx context.Context, searched bool) (neighbours, error
 			return times.RecordValue(max(1, time.Since(began).Microseconds()))
 		}
 	}
-	call(timed(found.lookups, func(turn int) error { return s.lookup(scattered(turn) % s.bench.people) }))
+	call(timed(found.emails, func(turn int) error {
+		i := scattered(turn) % s.bench.people
+		return s.lookup(i, "GetUserByEmail", &userv1.GetUserByEmailRequest{Email: personsEmail(i)}, new(userv1.GetUserByEmailResponse))
+	}))
+	call(timed(found.externals, func(turn int) error {
+		i := scattered(turn) % s.bench.people
+		return s.lookup(i, "GetUserByExternalId", &userv1.GetUserByExternalIdRequest{ExternalId: personsExternalID(i)}, new(userv1.GetUserByExternalIdResponse))
+	}))
 	call(timed(found.creates, func(int) error { return s.session.Unary(s.created, 0) }))
 	for i := range searchers {
 		if searched {
@@ -316,16 +374,19 @@ func (s *searching) phase(ctx context.Context, searched bool) (neighbours, error
 	return found, errors.Join(errs...)
 }
 
-// lookup reads a user by the email.
-func (s *searching) lookup(i int) error {
-	request, err := proto.Marshal(&userv1.GetUserByEmailRequest{Email: personsEmail(i)})
+// lookup reads a person by what nobody else has.
+func (s *searching) lookup(i int, method string, request proto.Message, response interface {
+	proto.Message
+	GetUser() *userv1.User
+},
+) error {
+	encoded, err := proto.Marshal(request)
 	if err != nil {
 		return err
 	}
-	var response userv1.GetUserByEmailResponse
-	err = s.session.Call("GetUserByEmail", request, func(message []byte) error { return proto.Unmarshal(message, &response) })
+	err = s.session.Call(method, encoded, func(message []byte) error { return proto.Unmarshal(message, response) })
 	if err == nil && response.GetUser().GetId() != population.ID(peopleKind, i) {
-		err = fmt.Errorf("%s was asked for, the answer has %q", personsEmail(i), response.GetUser().GetEmail())
+		err = fmt.Errorf("%s: %s was asked for, the answer has %q", method, personsEmail(i), response.GetUser().GetEmail())
 	}
 	return err
 }

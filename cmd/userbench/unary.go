@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/report"
-	"github.com/example/userd/server/auth"
 )
 
 var unaryScenario = scenario{
@@ -17,7 +15,7 @@ var unaryScenario = scenario{
 	text: "GetUser of users of 150 B that every cache holds, uniformly chosen; 8 connections × 16 streams over gRPC, 128 connections over HTTP/1.1. " +
 		"userd is as it is shipped, on SQLite with its in-process cache; the peers answer from a map in memory. " +
 		"The server has one core. A closed loop finds what each carries; then each gets half of what userd carries, and the latencies count from when a call was to be sent. " +
-		"The last table is of userd with `--auth-file`, and a token with each call, beside userd without. Ratios are to the last row.",
+		"The last table is of userd with `--auth-file`, and a token with each call, and with `--jwt-keys`, and a JWT with each, beside userd without. Ratios are to the last row.",
 	run: runUnary,
 }
 
@@ -50,27 +48,6 @@ func runUnary(ctx context.Context, b *bench, section *report.Section) error {
 		return err
 	}
 	return b.showCallers(ctx, section, contestants[0])
-}
-
-// showCallers compares a userd that knows its callers with one that lets in everybody.
-func (b *bench) showCallers(ctx context.Context, section *report.Section, open *contestant) error {
-	token, file := auth.NewToken(), b.lab.Path("callers")
-	line, err := auth.Line("bench", token, []auth.Scope{auth.UsersRead})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
-		return err
-	}
-	server, err := b.fleet.userdOnSQLite(ctx, b.lab.Root(), "--auth-file", file)
-	if err != nil {
-		return err
-	}
-	known, err := b.enterAll("unary", []rival{{"known", "userd, callers known by tokens", server}}, load.Wire{Protocol: load.GRPC, Codec: load.Proto, Token: token})
-	if err != nil {
-		return err
-	}
-	return b.show(ctx, section, "callers, closed loop", b.slice, b.rounds, append(known, open.at(0, "unary/anybody", open.name)))
 }
 
 // show lets contestants race and adds a table of them.

@@ -126,6 +126,17 @@ func (m Metrics) Sum(name, label string) (sum float64) {
 	return sum
 }
 
+// ByLabel returns the values of a counter that has one label, by the values of that.
+func (m Metrics) ByLabel(name string) map[string]float64 {
+	values := make(map[string]float64)
+	for _, metric := range m[name].GetMetric() {
+		for _, label := range metric.GetLabel() {
+			values[label.GetValue()] = metric.GetCounter().GetValue()
+		}
+	}
+	return values
+}
+
 // Profile is the CPU profile of a server over some time.
 func (s *Server) Profile(ctx context.Context, duration time.Duration) ([]byte, error) {
 	address := strings.TrimSuffix(s.metrics, "/metrics") + fmt.Sprintf("/debug/pprof/profile?seconds=%.0f", duration.Seconds())

@@ -35,6 +35,7 @@ lint:
 
 generate:
 	.ci/buf generate
+	.ci/openapi generate
 
 console: # needs Node.js
 	.ci/console build

@@ -953,6 +953,22 @@ func TestPagesSeeThatTheyNeedCredentials(t *testing.T) {
 	}
 }
 
+// What the schema says is no secret.
+func TestDescriptionNeedsNoCredentials(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t, nil, tokenLine("one", "users.list"))
+	for path, want := range map[string]int{"/openapi.yaml": http.StatusOK, "/openapi.json": http.StatusOK, "/openapi": http.StatusUnauthorized} {
+		resp, err := servertest.HTTP1(t).Get(g.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, not %d", path, resp.Status, want)
+		}
+	}
+}
+
 // Neither tokens nor their hashes are anywhere but where they belong.
 func TestTokensAreNotShown(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,8 @@
 //	├─ packing    compression, and what large messages hold
 //	├─ connections  how many are open, and which go first
 //	├─ console    the web page for people
+//	├─ openapi    the description for clients of plain HTTP; openapi/generate makes it
+//	├─ static     files that are in the program
 //	├─ failure    how failures look to callers
 //	├─ admission  a store whose calls begin when they may; whoever opens the store puts it there
 //	└─ h2         HTTP/2 for any http.Handler

@@ -26,6 +26,7 @@ import (
 	"github.com/example/userd/server/gather"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
+	"github.com/example/userd/server/openapi"
 	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/rules"
 	"github.com/example/userd/server/telemetry"
@@ -109,6 +110,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.hosts.Handler,
 		s.console(), // Its files need no credentials.
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
+		openapi.Handler(s.config.SendTimeout),               // It says what the schema says, to anybody.
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.LimitStreams(s.streams, kinds),
 		edge.RefuseSlow(kinds, s.arrivals),

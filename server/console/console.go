@@ -1,18 +1,15 @@
 package console
 
 import (
-	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/example/userd/server/static"
 )
 
 // Path is where the page is.
@@ -33,15 +30,6 @@ var contentTypes = map[string]string{
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
 	".md":   "text/markdown; charset=utf-8",
-}
-
-// file is one of the page's files.
-type file struct {
-	contentType  string
-	cacheControl string
-	etag         string
-	plain        []byte
-	packed       []byte
 }
 
 // Handler serves the page to browsers, and leaves other requests to next. A file may take
@@ -81,8 +69,8 @@ func redirect(w http.ResponseWriter) {
 
 // files are those of the page, by name; "" is the page itself. Most servers are never asked
 // for them.
-var files = sync.OnceValue(func() map[string]*file {
-	files := map[string]*file{}
+var files = sync.OnceValue(func() map[string]*static.File {
+	files := map[string]*static.File{}
 	err := fs.WalkDir(dist, "dist", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -98,56 +86,19 @@ var files = sync.OnceValue(func() map[string]*file {
 	return files
 })
 
-func newFile(name string, content []byte) *file {
-	sum := sha256.Sum256(content)
-	f := &file{
-		contentType:  contentTypes[path.Ext(name)],
-		cacheControl: "no-cache",
-		etag:         `W/"` + hex.EncodeToString(sum[:8]) + `"`,
-		plain:        content,
-	}
+func newFile(name string, content []byte) *static.File {
+	f := static.NewFile(contentTypes[path.Ext(name)], content)
 	if strings.Contains(name, "/assets/") { // Their names change with their content.
-		f.cacheControl = "public, max-age=31536000, immutable"
+		f.CacheControl = "public, max-age=31536000, immutable"
 	}
-	var packed bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	_, _ = w.Write(content) // A buffer takes all.
-	_ = w.Close()
-	f.packed = packed.Bytes()
 	return f
 }
 
-func serve(w http.ResponseWriter, r *http.Request, f *file) {
+func serve(w http.ResponseWriter, r *http.Request, f *static.File) {
 	header := w.Header()
 	header.Set("Content-Security-Policy", policy)
-	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		header.Set("Allow", "GET, HEAD")
-		http.Error(w, "the console is to be read only", http.StatusMethodNotAllowed)
-		return
-	case f == nil:
-		http.Error(w, "the console has no such file", http.StatusNotFound)
-		return
-	}
-	header.Set("Cache-Control", f.cacheControl)
-	header.Set("Etag", f.etag)
-	header.Set("Vary", "Accept-Encoding")
-	if r.Header.Get("If-None-Match") == f.etag {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	body := f.plain
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		body = f.packed
-		header.Set("Content-Encoding", "gzip")
-	}
-	header.Set("Content-Type", f.contentType)
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(body) // Who is gone does not read it.
-	}
+	f.Serve(w, r)
 }

@@ -81,8 +81,8 @@ func TestFilesComeOnce(t *testing.T) {
 	for name, f := range files() {
 		got := ask(http.MethodGet, Path+name, nil)
 		body, err := io.ReadAll(got.Body)
-		if err != nil || string(body) != string(f.plain) || got.Header.Get("Content-Type") == "" {
-			t.Errorf("%s: %d bytes of %q, %v; not %d", name, len(body), got.Header.Get("Content-Type"), err, len(f.plain))
+		if err != nil || string(body) != string(f.Content) || got.Header.Get("Content-Type") == "" {
+			t.Errorf("%s: %d bytes of %q, %v; not %d", name, len(body), got.Header.Get("Content-Type"), err, len(f.Content))
 		}
 		again := ask(http.MethodGet, Path+name, http.Header{"If-None-Match": {got.Header.Get("Etag")}})
 		if again.StatusCode != http.StatusNotModified {
@@ -97,7 +97,7 @@ func TestFilesComeOnce(t *testing.T) {
 func TestFirstLoadIsSmall(t *testing.T) {
 	t.Parallel()
 	total := int64(0)
-	index := string(files()[""].plain)
+	index := string(files()[""].Content)
 	for name := range files() {
 		if name != "" && !strings.Contains(index, name) {
 			continue

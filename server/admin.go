@@ -51,7 +51,7 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
 		if err := s.isReady(ctx); err != nil {
-			http.Error(w, failure.StatusOf(err).Message(), http.StatusServiceUnavailable)
+			http.Error(w, failure.StatusOf(r.Context(), err).Message(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = io.WriteString(w, "ok\n")

@@ -93,6 +93,6 @@ func ExampleServer_Handler() {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	fmt.Println(resp.StatusCode, string(body), err)
+	fmt.Println(resp.StatusCode, strings.TrimSpace(string(body)), err)
 	// Output: 200 {} <nil>
 }

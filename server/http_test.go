@@ -321,7 +321,7 @@ func TestHealthOverGRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != `{"status":"SERVING"}` {
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != `{"status":"SERVING"}`+"\n" {
 		t.Errorf("as JSON it is %q, error %v", body, err)
 	}
 }

@@ -109,12 +109,13 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 	passes := []edge.Middleware{
 		s.hosts.Handler,
 		s.console(), // Its files need no credentials.
-		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", users.PageTokenTrailer}),
+		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", telemetry.RequestIDHeader, users.PageTokenTrailer}),
 		openapi.Handler(s.config.SendTimeout),               // It says what the schema says, to anybody.
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.LimitStreams(s.streams, kinds),
 		edge.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
+		edge.FinishErrors,
 		webtext.Translate,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
@@ -152,6 +153,7 @@ func (s *Server) interceptors(calls *telemetry.Calls) ([]connect.ServerIntercept
 	}
 	return append(interceptors,
 		calls.Interceptor,
+		edge.NoteTooLarge,
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
 		edge.TellRevoked,
 		gather.SendAll,

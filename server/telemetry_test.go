@@ -308,7 +308,7 @@ func TestLogHoldsNothingPrivate(t *testing.T) {
 	if strings.Contains(strings.ToLower(text), private) {
 		t.Errorf("log holds something private:\n%s", text)
 	}
-	for _, want := range []string{"request_id=" + requestID, "user_id=" + user.GetId(), "procedure=user.v1.UserService/CreateUser", "code=OK", "duration="} {
+	for _, want := range []string{"request_id=" + requestID, "user_id=" + user.GetId(), "procedure=user.v1.UserService/CreateUser", "code=OK", "duration_ms=", "peer=127.0.0.1:"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("log lacks %s", want)
 		}

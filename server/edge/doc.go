@@ -10,7 +10,7 @@
 //   - callers.go says whose a call is; streams.go bounds how many streams they have open.
 //   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
 //     sends, within bounds; headers.go answers those with a header that Connect could not
-//     tell of with a reason.
+//     tell of with a reason; errors.go finishes the errors of Connect's unary calls.
 //   - frames.go finds broken framing and messages that are too large; large.go has what has
 //     come of large ones counted.
 package edge

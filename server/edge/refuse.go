@@ -26,7 +26,7 @@ func refuse(w http.ResponseWriter, r *http.Request, failure *connect.Error) {
 		w = &trailersOnly{w, contentType}
 		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {grpcWeb}}}
 	}
-	answerEarly(w, r, func() { _ = refusals.Write(w, r, failure) }) // An error here is a connection that is gone.
+	answerEarly(w, r, func() { _ = refusals.Write(&errorLine{ResponseWriter: w}, r, failure) }) // An error here is a connection that is gone.
 }
 
 // refusePlainly answers a request that is no call.

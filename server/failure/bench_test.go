@@ -20,7 +20,7 @@ func BenchmarkWireError(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if ForCaller(err) == nil {
+				if ForCaller(b.Context(), err) == nil {
 					b.Fatal("no error")
 				}
 			}

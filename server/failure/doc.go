@@ -3,6 +3,7 @@
 //
 //   - failure.go has the one table from errors to codes, reasons and texts, and makes
 //     errors of Connect with their details.
+//   - fields.go says what is wrong with fields, by the names that the caller has for them.
 //   - interceptor.go turns what handlers return, panics too, into those. What the table
 //     does not know is INTERNAL.
 //   - invalidusers.go tells the log now and then that users are left out, and counts them.

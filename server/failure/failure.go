@@ -5,12 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -176,11 +174,13 @@ func (e *decodeError) Unwrap() error { return e.cause }
 // overloaded is for store.ErrOverloaded. Where it is needed, it is needed thousands of times
 // a second.
 var overloaded = sync.OnceValue(func() *connect.Error {
-	return New(StatusOf(store.ErrOverloaded)).WithCause(store.ErrOverloaded)
+	known, _ := Known(store.ErrOverloaded)
+	return New(known).WithCause(store.ErrOverloaded)
 })
 
-// ForCaller is err as a caller may see it.
-func ForCaller(err error) *connect.Error {
+// ForCaller is err as the caller of a context may see it, who knows fields by the names of
+// its protocol.
+func ForCaller(ctx context.Context, err error) *connect.Error {
 	if err == store.ErrOverloaded {
 		return overloaded()
 	}
@@ -190,14 +190,14 @@ func ForCaller(err error) *connect.Error {
 		return authored // It is one already.
 	}
 	if invalid := new(protovalidate.ValidationError); errors.As(err, &invalid) {
-		listed := fieldViolations(invalid, maxViolations)
+		listed := fieldViolations(ctx, invalid, maxViolations)
 		return newError(invalidField(invalid, listed), listed).WithCause(err)
 	}
 	if malformed := new(decodeError); errors.As(err, &malformed) {
 		return New(malformed.status).WithCause(err)
 	}
 	if known, ok := Known(err); ok {
-		return New(known).WithCause(err)
+		return New(known.named(ctx)).WithCause(err)
 	}
 	if !ours {
 		return New(Internal).WithCause(err)
@@ -221,10 +221,10 @@ func Known(err error) (Status, bool) {
 	return Status{}, false
 }
 
-// StatusOf is the status of the failure of one row or update.
-func StatusOf(err error) Status {
+// StatusOf is the status of the failure of one row or update, for the caller of a context.
+func StatusOf(ctx context.Context, err error) Status {
 	if known, ok := Known(err); ok {
-		return known
+		return known.named(ctx)
 	}
 	return Internal
 }
@@ -267,6 +267,24 @@ func WithDetail(err *connect.Error, message proto.Message) *connect.Error {
 	return err.WithDetail(detail)
 }
 
+// ReasonOf is the reason of an error that callers see, or REASON_UNSPECIFIED where it has none.
+func ReasonOf(err error) userv1.Reason {
+	authored := new(connect.Error)
+	if !errors.As(err, &authored) {
+		return userv1.Reason_REASON_UNSPECIFIED
+	}
+	var info errdetails.ErrorInfo
+	for _, detail := range authored.Details() {
+		if detail.Type == infoName && proto.Unmarshal(detail.Value, &info) == nil {
+			break
+		}
+	}
+	return userv1.Reason(userv1.Reason_value["REASON_"+info.GetReason()])
+}
+
+// infoName is the name of the detail that has a reason.
+var infoName = string(new(errdetails.ErrorInfo).ProtoReflect().Descriptor().FullName())
+
 // reasonName is the name of a reason in an ErrorInfo.
 func reasonName(reason userv1.Reason) string {
 	return strings.TrimPrefix(reason.String(), "REASON_")
@@ -288,9 +306,10 @@ const (
 	maxRowViolations = 4
 )
 
-// InvalidRow is what is wrong with one message of a stream of them.
-func InvalidRow(invalid *protovalidate.ValidationError) Status {
-	return invalidField(invalid, fieldViolations(invalid, maxRowViolations))
+// InvalidRow is what is wrong with one message of a stream of them, for the caller of a
+// context.
+func InvalidRow(ctx context.Context, invalid *protovalidate.ValidationError) Status {
+	return invalidField(invalid, fieldViolations(ctx, invalid, maxRowViolations))
 }
 
 // invalidField says in one line what is wrong with a message that breaks rules, of which
@@ -311,15 +330,15 @@ func invalidField(invalid *protovalidate.ValidationError, listed []*errdetails.B
 }
 
 // fieldViolations are the first of the rules that a message breaks, at most so many and
-// maxViolationBytes.
-func fieldViolations(invalid *protovalidate.ValidationError, most int) []*errdetails.BadRequest_FieldViolation {
+// maxViolationBytes, with the names that the caller of a context has for fields.
+func fieldViolations(ctx context.Context, invalid *protovalidate.ValidationError, most int) []*errdetails.BadRequest_FieldViolation {
 	listed := make([]*errdetails.BadRequest_FieldViolation, 0, min(most, len(invalid.Violations)))
 	for size := 0; len(listed) < cap(listed); {
-		broken := invalid.Violations[len(listed)].Proto
+		broken := invalid.Violations[len(listed)]
 		violation := &errdetails.BadRequest_FieldViolation{
-			Field:       fieldOf(broken),
-			Description: broken.GetMessage(),
-			Reason:      broken.GetRuleId(),
+			Field:       named(ctx, fieldOf(broken.Proto)),
+			Description: named(ctx, description(broken)),
+			Reason:      broken.Proto.GetRuleId(),
 		}
 		if size += proto.Size(violation); size > maxViolationBytes {
 			break
@@ -327,37 +346,4 @@ func fieldViolations(invalid *protovalidate.ValidationError, most int) []*errdet
 		listed = append(listed, violation)
 	}
 	return listed
-}
-
-// fieldOf names the field that a violation is about. A rule on a whole message,
-// which is one without a path, has an id that starts with the field it is about.
-func fieldOf(violation *validate.Violation) string {
-	path := protovalidate.FieldPathString(withoutKeys(violation.GetField()))
-	if len(violation.GetRule().GetElements()) > 0 {
-		return path
-	}
-	field, _, _ := strings.Cut(violation.GetRuleId(), ".")
-	if path == "" {
-		return field
-	}
-	return path + "." + field
-}
-
-// withoutKeys is a path without the keys of maps, which are content.
-func withoutKeys(path *validate.FieldPath) *validate.FieldPath {
-	if !slices.ContainsFunc(path.GetElements(), hasKey) {
-		return path
-	}
-	clean := proto.CloneOf(path)
-	for _, element := range clean.GetElements() {
-		if hasKey(element) {
-			element.Subscript = nil
-		}
-	}
-	return clean
-}
-
-func hasKey(element *validate.FieldPathElement) bool {
-	_, ok := element.GetSubscript().(*validate.FieldPathElement_StringKey)
-	return ok
 }

@@ -35,7 +35,7 @@ func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInter
 			if spec.Schema != nil && !HasReasons(spec.Procedure) {
 				return errorWithoutReason(err)
 			}
-			shown := ForCaller(err)
+			shown := ForCaller(ctx, err)
 			if shown.Code() == connect.CodeInternal && !IsMalformed(shown) {
 				invalid.Count(err)
 			}

@@ -259,6 +259,7 @@ func writeStatus(failure *connect.Error) []field {
 func writeFailure(body *bytes.Buffer, failure *connect.Error) int {
 	written := written{header: make(http.Header), body: body}
 	_ = refusals.Write(&written, jsonRequest, failure) // Writing to a buffer does not fail.
+	body.WriteByte('\n')                               // As wire's codec ends other JSON, and edge.FinishErrors the errors of connecthttp.
 	return written.status
 }
 

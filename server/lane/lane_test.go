@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
 )
@@ -208,15 +209,16 @@ func startServers(t *testing.T, on transport, ready bool) servers {
 		}
 	}
 	s := servers{left: new(int)}
+	general := edge.FinishErrors(mux)
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		*s.left++
-		mux.ServeHTTP(w, r)
+		general.ServeHTTP(w, r)
 	})
 	fast := lane.New(config)
 	if on == engine {
-		s.general, s.fast = startEngine(t, h2.Config{Handler: mux}), startEngine(t, h2.Config{Handler: next, Direct: fast})
+		s.general, s.fast = startEngine(t, h2.Config{Handler: general}), startEngine(t, h2.Config{Handler: next, Direct: fast})
 	} else {
-		s.general, s.fast = start(t, mux), start(t, fast.Handler(next))
+		s.general, s.fast = start(t, general), start(t, fast.Handler(next))
 	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store/guard"
@@ -29,8 +31,8 @@ const (
 )
 
 // callLog writes a line for each call that failed or was slow, and for all where details are
-// logged. A line has the RPC, the code, the duration, the request id, the user id and the
-// name of the caller, never a body or an email address.
+// logged. A line has the RPC, the code and the reason, the duration, the peer, the ids of
+// request, user and trace, and the name of the caller, never a body or an email address.
 type callLog struct {
 	logger  *slog.Logger
 	leftOut prometheus.Counter
@@ -65,12 +67,15 @@ func (l *callLog) ended(ctx context.Context, s *observedStream, code connect.Cod
 	}
 	attributes := []slog.Attr{
 		slog.String("procedure", s.rpc.name), slog.String("code", codeName(code)),
-		slog.Duration("duration", duration), slog.String("protocol", s.call.Protocol),
-		slog.String("request_id", RequestID(s.call)), slog.String("user_id", s.userID()),
-		slog.String("principal", auth.NameOf(ctx)),
+		slog.Float64("duration_ms", float64(duration.Microseconds())/1000), slog.String("protocol", s.call.Protocol),
+		slog.String("peer", s.call.PeerAddr), slog.String("request_id", RequestID(s.call)),
+		slog.String("user_id", s.userID()), slog.String("principal", auth.NameOf(ctx)),
 	}
-	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
-		attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
+	if reason := failure.ReasonOf(err); reason != 0 {
+		attributes = append(attributes, slog.String("reason", strings.TrimPrefix(reason.String(), "REASON_")))
+	}
+	if id := traceID(ctx, s.call); id.IsValid() {
+		attributes = append(attributes, slog.String("trace_id", id.String()))
 	}
 	if cause := errors.Unwrap(err); cause != nil && (failed || code == connect.CodeDeadlineExceeded) {
 		attributes = append(attributes, slog.String("cause", cause.Error()))
@@ -128,25 +133,62 @@ func levelOf(code connect.Code, err error) slog.Level {
 	}
 }
 
-// userID is the id of the user that the request is about, or "".
+// userID is the id of the user that the call is about, or "".
 func (s *observedStream) userID() string {
-	about, ok := s.request.(interface{ GetUserId() string })
-	if !ok {
-		return ""
+	var text string
+	switch m := s.about.(type) {
+	case *userv1.CreateUserResponse:
+		text = m.GetUser().GetId()
+	case *userv1.UpdateUserRequest:
+		text = m.GetUpdate().GetUserId()
+	case interface{ GetUserId() string }:
+		text = m.GetUserId()
 	}
-	id, err := uuid.Parse(about.GetUserId())
+	id, err := uuid.Parse(text)
 	if err != nil {
 		return ""
 	}
 	return id.String()
 }
 
-// RequestID is the id that the caller or a proxy gave the request, where it is one
-// that cannot be mistaken for anything else in a log.
+// traceID is the id of the trace that the call is a part of, by its span or its caller.
+func traceID(ctx context.Context, call *connect.CallInfo) trace.TraceID {
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		return span.TraceID()
+	}
+	return parentOf(call.RequestHeader().Get("Traceparent")).TraceID
+}
+
+// RequestIDHeader has the id of a request, and of its answer.
+const RequestIDHeader = "X-Request-Id"
+
+// RequestID is the id of a request: the one that its answer has, else that of the caller or a
+// proxy, where it is one that cannot be mistaken for anything else in a log.
 func RequestID(call *connect.CallInfo) string {
-	id := call.RequestHeader().Get("X-Request-Id")
+	if id := call.ResponseHeader().Get(RequestIDHeader); id != "" {
+		return id
+	}
+	id := call.RequestHeader().Get(RequestIDHeader)
 	if uuid.Validate(id) != nil {
 		return ""
 	}
 	return id
+}
+
+// identify gives the answer to a request its id, which is made where the request has none.
+func identify(call *connect.CallInfo) {
+	id := RequestID(call)
+	if id == "" {
+		id = uuid.NewString()
+	}
+	call.ResponseHeader().Set(RequestIDHeader, id)
+}
+
+// keepTrailersOnly puts the id of a call of gRPC that has failed where its status is: with
+// nothing in the header it is answered in one frame, as it would be without an id.
+func keepTrailersOnly(call *connect.CallInfo) {
+	if id := call.ResponseHeader().Get(RequestIDHeader); id != "" && call.Protocol != connect.ProtocolNameConnect {
+		call.ResponseHeader().Delete(RequestIDHeader)
+		call.ResponseTrailer().Set(RequestIDHeader, id)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store/stats"
@@ -80,7 +82,7 @@ func (c *Calls) of(spec connect.Spec) *rpcMetrics {
 		}
 	}
 	rpc := &rpcMetrics{
-		name: name, streams: streams, bounds: callBounds,
+		name: name, streams: streams, cached: cachedReads[spec.Procedure], bounds: callBounds,
 		requests: stats.NewHistogram(sizeBounds), responses: stats.NewHistogram(sizeBounds),
 	}
 	if streams {
@@ -104,11 +106,18 @@ var (
 type rpcMetrics struct {
 	name      string
 	streams   bool
+	cached    bool    // Reads that the cache may answer: only those that fail or are slow have an id.
 	bounds    []int64 // Of durations.
 	active    atomic.Int64
 	durations [len(systemNames)][codeCount]lazyHistogram
 	requests  *stats.Histogram // Sizes.
 	responses *stats.Histogram
+}
+
+// cachedReads are the RPCs that the cache may answer, in less time than an id takes.
+var cachedReads = map[string]bool{
+	userv1connect.UserServiceGetUserProcedure: true, userv1connect.UserServiceBatchGetUsersProcedure: true,
+	userv1connect.UserServiceGetUserByEmailProcedure: true, userv1connect.UserServiceGetUserByExternalIdProcedure: true,
 }
 
 // codeCount is one more than the largest code; 0 is success.
@@ -181,6 +190,9 @@ func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 			known.Store(rpc)
 		}
 		call, _ := connect.CallInfoForServerContext(ctx)
+		if !rpc.cached {
+			identify(call)
+		}
 		observed := &observedStream{ServerStream: stream, rpc: rpc, call: call, many: spec.StreamType&connect.StreamTypeClient != 0}
 		if c.accepted != nil {
 			c.accept(ctx)
@@ -190,11 +202,17 @@ func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 		rpc.active.Add(-1)
 		duration := time.Since(start)
 		code := codeOf(err)
+		if rpc.cached && (code != 0 && !failure.IsOverload(err) || duration >= slowCall) {
+			identify(call)
+		}
 		rpc.duration(systemOf(call.Protocol), code).Observe(int64(duration))
 		if code == connect.CodeResourceExhausted && errors.Is(err, failure.ErrSlowConsumer) {
 			c.slowConsumers.Inc()
 		}
 		c.log.ended(ctx, observed, code, duration, err)
+		if err != nil {
+			keepTrailersOnly(call)
+		}
 		return err
 	}
 }
@@ -206,19 +224,19 @@ func (c *Calls) accept(ctx context.Context) {
 	}
 }
 
-// observedStream measures messages, and keeps the request, for the log, where it is a
-// single one.
+// observedStream measures messages, and keeps the one that says which user the call is
+// about, for the log.
 type observedStream struct {
 	connect.ServerStream
-	rpc     *rpcMetrics
-	call    *connect.CallInfo
-	many    bool
-	request any
+	rpc   *rpcMetrics
+	call  *connect.CallInfo
+	many  bool
+	about any
 }
 
 func (s *observedStream) Receive(msg any) error {
 	if !s.many {
-		s.request = msg
+		s.about = msg
 	}
 	err := s.ServerStream.Receive(msg)
 	if err == nil {
@@ -228,6 +246,9 @@ func (s *observedStream) Receive(msg any) error {
 }
 
 func (s *observedStream) Send(msg any) error {
+	if created, ok := msg.(*userv1.CreateUserResponse); ok {
+		s.about = created
+	}
 	err := s.ServerStream.Send(msg)
 	if err == nil {
 		s.rpc.responses.Observe(int64(s.call.SendStats.Size))

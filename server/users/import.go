@@ -35,23 +35,23 @@ const (
 func (u *Service) batchCreateUsers(ctx context.Context, stream connect.ServerStream) error {
 	ctx, admitted, err := u.Admit(ctx)
 	if err != nil {
-		return failure.WithDetail(failure.ForCaller(err), new(userv1.BatchCreateUsersResponse))
+		return failure.WithDetail(failure.ForCaller(ctx, err), new(userv1.BatchCreateUsersResponse))
 	}
 	defer admitted.Leave()
 	imported := newImporter(ctx, u.Store, admitted, u.Audit)
-	err = receiveRows(stream, imported)
+	err = receiveRows(ctx, stream, imported)
 	if storeErr := imported.finish(); storeErr != nil {
 		err = storeErr
 	}
 	if err != nil {
-		return failure.WithDetail(failure.ForCaller(err), imported.summary())
+		return failure.WithDetail(failure.ForCaller(ctx, err), imported.summary())
 	}
 	return stream.Send(imported.response)
 }
 
 // receiveRows hands the rows of a stream to an importer, until the stream ends or
 // the importer has failed, which it says when it finishes.
-func receiveRows(stream connect.ServerStream, imported *importer) error {
+func receiveRows(ctx context.Context, stream connect.ServerStream, imported *importer) error {
 	var req userv1.CreateUserRequest
 	for rows, running := 0, true; running; rows++ {
 		req = userv1.CreateUserRequest{} // What was in it has been handed on.
@@ -65,7 +65,7 @@ func receiveRows(stream connect.ServerStream, imported *importer) error {
 		case rows == failure.MaxImportRows:
 			return failure.ErrTooManyRows
 		case invalid != nil:
-			running = imported.reject(failure.InvalidRow(invalid))
+			running = imported.reject(failure.InvalidRow(ctx, invalid))
 		default:
 			running = imported.add(wire.NewUser(&req))
 		}
@@ -206,7 +206,7 @@ func (i *importer) storeChunk(ctx context.Context, chunk *importChunk) error {
 		if i.audit != nil {
 			i.audit.Record(ctx, importWrites(outcomes)...)
 		}
-		i.countAll(&rest, outcomes)
+		i.countAll(ctx, &rest, outcomes)
 	}
 	clear(chunk.users) // Their texts are not kept.
 	clear(chunk.rejected)
@@ -244,7 +244,7 @@ func (i *importer) storeSome(ctx context.Context, users []store.NewUser) (create
 
 // countAll counts, in their order, the users that outcomes are of and the rejected rows
 // among and after them, and takes them from the chunk.
-func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
+func (i *importer) countAll(ctx context.Context, chunk *importChunk, outcomes []store.Created) {
 	chunk.users = chunk.users[len(outcomes):]
 	for ; ; chunk.first++ {
 		switch {
@@ -252,7 +252,7 @@ func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
 			i.fail(chunk.first, chunk.rejected[0].why)
 			chunk.rejected = chunk.rejected[1:]
 		case len(outcomes) > 0:
-			i.count(chunk.first, outcomes[0])
+			i.count(ctx, chunk.first, outcomes[0])
 			outcomes = outcomes[1:]
 		default:
 			return
@@ -260,10 +260,10 @@ func (i *importer) countAll(chunk *importChunk, outcomes []store.Created) {
 	}
 }
 
-func (i *importer) count(index int32, outcome store.Created) {
+func (i *importer) count(ctx context.Context, index int32, outcome store.Created) {
 	switch {
 	case outcome.Err != nil:
-		i.fail(index, failure.StatusOf(outcome.Err))
+		i.fail(index, failure.StatusOf(ctx, outcome.Err))
 	case !outcome.Existing:
 		i.response.SuccessCount++
 		i.response.CreatedUserIds = append(i.response.CreatedUserIds, outcome.ID)

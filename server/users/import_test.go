@@ -49,7 +49,7 @@ func importAll(t *testing.T, s store.Store, rows string) (*userv1.BatchCreateUse
 		case 't':
 			i.add(store.NewUser{ID: fmt.Sprint(n)})
 		case 'r':
-			i.reject(failure.StatusOf(store.ErrTooManyRoles))
+			i.reject(failure.StatusOf(t.Context(), store.ErrTooManyRoles))
 		}
 	}
 	err := i.finish()

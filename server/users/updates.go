@@ -77,7 +77,7 @@ func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamU
 		invalid := invalidMessage(err)
 		switch {
 		case invalid != nil:
-			next.refused = refusedUpdate(failure.InvalidRow(invalid))
+			next.refused = refusedUpdate(failure.InvalidRow(ctx, invalid))
 		case err != nil:
 			return err
 		default:
@@ -137,7 +137,7 @@ func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServi
 	for _, message := range group {
 		answer := message.refused
 		if answer == nil {
-			answer, outcomes = u.updateAnswer(outcomes[0]), outcomes[1:]
+			answer, outcomes = u.updateAnswer(ctx, outcomes[0]), outcomes[1:]
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
@@ -157,10 +157,10 @@ func updateWrites(outcomes []store.Updated) []audit.Write {
 	return writes
 }
 
-func (u *Service) updateAnswer(outcome store.Updated) *userv1.UserUpdateResponse {
+func (u *Service) updateAnswer(ctx context.Context, outcome store.Updated) *userv1.UserUpdateResponse {
 	if outcome.Err != nil {
 		u.Invalid.Count(outcome.Err)
-		return refusedUpdate(failure.StatusOf(outcome.Err))
+		return refusedUpdate(failure.StatusOf(ctx, outcome.Err))
 	}
 	if !u.Invalid.Shows(&outcome.User) {
 		return refusedUpdate(failure.Internal)

@@ -17,8 +17,8 @@ import (
 // most, and half of this in JSON that escapes each of its characters.
 const MaxRowBytes = 64 << 10
 
-// Codecs are protobuf and JSON as Connect has them, but JSON is strict, and what
-// cannot be decoded is told without its content.
+// Codecs are protobuf and JSON as Connect has them, but JSON is strict, each message of it
+// is a line without spaces, and what cannot be decoded is told without its content.
 func Codecs() []connect.Codec {
 	json := connectproto.NewJSONCodec()
 	json.UnmarshalOptions.DiscardUnknown = false
@@ -37,15 +37,33 @@ type codec struct {
 func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	response, ok := msg.(EncodedResponse)
 	if !ok {
-		return c.StableCodec.MarshalWrite(ctx, dst, msg)
+		return c.marshalMessage(ctx, dst, msg)
 	}
 	b := spare(dst, response.size())
 	if c.IsBinary() {
 		b = response.appendProto(b)
 	} else if b, ok = response.appendJSON(b); !ok {
 		return c.marshalDecoded(ctx, dst, response)
+	} else {
+		b = append(b, '\n')
 	}
 	_, err := dst.Write(b)
+	return err
+}
+
+// marshalMessage is for messages of which no part is encoded. Their JSON looks as that of
+// the others does: package protojson puts spaces into it, now here and now there, and those
+// who read it in a shell have no line to read without an end.
+func (c codec) marshalMessage(ctx context.Context, dst io.Writer, msg any) error {
+	if c.IsBinary() {
+		return c.StableCodec.MarshalWrite(ctx, dst, msg)
+	}
+	var text bytes.Buffer
+	if err := c.MarshalWriteStable(ctx, &text, msg); err != nil {
+		return err
+	}
+	text.WriteByte('\n')
+	_, err := dst.Write(text.Bytes())
 	return err
 }
 
@@ -74,7 +92,7 @@ func (c codec) marshalDecoded(ctx context.Context, dst io.Writer, response Encod
 	if err := proto.Unmarshal(response.appendProto(nil), message); err != nil {
 		return err
 	}
-	return c.StableCodec.MarshalWrite(ctx, dst, message)
+	return c.marshalMessage(ctx, dst, message)
 }
 
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {

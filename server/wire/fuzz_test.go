@@ -35,7 +35,7 @@ func FuzzJSONError(f *testing.F) {
 		if err == nil {
 			return
 		}
-		if text := failure.ForCaller(err).Message(); !decodeErrorTexts.MatchString(text) {
+		if text := failure.ForCaller(t.Context(), err).Message(); !decodeErrorTexts.MatchString(text) {
 			t.Errorf("%q is told %q", body, text)
 		}
 	})
@@ -52,7 +52,7 @@ func FuzzBinaryError(f *testing.F) {
 		if err == nil {
 			return
 		}
-		if text := failure.ForCaller(err).Message(); !texts.MatchString(text) {
+		if text := failure.ForCaller(t.Context(), err).Message(); !texts.MatchString(text) {
 			t.Errorf("%q is told %q", body, text)
 		}
 	})

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -180,6 +181,9 @@ func appendWideTextJSON(b, text []byte) []byte {
 func appendEscaped(b []byte, c byte) []byte {
 	if c == '"' || c == '\\' {
 		return append(b, '\\', c)
+	}
+	if at := strings.IndexByte("\b\f\n\r\t", c); at >= 0 {
+		return append(b, '\\', "bfnrt"[at])
 	}
 	const hex = "0123456789abcdef"
 	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])

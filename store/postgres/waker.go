@@ -126,7 +126,7 @@ func (w *waker) head(ctx context.Context) (store.Cursor, error) {
 func (w *waker) listen(ctx context.Context) {
 	for {
 		if w.store.sessions.pooled.Load() {
-			w.store.log.InfoContext(ctx, "connected through a connection pooler: looking for the changes of other servers instead of being notified", "interval", w.interval)
+			w.store.log.InfoContext(ctx, "connected through a connection pooler: looking for the changes of other servers instead of being notified", "interval_ms", w.interval.Milliseconds())
 			return
 		}
 		err := w.listenOnce(ctx)

@@ -103,7 +103,7 @@ func (c *checkpointer) checkpoint(age time.Duration) {
 	if err := c.reset(mode, wait); err != nil {
 		c.dueAge, c.duePages = max(c.dueAge, 2*age), max(c.duePages, 2*pages)
 		if pages >= hugeLog || !errors.Is(err, errLogInUse) {
-			c.logger.Warn("the -wal of the SQLite file grows", "pages", pages, "age", age, "error", err)
+			c.logger.Warn("the -wal of the SQLite file grows", "pages", pages, "age_seconds", age.Seconds(), "error", err)
 		}
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"connectrpc.com/connect/v2"
@@ -85,12 +86,16 @@ func describe(detail []byte) string {
 	case *errdetails.BadRequest:
 		var fields []string
 		for _, violation := range m.GetFieldViolations() {
-			fields = append(fields, violation.GetField())
+			fields = append(fields, jsonHumps.ReplaceAllStringFunc(violation.GetField(), func(hump string) string {
+				return "_" + strings.ToLower(hump) // Clients that speak JSON are told userId.
+			}))
 		}
 		return strings.Join(fields, ",")
 	}
 	return string(message.ProtoReflect().Descriptor().FullName())
 }
+
+var jsonHumps = regexp.MustCompile("[A-Z]")
 
 // reason is the reason in the details, as the enum has it.
 func (e end) reason() string {

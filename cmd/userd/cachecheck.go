@@ -34,6 +34,7 @@ func cacheCommand() *cobra.Command {
 	check.Flags().StringVar(&c.redis, "redis", "", "as for serve")
 	addFileFlag(check.Flags(), "redis")
 	check.Flags().IntVar(&c.rate, "rate", 1000, "most entries to compare in a second")
+	cmd.Example = check.Example
 	cmd.AddCommand(check)
 	return cmd
 }

@@ -43,6 +43,10 @@ func rootCommand() *cobra.Command {
 		Long: "The user service: gRPC, gRPC-Web and HTTP/JSON on one port.\n\n" +
 			"Every flag can be set in the environment too: --cors-origin is USERD_CORS_ORIGIN.",
 		Example: "  userd serve\n" +
+			"  userd create --email ada@example.com --name 'Ada Lovelace' --role admin\n" +
+			"  userd get ada@example.com\n" +
+			"  userd import users.csv\n" +
+			"  userd export | head\n" +
 			"  userd serve --database-file database --redis redis://cache.internal:6379\n" +
 			"  USERD_LISTEN=127.0.0.1:8000 userd serve",
 		Version:       version(),

@@ -30,17 +30,19 @@ func migrateCommand() *cobra.Command {
 	addFileFlag(cmd.PersistentFlags(), "database")
 	cmd.AddCommand(
 		&cobra.Command{
-			Use:   "status",
-			Short: "Say which version the schema has, and which this program needs",
-			Args:  noArgs,
+			Use:     "status",
+			Short:   "Say which version the schema has, and which this program needs",
+			Example: "  userd migrate status --database sqlite:userd.db",
+			Args:    noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return migrateStatus(cmd.Context(), database, cmd.OutOrStdout())
 			},
 		},
 		&cobra.Command{
-			Use:   "up",
-			Short: "Bring the schema to the version that this program needs",
-			Args:  noArgs,
+			Use:     "up",
+			Short:   "Bring the schema to the version that this program needs",
+			Example: "  userd migrate up --database-file database",
+			Args:    noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return migrateUp(cmd.Context(), database, cmd.OutOrStdout())
 			},

@@ -20,7 +20,9 @@ func tokenCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE:  showHelp,
 	}
-	cmd.AddCommand(newTokenCommand())
+	created := newTokenCommand()
+	cmd.Example = created.Example
+	cmd.AddCommand(created)
 	return cmd
 }
 

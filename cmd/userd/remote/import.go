@@ -89,7 +89,7 @@ func (f *importFlags) run(ctx context.Context, files []string, out io.Writer) er
 			fmt.Fprintf(out, "%s: %s\n", name, i.result(f.dryRun))
 			failed += i.state.Failed
 		} else {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, i.interrupted(err))
 		}
 	}
 	if failed > 0 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -16,6 +15,7 @@ import (
 	"github.com/example/userd/cmd/userd/rows"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/failure"
 )
 
 const (
@@ -60,21 +60,20 @@ func (i *fileImport) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	work, order := make(chan *batch), make(chan *batch, i.flags.streams)
-	group.Go(func() error {
-		defer close(work)
-		defer close(order)
-		return i.read(ctx, work, order)
-	})
+	read := make(chan error, 1)
+	go func() { // Not waited for when the import has failed: standard input may be silent for ever.
+		read <- i.read(ctx, work, order)
+		close(work)
+		close(order)
+	}()
 	for range i.flags.streams {
-		group.Go(func() error {
-			for b := range work {
-				b.done <- i.send(ctx, b)
-			}
-			return nil
-		})
+		group.Go(func() error { return i.sendAll(ctx, work) })
 	}
 	group.Go(func() error { return i.count(ctx, order) })
 	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := <-read; err != nil {
 		return err
 	}
 	if i.progressName != "" && !i.flags.dryRun {
@@ -106,10 +105,10 @@ func (i *fileImport) read(ctx context.Context, work, order chan<- *batch) error 
 		b := &batch{done: make(chan result, 1)}
 		var err error
 		for len(b.rows) < batchRows && err == nil {
-			var next rows.Row
-			if next, err = i.reader.Read(); err == nil {
-				i.complete(next.User, row)
-				b.rows = append(b.rows, next)
+			var r rows.Row
+			if r, err = i.reader.Read(); err == nil {
+				i.complete(r.User, row)
+				b.rows = append(b.rows, r)
 				row++
 			}
 		}
@@ -143,10 +142,31 @@ func (i *fileImport) complete(user *userv1.CreateUserRequest, row int) {
 	}
 }
 
+// sendAll sends one batch after the other.
+func (i *fileImport) sendAll(ctx context.Context, work <-chan *batch) error {
+	for {
+		b, err := next(ctx, work)
+		if b == nil {
+			return err
+		}
+		b.done <- i.send(ctx, b)
+	}
+}
+
+// next is the next batch, or nil where there is none, or where ctx has ended.
+func next(ctx context.Context, batches <-chan *batch) (*batch, error) {
+	select {
+	case b := <-batches:
+		return b, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // send has a batch stored, again while the server is away.
 func (i *fileImport) send(ctx context.Context, b *batch) result {
 	if i.flags.dryRun {
-		return check(b)
+		return check(ctx, b)
 	}
 	since := time.Now()
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
@@ -202,12 +222,12 @@ func (i *fileImport) sendOnce(ctx context.Context, b *batch) result {
 }
 
 // check is what the rules of the schema say to a batch.
-func check(b *batch) result {
+func check(ctx context.Context, b *batch) result {
 	r := result{response: new(userv1.BatchCreateUsersResponse), failed: make(map[int]string)}
 	for n, row := range b.rows {
 		why := row.Why
 		if row.User != nil {
-			why = faults(protovalidate.Validate(row.User))
+			why = faults(ctx, protovalidate.Validate(row.User))
 		}
 		if why != "" {
 			r.failed[n] = why
@@ -216,22 +236,22 @@ func check(b *batch) result {
 	return r
 }
 
-// faults is what protovalidate finds, in one line.
-func faults(err error) string {
+// faults is what protovalidate finds, as the server says it.
+func faults(ctx context.Context, err error) string {
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		return ""
 	}
-	var found []string
-	for _, violation := range invalid.Violations {
-		found = append(found, violation.String())
-	}
-	return strings.Join(found, "; ")
+	return failure.InvalidRow(ctx, invalid).Message()
 }
 
 // count takes what became of the batches in the order of the file.
 func (i *fileImport) count(ctx context.Context, order <-chan *batch) error {
-	for b := range order {
+	for {
+		b, err := next(ctx, order)
+		if b == nil {
+			return err
+		}
 		var r result
 		select {
 		case r = <-b.done:
@@ -246,7 +266,6 @@ func (i *fileImport) count(ctx context.Context, order <-chan *batch) error {
 		}
 		i.shown.add(len(b.rows))
 	}
-	return nil
 }
 
 func (i *fileImport) countBatch(b *batch, r result) error {

@@ -67,6 +67,14 @@ func (i *fileImport) begin(fresh importState) error {
 	return nil
 }
 
+// interrupted adds to an error how the import goes on, where it can.
+func (i *fileImport) interrupted(err error) error {
+	if i.state.Rows == 0 || i.progressName == "" || i.flags.dryRun {
+		return err
+	}
+	return fmt.Errorf("%w; %d rows are done: go on with --resume", err, i.state.Rows)
+}
+
 // save writes the state in one piece.
 func (i *fileImport) save() error {
 	if i.progressName == "" {

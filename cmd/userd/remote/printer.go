@@ -39,6 +39,7 @@ type printer struct {
 	colour   bool
 	lines    []string // That wait for their table.
 	headed   bool
+	begun    bool // The head was written.
 }
 
 func newPrinter(out io.Writer, asJSON bool) *printer {
@@ -96,7 +97,8 @@ func (p *printer) flush() error {
 		}
 		_ = table.Flush() // Into memory.
 	}
-	if head, rest, ok := strings.Cut(text.String(), "\n"); ok && p.colour {
+	if head, rest, ok := strings.Cut(text.String(), "\n"); ok && p.colour && !p.begun {
+		p.begun = true
 		text.Reset()
 		text.WriteString(bold + head + normal + "\n" + rest)
 	}

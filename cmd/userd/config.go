@@ -58,6 +58,7 @@ type config struct {
 	shutdownTimeout        time.Duration
 	logLevel               slog.Level
 	logFormat              string
+	banner                 string
 }
 
 // relayMargin is how much longer than cached users the changes are kept, so that a
@@ -107,6 +108,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long calls under way may take after SIGTERM and --shutdown-delay")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "the least `level` that is logged: debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
+	flags.StringVar(&c.banner, "banner", "auto", "say on standard output where the server is, and how to try it: always, never, or auto: on a terminal")
 }
 
 // check returns what is wrong with a config, in one line.
@@ -160,6 +162,8 @@ func (c *config) check(ctx context.Context) error {
 		return fmt.Errorf("--shutdown-timeout must not be negative, not %s", c.shutdownTimeout)
 	case c.logFormat != "auto" && c.logFormat != "text" && c.logFormat != "json":
 		return errors.New("--log-format must be text, json or auto")
+	case c.banner != "auto" && c.banner != "always" && c.banner != "never":
+		return errors.New("--banner must be auto, always or never")
 	}
 	if err := c.checkOrigins(); err != nil {
 		return err

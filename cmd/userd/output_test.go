@@ -127,7 +127,7 @@ func TestStandardOutputThatNobodyReadsStopsNothing(t *testing.T) {
 			if gone {
 				reader.Close()
 			}
-			cmd := exec.Command(userdPath(t), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "",
+			cmd := exec.Command(userdPath(t), "serve", "--banner", "always", "--listen", "127.0.0.1:0", "--admin-listen", "",
 				"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 			cmd.Stdout = out
 			cmd.SysProcAttr = cachetest.DieWithParent()

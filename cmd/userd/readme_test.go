@@ -25,19 +25,26 @@ var failing = map[string]string{
 func TestREADMEExamplesWork(t *testing.T) {
 	t.Parallel()
 	p := startUserd(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
-	host := strings.TrimPrefix(p.url, "http://")
-	for _, readme := range readmes {
-		examples := 0
-		for _, script := range shellBlocks(t, readme) {
-			if strings.Contains(script, "localhost:8080") {
-				examples++
-				runExample(t, script, strings.ReplaceAll(script, "localhost:8080", host))
-			}
-		}
-		if examples == 0 {
+	runREADME(t, p, readmes[0])
+	for _, readme := range readmes { // The first minute can be repeated.
+		if runREADME(t, p, readme) == 0 {
 			t.Errorf("%s has no examples", readme)
 		}
 	}
+}
+
+// runREADME runs the commands of a README that talk to a server, and returns how many blocks of
+// them there are.
+func runREADME(t *testing.T, p *process, readme string) (examples int) {
+	t.Helper()
+	for _, script := range shellBlocks(t, readme) {
+		if strings.Contains(script, "localhost:8080") || strings.HasPrefix(script, "go run ./cmd/userd get") {
+			examples++
+			command := strings.ReplaceAll(script, "localhost:8080", strings.TrimPrefix(p.url, "http://"))
+			runExample(t, script, "export USERD_SERVER="+p.url+"\n"+strings.ReplaceAll(command, "go run ./cmd/userd", userdPath(t)))
+		}
+	}
+	return examples
 }
 
 // shellBlocks are the shell commands of a README, block by block.

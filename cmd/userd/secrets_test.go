@@ -105,7 +105,7 @@ func TestNoCommandShowsAPassword(t *testing.T) {
 // A setting that was mistaken for another one may be a database's.
 func TestWrongSettingsAreNotRepeated(t *testing.T) {
 	t.Parallel()
-	for _, flag := range []string{"--listen", "--admin-listen", "--http2", "--send-timeout", "--max-connections", "--insecure", "--log-level", "--cors-origin", "--log-format"} {
+	for _, flag := range []string{"--listen", "--admin-listen", "--http2", "--send-timeout", "--max-connections", "--insecure", "--log-level", "--cors-origin", "--log-format", "--banner"} {
 		runSecretly(t, nil, "serve", flag+"="+secretDatabases[0])
 		runSecretly(t, []string{"USERD_" + strings.ToUpper(strings.ReplaceAll(flag[2:], "-", "_")) + "=" + secretDatabases[0]}, "serve")
 	}

@@ -251,7 +251,9 @@ func (p *program) run(ctx context.Context, srv *server.Server, users store.Store
 		background("fetch keys again", func() { p.auth.WatchIssuer(ctx) })
 	}
 	background("read again", func() { p.reload(ctx, certificate) })
-	writeBanner(p.out, c, p.database, listener.Addr(), admin)
+	if c.wantsBanner() {
+		writeBanner(p.out, c, p.database, listener.Addr(), admin)
+	}
 	logger.Info("serving", "version", version(), "listen", listener.Addr().String(), "admin", addressOf(admin), "max_connections", c.maxConnections)
 	return group.Wait()
 }
@@ -281,7 +283,7 @@ func serveAdmin(group *errgroup.Group, address string, srv *server.Server) (net.
 // shutdown drains the server. Calls that take longer than the timeout are cut off;
 // that is what the timeout is for, and no failure.
 func shutdown(ctx context.Context, srv *server.Server, c config, logger *slog.Logger) error {
-	logger.Info("stopping", "delay", c.shutdownDelay, "timeout", c.shutdownTimeout)
+	logger.Info("stopping", "delay_seconds", c.shutdownDelay.Seconds(), "timeout_seconds", c.shutdownTimeout.Seconds())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.shutdownDelay+c.shutdownTimeout)
 	defer cancel()
 	err := srv.Shutdown(ctx)

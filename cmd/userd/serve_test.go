@@ -61,6 +61,7 @@ func serveArgs(flags []string) []string {
 func start(t *testing.T, log io.Writer, cmd *exec.Cmd) *process {
 	t.Helper()
 	cmd.Stderr = log
+	cmd.Env = append(cmd.Environ(), "USERD_BANNER=always") // Older programs have no such flag.
 	cmd.SysProcAttr = cachetest.DieWithParent()
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -61,7 +61,7 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 
 // Userd starts userd with a metrics listener.
 func (l *Lab) Userd(ctx context.Context, pinned bool, program string, flags ...string) (*Server, error) {
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)
+	args := append([]string{"serve", "--banner", "always", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)
 	return l.Serve(ctx, pinned, program, args...)
 }
 

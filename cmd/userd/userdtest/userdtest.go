@@ -93,6 +93,7 @@ func Run(t testing.TB, log io.Writer, cmd *exec.Cmd) *Userd {
 	t.Helper()
 	DieWithTest(cmd, syscall.SIGKILL)
 	cmd.Stderr = log
+	cmd.Env = append(cmd.Environ(), "USERD_BANNER=always")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

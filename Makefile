@@ -1,5 +1,5 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate console format
+.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate console release format
 
 run:
 	go run ./cmd/userd serve
@@ -39,6 +39,9 @@ generate:
 
 console: # needs Node.js
 	.ci/console build
+
+release: # into dist; ARGS=binaries TARGETS=linux/amd64 for a part
+	.ci/release $(ARGS)
 
 format:
 	.ci/buf format --write && .tools/bin/gofumpt -w $$(git ls-files '*.go' ':!gen')

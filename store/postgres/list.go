@@ -32,6 +32,11 @@ const byContentTime = 40 * time.Millisecond
 // trigram is the fewest characters of a name that the index of names can look for.
 const trigram = 3
 
+// maxParts is how many parts of a name a search looks for. Each has a list in the index that is
+// read, in full where it is long, and a few tell names apart: with all its trigrams a whole name
+// takes five times as long.
+const maxParts = 5
+
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
 	if hasNUL(query) {
@@ -98,15 +103,20 @@ func (l *listing) fill(ctx context.Context) error {
 
 // contentPlan is the plan of byContent. Of several indexes PostgreSQL chooses.
 func (l *listing) contentPlan() stats.Plan {
-	switch {
-	case len(l.contents()) > 1:
-		return stats.ByContent
-	case l.Role != "":
-		return stats.ByRole
-	case len(l.Attributes) > 0:
-		return stats.ByAttribute
+	var plans []stats.Plan
+	if l.Role != "" {
+		plans = append(plans, stats.ByRole)
 	}
-	return stats.ByName
+	if len(partsOf(store.FoldName(l.NameContains))) > 0 {
+		plans = append(plans, stats.ByName)
+	}
+	if len(l.Attributes) > 0 {
+		plans = append(plans, stats.ByAttribute)
+	}
+	if len(plans) == 1 {
+		return plans[0]
+	}
+	return stats.ByContent
 }
 
 // walk looks at the next n users.
@@ -181,13 +191,53 @@ func (l *listing) contents() (conditions []string) {
 	if l.Role != "" {
 		conditions = append(conditions, l.hasRole())
 	}
-	if name := store.FoldName(l.NameContains); utf8.RuneCountInString(name) >= trigram {
-		conditions = append(conditions, `folded_name like `+l.arg(`%`+likeEscapes.Replace(name)+`%`))
+	for _, part := range partsOf(store.FoldName(l.NameContains)) {
+		conditions = append(conditions, `folded_name like `+l.arg(`%`+likeEscapes.Replace(part)+`%`))
 	}
 	if len(l.Attributes) > 0 {
 		conditions = append(conditions, l.hasAttributes())
 	}
 	return conditions
+}
+
+// partsOf returns what the index of names is to look for, for names with a folded text: the last
+// of its trigrams that hardly overlap, and words that are too short for one with what is around
+// them. It is all of the text, of which PostgreSQL takes every trigram, where there are none to
+// choose, or where the locale says what a letter is, and nothing where the text is too short.
+func partsOf(text string) (parts []string) {
+	if utf8.RuneCountInString(text) < trigram {
+		return nil
+	}
+	for start, end := 0, 0; start < len(text); start = end + 1 {
+		for end = start; end < len(text) && inWord(text[end]); end++ {
+			if text[end] >= utf8.RuneSelf {
+				return []string{text}
+			}
+		}
+		switch word := text[start:end]; {
+		case len(word) >= trigram:
+			parts = append(parts, trigramsOf(word)...)
+		case word != "" && min(end+1, len(text))-max(start-1, 0) >= trigram:
+			parts = append(parts, text[max(start-1, 0):min(end+1, len(text))])
+		}
+	}
+	if len(parts) < 2 {
+		return []string{text}
+	}
+	return parts[max(0, len(parts)-maxParts):]
+}
+
+// inWord reports whether a byte of a folded text may be one of a word.
+func inWord(b byte) bool { return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' || b >= utf8.RuneSelf }
+
+// trigramsOf returns the trigrams of a word of ASCII that hardly overlap.
+func trigramsOf(word string) (trigrams []string) {
+	for i := 0; i+trigram <= len(word); i++ {
+		if i%trigram == 0 || i+trigram == len(word) {
+			trigrams = append(trigrams, word[i:i+trigram])
+		}
+	}
+	return trigrams
 }
 
 var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

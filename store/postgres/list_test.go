@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/stats"
 )
 
 // Among so many users, a walk past all of them takes several pages.
@@ -30,6 +31,8 @@ func TestWhatIndexesKnowIsFoundInOnePage(t *testing.T) {
 		"role":                  {Role: "auditor"},
 		"name":                  {NameContains: "sark"},
 		"name with wildcards":   {NameContains: `50%_\\ O`},
+		"whole name":            {NameContains: rare.DisplayName},
+		"words of a name":       {NameContains: `ŠÁRKA 50`},
 		"attribute":             {Attributes: rare.Attributes},
 		"disabled":              {Disabled: new(true)},
 		"all of them":           {Role: "auditor", NameContains: "SÁRKA", Attributes: rare.Attributes, Disabled: new(true)},
@@ -49,5 +52,8 @@ func TestWhatIndexesKnowIsFoundInOnePage(t *testing.T) {
 		if page, err := s.List(t.Context(), query); err != nil || len(page.Users) != 0 || page.Next != (store.Position{}) {
 			t.Errorf("%s of nobody: %d users, then %v, %v", name, len(page.Users), page.Next, err)
 		}
+	}
+	if walks := s.Stats().Pages[stats.Walk]; walks != 0 {
+		t.Errorf("%d pages were walks", walks)
 	}
 }

@@ -13,6 +13,7 @@ import (
 var rooms = map[string]struct{ mayImport []string }{
 	"gen/user/v1":               {},
 	"gen/user/v1/userv1connect": {mayImport: []string{"gen/"}},
+	"gen/user/v1/userv1errors":  {mayImport: []string{"gen/"}},
 	"store":                     {},
 	"store/guard":               {},
 	"store/stats":               {},

@@ -15,6 +15,7 @@ import (
 	"github.com/example/userd/cmd/userd/rows"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/user/v1/userv1errors"
 	"github.com/example/userd/server/failure"
 )
 
@@ -190,7 +191,7 @@ func passing(err error) bool {
 	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeDeadlineExceeded:
 		return true
 	case connect.CodeResourceExhausted:
-		return reasonOf(failed) == "OVERLOADED"
+		return userv1errors.Reason(failed) == userv1.Reason_REASON_OVERLOADED
 	}
 	return !failed.IsRemote() // The connection was lost.
 }

@@ -13,12 +13,12 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/connect/v2/connectproto"
 	"github.com/spf13/cobra"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"github.com/example/userd/cmd/userd/cli"
+	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/user/v1/userv1errors"
 )
 
 // target is the server that a command talks to.
@@ -102,22 +102,10 @@ func (t *target) explain(ctx context.Context, err error) error {
 	case !failed.IsRemote() && failed.Code() == connect.CodeUnavailable:
 		return fmt.Errorf("%s cannot be reached; is userd running there, and is --server right?: %s", t.server, failed.Message())
 	}
-	if reason := reasonOf(failed); reason != "" {
-		return fmt.Errorf("%s (%s)", failed.Message(), reason)
+	if reason := userv1errors.Reason(failed); reason != userv1.Reason_REASON_UNSPECIFIED {
+		return fmt.Errorf("%s (%s)", failed.Message(), strings.TrimPrefix(reason.String(), "REASON_"))
 	}
 	return fmt.Errorf("%s: %s", t.server, failed.Error())
-}
-
-// reasonOf is the reason that userd gives for an error, or "".
-func reasonOf(failed *connect.Error) string {
-	for _, detail := range failed.Details() {
-		if message, err := connectproto.UnmarshalErrorDetail(detail); err == nil {
-			if info, ok := message.(*errdetails.ErrorInfo); ok {
-				return info.GetReason()
-			}
-		}
-	}
-	return ""
 }
 
 // exactly wants so many arguments.

@@ -152,6 +152,16 @@ func (u *Userd) Stop(t testing.TB) {
 	u.done = nil
 }
 
+// Kill ends userd at once.
+func (u *Userd) Kill(t testing.TB) {
+	t.Helper()
+	if err := u.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-u.done // It was killed.
+	u.done = nil
+}
+
 // Program returns the path of the first of these programs that is there, also where
 // PATH has no folders for daemons.
 func Program(t testing.TB, names ...string) string {

@@ -1,0 +1,206 @@
+// Package examples has programs to begin with, one for each language. Its tests run them.
+package examples
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/example/userd/cmd/userd/userdtest"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+func TestMain(m *testing.M) { userdtest.Main(m) }
+
+func TestGo(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "example")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./go").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	checkExample(t, func(server, cursor string) *exec.Cmd {
+		return exec.CommandContext(t.Context(), program, "-server", server, "-cursor", cursor)
+	})
+}
+
+// world is an example and its server, which go and come.
+type world struct {
+	t        *testing.T
+	server   *userdtest.Userd
+	flags    []string
+	command  func(server, cursor string) *exec.Cmd
+	cursor   string
+	example  *exec.Cmd
+	url      string            // Of the running example.
+	lines    chan string       // Of all examples that have run.
+	printed  map[string]string // By user: the newest change that was seen.
+	expected map[string]string
+}
+
+// checkExample kills an example and the server while users change, and looks whether a change
+// is lost.
+func checkExample(t *testing.T, command func(server, cursor string) *exec.Cmd) {
+	t.Helper()
+	flags := []string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")}
+	w := &world{
+		t: t, flags: flags, command: command, server: userdtest.Start(t, flags...),
+		cursor: filepath.Join(t.TempDir(), "cursor"), lines: make(chan string, 1000),
+		printed: map[string]string{}, expected: map[string]string{},
+	}
+	old := w.create("before") // Found by the first list.
+	w.start()
+	w.seen()
+	w.greets(old)
+	w.change(old)
+	w.seen()
+
+	w.kill()
+	w.change(old) // While nobody watches.
+	fresh := w.create("while the example is away")
+	w.start()
+	w.seen()
+
+	w.server.Kill(t)
+	w.server = userdtest.Start(t, append(flags, "--listen", w.server.Host())...)
+	w.change(fresh)
+	w.seen()
+	w.greets(old)
+
+	w.server.Kill(t) // Both are away.
+	w.kill()
+	w.start()
+	w.server = userdtest.Start(t, append(flags, "--listen", w.server.Host())...)
+	w.delete(old)
+	w.create("at last")
+	w.seen()
+
+	_ = w.example.Process.Signal(syscall.SIGTERM)
+	if err := w.example.Wait(); err != nil {
+		t.Errorf("the example ends with %v", err)
+	}
+}
+
+// start runs the example.
+func (w *world) start() {
+	w.t.Helper()
+	w.example = w.command(w.server.URL, w.cursor)
+	w.example.Stderr = w.t.Output()
+	userdtest.DieWithTest(w.example, syscall.SIGKILL)
+	stdout, err := w.example.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.example.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	output := bufio.NewScanner(stdout)
+	if !output.Scan() {
+		w.t.Fatal("the example says nothing")
+	}
+	w.url = strings.TrimPrefix(output.Text(), "listening on ")
+	go func() {
+		for output.Scan() {
+			w.lines <- output.Text()
+		}
+	}()
+}
+
+func (w *world) kill() {
+	w.t.Helper()
+	if err := w.example.Process.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = w.example.Wait() // It was killed.
+}
+
+// seen waits until the examples have printed the newest change of every user.
+func (w *world) seen() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	for !w.complete() {
+		select {
+		case line := <-w.lines:
+			var kind, id string
+			var version int64
+			if _, err := fmt.Sscan(line, &kind, &id, &version); err != nil {
+				w.t.Fatalf("%q: %v", line, err)
+			}
+			w.printed[id] = fmt.Sprint(kind, " ", version)
+		case <-ctx.Done():
+			w.t.Fatalf("seen: %v, not %v", w.printed, w.expected)
+		}
+	}
+}
+
+func (w *world) complete() bool {
+	for id, change := range w.expected {
+		if w.printed[id] != change {
+			return false
+		}
+	}
+	return true
+}
+
+// users is a client of the server that runs.
+func (w *world) users() userv1connect.UserServiceClient {
+	transport := &http.Transport{}
+	w.t.Cleanup(transport.CloseIdleConnections)
+	return userv1connect.NewUserServiceClient(connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: transport}, w.server.URL)))
+}
+
+func (w *world) create(name string) (id string) {
+	w.t.Helper()
+	email := strings.ReplaceAll(name, " ", ".") + "@example.com"
+	response, err := w.users().CreateUser(w.t.Context(), &userv1.CreateUserRequest{Email: email, DisplayName: name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.expected[response.GetUser().GetId()] = "changed 1"
+	return response.GetUser().GetId()
+}
+
+// change changes a user and its name.
+func (w *world) change(id string) {
+	w.t.Helper()
+	name := "after " + w.expected[id]
+	response, err := w.users().UpdateUser(w.t.Context(), &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{UserId: id, DisplayName: &name}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.expected[id] = fmt.Sprint("changed ", response.GetUser().GetVersion())
+}
+
+func (w *world) delete(id string) {
+	w.t.Helper()
+	response, err := w.users().DeleteUser(w.t.Context(), &userv1.DeleteUserRequest{UserId: id})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.expected[id] = fmt.Sprint("deleted ", response.GetVersion())
+}
+
+// greets asks the example for a user.
+func (w *world) greets(id string) {
+	w.t.Helper()
+	resp, err := http.Get(w.url + "/greeting?user=" + id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := bufio.NewReader(resp.Body).ReadString('\n')
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.HasPrefix(text, "Hello, ") {
+		w.t.Errorf("the example greets with %s %q, %v", resp.Status, text, err)
+	}
+}

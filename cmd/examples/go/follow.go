@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"connectrpc.com/connect/v2"
+
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/user/v1/userv1errors"
+)
+
+// follower learns of all changes, also of those that are made while it or the server is away.
+type follower struct {
+	users  userv1connect.UserServiceClient
+	cursor string                        // File with the cursor up to which changes have been handled.
+	handle func(*userv1.UserEvent) error // May see a change twice, and must have it stored when it returns.
+}
+
+// run follows until the context ends or a change cannot be handled.
+func (f *follower) run(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := f.follow(ctx, func() { try = 0 })
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case userv1errors.Reason(err) == userv1.Reason_REASON_CURSOR_EXPIRED:
+			err = os.Remove(f.cursor) // Too long away: begin anew.
+		case isAway(err):
+			slog.Info("userd is away", "err", err)
+			err = nil
+			_ = pause(ctx, backoff(max(try, 1)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// isAway reports whether a stream ended because the server, or the way there, is away or has
+// too much to do for now.
+func isAway(err error) bool {
+	var failed *connect.Error
+	if !errors.As(err, &failed) {
+		return false
+	}
+	switch userv1errors.Reason(err) {
+	case userv1.Reason_REASON_UNAVAILABLE, userv1.Reason_REASON_OVERLOADED, userv1.Reason_REASON_SLOW_CONSUMER:
+		return true
+	}
+	return !failed.IsRemote() || failed.Code() == connect.CodeUnavailable // The connection was lost, or a proxy says so.
+}
+
+// follow handles changes as long as one stream lasts, from the stored cursor on.
+func (f *follower) follow(ctx context.Context, received func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cursor, err := os.ReadFile(f.cursor)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	stream, err := f.users.WatchUsers(ctx, &userv1.WatchUsersRequest{Cursor: string(cursor)})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for {
+		message, err := stream.Receive()
+		if err != nil {
+			return err
+		}
+		received()
+		if len(cursor) == 0 { // The changes from here on are certain: now all that was before.
+			if err := f.list(ctx); err != nil {
+				return err
+			}
+		}
+		for _, event := range message.GetEvents() {
+			if err := f.handle(event); err != nil {
+				return err
+			}
+		}
+		cursor = []byte(message.GetCursor())
+		if err := store(f.cursor, cursor); err != nil {
+			return err
+		}
+	}
+}
+
+// list handles all users as if they had just changed.
+func (f *follower) list(ctx context.Context) error {
+	stream, err := f.users.ListUsers(ctx, &userv1.ListUsersRequest{All: true})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for {
+		user, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := f.handle(&userv1.UserEvent{Event: &userv1.UserEvent_Upserted{Upserted: user}}); err != nil {
+			return err
+		}
+	}
+}
+
+// store replaces a file as a whole, so that it is the old or the new one whatever happens.
+func store(path string, content []byte) error {
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return fmt.Errorf("store the cursor: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}

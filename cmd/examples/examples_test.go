@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,26 @@ func TestGo(t *testing.T) {
 	}
 	checkExample(t, func(server, cursor string) *exec.Cmd {
 		return exec.CommandContext(t.Context(), program, "-server", server, "-cursor", cursor)
+	})
+}
+
+func TestNode(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir() // A copy, in which npm may install.
+	for _, folder := range []string{"gen/ts", "cmd/examples/node"} {
+		if err := os.CopyFS(filepath.Join(root, folder), os.DirFS(filepath.Join("../..", folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := filepath.Join(root, "cmd/examples/node")
+	install := exec.CommandContext(t.Context(), userdtest.Program(t, "npm"), "install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts")
+	install.Dir = folder
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	node := userdtest.Program(t, "node")
+	checkExample(t, func(server, cursor string) *exec.Cmd {
+		return exec.CommandContext(t.Context(), node, filepath.Join(folder, "main.js"), server, cursor)
 	})
 }
 

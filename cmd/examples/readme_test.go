@@ -1,0 +1,89 @@
+package examples
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/example/userd/cmd/userd/userdtest"
+)
+
+// TestREADME runs the clients of gen/README.md as they stand, but for the port, and some with
+// what buf generates as it says.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	server := userdtest.Start(t)
+	folder := t.TempDir()
+	for name, language := range map[string]string{"main.go": "go", "clients.yaml": "yaml", "client.py": "python", "Client.java": "java"} {
+		code := strings.ReplaceAll(block(t, language), "localhost:8080", server.Host())
+		write(t, filepath.Join(folder, name), code)
+	}
+	checkClient(t, exec.CommandContext(t.Context(), "go", "run", filepath.Join(folder, "main.go")))
+
+	generate(t, folder)
+	if _, err := os.Stat(filepath.Join(folder, "clients/typescript/buf/validate/validate_pb.ts")); err != nil {
+		t.Error(err) // What the client imports.
+	}
+	python := exec.CommandContext(t.Context(), userdtest.Program(t, "/usr/bin/python3"), filepath.Join(folder, "client.py"))
+	python.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(folder, "clients/python"))
+	checkClient(t, python)
+
+	classes := filepath.Join(folder, "classes")
+	path := "/usr/share/java/*:" + classes
+	output(t, exec.CommandContext(t.Context(), userdtest.Program(t, "javac"), "-nowarn", "-cp", path, "-d", classes,
+		"-sourcepath", filepath.Join(folder, "clients/java"), filepath.Join(folder, "Client.java")))
+	checkClient(t, exec.CommandContext(t.Context(), userdtest.Program(t, "java"), "-cp", path, "Client"))
+}
+
+// generate runs buf, and has the folder get what it makes.
+func generate(t *testing.T, folder string) {
+	t.Helper()
+	plugins, err := filepath.Abs("../../server/console/node_modules/.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := exec.CommandContext(t.Context(), "../../.ci/buf", "generate", "--template", filepath.Join(folder, "clients.yaml"), "--output", folder)
+	buf.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":"+plugins)
+	output(t, buf)
+}
+
+// block is the code of the README in a language.
+func block(t *testing.T, language string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../gen/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$").FindStringSubmatch(string(text))
+	if found == nil {
+		t.Fatalf("gen/README.md has no %s", language)
+	}
+	return found[1]
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func output(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
+	}
+	return string(out)
+}
+
+// checkClient runs a client, which prints the id of the user that it creates.
+func checkClient(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if got := output(t, cmd); !regexp.MustCompile(`(?m)^[0-9a-f-]{36}$`).MatchString(got) {
+		t.Errorf("%v: %s", cmd.Args, got)
+	}
+}

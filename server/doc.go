@@ -1,4 +1,4 @@
-// Package server serves user.v1.UserService: gRPC, gRPC-Web and the Connect
+// Package server serves user.v1.UserService and userd.admin.v1.StatusService: gRPC, gRPC-Web and the Connect
 // protocol, protobuf and JSON, HTTP/1.1 and HTTP/2, on one listener.
 //
 // The package itself puts the parts together. Its rooms, each above those that it may
@@ -7,6 +7,7 @@
 //	server        Config, New, Serve, Shutdown; the order of what a request passes
 //	├─ users      what the RPCs do
 //	├─ watch      watchers: who follow the change log
+//	├─ status     how the server is doing, for people who look at it
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
 //	├─ gather     streams of responses in larger pieces; the end of those that nobody reads

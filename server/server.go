@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/userd/admin/v1/adminv1connect"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/console"
@@ -29,13 +30,14 @@ import (
 	"github.com/example/userd/server/openapi"
 	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/rules"
+	"github.com/example/userd/server/status"
 	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/server/users"
 	"github.com/example/userd/server/webtext"
 	"github.com/example/userd/server/wire"
 )
 
-// Server serves user.v1.UserService.
+// Server serves user.v1.UserService and userd.admin.v1.StatusService.
 type Server struct {
 	config   Config
 	users    *users.Service
@@ -170,6 +172,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	rpc := connect.NewServer(interceptors...)
 	userv1connect.RegisterUserServiceHandler(rpc, s.users)
+	adminv1connect.RegisterStatusServiceHandler(rpc, status.New(status.Config{Metrics: s.config.Registry, Running: s.running}))
 	if s.config.Register != nil {
 		s.config.Register(rpc)
 	}

@@ -17,6 +17,7 @@ var readmes = []string{"../../README.md", "../../proto/README.md", "README.md"}
 // failing are the examples that are meant to fail, and how.
 var failing = map[string]string{
 	"UserService/WatchUsers":                        "DeadlineExceeded",
+	"StatusService/WatchStatus":                     "DeadlineExceeded",
 	"localhost:8080 user.v1.UserService/DeleteUser": "USER_NOT_FOUND",
 }
 

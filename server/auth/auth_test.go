@@ -19,8 +19,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	adminv1 "github.com/example/userd/gen/userd/admin/v1"
 	"github.com/example/userd/server/failure"
 )
 
@@ -90,15 +92,21 @@ func who(ctx context.Context, a *Authorizer, need Scope, header ...string) strin
 // Every RPC has a scope of its own: one that was forgotten would be for operators only.
 func TestEveryRPCHasAScope(t *testing.T) {
 	t.Parallel()
-	methods := userv1.File_user_v1_user_service_proto.Services().ByName("UserService").Methods()
-	for i := range methods.Len() {
-		procedure := fmt.Sprintf("/%s/%s", methods.Get(i).Parent().FullName(), methods.Get(i).Name())
-		if _, ok := procedureScopes[procedure]; !ok {
-			t.Errorf("%s has no scope", procedure)
+	rpcs := 0
+	for _, services := range []protoreflect.ServiceDescriptors{
+		userv1.File_user_v1_user_service_proto.Services(), adminv1.File_userd_admin_v1_status_proto.Services(),
+	} {
+		methods := services.Get(0).Methods()
+		for i := range methods.Len() {
+			procedure := fmt.Sprintf("/%s/%s", methods.Get(i).Parent().FullName(), methods.Get(i).Name())
+			if _, ok := procedureScopes[procedure]; !ok {
+				t.Errorf("%s has no scope", procedure)
+			}
 		}
+		rpcs += methods.Len()
 	}
-	if methods.Len() != len(procedureScopes) {
-		t.Errorf("there are %d RPCs and scopes for %d", methods.Len(), len(procedureScopes))
+	if rpcs != len(procedureScopes) {
+		t.Errorf("there are %d RPCs and scopes for %d", rpcs, len(procedureScopes))
 	}
 	for procedure, want := range map[string]Scope{
 		"/grpc.health.v1.Health/Check":                                   Public,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/userd/admin/v1/adminv1connect"
 )
 
 // Scope is something that principals may be allowed to do.
@@ -16,7 +17,7 @@ const (
 	UsersList   Scope = "users.list"   // To find users, and to watch all.
 	UsersWrite  Scope = "users.write"  // To create and change users.
 	UsersDelete Scope = "users.delete" // To delete users.
-	Admin       Scope = "admin"        // The admin listener, and what has no scope of its own.
+	Admin       Scope = "admin"        // The admin listener, the status of the server, and what has no scope of its own.
 )
 
 // What requests need that need no scope.
@@ -46,6 +47,7 @@ var procedureScopes = map[string]Scope{
 	userv1connect.UserServiceStreamUserUpdatesProcedure:   UsersWrite,
 	userv1connect.UserServiceRecordLoginProcedure:         UsersWrite,
 	userv1connect.UserServiceDeleteUserProcedure:          UsersDelete,
+	adminv1connect.StatusServiceWatchStatusProcedure:      Admin,
 }
 
 // ScopeOf is what calls of an RPC need. Health is for probes, which have no credentials;

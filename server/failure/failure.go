@@ -249,7 +249,7 @@ func newError(s Status, violations []*errdetails.BadRequest_FieldViolation) *con
 	return err
 }
 
-// UnknownCall is the error of a call of an RPC that is not there. Only user.v1 has reasons.
+// UnknownCall is the error of a call of an RPC that is not there. Only our own services have reasons.
 func UnknownCall(procedure string) *connect.Error {
 	if HasReasons(procedure) {
 		return New(UnknownMethod)

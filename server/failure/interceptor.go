@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/gen/userd/admin/v1/adminv1connect"
 )
 
 // errPanic is the cause of a failure that the log has said more about.
@@ -44,10 +45,11 @@ func Interceptor(logger *slog.Logger, invalid *InvalidUsers) connect.ServerInter
 	}
 }
 
-// HasReasons reports whether an RPC is one of user.v1. Errors of other services are
+// HasReasons reports whether an RPC is one of our own services. Errors of other services are
 // their own.
 func HasReasons(procedure string) bool {
-	return strings.HasPrefix(procedure, "/"+userv1connect.UserServiceName+"/")
+	return strings.HasPrefix(procedure, "/"+userv1connect.UserServiceName+"/") ||
+		strings.HasPrefix(procedure, "/"+adminv1connect.StatusServiceName+"/")
 }
 
 // errorWithoutReason is ForCaller for other services: what the table knows has its

@@ -7,6 +7,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
+	adminv1 "github.com/example/userd/gen/userd/admin/v1"
 	"github.com/example/userd/server/failure"
 )
 
@@ -22,10 +23,19 @@ func New() Validator {
 	return Validator{sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() })}
 }
 
+// hasRules reports whether a message is of one of our own services. Others have no rules.
+func hasRules(message proto.Message) bool {
+	switch message.ProtoReflect().Descriptor().ParentFile().Package() {
+	case failure.Domain, adminv1.File_userd_admin_v1_status_proto.Package():
+		return true
+	}
+	return false
+}
+
 // Validate implements protovalidate.Validator.
 func (v Validator) Validate(message proto.Message, options ...protovalidate.ValidationOption) error {
-	if accepted(message) || message.ProtoReflect().Descriptor().ParentFile().Package() != failure.Domain {
-		return nil // Other services have no rules.
+	if accepted(message) || !hasRules(message) {
+		return nil
 	}
 	if err := checkTimestamps(message); err != nil {
 		return err

@@ -3,6 +3,7 @@ package clienttest
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/example/userd/cmd/userd/userdtest"
 )
+
+var pictures = flag.String("pictures", "", "folder for pictures of the console's pages, to look at")
 
 // TestConsole has a browser do all that the console is for.
 func TestConsole(t *testing.T) {
@@ -25,7 +28,7 @@ func TestConsole(t *testing.T) {
 		auth := filepath.Join(t.TempDir(), "auth")
 		settings := map[string]any{
 			"width": 320, "scheme": "dark",
-			"token":  newToken(t, auth, "operator", "users.read,users.list,users.write,users.delete"),
+			"token":  newToken(t, auth, "operator", "users.read,users.list,users.write,users.delete,admin"),
 			"reader": newToken(t, auth, "reader", "users.read"),
 		}
 		useConsole(t, settings, "--tls-cert", pair, "--tls-key", pair, "--auth-file", auth)
@@ -51,7 +54,7 @@ func useConsole(t *testing.T, settings map[string]any, flags ...string) {
 	t.Helper()
 	flags = append(flags, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 	server := userdtest.Start(t, flags...)
-	settings["url"] = server.URL
+	settings["url"], settings["pictures"] = server.URL, *pictures
 	text, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)

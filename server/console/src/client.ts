@@ -2,6 +2,7 @@ import { Code, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { failureOf } from "./failure";
 import { UserService } from "./gen/user/v1/user_service_pb";
+import { StatusService } from "./gen/userd/admin/v1/status_pb";
 import { Store } from "./store";
 
 /** Rights are what a caller may do. */
@@ -10,6 +11,7 @@ export interface Rights {
   list: boolean;
   write: boolean;
   remove: boolean;
+  admin: boolean;
 }
 
 /** Session is who uses the page. */
@@ -20,7 +22,7 @@ export interface Session {
   why: string;
 }
 
-const nothing: Rights = { read: false, list: false, write: false, remove: false };
+const nothing: Rights = { read: false, list: false, write: false, remove: false, admin: false };
 
 export const session = new Store<Session>({ state: "unknown", rights: nothing, why: "" });
 
@@ -45,10 +47,10 @@ const authorize: Interceptor = (next) => async (request) => {
   }
 };
 
-export const users = createClient(
-  UserService,
-  createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] }),
-);
+const transport = createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] });
+
+export const users = createClient(UserService, transport);
+export const server = createClient(StatusService, transport);
 
 export function signOut(why = "") {
   sessionStorage.removeItem(tokenKey);
@@ -76,12 +78,17 @@ export async function signIn(given?: string) {
  */
 async function findRights(): Promise<Rights> {
   const read = await may(users.getUser({})); // Alone: a token that is unknown is to count once.
-  const [list, write, remove] = await Promise.all([
+  const [list, write, remove, admin] = await Promise.all([
     may(users.getUserByEmail({})),
     may(users.updateUser({})),
     may(users.deleteUser({})),
+    may(end(server.watchStatus({ interval: { seconds: -1n } }))),
   ]);
-  return { read, list, write, remove };
+  return { read, list, write, remove, admin };
+}
+
+async function end(stream: AsyncIterable<unknown>) {
+  for await (const _ of stream);
 }
 
 async function may(call: Promise<unknown>): Promise<boolean> {
@@ -89,7 +96,7 @@ async function may(call: Promise<unknown>): Promise<boolean> {
     await call;
   } catch (err) {
     const { code } = failureOf(err);
-    if (code === Code.PermissionDenied) return false;
+    if (code === Code.PermissionDenied || code === Code.Unimplemented) return false; // By a server of before.
     if (code !== Code.InvalidArgument) throw err;
   }
   return true;

@@ -1,7 +1,8 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { session, users } from "./client";
-import { failureOf } from "./failure";
+import type { Failure } from "./failure";
 import type { User, UserEvent } from "./gen/user/v1/user_service_pb";
+import { resume } from "./resume";
 import { Store } from "./store";
 import { differing, fieldsOf, type Fields } from "./users";
 
@@ -39,7 +40,8 @@ const maxChanges = 500;
 /** How often the page is drawn, at most. */
 const drawEvery = 200;
 
-const waits = { first: 250, most: 5_000 };
+/** The server says something every ten seconds at least. */
+const maxSilence = 30_000;
 
 export const feed = new Store<Feed>({ state: "off", changes: [], interruptions: 0, gap: false, problem: "" });
 
@@ -88,32 +90,32 @@ function stop() {
 async function run() {
   const mine = running = new AbortController();
   feed.value = { ...feed.value, state: "connecting", problem: "" };
-  for (let wait = waits.first; !mine.signal.aborted; wait = Math.min(2 * wait, waits.most)) {
-    try {
-      for await (const message of users.watchUsers({ cursor }, { signal: mine.signal })) {
-        if (mine.signal.aborted) return;
-        if (feed.value.state !== "live") feed.value = { ...feed.value, state: "live" };
-        cursor = message.cursor;
-        wait = waits.first;
-        take(message.events);
-      }
-    } catch (err) {
-      if (mine.signal.aborted) return;
-      const { reason, text } = failureOf(err);
-      if (reason === "CURSOR_EXPIRED" || reason === "INVALID_CURSOR") {
-        cursor = "";
-        feed.value = { ...feed.value, gap: true };
-        continue;
-      }
-      if (reason === "PERMISSION_DENIED" || reason === "UNAUTHENTICATED") {
-        feed.value = { ...feed.value, state: "off", problem: text };
-        return;
-      }
-    }
-    if (feed.value.state === "live") feed.value = { ...feed.value, interruptions: feed.value.interruptions + 1 };
-    feed.value = { ...feed.value, state: "away" };
-    await new Promise((done) => setTimeout(done, wait));
+  await resume(mine.signal, {
+    open: (signal) => users.watchUsers({ cursor }, { signal }),
+    silence: maxSilence,
+    take(message) {
+      if (feed.value.state !== "live") feed.value = { ...feed.value, state: "live" };
+      cursor = message.cursor;
+      take(message.events);
+    },
+    ended,
+  });
+}
+
+function ended(failure: Failure | undefined) {
+  const { reason, text } = failure ?? {};
+  if (reason === "CURSOR_EXPIRED" || reason === "INVALID_CURSOR") {
+    cursor = "";
+    feed.value = { ...feed.value, gap: true };
+    return "resume at once";
   }
+  if (reason === "PERMISSION_DENIED" || reason === "UNAUTHENTICATED") {
+    feed.value = { ...feed.value, state: "off", problem: text! };
+    return "stop";
+  }
+  if (feed.value.state === "live") feed.value = { ...feed.value, interruptions: feed.value.interruptions + 1 };
+  feed.value = { ...feed.value, state: "away" };
+  return "resume";
 }
 
 function take(events: UserEvent[]) {

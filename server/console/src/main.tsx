@@ -8,6 +8,7 @@ import { OpenUser } from "./open";
 import { page, type Page } from "./page";
 import { SearchPage } from "./search";
 import { SignIn } from "./signin";
+import { StatusPage } from "./status";
 import { useStore } from "./store";
 import { utc, zone } from "./time";
 import { UserPage } from "./user";
@@ -49,6 +50,7 @@ function Header() {
           {rights.write && <Link to="#/new" page="new">New user</Link>}
           {rights.list && <Link to="#/live" page="live">Live</Link>}
           {rights.write && <Link to="#/import" page="import">Import</Link>}
+          {rights.admin && <Link to="#/status" page="status">Status</Link>}
         </nav>
       )}
       {state === "signedIn" && (rights.read || rights.list) && <OpenUser />}
@@ -80,6 +82,8 @@ function Content() {
       return <ImportPage />;
     case "live":
       return <LivePage />;
+    case "status":
+      return <StatusPage />;
     case "user":
       return <UserPage key={shown.id} id={shown.id} />;
     default:

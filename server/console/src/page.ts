@@ -2,7 +2,7 @@ import { Store } from "./store";
 
 /** Page is what is shown, by the part of the address after "#". It never has an email. */
 export interface Page {
-  name: "search" | "new" | "user" | "live" | "import";
+  name: "search" | "new" | "user" | "live" | "import" | "status";
   id: string;
   /** Whether somebody has come here from another page. */
   moved: boolean;
@@ -14,6 +14,7 @@ function read(moved: boolean): Page {
     case "new":
     case "live":
     case "import":
+    case "status":
       return { name, id: "", moved };
     case "user":
       return { name, id, moved };

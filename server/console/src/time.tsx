@@ -18,6 +18,11 @@ function format(date: Date, inUTC: boolean): string {
   }) + (inUTC ? " UTC" : "");
 }
 
+/** timeOfDay is short, for a scale. */
+export function timeOfDay(date: Date, inUTC: boolean): string {
+  return date.toLocaleTimeString(undefined, { timeStyle: "medium", timeZone: inUTC ? "UTC" : undefined });
+}
+
 /** Time is a moment; the other zone is at hand. */
 export function Time({ at, none = "never" }: { at: Timestamp | Date | undefined; none?: string }) {
   const inUTC = useStore(utc);

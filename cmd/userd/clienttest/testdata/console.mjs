@@ -1,4 +1,5 @@
 // A person at the console: node console.mjs CHROMIUM '{"url": …, "token": …, "width": …, "scheme": …}'
+// "pictures" names a folder for screenshots.
 // When it writes "restart", the server is to be restarted, and then a line to come back.
 // Does everything that the page is for, and looks that it stays usable by everybody:
 // nothing on the browser's console, no request to another host, nothing that axe finds serious.
@@ -8,7 +9,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const [executablePath, settings] = process.argv.slice(2);
-const { url, token, reader, width, scheme } = JSON.parse(settings);
+const { url, token, reader, width, scheme, pictures } = JSON.parse(settings);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({
@@ -40,15 +41,42 @@ async function call(method, message) {
   return response.json();
 }
 
-/** usable checks that a page is usable by everybody, whatever their screen. */
+/** usable checks that a page is usable by everybody, whatever their screen, in light and dark. */
 async function usable(name) {
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  if (wide > 0) faults.push(`${name}: wider than the window by ${wide} pixels`);
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => axe.run());
-  for (const { impact, id, nodes } of violations) {
-    if (impact === "serious" || impact === "critical") faults.push(`${name}: axe: ${id}: ${nodes.map((node) => node.html).join(" ")}`);
+  for (const across of [320, 2560, width]) {
+    await page.setViewportSize({ width: across, height: 800 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (wide > 0) faults.push(`${name}: wider than a window of ${across} pixels by ${wide}`);
   }
+  await page.evaluate(axe);
+  for (const colorScheme of [scheme === "dark" ? "light" : "dark", scheme]) {
+    await page.emulateMedia({ colorScheme });
+    const { violations } = await page.evaluate(() => axe.run());
+    for (const { impact, id, nodes } of violations) {
+      if (impact === "serious" || impact === "critical") faults.push(`${name}, ${colorScheme}: axe: ${id}: ${nodes.map((node) => node.html).join(" ")}`);
+    }
+  }
+  if (pictures) await page.screenshot({ path: `${pictures}/${name}-${width}-${scheme}.png`, fullPage: true });
+}
+
+/** restarted has the server restarted while something is done. */
+async function restarted() {
+  away = true;
+  console.log("restart");
+  await new Promise((resolve) => process.stdin.once("data", resolve));
+}
+
+/** importRows creates users through one stream, past the page. */
+async function importRows(rows) {
+  const frames = rows.map((row) => {
+    const message = Buffer.from(JSON.stringify(row));
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(message.length, 1);
+    return Buffer.concat([head, message]);
+  });
+  const headers = { "content-type": "application/connect+json", ...token && { authorization: `Bearer ${token}` } };
+  const response = await context.request.post(`${url}/user.v1.UserService/BatchCreateUsers`, { data: Buffer.concat(frames), headers });
+  assert.ok((await response.text()).includes(`"successCount":${rows.length}`), await response.text());
 }
 
 const button = (name) => page.getByRole("button", { name, exact: true });
@@ -71,7 +99,12 @@ async function signIn() {
   await field("Token").fill(reader);
   await button("Sign in").click();
   await seen(page.getByText("This token may not list users."));
-  assert.equal(await page.getByRole("link", { name: "New user" }).count(), 0, "what a token may not is offered");
+  for (const name of ["New user", "Status"]) {
+    assert.equal(await page.getByRole("link", { name }).count(), 0, `what a token may not is offered: ${name}`);
+  }
+  await page.goto(`${url}/console/#/status`);
+  await seen(page.getByText("This token may not see the status of the server."));
+  await page.goto(`${url}/console/#/`);
   await button("Sign out").click();
   await field("Token").fill(token);
   await page.keyboard.press("Enter");
@@ -266,9 +299,7 @@ async function followAll() {
   const { user } = await call("CreateUser", { email: "followed@example.com", displayName: "Followed" });
   await seen(row("Followed").filter({ hasText: "created" }));
   await usable("live");
-  away = true;
-  console.log("restart");
-  await new Promise((resolve) => process.stdin.once("data", resolve));
+  await restarted();
   await call("UpdateUser", { update: { userId: user.id, displayName: "Found again" } });
   await seen(row("Display name: Followed → Found again"));
   await seen(page.getByText("Interruptions: 1"));
@@ -279,6 +310,81 @@ async function followAll() {
   await seen(row("deleted"));
   await button("From the oldest kept").click();
   await seen(row("Second"));
+}
+
+/** heapAfter is how much memory the page holds, in bytes, after so many changes more. */
+async function heapAfter(changes, first) {
+  await importRows(Array.from({ length: changes }, (_, i) => ({ email: `bulk${first + i}@example.com`, displayName: `Bulk ${first + i}` })));
+  await seen(row(`Bulk ${first + changes - 1}`));
+  const session = await context.newCDPSession(page);
+  await session.send("HeapProfiler.collectGarbage");
+  const { usedSize } = await session.send("Runtime.getHeapUsage");
+  await session.detach();
+  return usedSize;
+}
+
+/** followMany has more changes come than the page keeps. */
+async function followMany() {
+  await button("From now").click();
+  await seen(status("Live:"));
+  const before = await heapAfter(3_000, 0);
+  const grown = await heapAfter(6_000, 3_000) - before;
+  assert.ok(grown < 2 << 20, `6,000 changes more take ${grown} bytes more`);
+  assert.equal(await page.locator("tbody tr").count(), 100);
+}
+
+const chart = (title) => page.getByRole("figure", { name: title, exact: true });
+
+/** drawnIn waits until a picture has the colour of its first line. */
+async function drawnIn(title) {
+  const [canvas, sample] = await Promise.all([chart(title).locator("canvas").elementHandle(), chart(title).locator(".line0").elementHandle()]);
+  await page.waitForFunction(([canvas, sample]) => {
+    const want = getComputedStyle(sample).color.match(/\d+/g).map(Number);
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+    for (let i = 0; i < data.length; i += 4) {
+      if (want.every((part, j) => data[i + j] === part) && data[i + 3] === 255) return true;
+    }
+    return false;
+  }, [canvas, sample]);
+}
+
+/** watchStatus looks at the pictures, by keyboard, and while the server is restarted. */
+async function watchStatus() {
+  await page.getByRole("link", { name: "Status" }).press("Enter");
+  await seen(status("Live:"));
+  const { user } = await call("CreateUser", { email: "status@example.com", displayName: "Status" });
+  const reading = setInterval(() => Promise.all([call("GetUser", { userId: user.id }), context.request.post(`${url}/user.v1.UserService/DeleteUser`, {
+    data: { userId: "00000000-0000-4000-8000-000000000000" }, headers: token ? { authorization: `Bearer ${token}` } : {},
+  })]).catch(() => undefined), 50); // While the server is away they fail.
+  await seen(chart("Calls a second").getByRole("row", { name: /^GetUser \d/ }));
+  await seen(chart("Errors a second").getByRole("row", { name: /^NOT_FOUND \d/ }));
+  await seen(chart("Latency of unary calls").getByRole("row", { name: /\(p50\) [\d.]+ [µm]s/ }));
+  await seen(chart("Users read a second, from where").getByRole("row", { name: /^this process \d/ }));
+  await seen(chart("Staleness").getByRole("row", { name: /^how old cached reads can be \d/ }));
+  await seen(chart(/^Connections to the database/).getByRole("row", { name: /^in use \d/ }));
+  await seen(chart("Memory").getByRole("row", { name: /^the process .* MiB/ }));
+  await seen(chart("Callers").getByRole("row", { name: /^streams \d/ }));
+  await seen(page.getByRole("region", { name: "RPCs" }).getByRole("row", { name: /^userd.admin.v1.StatusService\/WatchStatus/ }));
+  for (const colorScheme of [scheme === "dark" ? "light" : "dark", scheme]) {
+    await page.emulateMedia({ colorScheme });
+    await drawnIn("Memory");
+  }
+  await usable("status");
+  const changes = page.getByText(/^Restarts, or other servers: \d$/);
+  assert.equal(await changes.count(), 0);
+  await restarted();
+  await seen(changes);
+  await seen(status("Live:"));
+  away = false;
+  await button("Hold").press("Enter");
+  await field("The last").selectOption("5 minutes");
+  const held = await chart("Memory").innerText();
+  await seen(status("Live:"));
+  assert.equal(await chart("Memory").innerText(), held);
+  await button("Hold").press("Enter");
+  clearInterval(reading);
 }
 
 async function textOf(click) {
@@ -348,8 +454,8 @@ async function lookForMissing() {
 }
 
 try {
-  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll,
-    importFiles, exportFiles, lookForMissing, signOut]) {
+  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany,
+    watchStatus, importFiles, exportFiles, lookForMissing, signOut]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }
   assert.deepEqual(faults, []);

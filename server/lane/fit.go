@@ -7,10 +7,11 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// The fields of gRPC that can be long.
+// The fields of gRPC that can be long, and the one that callers can do without.
 const (
-	detailsField = "grpc-status-details-bin"
-	messageField = "grpc-message"
+	detailsField   = "grpc-status-details-bin"
+	messageField   = "grpc-message"
+	requestIDField = "x-request-id"
 )
 
 // essential are the fields without which a caller could not read a response.
@@ -20,8 +21,8 @@ var essential = map[string]bool{
 }
 
 // FitHeader is a header or trailer without what has to be left out of it to have at most
-// size bytes, as HTTP/2 counts: first the details of an error, then the end of its text,
-// and then the largest of what handlers have set. See FitHeader of [h2.Config].
+// size bytes, as HTTP/2 counts: first the details of an error, then the id of the request, then the
+// end of its text, and then the largest of what handlers have set. See FitHeader of [h2.Config].
 func FitHeader(fields []hpack.HeaderField, size int) []hpack.HeaderField {
 	fitting := slices.Clone(fields)
 	excess := -size
@@ -32,8 +33,10 @@ func FitHeader(fields []hpack.HeaderField, size int) []hpack.HeaderField {
 		excess -= int(fitting[i].Size())
 		fitting = slices.Delete(fitting, i, i+1)
 	}
-	if i := indexOf(fitting, detailsField); i >= 0 && excess > 0 {
-		leaveOut(i)
+	for _, name := range []string{detailsField, requestIDField} {
+		if i := indexOf(fitting, name); i >= 0 && excess > 0 {
+			leaveOut(i)
+		}
 	}
 	if i := indexOf(fitting, messageField); i >= 0 && excess > 0 {
 		before := fitting[i].Size()

@@ -79,7 +79,7 @@ func checkExample(t *testing.T, command func(server, cursor string) *exec.Cmd) {
 		cursor: filepath.Join(t.TempDir(), "cursor"), lines: make(chan string, 1000),
 		printed: map[string]string{}, expected: map[string]string{},
 	}
-	old := w.create("before") // Found by the first list.
+	old, gone := w.create("before"), w.create("soon gone") // Found by the first list.
 	w.start()
 	w.seen()
 	w.greets(old)
@@ -87,7 +87,8 @@ func checkExample(t *testing.T, command func(server, cursor string) *exec.Cmd) {
 	w.seen()
 
 	w.kill()
-	w.change(old) // While nobody watches.
+	w.change(old)  // While nobody watches.
+	w.delete(gone) // No list would tell.
 	fresh := w.create("while the example is away")
 	w.start()
 	w.seen()

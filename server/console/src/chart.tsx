@@ -90,6 +90,7 @@ function optionsOf(element: HTMLElement, lines: number, format: Format): uPlot.O
   return {
     width: element.clientWidth,
     height,
+    padding: [null, 36, null, null], // The last time of the scale has room.
     legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },

@@ -98,7 +98,7 @@ function Pictures({ moments, now: { cache, pools } }: { moments: Moments; now: W
         </>
       )}
       {pools.map(({ name, max }) => (
-        <Chart key={name} title={name === "calls" ? `Connections to the database, at most ${max}` : `Of the server itself (${name}), at most ${max}`} format={count} moments={moments} lines={[
+        <Chart key={name} title={name === "calls" ? `Connections to the database, at most ${max}` : `Connections of the server itself, at most ${max}`} format={count} moments={moments} lines={[
           line("in use", ({ pools }) => Number(pools.find((pool) => pool.name === name)?.inUse ?? 0n)),
           line("idle", ({ pools }) => Number(pools.find((pool) => pool.name === name)?.idle ?? 0n)),
           line("calls that wait", ({ pools }) => Number(pools.find((pool) => pool.name === name)?.waiting ?? 0n)),

@@ -12,7 +12,7 @@ import (
 )
 
 // profile writes a CPU profile of userd to a file, for the compiler: how it serves
-// cached reads over gRPC and as JSON over HTTP/1.1, and streams. It prints what each
+// cached reads in several protocols, and streams. It prints what each
 // call has cost.
 func (b *bench) profile(ctx context.Context, file string) error {
 	defer b.fleet.stop()
@@ -38,27 +38,23 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	return os.WriteFile(file, data, 0o644)
 }
 
-// profiledLoad is half calls over gRPC, a quarter calls over HTTP/1.1, and a quarter
+// profiledLoad is half calls over gRPC, a quarter calls in all other ways, and a quarter
 // streams.
 func (b *bench) profiledLoad(server *lab.Server) error {
 	began := time.Now()
-	for _, target := range []load.Target{
-		{Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto}, Read: load.GetUser(b.small, load.Proto)},
-		{Wire: load.Wire{Protocol: load.ConnectHTTP1, Codec: load.JSON}, Read: load.GetUser(b.small, load.JSON)},
-	} {
-		target.Keys = load.Uniform(b.hot)
-		slice := (b.profiled - time.Since(began)) * 2 / 3
-		if target.Wire.Protocol == load.GRPC {
-			slice = b.profiled / 2
+	for _, wire := range wires {
+		slice := b.profiled / 2
+		if wire.Protocol != load.GRPC {
+			slice /= 2 * time.Duration(len(wires)-1)
 		}
-		c, err := b.enter("profile", "userd", server, target)
+		c, err := b.enter("profile", "userd", server, load.Target{Wire: wire, Read: load.GetUser(b.small, wire.Codec), Keys: load.Uniform(b.hot)})
 		if err != nil {
 			return err
 		}
 		if err := c.slice(slice); err != nil {
 			return err
 		}
-		fmt.Fprintf(b.log, "%s: %.1f µs, %.0f/s\n", target.Wire.Protocol, c.cpu[0], c.rate[0])
+		fmt.Fprintf(b.log, "%s: %.1f µs, %.0f/s\n", &wire, c.cpu[0], c.rate[0])
 	}
 	for round := 0; time.Since(began) < b.profiled; round++ {
 		kinds := streamKinds

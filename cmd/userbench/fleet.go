@@ -254,6 +254,9 @@ func (f *fleet) seed(ctx context.Context, root, database string, users *populati
 		}
 	}
 	session.Close()
+	if err := server.AwaitIdle(ctx); err != nil {
+		return err
+	}
 	return server.Drain()
 }
 

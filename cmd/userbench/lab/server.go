@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type Server struct {
 // the server's processors, or not at all.
 func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...string) (*Server, error) {
 	command := exec.CommandContext(ctx, program, args...)
+	command.Env = append(os.Environ(), "USERD_BANNER=always") // No flag: older trees have none.
 	out, err := command.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 
 // Userd starts userd with a metrics listener.
 func (l *Lab) Userd(ctx context.Context, pinned bool, program string, flags ...string) (*Server, error) {
-	args := append([]string{"serve", "--banner", "always", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)
 	return l.Serve(ctx, pinned, program, args...)
 }
 
@@ -99,6 +101,26 @@ func (s *Server) Drain() error {
 		return nil
 	case <-timeout.C:
 		return errors.New("the server does not stop")
+	}
+}
+
+// AwaitIdle waits until the server does next to nothing: after an import it still brings
+// indexes up to date, beside what is measured then.
+func (s *Server) AwaitIdle(ctx context.Context) error {
+	const part = 20 // Of the time.
+	look := time.NewTicker(500 * time.Millisecond)
+	defer look.Stop()
+	for last, at := time.Duration(-1), time.Now(); ; {
+		used, err := s.CPU()
+		if err != nil || last >= 0 && used-last < time.Since(at)/part {
+			return err
+		}
+		last, at = used, time.Now()
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -203,17 +203,21 @@ func (i *fileImport) sendOnce(ctx context.Context, b *batch) result {
 		return result{err: err}
 	}
 	var sent []int // Rows, in the order of the stream.
+	var unsent error
 	for n, row := range b.rows {
 		if row.User == nil {
 			r.failed[n] = row.Why
 			continue
 		}
-		if err := stream.Send(row.User); err != nil {
-			break // The answer has why.
+		if unsent = stream.Send(row.User); unsent != nil {
+			break // The answer has why, most often.
 		}
 		sent = append(sent, n)
 	}
-	if r.response, r.err = stream.CloseAndReceive(); r.err != nil {
+	if r.response, r.err = stream.CloseAndReceive(); r.err == nil {
+		r.err = unsent
+	}
+	if r.err != nil {
 		return r
 	}
 	for _, failure := range r.response.GetFailures() {

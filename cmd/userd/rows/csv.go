@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -42,6 +43,9 @@ func newCSVReader(in io.Reader) (*csvReader, error) {
 	for i, name := range header {
 		if !slices.Contains(columns, name) && !strings.HasPrefix(name, attributePrefix) && name != failureColumn {
 			return nil, fmt.Errorf("there is no column %q; there are %s and attributes.NAME", name, strings.Join(columns, ", "))
+		}
+		if !utf8.ValidString(name) {
+			return nil, fmt.Errorf("the name of the column %q must be UTF-8", name)
 		}
 		if slices.Contains(header[:i], name) {
 			return nil, fmt.Errorf("the column %q is there twice", name)
@@ -83,6 +87,9 @@ func (r *csvReader) parse(record []string) (*userv1.CreateUserRequest, error) {
 func setColumn(user *userv1.CreateUserRequest, column, value string) (err error) {
 	if value == "" {
 		return nil
+	}
+	if !utf8.ValidString(value) {
+		return errors.New("must be UTF-8")
 	}
 	switch column {
 	case "user_id":

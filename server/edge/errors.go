@@ -29,7 +29,7 @@ func FinishErrors(next http.Handler) http.Handler {
 }
 
 // NoteTooLarge is an interceptor that tells FinishErrors of messages that are too large. It
-// sees errors as callers do.
+// stands outside of failure.Interceptor, so that it sees errors as callers do.
 func NoteTooLarge(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		err := next(ctx, spec, stream)

@@ -9,7 +9,8 @@
 //   - Handlers run on goroutines that are kept for the next stream (workers.go).
 //     They append their frames to the buffer of the connection, under its lock.
 //   - Whoever appends something while nobody writes sees to it that it is written,
-//     with all that others append meanwhile (writer.go).
+//     with all that others append meanwhile (writer.go, which knows how much of an answer
+//     the peer's windows let go; flow.go has what the peer may send).
 //
 // There are two ways for a request. An exchange (request.go, response.go) is one
 // for the http.Handler, and means there what net/http means. A directStream (direct.go)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// The fields of gRPC that can be long, and the one that callers can do without.
+// The fields of gRPC that can be long, and the request id, which callers can do without.
 const (
 	detailsField   = "grpc-status-details-bin"
 	messageField   = "grpc-message"

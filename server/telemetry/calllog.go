@@ -71,7 +71,7 @@ func (l *callLog) ended(ctx context.Context, s *observedStream, code connect.Cod
 		slog.String("peer", s.call.PeerAddr), slog.String("request_id", RequestID(s.call)),
 		slog.String("user_id", s.userID()), slog.String("principal", auth.NameOf(ctx)),
 	}
-	if reason := failure.ReasonOf(err); reason != 0 {
+	if reason := failure.ReasonOf(err); reason != userv1.Reason_REASON_UNSPECIFIED {
 		attributes = append(attributes, slog.String("reason", strings.TrimPrefix(reason.String(), "REASON_")))
 	}
 	if id := traceID(ctx, s.call); id.IsValid() {

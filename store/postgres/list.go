@@ -216,15 +216,25 @@ func partsOf(text string) (parts []string) {
 		}
 		switch word := text[start:end]; {
 		case len(word) >= trigram:
-			parts = append(parts, trigramsOf(word)...)
+			parts = addNew(parts, trigramsOf(word)...)
 		case word != "" && min(end+1, len(text))-max(start-1, 0) >= trigram:
-			parts = append(parts, text[max(start-1, 0):min(end+1, len(text))])
+			parts = addNew(parts, text[max(start-1, 0):min(end+1, len(text))])
 		}
 	}
 	if len(parts) < 2 {
 		return []string{text}
 	}
 	return parts[max(0, len(parts)-maxParts):]
+}
+
+// addNew appends parts that are not there.
+func addNew(parts []string, more ...string) []string {
+	for _, part := range more {
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 // inWord reports whether a byte of a folded text may be one of a word.

@@ -24,7 +24,7 @@ func TestPartsOfNames(t *testing.T) {
 		"a%b_c":                    {"a%b_c"},
 		"..a...":                   {"..a..."},
 		"abcdefghijklmnopqrst":     {"ghi", "jkl", "mno", "pqr", "rst"},
-		strings.Repeat("x y ", 40): {" y ", " x ", " y ", " x ", " y "},
+		strings.Repeat("x y ", 40): {" y ", " x "},
 	} {
 		got := partsOf(text)
 		if !slices.Equal(got, want) {

@@ -22,8 +22,8 @@ const (
 	// namesStep and namesStepTime are the most users of a step and the time after which it
 	// ends.
 	namesStep, namesStepTime = 1000, 5 * time.Millisecond
-	// namesShare is which part of the cores the steps take at most, one fourth: where there
-	// is one core, cached reads wait for each step as well.
+	// The steps take at most one part in namesShare of the time of all cores: where there is
+	// one core, cached reads wait for each step as well.
 	namesShare = 4
 	// namesRetry is the time from a step that failed to the next.
 	namesRetry = 5 * time.Second

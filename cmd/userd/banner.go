@@ -52,7 +52,7 @@ func asked(flag string, listening net.Addr) (address, others string) {
 		return listening.String(), ""
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host, others = "127.0.0.1", ", and all other addresses of this machine"
+		host, others = "127.0.0.1", " and all other addresses of this machine"
 	}
 	return net.JoinHostPort(host, port), others
 }

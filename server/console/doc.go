@@ -1,6 +1,6 @@
 // Package console is the web page for people, served at /console/: it finds, shows, creates,
-// changes and deletes users, follows changes, imports and exports files, and shows how the server
-// is doing.
+// changes and deletes users, follows changes, imports and exports files, shows how the server is
+// doing, and documents the API.
 //
 // The page is a client like any other: it calls the service over gRPC-Web, with the token of
 // whoever has signed in, and may do what that may. Its files tell nothing of users and need

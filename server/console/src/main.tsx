@@ -1,11 +1,12 @@
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
+import { APIPage } from "./api";
 import { session, signIn, signOut, token } from "./client";
 import { NewPage } from "./create";
 import { ImportPage } from "./import";
 import { LivePage } from "./live";
 import { OpenUser } from "./open";
-import { page, type Page } from "./page";
+import { arrive, page, type Page } from "./page";
 import { SearchPage } from "./search";
 import { SignIn } from "./signin";
 import { StatusPage } from "./status";
@@ -15,13 +16,14 @@ import { UserPage } from "./user";
 
 function App() {
   const { state, why } = useStore(session);
+  const isForAll = useStore(page).name === "api";
   return (
     <>
       <a class="skip" href="#main" onClick={skip}>Skip to the content</a>
       <Header />
       <main id="main" tabIndex={-1}>
-        {state === "signedIn" && <Content />}
-        {state === "signedOut" && <SignIn />}
+        {(state === "signedIn" || state === "signedOut" && isForAll) && <Content />}
+        {state === "signedOut" && !isForAll && <SignIn />}
         {state === "away" && (
           <div class="notice bad" role="alert">
             <p>{why}</p>
@@ -51,6 +53,13 @@ function Header() {
           {rights.list && <Link to="#/live" page="live">Live</Link>}
           {rights.write && <Link to="#/import" page="import">Import</Link>}
           {rights.admin && <Link to="#/status" page="status">Status</Link>}
+          <Link to="#/api" page="api">API</Link>
+        </nav>
+      )}
+      {state === "signedOut" && (
+        <nav aria-label="Pages">
+          <Link to="#/" page="search">Sign in</Link>
+          <Link to="#/api" page="api">API</Link>
         </nav>
       )}
       {state === "signedIn" && (rights.read || rights.list) && <OpenUser />}
@@ -73,7 +82,7 @@ function Content() {
     const heading = document.querySelector("h1");
     document.title = `${heading?.textContent ?? "Users"} – userd`;
     // Whoever does not see the page learns of the new one by its heading.
-    if (shown.moved) heading?.focus();
+    if (!arrive(shown.id) && shown.moved) heading?.focus();
   }, [shown]);
   switch (shown.name) {
     case "new":
@@ -84,6 +93,8 @@ function Content() {
       return <LivePage />;
     case "status":
       return <StatusPage />;
+    case "api":
+      return <APIPage chosen={shown} />;
     case "user":
       return <UserPage key={shown.id} id={shown.id} />;
     default:
@@ -92,4 +103,4 @@ function Content() {
 }
 
 render(<App />, document.getElementById("app")!);
-await signIn();
+void signIn();

@@ -2,7 +2,8 @@ import { Store } from "./store";
 
 /** Page is what is shown, by the part of the address after "#". It never has an email. */
 export interface Page {
-  name: "search" | "new" | "user" | "live" | "import" | "status";
+  name: "search" | "new" | "user" | "live" | "import" | "status" | "api";
+  /** Of the user, or the name of the operation. */
   id: string;
   /** Whether somebody has come here from another page. */
   moved: boolean;
@@ -17,6 +18,7 @@ function read(moved: boolean): Page {
     case "status":
       return { name, id: "", moved };
     case "user":
+    case "api":
       return { name, id, moved };
     default:
       return { name: "search", id: "", moved };
@@ -29,6 +31,18 @@ addEventListener("hashchange", () => { page.value = read(true); });
 
 export function addressOf(id: string): string {
   return `#/user/${id}`;
+}
+
+export function addressOfOperation(name: string): string {
+  return `#/api/${name}`;
+}
+
+/** arrive goes to the part of the page that an address names, and says whether there is one. */
+export function arrive(id: string): boolean {
+  const part = document.getElementById(id);
+  part?.focus();
+  part?.scrollIntoView();
+  return part !== null;
 }
 
 export function go(hash: string) {

@@ -4,6 +4,7 @@
 // Does everything that the page is for, and looks that it stays usable by everybody:
 // nothing on the browser's console, no request to another host, nothing that axe finds serious.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
@@ -21,6 +22,7 @@ const context = await browser.newContext({
   timezoneId: "Asia/Tokyo", locale: "en-US",
 });
 context.setDefaultTimeout(60_000);
+await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: url });
 const page = await context.newPage();
 
 const faults = [];
@@ -93,6 +95,9 @@ async function signIn() {
   }
   await seen(heading("Sign in"));
   await usable("sign in");
+  await page.getByRole("link", { name: "API", exact: true }).click(); // It tells nothing of users.
+  await seen(heading("GetUser"));
+  await page.getByRole("link", { name: "Sign in" }).click();
   await field("Token").fill("nobody");
   await button("Sign in").click();
   await seen(page.getByText("The server does not know this token."));
@@ -110,6 +115,49 @@ async function signIn() {
   await page.keyboard.press("Enter");
   await button("Sign out").waitFor();
   assert.equal(await page.evaluate(() => localStorage.length), 0, "the token outlives the tab");
+}
+
+/** run runs a line for a shell that the page shows. */
+function run(line) {
+  return execFileSync("sh", ["-c", line.replace(/^curl /, "curl --silent --insecure ")], { env: { ...process.env, TOKEN: token }, encoding: "utf8" });
+}
+
+/** readAPI reads the documentation, by keyboard. */
+async function readAPI() {
+  await page.getByRole("link", { name: "API", exact: true }).press("Enter");
+  await seen(heading("GetUser"));
+  const { paths } = await (await context.request.get(`${url}/openapi.json`)).json();
+  const names = Object.keys(paths).map((path) => path.split("/").at(-1));
+  assert.deepEqual(await page.locator("h2").allTextContents(), names);
+  await usable("api");
+  const create = page.getByRole("region", { name: "CreateUser", exact: true });
+  await seen(create.getByRole("table", { name: "Request of CreateUser" }).getByRole("row", { name: /^email required email address .* at most 254 characters/ }));
+  await seen(create.getByRole("table", { name: "Response of CreateUser" }).getByRole("row", { name: /^user\.attributes object of strings/ }));
+  await seen(create.getByRole("table", { name: "Errors of CreateUser" }).getByRole("row", { name: "409 EMAIL_TAKEN already_exists" }));
+
+  await page.goto(`${url}/console/#/api/SearchUsers`);
+  await page.reload();
+  await page.waitForFunction(() => document.activeElement.id === "SearchUsers" && document.activeElement.getBoundingClientRect().top < innerHeight / 2);
+  await field("Filter by name").fill("getuser ");
+  await seen(status("4 of 9 operations"));
+  assert.deepEqual(await page.locator("h2").allTextContents(), names.filter((name) => name.includes("GetUser")));
+  await page.getByRole("link", { name: "GetUser", exact: true }).press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "GetUser");
+
+  const get = page.getByRole("region", { name: "GetUser", exact: true });
+  for (const name of ["Copy the curl line of GetUser", "Copy the curl line of GetUser by GET"]) {
+    await button(name).press("Enter");
+    await seen(get.getByRole("status").filter({ hasText: "Copied." }));
+    const line = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(line.startsWith(`curl ${url}/user.v1.UserService/GetUser `), line);
+    assert.equal(await get.getByText(line, { exact: true }).count(), 1);
+    assert.equal(run(line), "{}\n", line); // There is no such user.
+  }
+  await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined })); // As without TLS on another machine.
+  await button("Copy the curl line of GetUser").press("Enter");
+  await seen(get.getByRole("status").filter({ hasText: "The line is selected." }));
+  assert.equal(await page.evaluate(() => getSelection().toString()), await get.locator("pre").first().textContent());
+  await page.goto(`${url}/console/#/`);
 }
 
 /** createUser uses the keyboard alone. */
@@ -454,7 +502,7 @@ async function lookForMissing() {
 }
 
 try {
-  for (const step of [signIn, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany,
+  for (const step of [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany,
     watchStatus, importFiles, exportFiles, lookForMissing, signOut]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,6 +138,39 @@ func TestRules(t *testing.T) {
 	}
 	for _, request := range []string{`{}`, `{"role": "", "pageSize": 100}`} {
 		schemas.check(t, "SearchUsersRequest", []byte(request))
+	}
+}
+
+// TestStatuses has errors with the statuses that the description gives their reasons.
+func TestStatuses(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var description struct {
+		Paths map[string]map[string]struct{ Responses map[string]json.RawMessage }
+	}
+	if err := json.Unmarshal(text, &description); err != nil {
+		t.Fatal(err)
+	}
+	large := bytes.Repeat([]byte(" "), 16<<20)
+	url := servertest.Start(t, nil).URL
+	for reason, e := range map[string]example{
+		"INVALID_FIELD":     {RPC: "CreateUser", Request: []byte(`{}`)},
+		"UNKNOWN_FIELD":     {RPC: "CreateUser", Request: []byte(`{"name": "Ada"}`)},
+		"MALFORMED_REQUEST": {RPC: "CreateUser", Request: []byte(`{`)},
+		"MESSAGE_TOO_LARGE": {RPC: "CreateUser", Request: append(large, "{}"...)},
+		"USER_NOT_FOUND":    {RPC: "UpdateUser", Request: []byte(`{"update": {"userId": "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d"}}`)},
+	} {
+		status, answer := call(t, url, e)
+		if !bytes.Contains(answer, []byte(`"`+reason+`"`)) {
+			t.Errorf("the answer to a bad %s is %s, not %s", e.RPC, answer, reason)
+		}
+		responses := description.Paths["/user.v1.UserService/"+e.RPC]["post"].Responses
+		if described := responses[strconv.Itoa(status)]; !bytes.Contains(described, []byte(reason)) {
+			t.Errorf("%s has the status %d, of which the description says %s", reason, status, described)
+		}
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// statusOf are the HTTP statuses of codes, as the Connect protocol has them.
-var statusOf = map[string]int{
+// statuses are the HTTP statuses of codes, as the Connect protocol has them.
+var statuses = map[string]int{
 	"CANCELED":            499,
 	"INVALID_ARGUMENT":    http.StatusBadRequest,
 	"FAILED_PRECONDITION": http.StatusBadRequest,
@@ -165,7 +165,7 @@ func (d *document) responses(method *protogen.Method) object {
 	responses := object{{"200", object{{"description", "It is done."}, {"content", object{{"application/json", content}}}}}}
 	byStatus := map[int][]string{}
 	for _, reason := range d.reasonsOf(method) {
-		status := statusOf[d.codes[reason]]
+		status := d.statusOf(reason)
 		byStatus[status] = append(byStatus[status], reason)
 	}
 	for status := http.StatusBadRequest; status < 600; status++ {
@@ -174,6 +174,14 @@ func (d *document) responses(method *protogen.Method) object {
 		}
 	}
 	return append(responses, member{"default", failureResponse("Another error, such as one of a proxy.", nil)})
+}
+
+// statusOf is the HTTP status of a reason.
+func (d *document) statusOf(reason string) int {
+	if reason == "MESSAGE_TOO_LARGE" { // Clients send again what gets the status of its code.
+		return http.StatusRequestEntityTooLarge
+	}
+	return statuses[d.codes[reason]]
 }
 
 // reasonsOf are the reasons that an RPC can have, in the order of the schema.

@@ -24,7 +24,7 @@ func parameter(in, name, description string, schema object) object {
 // errorSchema is an error as the Connect protocol writes it.
 func (d *document) errorSchema() member {
 	codes := map[string]bool{"unknown": true, "data_loss": true} // A proxy may say these.
-	for code := range statusOf {
+	for code := range statuses {
 		codes[strings.ToLower(code)] = true
 	}
 	return member{"Error", object{

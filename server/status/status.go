@@ -56,8 +56,6 @@ func (s *Service) WatchStatus(ctx context.Context, req *adminv1.WatchStatusReque
 	if req.GetInterval() != nil {
 		interval = req.GetInterval().AsDuration()
 	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
 	for before := (*look)(nil); ; {
 		now, err := s.look()
 		if err != nil {
@@ -75,12 +73,12 @@ func (s *Service) WatchStatus(ctx context.Context, req *adminv1.WatchStatusReque
 			return ctx.Err()
 		case <-s.Running.Done():
 			return failure.ErrDraining
-		case <-ticker.C:
+		case <-time.After(interval): // No ticker: two messages of one look would have no rates.
 		}
 	}
 }
 
-// look looks at the metrics. Watchers share looks: many cost no more than two.
+// look looks at the metrics. Watchers share them: many cause no more than two a second.
 func (s *Service) look() (*look, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

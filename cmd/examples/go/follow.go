@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -16,6 +17,8 @@ import (
 )
 
 // follower learns of all changes, also of those that are made while it or the server is away.
+// Whoever is away for longer than the server keeps changes (--changes-retention) gets all
+// users anew, and has to drop those who are not among them: they were deleted meanwhile.
 type follower struct {
 	users  userv1connect.UserServiceClient
 	cursor string                        // File with the cursor up to which changes have been handled.
@@ -25,7 +28,7 @@ type follower struct {
 // run follows until the context ends or a change cannot be handled.
 func (f *follower) run(ctx context.Context) error {
 	for try := 1; ; try++ {
-		err := f.follow(ctx, func() { try = 0 })
+		err := f.follow(ctx, func() { try = 0 }) // Only what gets on begins to count anew.
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -33,13 +36,19 @@ func (f *follower) run(ctx context.Context) error {
 			err = os.Remove(f.cursor) // Too long away: begin anew.
 		case isAway(err):
 			slog.Info("userd is away", "err", err)
+			_ = pause(ctx, waitAway(err, max(try, 1)))
 			err = nil
-			_ = pause(ctx, backoff(max(try, 1)))
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// waitAway is how long to wait before the next try: as long as the server says, and some more.
+func waitAway(err error, try int) time.Duration {
+	delay, _ := userv1errors.RetryDelay(err)
+	return delay + backoff(try)
 }
 
 // isAway reports whether a stream ended because the server, or the way there, is away or has
@@ -57,7 +66,7 @@ func isAway(err error) bool {
 }
 
 // follow handles changes as long as one stream lasts, from the stored cursor on.
-func (f *follower) follow(ctx context.Context, received func()) error {
+func (f *follower) follow(ctx context.Context, handled func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cursor, err := os.ReadFile(f.cursor)
@@ -74,7 +83,6 @@ func (f *follower) follow(ctx context.Context, received func()) error {
 		if err != nil {
 			return err
 		}
-		received()
 		if len(cursor) == 0 { // The changes from here on are certain: now all that was before.
 			if err := f.list(ctx); err != nil {
 				return err
@@ -89,6 +97,7 @@ func (f *follower) follow(ctx context.Context, received func()) error {
 		if err := store(f.cursor, cursor); err != nil {
 			return err
 		}
+		handled()
 	}
 }
 

@@ -5,7 +5,9 @@ import { backoff, pause } from "./retry.js";
 
 // follow gives all changes to handle, also those that are made while this program or the
 // server is away, until the signal. A file keeps the cursor up to which they have been
-// handled. handle may see a change twice, and must have it stored when it returns.
+// handled. handle may see a change twice, and must have it stored when it returns. Whoever is
+// away for longer than the server keeps changes (--changes-retention) gets all users anew,
+// and has to drop those who are not among them: they were deleted meanwhile.
 export async function follow(users, file, handle, signal) {
   for (let tries = 1; !signal.aborted; tries++) {
     try {
@@ -34,13 +36,12 @@ function isAway(error) {
 }
 
 // watch handles changes as long as one stream lasts, from the stored cursor on.
-async function watch(users, file, handle, signal, received) {
+async function watch(users, file, handle, signal, handled) {
   let cursor = await readFile(file, "utf8").catch((error) => {
     if (error.code === "ENOENT") return "";
     throw error;
   });
   for await (const message of users.watchUsers({ cursor }, { signal })) {
-    received();
     if (cursor === "") { // The changes from here on are certain: now all that was before.
       for await (const user of users.listUsers({ all: true }, { signal })) {
         await handle({ event: { case: "upserted", value: user } });
@@ -50,5 +51,6 @@ async function watch(users, file, handle, signal, received) {
     cursor = message.cursor;
     await writeFile(file + ".new", cursor);
     await rename(file + ".new", file); // The file is the old or the new one whatever happens.
+    handled(); // Only what gets on begins to count tries anew.
   }
 }

@@ -341,13 +341,13 @@ func (x *ErrorStatus) GetErrorsPerSecond() float64 {
 	return 0
 }
 
-// Latency is how long calls took in the server. It comes from histograms, and is
-// exact to the nearest bound of these.
+// Latency is how long calls took in the server. It is estimated from
+// histograms: between two of their bounds, and never beyond the last of them.
 type Latency struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Half of the calls took no longer.
+	// About half of the calls took no longer.
 	P50 *durationpb.Duration `protobuf:"bytes,1,opt,name=p50,proto3" json:"p50,omitempty"`
-	// 99 of 100 calls took no longer.
+	// About 99 of 100 calls took no longer.
 	P99           *durationpb.Duration `protobuf:"bytes,2,opt,name=p99,proto3" json:"p99,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -196,21 +196,21 @@ export const ErrorStatusSchema: GenMessage<ErrorStatus> = /*@__PURE__*/
   messageDesc(file_userd_admin_v1_status, 3);
 
 /**
- * Latency is how long calls took in the server. It comes from histograms, and is
- * exact to the nearest bound of these.
+ * Latency is how long calls took in the server. It is estimated from
+ * histograms: between two of their bounds, and never beyond the last of them.
  *
  * @generated from message userd.admin.v1.Latency
  */
 export type Latency = Message<"userd.admin.v1.Latency"> & {
   /**
-   * Half of the calls took no longer.
+   * About half of the calls took no longer.
    *
    * @generated from field: google.protobuf.Duration p50 = 1;
    */
   p50?: Duration | undefined;
 
   /**
-   * 99 of 100 calls took no longer.
+   * About 99 of 100 calls took no longer.
    *
    * @generated from field: google.protobuf.Duration p99 = 2;
    */

@@ -90,7 +90,7 @@ func (l *listing) fill(ctx context.Context) error {
 	}{
 		{stats.InOrder, func(ctx context.Context) (bool, error) { return l.walk(ctx, firstStep) }},
 		{stats.ByEmail, l.byEmail},
-		{l.contentPlan(), l.byContent},
+		{stats.ByContent, l.byContent},
 		{stats.Walk, func(ctx context.Context) (bool, error) { return l.walk(ctx, secondStep) }},
 	} {
 		l.plan = look.plan
@@ -99,24 +99,6 @@ func (l *listing) fill(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// contentPlan is the plan of byContent. Of several indexes PostgreSQL chooses.
-func (l *listing) contentPlan() stats.Plan {
-	var plans []stats.Plan
-	if l.Role != "" {
-		plans = append(plans, stats.ByRole)
-	}
-	if len(partsOf(store.FoldName(l.NameContains))) > 0 {
-		plans = append(plans, stats.ByName)
-	}
-	if len(l.Attributes) > 0 {
-		plans = append(plans, stats.ByAttribute)
-	}
-	if len(plans) == 1 {
-		return plans[0]
-	}
-	return stats.ByContent
 }
 
 // walk looks at the next n users.
@@ -167,10 +149,11 @@ func (l *listing) byEmail(ctx context.Context) (bool, error) {
 // they are found in time.
 func (l *listing) byContent(ctx context.Context) (bool, error) {
 	l.args = nil
-	conditions := l.contents()
+	conditions, plan := l.contents()
 	if len(conditions) == 0 {
 		return false, nil
 	}
+	l.plan = plan
 	var users []store.User
 	err := l.on.transact(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
 		if _, err := tx.Exec(ctx, `set local statement_timeout = `+strconv.FormatInt(l.byContentTime.Milliseconds(), 10)); err != nil {
@@ -186,18 +169,26 @@ func (l *listing) byContent(ctx context.Context) (bool, error) {
 	return err == nil && l.Take(users, nil), err
 }
 
-// contents are the conditions that indexes of what users have can look for.
-func (l *listing) contents() (conditions []string) {
+// contents are the conditions that indexes of what users have can look for, and the plan that is
+// made of them. Of several indexes PostgreSQL chooses.
+func (l *listing) contents() (conditions []string, plan stats.Plan) {
+	var plans []stats.Plan
 	if l.Role != "" {
-		conditions = append(conditions, l.hasRole())
+		plans, conditions = append(plans, stats.ByRole), append(conditions, l.hasRole())
 	}
-	for _, part := range partsOf(store.FoldName(l.NameContains)) {
-		conditions = append(conditions, `folded_name like `+l.arg(`%`+likeEscapes.Replace(part)+`%`))
+	if parts := partsOf(store.FoldName(l.NameContains)); len(parts) > 0 {
+		plans = append(plans, stats.ByName)
+		for _, part := range parts {
+			conditions = append(conditions, `folded_name like `+l.arg(`%`+likeEscapes.Replace(part)+`%`))
+		}
 	}
 	if len(l.Attributes) > 0 {
-		conditions = append(conditions, l.hasAttributes())
+		plans, conditions = append(plans, stats.ByAttribute), append(conditions, l.hasAttributes())
 	}
-	return conditions
+	if len(plans) == 1 {
+		return conditions, plans[0]
+	}
+	return conditions, stats.ByContent
 }
 
 // partsOf returns what the index of names is to look for, for names with a folded text: the last

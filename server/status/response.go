@@ -24,7 +24,8 @@ const (
 type span struct {
 	before  metrics
 	now     metrics
-	seconds float64 // 0 where there is nothing before.
+	seconds float64  // 0 where there is nothing before.
+	failed  []string // The codes with which calls have ended that did not end well, in order.
 }
 
 // rate is how much counters have grown, a second.
@@ -49,7 +50,7 @@ func (s span) latency(labels ...label) *adminv1.Latency {
 
 // response is what there is to tell. before is nil for the first message.
 func (s *Service) response(before, now *look) *adminv1.WatchStatusResponse {
-	t := span{now: now.metrics}
+	t := span{now: now.metrics, failed: now.failed()}
 	response := &adminv1.WatchStatusResponse{At: timestamppb.New(now.at), StartedAt: timestamppb.New(s.started)}
 	if before != nil {
 		since := now.at.Sub(before.at)
@@ -97,20 +98,19 @@ func (s span) rpcs() (rpcs []*adminv1.RpcStatus) {
 
 // errors are how calls have ended that did not end well.
 func (s span) errors(labels ...label) (errors []*adminv1.ErrorStatus) {
-	for _, code := range s.codes() {
-		rate := s.ended(append(labels, label{responseCode, code})...)
-		if rate > 0 && code != "OK" {
+	for _, code := range s.failed {
+		if rate := s.ended(append(labels, label{responseCode, code})...); rate > 0 {
 			errors = append(errors, &adminv1.ErrorStatus{Code: code, ErrorsPerSecond: rate})
 		}
 	}
 	return errors
 }
 
-// codes are those with which calls have ended, in order.
-func (s span) codes() []string {
-	codes := slices.Concat(s.now.values(callDuration, responseCode), s.now.values(streamDuration, responseCode))
+// failed are the codes with which calls have ended that did not end well, in order.
+func (m metrics) failed() []string {
+	codes := slices.Concat(m.values(callDuration, responseCode), m.values(streamDuration, responseCode))
 	slices.Sort(codes)
-	return slices.Compact(codes)
+	return slices.DeleteFunc(slices.Compact(codes), func(code string) bool { return code == "OK" })
 }
 
 // cache is that of reads, or nil where there is none.

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
-	"github.com/example/userd/cmd/userbench/lab"
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/report"
 )
@@ -56,7 +54,11 @@ func (b *bench) searchCost(ctx context.Context, root string, engine searchedEngi
 		return 0, 0, err
 	}
 	defer server.Stop()
-	if imported, err = importRate(server, min(b.people, b.imported)); err != nil {
+	people, err := peopleRows(0, min(b.people, b.imported)) // Who fit into one import.
+	if err != nil {
+		return 0, 0, err
+	}
+	if imported, err = importRate(server, people); err != nil {
 		return 0, 0, err
 	}
 	target := load.Target{Read: load.CreateUser("single"), Keys: load.Uniform(1), Connections: pooled, Streams: 1}
@@ -70,20 +72,4 @@ func (b *bench) searchCost(ctx context.Context, root string, engine searchedEngi
 		return 0, 0, err
 	}
 	return imported, c.rate[0], nil
-}
-
-// importRate imports people, who fit into one import, and returns rows a second.
-func importRate(server *lab.Server, people int) (float64, error) {
-	r, err := peopleRows(0, people)
-	if err != nil {
-		return 0, err
-	}
-	session, err := load.DialSession(server.Address, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer session.Close()
-	began := time.Now()
-	err = importInto(session, r)
-	return float64(people) / time.Since(began).Seconds(), err
 }

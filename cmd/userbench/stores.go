@@ -78,6 +78,11 @@ func (b *bench) timedImport(server *lab.Server, kind uint64) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return importRate(server, r)
+}
+
+// importRate imports rows through one stream and returns how many a second.
+func importRate(server *lab.Server, r rows) (float64, error) {
 	session, err := load.DialSession(server.Address, 0)
 	if err != nil {
 		return 0, err

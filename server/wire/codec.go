@@ -58,12 +58,10 @@ func (c codec) marshalMessage(ctx context.Context, dst io.Writer, msg any) error
 	if c.IsBinary() {
 		return c.StableCodec.MarshalWrite(ctx, dst, msg)
 	}
-	var text bytes.Buffer
-	if err := c.MarshalWriteStable(ctx, &text, msg); err != nil {
+	if err := c.MarshalWriteStable(ctx, dst, msg); err != nil {
 		return err
 	}
-	text.WriteByte('\n')
-	_, err := dst.Write(text.Bytes())
+	_, err := io.WriteString(dst, "\n")
 	return err
 }
 

@@ -700,14 +700,7 @@ func TestStreamsEndWithTheirCertificate(t *testing.T) {
 				receive(t, watched)
 				get := func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
 				checkLetIn(t, get())
-				_, err := watched.Receive()
-				for err == nil {
-					_, err = watched.Receive()
-				}
-				checkError(t, err, unauthenticated)
-				if early := time.Until(expires); early > 0 {
-					t.Errorf("the stream ended %s too early", early)
-				}
+				checkEnd(t, watched, expires)
 				for range 3 {
 					if err := get(); !over.isHTTP1() || !unconnected(err) { // Whose connection may have ended with the stream.
 						checkError(t, err, unauthenticated)
@@ -735,19 +728,25 @@ func TestStreamsEndWithTheirJWT(t *testing.T) {
 				if err := get(); err != nil {
 					t.Fatal(err)
 				}
-				_, err := watched.Receive()
-				for err == nil {
-					_, err = watched.Receive()
-				}
-				checkError(t, err, unauthenticated)
-				if early := time.Until(expires); early > 0 {
-					t.Errorf("the stream ended %s too early", early)
-				}
+				checkEnd(t, watched, expires)
 				for range 3 {
 					checkError(t, get(), unauthenticated)
 				}
 			})
 		}
+	}
+}
+
+// checkEnd checks that a watcher is told that its credentials have ended, and not before then.
+func checkEnd(t *testing.T, watched userv1connect.UserServiceWatchUsersClientStream, expires time.Time) {
+	t.Helper()
+	_, err := watched.Receive()
+	for err == nil {
+		_, err = watched.Receive()
+	}
+	checkError(t, err, unauthenticated)
+	if early := time.Until(expires); early > 0 {
+		t.Errorf("the stream ended %s too early", early)
 	}
 }
 

@@ -7,7 +7,7 @@
 // no credentials.
 //
 // Its sources are below src, in TypeScript: main.tsx has the frame and the addresses, client.ts
-// the calls, users.ts what is made of users; each page has a file. dist has what Vite has made
-// of them, which is what is embedded: building userd needs no Node.js. make console builds
-// it anew, and CI checks that it is what the sources make.
+// the calls, with the client of gen/ts, users.ts what is made of users; each page has a file.
+// dist has what Vite has made of them, which is what is embedded: building userd needs no
+// Node.js. make console builds it anew, and CI checks that it is what the sources make.
 package console

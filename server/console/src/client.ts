@@ -1,8 +1,8 @@
 import { Code, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { failureOf } from "./failure";
-import { UserService } from "./gen/user/v1/user_service_pb";
-import { StatusService } from "./gen/userd/admin/v1/status_pb";
+import { UserService } from "@example/userd";
+import { StatusService } from "@example/userd/status";
 import { Store } from "./store";
 
 /** Rights are what a caller may do. */

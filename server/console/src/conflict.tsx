@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { User } from "./gen/user/v1/user_service_pb";
+import type { User } from "@example/userd";
 import { differing, fieldsOf, labelOf, type Fields } from "./users";
 
 interface Props {

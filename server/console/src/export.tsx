@@ -3,7 +3,7 @@ import { TimestampSchema, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { useState } from "preact/hooks";
 import { users } from "./client";
 import { failureOf } from "./failure";
-import { CreateUserRequestSchema, type CreateUserRequest, type SearchUsersRequestSchema, type User } from "./gen/user/v1/user_service_pb";
+import { CreateUserRequestSchema, type CreateUserRequest, type SearchUsersRequestSchema, type User } from "@example/userd";
 import { csvLine, download, targets, Writer } from "./rows";
 import { attributePrefix } from "./users";
 

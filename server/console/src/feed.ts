@@ -1,7 +1,7 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { session, users } from "./client";
 import type { Failure } from "./failure";
-import type { User, UserEvent } from "./gen/user/v1/user_service_pb";
+import type { User, UserEvent } from "@example/userd";
 import { resume } from "./resume";
 import { Store } from "./store";
 import { differing, fieldsOf, type Fields } from "./users";

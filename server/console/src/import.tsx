@@ -3,7 +3,7 @@ import { useEffect, useId, useState } from "preact/hooks";
 import { session, users } from "./client";
 import { newId } from "./create";
 import { failureOf } from "./failure";
-import type { CreateUserRequest, User } from "./gen/user/v1/user_service_pb";
+import type { CreateUserRequest, User } from "@example/userd";
 import { csvLine, download, failureColumn, isJSON, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
 import { Store, useStore } from "./store";
 import { attributePrefix, differing, fieldsOf, labels, noFields, updateOf, type Fields } from "./users";

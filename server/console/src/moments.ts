@@ -1,4 +1,4 @@
-import type { WatchStatusResponse } from "./gen/userd/admin/v1/status_pb";
+import type { WatchStatusResponse } from "@example/userd/status";
 import type { Moment } from "./server";
 
 /** Line is what a picture shows of one thing, moment by moment; null where it is not known. */

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { session, users } from "./client";
 import { failureOf } from "./failure";
-import type { User } from "./gen/user/v1/user_service_pb";
+import type { User } from "@example/userd";
 import { addressOf, go } from "./page";
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

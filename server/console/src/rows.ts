@@ -1,6 +1,6 @@
 import { fromJson, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
 import { timestampFromDate, TimestampSchema, type Timestamp } from "@bufbuild/protobuf/wkt";
-import type { CreateUserRequest } from "./gen/user/v1/user_service_pb";
+import type { CreateUserRequest } from "@example/userd";
 import { attributePrefix, creationOf, noFields } from "./users";
 
 /** Row is one user of a file, as text by column. */

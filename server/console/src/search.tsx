@@ -3,7 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { session, users } from "./client";
 import { Export } from "./export";
 import { failureOf, type Failure } from "./failure";
-import type { SearchUsersRequestSchema, User } from "./gen/user/v1/user_service_pb";
+import type { SearchUsersRequestSchema, User } from "@example/userd";
 import { Problem } from "./notice";
 import { addressOf } from "./page";
 import { Store, useStore } from "./store";

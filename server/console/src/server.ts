@@ -1,6 +1,6 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { server, session } from "./client";
-import type { WatchStatusResponse } from "./gen/userd/admin/v1/status_pb";
+import type { WatchStatusResponse } from "@example/userd/status";
 import { resume } from "./resume";
 import { Store } from "./store";
 

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Chart } from "./chart";
 import { session } from "./client";
-import type { RpcStatus, WatchStatusResponse } from "./gen/userd/admin/v1/status_pb";
+import type { RpcStatus, WatchStatusResponse } from "@example/userd/status";
 import { Moments } from "./moments";
 import { bytes, count, rate, seconds, secondsOf } from "./quantity";
 import { follow, watched, type Moment, type Watched } from "./server";

@@ -4,7 +4,7 @@ import { Conflict } from "./conflict";
 import { failureOf, type Failure } from "./failure";
 import { feed, follow, remember } from "./feed";
 import { draftOf, fieldsOfDraft, UserFields } from "./form";
-import type { User } from "./gen/user/v1/user_service_pb";
+import type { User } from "@example/userd";
 import { RecentChanges } from "./history";
 import { Problem } from "./notice";
 import { go } from "./page";

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { User, UserUpdateSchema } from "./gen/user/v1/user_service_pb";
-import { CreateUserRequestSchema, type CreateUserRequest } from "./gen/user/v1/user_service_pb";
+import type { User, UserUpdateSchema } from "@example/userd";
+import { CreateUserRequestSchema, type CreateUserRequest } from "@example/userd";
 
 /**
  * Fields are those of a user that people can change, as text, by their names in the schema.

@@ -2,6 +2,9 @@ import { failureOf, type Failure } from "./failure";
 
 const waits = { first: 250, most: 5_000 };
 
+/** Connect keeps something of each message until its stream ends, so no stream has more. */
+const maxMessages = 1_000;
+
 interface Stream<T> {
   open: (signal: AbortSignal) => AsyncIterable<T>;
   take: (message: T) => void;
@@ -17,6 +20,7 @@ export async function resume<T>(signal: AbortSignal, { open, take, silence, ende
     const lost = new AbortController();
     let silent = setTimeout(() => lost.abort(), silence);
     let failure: Failure | undefined;
+    let messages = 0;
     try {
       for await (const message of open(AbortSignal.any([signal, lost.signal]))) {
         if (signal.aborted) break;
@@ -24,12 +28,14 @@ export async function resume<T>(signal: AbortSignal, { open, take, silence, ende
         silent = setTimeout(() => lost.abort(), silence);
         wait = waits.first;
         take(message);
+        if (++messages === maxMessages) break;
       }
     } catch (err) {
       failure = failureOf(err);
     }
     clearTimeout(silent);
     if (signal.aborted) return;
+    if (messages === maxMessages) continue;
     const next = ended(failure);
     if (next === "stop") return;
     if (next === "resume") await new Promise((done) => setTimeout(done, wait));

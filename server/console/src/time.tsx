@@ -10,12 +10,12 @@ export function zone(): string {
   return Intl.DateTimeFormat().resolvedOptions().timeZone;
 }
 
+// Made once: that takes longer than to use them.
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const inGreenwich = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+
 function format(date: Date, inUTC: boolean): string {
-  return date.toLocaleString(undefined, {
-    dateStyle: "medium",
-    timeStyle: "medium",
-    timeZone: inUTC ? "UTC" : undefined,
-  }) + (inUTC ? " UTC" : "");
+  return inUTC ? `${inGreenwich.format(date)} UTC` : local.format(date);
 }
 
 /** timeOfDay is short, for a scale. */

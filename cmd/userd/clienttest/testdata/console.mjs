@@ -381,6 +381,20 @@ async function followMany() {
   assert.equal(await page.locator("tbody tr").count(), 100);
 }
 
+/** renewStream has one stream bring more messages than the page takes of one: it opens another. */
+async function renewStream() {
+  const message = "\0\0\0\0\x0a\x12\x08earliest"; // Field 2, the cursor.
+  let opened = 0;
+  await page.route("**/WatchUsers", (route) => opened++ > 0 ? route.continue() : route.fulfill({
+    contentType: "application/grpc-web+proto", body: message.repeat(10_000), // It does not end as streams do.
+  }));
+  await call("CreateUser", { email: "renewed@example.com", displayName: "Renewed" });
+  await button("From now").click();
+  await seen(row("Renewed").or(page.getByText("Interruptions: 2")));
+  assert.equal(await page.getByText("Interruptions: 1").count(), 1);
+  await page.unroute("**/WatchUsers");
+}
+
 const chart = (title) => page.getByRole("figure", { name: title, exact: true });
 
 /** drawnIn waits until a picture has the colour of its first line. */
@@ -502,7 +516,7 @@ async function lookForMissing() {
 }
 
 try {
-  for (const step of [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany,
+  for (const step of [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, exportFiles, lookForMissing, signOut]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }

@@ -267,12 +267,13 @@ func (l *listing) query(from, columns string, end *store.Position, conditions []
 
 func (l *listing) onlyDisabled() bool { return l.Disabled != nil && *l.Disabled }
 
-// inOrder names users with the index that a walk goes along.
+// inOrder names users with the index that a walk goes along. SQLite would rather sort all
+// whose emails have a prefix.
 func (l *listing) inOrder() string {
 	if l.onlyDisabled() {
 		return `users indexed by users_disabled`
 	}
-	return `users`
+	return `users indexed by users_by_position`
 }
 
 func where(conditions []string) string {

@@ -34,12 +34,62 @@ func TestREADMEExamplesWork(t *testing.T) {
 	}
 }
 
+// TestREADMEProtectsAServer runs what the README says of a server for other machines.
+func TestREADMEProtectsAServer(t *testing.T) {
+	t.Parallel()
+	var blocks []string
+	for _, script := range shellBlocks(t, readmes[0]) {
+		if strings.Contains(script, "./userd ") {
+			blocks = append(blocks, script)
+		}
+	}
+	if len(blocks) != 2 {
+		t.Fatalf("%q", blocks)
+	}
+	addToken, serve, _ := strings.Cut(blocks[0], "\n")
+	makeCertificate, calls, _ := strings.Cut(blocks[1], "\n")
+
+	folder := t.TempDir()
+	if err := os.Symlink(userdPath(t), filepath.Join(folder, "userd")); err != nil {
+		t.Fatal(err)
+	}
+	shell := func(line string, env ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "bash", "-euc", line)
+		cmd.Dir, cmd.Env = folder, append(os.Environ(), env...)
+		out, err := cmd.CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	if out, err := shell(makeCertificate); err != nil {
+		t.Fatal(err, out)
+	}
+	token, err := shell(addToken)
+	if err != nil {
+		t.Fatal(err, token)
+	}
+	args := strings.Fields(strings.ReplaceAll(serve, "0.0.0.0:8080", "127.0.0.1:0"))
+	cmd := exec.Command(args[0], append(args[1:], "--admin-listen", "127.0.0.1:0")...)
+	cmd.Dir = folder
+	p := start(t, os.Stderr, cmd)
+
+	address := "localhost" + p.url[strings.LastIndex(p.url, ":"):]
+	calls = strings.ReplaceAll(calls, "localhost:8080", address)
+	if out, err := shell(calls, "USERD_TOKEN="+token); err != nil || !strings.HasSuffix(out, "{}") {
+		t.Errorf("%s\n%v: %s", calls, err, out)
+	}
+	if out, err := shell("./userd list --tls-ca cert.pem --server https://" + address); err == nil || !strings.Contains(out, "give a token") {
+		t.Errorf("without a token: %v: %s", err, out)
+	}
+	if out, err := shell("./userd list --server https://" + address); err == nil || !strings.Contains(out, "--tls-ca") {
+		t.Errorf("without --tls-ca: %v: %s", err, out)
+	}
+}
+
 // runREADME runs the commands of a README that talk to a server, and returns how many blocks of
 // them there are.
 func runREADME(t *testing.T, p *process, readme string) (examples int) {
 	t.Helper()
 	for _, script := range shellBlocks(t, readme) {
-		if strings.Contains(script, "localhost:8080") || strings.HasPrefix(script, "go run ./cmd/userd get") {
+		if strings.Contains(script, " localhost:8080") || strings.Contains(script, "http://localhost:8080") || strings.HasPrefix(script, "go run ./cmd/userd get") {
 			examples++
 			command := strings.ReplaceAll(script, "localhost:8080", strings.TrimPrefix(p.url, "http://"))
 			runExample(t, script, "export USERD_SERVER="+p.url+"\n"+strings.ReplaceAll(command, "go run ./cmd/userd", userdPath(t)))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -40,6 +41,7 @@ type fileImport struct {
 	failures     *os.File // Nil until a row fails.
 	failureRows  rows.FailureWriter
 	state        importState
+	waiting      atomic.Bool // For a server that is away.
 }
 
 // batch is consecutive rows.
@@ -173,7 +175,11 @@ func (i *fileImport) send(ctx context.Context, b *batch) result {
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		r := i.sendOnce(ctx, b)
 		if r.err == nil || ctx.Err() != nil || !passing(r.err) || time.Since(since) > retryFor {
+			i.waiting.Store(false)
 			return r
+		}
+		if i.waiting.CompareAndSwap(false, true) {
+			i.shown.say(fmt.Sprintf("%v; trying again for %v", i.flags.explain(ctx, r.err), retryFor))
 		}
 		if err := pause(ctx, wait); err != nil {
 			return result{err: err}
@@ -184,7 +190,7 @@ func (i *fileImport) send(ctx context.Context, b *batch) result {
 // passing reports whether an error may be gone soon.
 func passing(err error) bool {
 	var failed *connect.Error
-	if !errors.As(err, &failed) {
+	if !errors.As(err, &failed) || untrusted(err) {
 		return false
 	}
 	switch failed.Code() {

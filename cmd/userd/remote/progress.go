@@ -65,6 +65,14 @@ func (p *progress) add(n int) {
 	}
 }
 
+// say writes a line.
+func (p *progress) say(line string) {
+	if p.bar != nil {
+		_ = p.bar.Clear() // As above.
+	}
+	fmt.Fprintln(os.Stderr, line)
+}
+
 // Write counts bytes of the file: it is what a reader of the file is teed to.
 func (p *progress) Write(read []byte) (int, error) {
 	if p.bar != nil && p.size >= 0 {

@@ -99,14 +99,23 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return cli.Exit(cli.Interrupt, errors.New("interrupted"))
 	case !errors.As(err, &failed):
 		return err
+	case !failed.IsRemote() && untrusted(err):
+		return fmt.Errorf("%s has a certificate of an authority that is not known here: name the authority's file with --tls-ca", t.server)
 	case !failed.IsRemote() && failed.Code() == connect.CodeUnavailable:
 		return fmt.Errorf("%s cannot be reached; is userd running there, and is --server right?: %s", t.server, failed.Message())
 	}
-	if reason := userv1errors.Reason(failed); reason != userv1.Reason_REASON_UNSPECIFIED {
+	reason := userv1errors.Reason(failed)
+	switch {
+	case reason == userv1.Reason_REASON_UNAUTHENTICATED && t.token == "":
+		return fmt.Errorf("%s wants to know who calls: give a token with --token-file or USERD_TOKEN (UNAUTHENTICATED)", t.server)
+	case reason != userv1.Reason_REASON_UNSPECIFIED:
 		return fmt.Errorf("%s (%s)", failed.Message(), strings.TrimPrefix(reason.String(), "REASON_"))
 	}
 	return fmt.Errorf("%s: %s", t.server, failed.Error())
 }
+
+// untrusted reports whether a call has failed for who has signed the server's certificate.
+func untrusted(err error) bool { return errors.As(err, new(x509.UnknownAuthorityError)) }
 
 // exactly wants so many arguments.
 func exactly(n int, what string) cobra.PositionalArgs {

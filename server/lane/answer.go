@@ -79,7 +79,7 @@ func metadata(header *connect.Header) []field {
 	if header.Len() == 0 {
 		return nil
 	}
-	fields := make([]field, 0, header.Len())
+	fields := make([]field, 0, header.Len()+1) // And perhaps Vary.
 	for name, values := range header.All() {
 		if !reserved[name] {
 			fields = append(fields, field{name, values})
@@ -171,6 +171,9 @@ func (c *call) appendTrailer(trailer []field) {
 	putBuffer(text)
 }
 
+// varyByEncoding is what HTTP caches have to know of every Connect GET.
+var varyByEncoding = field{"Vary", shared("Accept-Encoding")}
+
 // finishConnect makes headers of the trailer, and of a failure the whole answer. One
 // that comes after the message is not told, as connecthttp has it.
 func (c *call) finishConnect(failure *connect.Error) {
@@ -183,7 +186,7 @@ func (c *call) finishConnect(failure *connect.Error) {
 	}
 	a.trailer = nil
 	if c.profile.get {
-		a.header = append(a.header, field{"Vary", shared("Accept-Encoding")})
+		a.header = append(a.header, varyByEncoding)
 	}
 	switch {
 	case failure == nil || a.body != nil:

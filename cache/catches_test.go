@@ -39,7 +39,7 @@ func TestHistoryCatches(t *testing.T) {
 		t.Run(test.settings.Broken, func(t *testing.T) {
 			test.settings.Load = cachetest.DefaultLoad
 			load := &test.settings.Load // What asks the store for a user raises the floor, and hides what is broken.
-			load.NoCache, load.ByEmail, load.Fleeting, load.Many = 0, 0, 0, 0
+			load.NoCache, load.ByEmail, load.ByName, load.Fleeting, load.Many = 0, 0, 0, 0, 0
 			test.load(load)
 			d := newDrill(t, test.settings, 3)
 			cachetest.Run(t, 2*time.Second)

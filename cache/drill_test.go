@@ -49,10 +49,13 @@ func newDrill(t testing.TB, settings peerSettings, peers int) *drill {
 	}
 	t.Cleanup(func() { s.Close() })
 	d.store = s
-	users := make([]store.NewUser, settings.Load.Users)
-	for i := range users {
-		id := cachetest.UserID(uint32(i))
-		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
+	ids := cachetest.Founders()
+	for i := range settings.Load.Users {
+		ids = append(ids, cachetest.UserID(uint32(i)))
+	}
+	users := make([]store.NewUser, len(ids))
+	for i, id := range ids {
+		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: cachetest.Name(id)}
 	}
 	if _, err := s.Import(t.Context(), users); err != nil {
 		t.Fatal(err)

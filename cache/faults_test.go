@@ -39,12 +39,34 @@ func TestHistory(t *testing.T) {
 	if err != nil || len(report.Stale) > 0 || report.Corrupt > 0 || report.Entries == 0 {
 		t.Errorf("cached against stored: %+v, %v", report, err)
 	}
-	checked := cachetest.Check(d.finish(), defaultStaleness+slack)
-	t.Logf("%d reads, %d of the store, %d writes", checked.Reads, checked.NoCacheReads, checked.Writes)
-	if len(checked.Violations) > 0 {
-		t.Errorf("promises broken:\n%s", strings.Join(checked.Violations, "\n"))
+	d.judge()
+}
+
+// TestHistoryOfNames has peers on one file change names and search for them, by an index that
+// follows the log, while they are killed one after the other.
+func TestHistoryOfNames(t *testing.T) {
+	t.Parallel()
+	load := cachetest.DefaultLoad
+	load.Clients, load.Pace, load.Updates, load.Fleeting, load.ByName = 4, 5*time.Millisecond, 0.05, 0.01, 0.3
+	d := newDrill(t, peerSettings{Load: load}, 3)
+	for range 3 {
+		cachetest.Run(t, between)
+		d.killBetween()
 	}
-	if checked.Failed > 0 {
-		t.Errorf("%d operations failed", checked.Failed)
+	cachetest.Run(t, between)
+	d.idle()
+	d.judge()
+}
+
+// judge ends the peers and checks all that their clients saw.
+func (d *drill) judge() {
+	d.t.Helper()
+	checked := cachetest.Check(d.finish(), defaultStaleness+slack)
+	d.t.Logf("%d reads, %d of the store, %d searches, %d writes", checked.Reads, checked.NoCacheReads, checked.Searches, checked.Writes)
+	if len(checked.Violations) > 0 {
+		d.t.Errorf("promises broken:\n%s", strings.Join(checked.Violations, "\n"))
+	}
+	if checked.Failed > 0 || checked.Searches == 0 {
+		d.t.Errorf("%d operations failed, %d were searches", checked.Failed, checked.Searches)
 	}
 }

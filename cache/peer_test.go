@@ -219,9 +219,37 @@ func (s served) Read(ctx context.Context, ids []string, minVersion int64, noCach
 	}
 	shown := make([]cachetest.Shown, len(entries))
 	for i, e := range entries {
-		shown[i] = cachetest.Shown{Version: e.Version, Found: e.Found}
+		if shown[i], err = s.shown(e); err != nil {
+			return nil, err
+		}
 	}
 	return shown, nil
+}
+
+func (s served) shown(e Entry) (cachetest.Shown, error) {
+	u, err := s.cache.decode(e, nil)
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return cachetest.Shown{Version: e.Version, Found: e.Found, Name: u.DisplayName}, err
+}
+
+// Search pages through all users with a part of a name.
+func (s served) Search(ctx context.Context, id, name string) (shown cachetest.Shown, err error) {
+	for query := (store.Query{NameContains: strings.ToUpper(name), Limit: 10}); ; {
+		page, err := s.cache.List(ctx, query)
+		if err != nil {
+			return cachetest.Shown{}, err
+		}
+		for _, u := range page.Users {
+			if u.ID == id {
+				shown = cachetest.Shown{Version: u.Version, Found: true, Name: u.DisplayName}
+			}
+		}
+		if query.After = page.Next; query.After == (store.Position{}) {
+			return shown, nil
+		}
+	}
 }
 
 func (s served) look(ctx context.Context, ids []string, read Read) ([]Entry, error) {
@@ -234,11 +262,14 @@ func (s served) look(ctx context.Context, ids []string, read Read) ([]Entry, err
 
 func (s served) ReadByEmail(ctx context.Context, email string) (cachetest.Shown, error) {
 	e, err := s.cache.LookupByEmail(ctx, email, Read{})
-	return cachetest.Shown{Version: e.Version, Found: e.Found}, err
+	if err != nil {
+		return cachetest.Shown{}, err
+	}
+	return s.shown(e)
 }
 
 func (s served) Create(ctx context.Context, id string) (int64, error) {
-	u, err := s.cache.Create(ctx, store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "fleeting"})
+	u, err := s.cache.Create(ctx, store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: cachetest.Name(id)})
 	return u.Version, err
 }
 

@@ -21,6 +21,7 @@ type Kind uint8
 const (
 	Get       Kind = iota // A read through the cache.
 	NoCache               // A read that asks the store itself.
+	ByName                // A search for the name that the user had at MinVersion, and at no other.
 	Create                // Version 1.
 	Update                // One version more.
 	Delete                // One version more, and no user any longer.
@@ -70,9 +71,9 @@ const gone = math.MaxInt64
 
 // Checked is what a check of a history found.
 type Checked struct {
-	Reads, NoCacheReads, Writes, Failed int
-	Violations                          []string // At most a few of each kind.
-	Slowest                             time.Duration
+	Reads, NoCacheReads, Searches, Writes, Failed int
+	Violations                                    []string // At most a few of each kind.
+	Slowest                                       time.Duration
 }
 
 // kept is how many violations of one kind are told.
@@ -88,7 +89,8 @@ func (c *Checked) violate(counts map[string]int, kind string, op Op, want int64)
 
 // Check checks the promises of the cache on a history: no read is older than
 // staleness, than the version that it asked for, or than what its server showed or
-// acknowledged before; and reads without the cache are linearizable with writes.
+// acknowledged before; and reads without the cache and searches are linearizable with
+// writes.
 func Check(ops []Op, staleness time.Duration) Checked {
 	var c Checked
 	byUser := make(map[uint32][]Op)
@@ -104,7 +106,7 @@ func Check(ops []Op, staleness time.Duration) Checked {
 		normalize(ops)
 		c.checkUser(counts, ops, int64(staleness))
 		if !linearizable(ops) {
-			c.Violations = append(c.Violations, fmt.Sprintf("reads without the cache of user %d are not linearizable", user))
+			c.Violations = append(c.Violations, fmt.Sprintf("reads without the cache and searches of user %d are not linearizable", user))
 		}
 	}
 	return c
@@ -120,6 +122,8 @@ func (c *Checked) count(op Op) {
 		c.Slowest = max(c.Slowest, time.Duration(op.End-op.Start))
 	case op.Kind == NoCache:
 		c.NoCacheReads++
+	case op.Kind == ByName:
+		c.Searches++
 	default:
 		c.Writes++
 	}
@@ -192,8 +196,14 @@ func (c *Checked) checkUser(counts map[string]int, ops []Op, staleness int64) {
 		}
 	}
 	for _, op := range ops {
-		if op.Kind != Get && op.Kind != NoCache || op.Failed || op.End == 0 {
+		if op.Kind > ByName || op.Failed || op.End == 0 {
 			continue
+		}
+		if op.Kind == ByName {
+			c.checkName(counts, ops, op)
+			if !op.Found {
+				continue
+			}
 		}
 		if want := written.at(op.Start - staleness); op.Version < want {
 			c.violate(counts, "staleness", op, want)
@@ -206,9 +216,25 @@ func (c *Checked) checkUser(counts map[string]int, ops []Op, staleness int64) {
 		if op.Version < int64(op.MinVersion) {
 			c.violate(counts, "min_version", op, int64(op.MinVersion))
 		}
-		if want := written.at(op.Start); op.Kind == NoCache && op.Version < want {
+		if want := written.at(op.Start); op.Kind != Get && op.Version < want {
 			c.violate(counts, "no-cache", op, want)
 		}
+	}
+}
+
+// checkName checks that a search shows the user at the version that has the name, and shows
+// nobody only where the name may have changed before its end.
+func (c *Checked) checkName(counts map[string]int, ops []Op, search Op) {
+	named := int64(search.MinVersion)
+	changed := slices.ContainsFunc(ops, func(op Op) bool {
+		known := !op.Failed && op.End != 0
+		return op.Kind >= Create && op.Kind <= Delete && op.Start <= search.End && (op.Version > named || !known)
+	})
+	switch {
+	case search.Found && search.Version != named:
+		c.violate(counts, "old name", search, named)
+	case !search.Found && !changed:
+		c.violate(counts, "not found by name", search, named)
 	}
 }
 
@@ -220,6 +246,8 @@ var register = porcupine.Model{
 		switch {
 		case input.(Kind) == NoCache:
 			return op.Version == version, version
+		case input.(Kind) == ByName:
+			return op.Found == (int64(op.MinVersion) == version), version
 		case op.Version == gone:
 			return version > 0 && version != gone, int64(gone)
 		default:
@@ -233,7 +261,7 @@ var register = porcupine.Model{
 // is not decided then is no violation.
 const porcupineTimeout = 20 * time.Second
 
-// linearizable checks writes and no-cache reads of one user. A write whose version
+// linearizable checks writes, no-cache reads and searches of one user. A write whose version
 // nobody was told is left out where no other write or read shows that it happened.
 func linearizable(ops []Op) bool {
 	var operations []porcupine.Operation

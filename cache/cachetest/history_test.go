@@ -43,6 +43,13 @@ func TestCheckTellsEachViolation(t *testing.T) {
 		"asked for":    {Op{Server: 2, Kind: Get, Found: true, Version: 1, MinVersion: 2, Start: 5, End: 6}, "min_version"},
 		"no-cache":     {Op{Server: 2, Kind: NoCache, Found: true, Version: 1, Start: 5, End: 6}, "no-cache"},
 		"the future":   {Op{Server: 2, Kind: NoCache, Found: true, Version: 2, Start: 2, End: 2}, "not linearizable"},
+		"by name":      {Op{Server: 2, Kind: ByName, Found: true, MinVersion: 2, Version: 2, Start: 5, End: 6}, ""},
+		"changed name": {Op{Server: 2, Kind: ByName, MinVersion: 1, Start: 5, End: 6}, ""},
+		"name in time": {Op{Server: 2, Kind: ByName, Found: true, MinVersion: 1, Version: 1, Start: 3, End: 5}, ""},
+		"former name":  {Op{Server: 2, Kind: ByName, Found: true, MinVersion: 1, Version: 1, Start: 5, End: 6}, "no-cache"},
+		"another name": {Op{Server: 2, Kind: ByName, Found: true, MinVersion: 1, Version: 2, Start: 5, End: 6}, "old name"},
+		"no such name": {Op{Server: 2, Kind: ByName, MinVersion: 2, Start: 5, End: 6}, "not found by name"},
+		"lost name":    {Op{Server: 2, Kind: ByName, MinVersion: 1, Start: 1, End: 2}, "not found by name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -84,11 +84,14 @@ func startFleet(t *testing.T, load cachetest.Load, redis func() (string, *cachet
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.store.Close() })
-	users := make([]store.NewUser, load.Users)
-	for i := range users {
-		id := cachetest.UserID(uint32(i))
-		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: "one"}
+	ids := cachetest.Founders()
+	for i := range load.Users {
+		ids = append(ids, cachetest.UserID(uint32(i)))
 		f.ops = append(f.ops, cachetest.Op{Kind: cachetest.Create, User: uint32(i), Version: 1, Start: 1, End: 2})
+	}
+	users := make([]store.NewUser, len(ids))
+	for i, id := range ids {
+		users[i] = store.NewUser{ID: id, Email: cachetest.Email(id), DisplayName: cachetest.Name(id)}
 	}
 	if _, err := f.store.Import(t.Context(), users); err != nil {
 		t.Fatal(err)
@@ -217,31 +220,57 @@ func (m *member) Read(ctx context.Context, ids []string, minVersion int64, noCac
 		call.RequestHeader().Set("Cache-Control", "no-cache")
 	}
 	resp, err := m.client.GetUser(ctx, &userv1.GetUserRequest{UserId: ids[0], MinVersion: minVersion})
-	return []cachetest.Shown{{Version: resp.GetUser().GetVersion(), Found: resp.GetUser() != nil}}, m.tell(err)
+	return []cachetest.Shown{shownUser(resp.GetUser())}, m.tell(err)
 }
 
 func (m *member) readMany(ctx context.Context, ids []string) ([]cachetest.Shown, error) {
 	resp, err := m.client.BatchGetUsers(ctx, &userv1.BatchGetUsersRequest{UserIds: ids})
 	users := resp.GetUsers()
-	shown := make([]cachetest.Shown, len(ids))
+	all := make([]cachetest.Shown, len(ids))
 	for i, id := range ids {
 		if len(users) > 0 && users[0].GetId() == id {
-			shown[i] = cachetest.Shown{Version: users[0].GetVersion(), Found: true}
+			all[i] = shownUser(users[0])
 			users = users[1:]
 		}
 	}
-	return shown, m.tell(err)
+	return all, m.tell(err)
 }
 
 // ReadByEmail is that of cachetest.Server.
 func (m *member) ReadByEmail(ctx context.Context, email string) (cachetest.Shown, error) {
 	resp, err := m.client.GetUserByEmail(ctx, &userv1.GetUserByEmailRequest{Email: email})
-	return cachetest.Shown{Version: resp.GetUser().GetVersion(), Found: resp.GetUser() != nil}, m.tell(err)
+	return shownUser(resp.GetUser()), m.tell(err)
+}
+
+func shownUser(u *userv1.User) cachetest.Shown {
+	return cachetest.Shown{Version: u.GetVersion(), Found: u != nil, Name: u.GetDisplayName()}
+}
+
+// Search is that of cachetest.Server. It tells of users who do not have the name.
+func (m *member) Search(ctx context.Context, id, name string) (cachetest.Shown, error) {
+	var found cachetest.Shown
+	for req := (&userv1.SearchUsersRequest{NameContains: strings.ToUpper(name)}); ; {
+		resp, err := m.client.SearchUsers(ctx, req)
+		if err != nil {
+			return cachetest.Shown{}, m.tell(err)
+		}
+		for _, u := range resp.GetUsers() {
+			if !strings.Contains(u.GetDisplayName(), name) {
+				m.fleet.t.Errorf("server %d: a search for %q shows %q", m.number, name, u.GetDisplayName())
+			}
+			if u.GetId() == id {
+				found = shownUser(u)
+			}
+		}
+		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+			return found, nil
+		}
+	}
 }
 
 // Create is that of cachetest.Server.
 func (m *member) Create(ctx context.Context, id string) (int64, error) {
-	resp, err := m.client.CreateUser(ctx, &userv1.CreateUserRequest{UserId: id, Email: cachetest.Email(id), DisplayName: "fleeting"})
+	resp, err := m.client.CreateUser(ctx, &userv1.CreateUserRequest{UserId: id, Email: cachetest.Email(id), DisplayName: cachetest.Name(id)})
 	return resp.GetUser().GetVersion(), m.tell(err)
 }
 

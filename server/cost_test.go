@@ -50,6 +50,14 @@ func TestRefusalIsCheap(t *testing.T) {
 			UserId: someID, AddRoles: shorts("a"), RemoveRoles: shorts("b"),
 		}}, want: invalid("update.add_roles", "repeated.max_items")},
 		{name: "ids", message: &userv1.BatchGetUsersRequest{UserIds: shorts("")}, want: invalid("user_ids", "repeated.max_items")},
+		{name: "deep JSON", message: user, jsonOnly: true, body: `{"roles": ` + strings.Repeat("[", 2<<20), want: malformed("")},
+		{name: "deep JSON of a map", message: user, jsonOnly: true, body: `{"attributes": ` + strings.Repeat(`{"a":`, 400_000), want: malformed("")},
+		{
+			name: "deep JSON of an unknown field", message: user, jsonOnly: true, body: `{"phone": ` + strings.Repeat(`{"a":`, 400_000),
+			want: describedByReason(connect.CodeInvalidArgument, userv1.Reason_REASON_UNKNOWN_FIELD, ""),
+		},
+		{name: "deep groups", message: user, body: strings.Repeat("\x7b", 2<<20), want: malformed("")},
+		{name: "deep groups that end", message: user, body: strings.Repeat("\x7b", 1<<20) + strings.Repeat("\x7c", 1<<20), want: malformed("")},
 	}
 	for server, start := range servers {
 		t.Run(server, func(t *testing.T) {
@@ -65,7 +73,7 @@ func testRefusalCost(t *testing.T, victim attacked, input badInput) {
 	if len(input.packed) > 1<<20 {
 		t.Errorf("request has %d bytes, want at most 1 MiB", len(input.packed))
 	}
-	client := victim.client(t, input.options(grpcBinary)...)
+	client := victim.client(t, input.options(input.protocols()[0])...)
 	cpu, memory := time.Duration(math.MaxInt64), uint64(math.MaxUint64)
 	for range 3 {
 		runtime.GC()

@@ -11,6 +11,9 @@ import (
 // needs many times the two or three bytes in which it comes.
 const maxListItems = 1_000
 
+// maxNesting is more than a message of user.v1 has arrays and objects inside each other.
+const maxNesting = 32
+
 // longListBytes is the size from which a message is looked at for lists that are too long,
 // in bytes.
 const longListBytes = 16 << 10
@@ -54,36 +57,43 @@ func (l listCounts) cut(data []byte, message protoreflect.MessageDescriptor) []b
 	return data
 }
 
-// cutArrays is JSON that ends in the first array or object that is too long.
+// bracket is an array or object that has begun.
+type bracket struct {
+	end   byte
+	items int
+}
+
+// cutArrays is JSON that ends in the first array or object that is too long or lies too deep.
 func cutArrays(data []byte) []byte {
-	type bracket struct {
-		end   byte
-		items int
-	}
 	var open []bracket
 	for at := 0; at < len(data); at++ {
 		switch data[at] {
 		case '"':
 			at = endOfText(data, at)
-		case '{':
-			open = append(open, bracket{end: '}'})
-		case '[':
-			open = append(open, bracket{end: ']'})
+		case '{', '[':
+			if len(open) == maxNesting {
+				return withEnds(data[:at], open)
+			}
+			open = append(open, bracket{end: data[at] + 2}) // Their places in ASCII.
 		case '}', ']':
 			open = open[:max(len(open)-1, 0)]
 		case ',':
 			if len(open) == 0 {
 				continue
 			}
-			if open[len(open)-1].items++; open[len(open)-1].items <= maxListItems {
-				continue
+			if open[len(open)-1].items++; open[len(open)-1].items > maxListItems {
+				return withEnds(data[:at], open)
 			}
-			short := slices.Clip(data[:at])
-			for _, b := range slices.Backward(open) {
-				short = append(short, b.end)
-			}
-			return short
 		}
+	}
+	return data
+}
+
+// withEnds is JSON with the ends of what is open.
+func withEnds(data []byte, open []bracket) []byte {
+	data = slices.Clip(data)
+	for _, b := range slices.Backward(open) {
+		data = append(data, b.end)
 	}
 	return data
 }

@@ -447,6 +447,7 @@ func TestBadInput(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
 	inputs := slices.Concat(brokenRules(), impossibleTimes(), undecodable(), unacceptable(t), refusals(t, running))
+	checkNothingWritten(t, running.Store)
 	for _, input := range inputs {
 		t.Run(input.name, func(t *testing.T) {
 			t.Parallel()
@@ -462,6 +463,77 @@ func TestBadInput(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// checkNothingWritten checks that nothing has been written by the end of a test.
+func checkNothingWritten(t *testing.T, s store.Store) {
+	t.Helper()
+	head := func() store.Cursor {
+		cursor, err := s.Head(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		return cursor
+	}
+	before := head()
+	t.Cleanup(func() {
+		if after := head(); after != before {
+			t.Errorf("there were changes from %s to %s", before, after)
+		}
+	})
+}
+
+// Rows and updates that break a rule are answered each, with the field, and change nothing.
+func TestBadRows(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []protocol{grpcBinary, grpcJSON, connectJSON} {
+		t.Run(protocol.name, func(t *testing.T) {
+			t.Parallel()
+			running := servertest.Start(t, nil)
+			client := running.Client(t, protocol.options...)
+			user := create(t, client, newUserRequest(2))
+			checkNothingWritten(t, running.Store)
+			var rows []*userv1.CreateUserRequest
+			var updates []*userv1.UserUpdate
+			var rowFields, updateFields []string
+			for _, input := range brokenRules() {
+				field, _, _ := strings.Cut(input.want.over(protocol, input).field, "[")
+				switch message := input.message.(type) {
+				case *userv1.CreateUserRequest:
+					rows, rowFields = append(rows, message), append(rowFields, field)
+				case *userv1.UpdateUserRequest:
+					update := message.GetUpdate()
+					if update == nil {
+						continue
+					}
+					if update.GetUserId() == someID {
+						update.UserId = user.GetId()
+					}
+					updates, updateFields = append(updates, update), append(updateFields, strings.TrimPrefix(field, "update."))
+				}
+			}
+			imported, err := importRows(t.Context(), client, rows)
+			checkNone(t, err)
+			answers, err := sendUpdates(t.Context(), client, updates)
+			checkNone(t, err)
+			if len(rows) == 0 || len(imported.GetFailures()) != len(rows) || len(updates) == 0 || len(answers) != len(updates) {
+				t.Fatalf("%d of %d rows fail, and %d of %d updates are answered", len(imported.GetFailures()), len(rows), len(answers), len(updates))
+			}
+			for i, failed := range imported.GetFailures() {
+				checkRefusedRow(t, failed.GetReason(), failed.GetMessage(), rowFields[i])
+			}
+			for i, answer := range answers {
+				checkRefusedRow(t, answer.GetReason(), answer.GetErrorMessage(), updateFields[i])
+			}
+		})
+	}
+}
+
+func checkRefusedRow(t *testing.T, reason userv1.Reason, message, field string) {
+	t.Helper()
+	if reason != userv1.Reason_REASON_INVALID_FIELD || !strings.HasPrefix(message, field) || strings.Contains(strings.ToLower(message), private) {
+		t.Errorf("a row with a bad %s fails with %s: %s", field, reason, message)
 	}
 }
 

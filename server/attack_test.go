@@ -218,6 +218,16 @@ func TestSilence(t *testing.T) {
 		begin func(t *testing.T, conn net.Conn)
 	}{
 		"from the start": {6 * time.Second, func(*testing.T, net.Conn) {}},
+		"in the middle of a header of HTTP/1.1": {6 * time.Second, func(_ *testing.T, conn net.Conn) {
+			_, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: te")
+			must(err)
+		}},
+		"but for a byte of a header of HTTP/1.1 each second": {6 * time.Second, func(_ *testing.T, conn net.Conn) {
+			_, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nX-More: ")
+			for ; err == nil; _, err = io.WriteString(conn, "x") {
+				time.Sleep(time.Second) // Of the test's clock.
+			}
+		}},
 		"after the preface": {50 * time.Second, func(t *testing.T, conn net.Conn) {
 			newRawConn(t, conn, "test")
 		}},

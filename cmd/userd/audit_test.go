@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -140,7 +141,20 @@ func (w withToken) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // What a server with all that it has says shows neither credentials nor who the users are:
 // its log, its audit log, its metrics, its traces and its profiles.
-func TestNothingShowsUsersAndCredentials(t *testing.T) {
+func TestNothingShowsUsersAndCredentials(t *testing.T) { //nolint:paralleltest // Its cases set variables.
+	for name, stores := range map[string]func(t *testing.T) []string{
+		"SQLite": func(t *testing.T) []string {
+			return []string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")}
+		},
+		"PostgreSQL and Redis": func(t *testing.T) []string {
+			return []string{"--database", newPostgres(t), "--redis", cachetest.Start(t).URL()}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testNothingIsShown(t, stores(t)) })
+	}
+}
+
+func testNothingIsShown(t *testing.T, stores []string) {
 	var mu sync.Mutex
 	var traces strings.Builder
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -161,8 +175,8 @@ func TestNothingShowsUsersAndCredentials(t *testing.T) {
 	wrong, lacking := "userd_"+strings.Repeat("z", 39), issuer.Sign(t, map[string]any{"sub": "lacking"})
 	expired := issuer.Sign(t, map[string]any{"exp": 1})
 	var log userdtest.Transcript
-	p := startLogging(t, &log, "--log-level", "debug", "--pprof", "--auth-file", file, "--audit-log", auditLog, "--database", "sqlite:"+filepath.Join(dir, "userd.db"),
-		"--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)
+	p := startLogging(t, &log, append(stores, "--log-level", "debug", "--pprof", "--auth-file", file, "--audit-log", auditLog,
+		"--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)...)
 	for i, credential := range []string{token, jwt, wrong, lacking, expired} {
 		playEverything(t, p.url, credential, fmt.Sprint("Hushname", i), fmt.Sprint("hush", i, "@private.example"))
 	}
@@ -223,7 +237,7 @@ func playEverything(t *testing.T, url, token, name, email string) {
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols}
 	defer transport.CloseIdleConnections()
-	for _, options := range [][]connecthttp.Option{{connecthttp.WithGRPC()}, nil} {
+	for _, options := range [][]connecthttp.Option{{connecthttp.WithGRPC()}, {connecthttp.WithGRPCWeb()}, {connecthttp.WithHTTPGet(), connecthttp.WithProtoJSON()}} {
 		client := userv1connect.NewUserServiceClient(connect.NewClient(
 			connecthttp.NewTransport(&http.Client{Transport: withToken{token, transport}}, url, options...)))
 		ctx := t.Context()
@@ -235,6 +249,16 @@ func playEverything(t *testing.T, url, token, name, email string) {
 		_, _ = client.GetUser(ctx, &userv1.GetUserRequest{UserId: id})
 		_, _ = client.GetUser(ctx, &userv1.GetUserRequest{UserId: email})
 		_, _ = client.GetUserByEmail(ctx, &userv1.GetUserByEmailRequest{Email: email})
+		_, _ = client.GetUserByExternalId(ctx, &userv1.GetUserByExternalIdRequest{ExternalId: "hushid" + name})
+		_, _ = client.BatchGetUsers(ctx, &userv1.BatchGetUsersRequest{UserIds: []string{id, email}})
+		if listed, err := client.ListUsers(ctx, &userv1.ListUsersRequest{PageToken: "hushid"}); err == nil {
+			_, _ = listed.Receive()
+			_ = listed.Close()
+		}
+		if watched, err := client.WatchUsers(ctx, &userv1.WatchUsersRequest{Cursor: "earliest"}); err == nil {
+			_, _ = watched.Receive()
+			_ = watched.Close()
+		}
 		_, _ = client.SearchUsers(ctx, &userv1.SearchUsersRequest{EmailPrefix: email, NameContains: name})
 		_, _ = client.SearchUsers(ctx, &userv1.SearchUsersRequest{PageToken: email})
 		_, _ = client.RecordLogin(ctx, &userv1.RecordLoginRequest{UserId: id})
@@ -244,6 +268,11 @@ func playEverything(t *testing.T, url, token, name, email string) {
 			_ = imported.Send(user)
 			_ = imported.Send(&userv1.CreateUserRequest{Email: "x" + email, DisplayName: name})
 			_, _ = imported.CloseAndReceive()
+		}
+		if updates, err := client.StreamUserUpdates(ctx); err == nil {
+			_ = updates.Send(&userv1.UserUpdate{UserId: id, DisplayName: new("x" + name), SetAttributes: map[string]string{"locale": "hushvalue"}})
+			_, _ = updates.Receive()
+			_ = updates.Close()
 		}
 		_, _ = client.DeleteUser(ctx, &userv1.DeleteUserRequest{UserId: id})
 	}

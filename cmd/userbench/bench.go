@@ -46,7 +46,7 @@ type plan struct {
 	crowd        int            // Users in the store of an overloaded server.
 	surge        time.Duration  // How long it is overloaded.
 	forms        int            // Of the overload of each class.
-	rows         *regexp.Regexp // Of the overload, by engine and name.
+	rows         *regexp.Regexp // Of overload and principals, by engine and name.
 	people       int            // In the stores that are searched.
 	searchTime   time.Duration  // For each search.
 	profiled     time.Duration

@@ -1,8 +1,9 @@
 // Userbench measures userd end to end, beside its peers, and says which of the
 // project's goals are met.
 //
-//	go run ./cmd/userbench               # all scenarios but the next two, under 10 minutes
+//	go run ./cmd/userbench               # all scenarios but the next three, under 10 minutes
 //	go run ./cmd/userbench -run overload # five minutes more
+//	go run ./cmd/userbench -run principals # two minutes more
 //	go run ./cmd/userbench -run search   # four minutes more; -users 10000000 for more users
 //	go run ./cmd/userbench -run unary    # one of them
 //	go run ./cmd/userbench -quick        # shows in seconds that everything runs

@@ -72,6 +72,8 @@ var goals = []goal{
 	{what: "overload, worst row: memory above idle", goal: "≤ 200 MiB", ours: "overload/memory", max: 200},
 	{what: "overload, worst row: time to recover", goal: "≤ 1 s", ours: "overload/recovery", max: 1},
 	{what: "overload, worst row: users who were stored and not answered as created", goal: "≤ 1 %", ours: "overload/stored", max: 1},
+	{what: "one caller at full load, worst row: the others' rate / without it", goal: "≥ 0.5", ours: "principals/rate", min: 0.5},
+	{what: "one caller at full load, worst row: the others' p99 / without it", goal: "≤ 2", ours: "principals/p99", max: 2},
 }
 
 // noneAtAll is a bound that only 0 keeps to.

@@ -34,7 +34,7 @@ var scenarios []scenario
 func init() {
 	scenarios = []scenario{
 		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
-		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario, searchScenario,
+		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario, principalsScenario, searchScenario,
 	}
 }
 
@@ -49,9 +49,9 @@ func main() {
 
 func run(ctx context.Context, args []string, out, log io.Writer) (err error) {
 	flags := flag.NewFlagSet("userbench", flag.ContinueOnError)
-	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all but overload and search, which take minutes of their own")
+	only := flags.String("run", "", "scenarios to run, separated by commas: "+names()+"; default all but overload, principals and search, which take minutes of their own")
 	quick := flags.Bool("quick", false, "show in seconds that everything runs; the figures mean nothing")
-	rows := flags.String("rows", "", "regular expression: the only rows of overload to run, by engine and name, for example '^SQLite (write|bulk), open', and the engines of search")
+	rows := flags.String("rows", "", "regular expression: the only rows of overload and principals to run, by engine and name, for example '^SQLite (write|bulk), open', and the engines of search")
 	people := flags.Int("users", 0, "users in the stores of search; default 1,000,000")
 	profile := flags.String("profile", "", "file to write a CPU profile of userd to, instead of measuring")
 	file := flags.String("o", "", "file to write the report to; default cmd/userbench/RESULTS.md, for a run of everything")

@@ -123,6 +123,7 @@ type stage struct {
 	*engine
 	group
 	server *lab.Server
+	token  string            // Of those who call, or "".
 	idle   int64             // Its memory before it was called.
 	others map[string]loader // Of the present row, as are the following.
 	probe  loader

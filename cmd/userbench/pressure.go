@@ -126,14 +126,14 @@ var starvers = []pressure{
 func (st *stage) unary(op *load.Op, keys load.Keys, s shape, noCache bool) (loader, error) {
 	return load.Dial(load.Target{
 		Address: st.server.Address, Connections: s.connections, Streams: s.streams,
-		Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto, NoCache: noCache, Deadline: s.deadline},
+		Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto, NoCache: noCache, Deadline: s.deadline, Token: st.token},
 		Read: op, Keys: keys, Drop: s.drop, Ramp: s.ramp,
 	})
 }
 
 // streams connects a load of streaming calls.
 func (st *stage) streams(s shape, call func(session *load.Session, n int) error) (loader, error) {
-	l, err := load.DialStreams(st.server.Address, s.connections, s.streams, s.deadline)
+	l, err := load.DialStreams(st.server.Address, s.connections, s.streams, st.token, s.deadline)
 	if err == nil {
 		l.Call, l.Ramp = call, s.ramp
 	}

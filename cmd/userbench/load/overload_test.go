@@ -59,7 +59,7 @@ func TestRefusedCallersComeAgainWhenTheyWereTold(t *testing.T) {
 // dialStreams connects one call at a time.
 func dialStreams(t *testing.T, address string, deadline time.Duration) *Streams {
 	t.Helper()
-	s, err := DialStreams(address, 1, 1, deadline)
+	s, err := DialStreams(address, 1, 1, "", deadline)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestCallsWithoutRoomAreNotMade(t *testing.T) {
 
 func TestStreamsAreMadeInBothLoops(t *testing.T) {
 	t.Parallel()
-	s, err := DialStreams(serveEcho(t), 2, 2, 0)
+	s, err := DialStreams(serveEcho(t), 2, 2, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

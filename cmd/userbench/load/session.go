@@ -22,11 +22,11 @@ func DialSession(address string, window int) (*Session, error) {
 	return &Session{conn: conn, wire: &Wire{Protocol: GRPC, Codec: Proto}, headers: make(map[string]*header)}, nil
 }
 
-// SetDeadline gives each call that begins from now on this much time.
-func (s *Session) SetDeadline(d time.Duration) {
+// SetCaller says who makes the calls that begin from now on, and how long they may take.
+func (s *Session) SetCaller(token string, deadline time.Duration) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	s.wire.Deadline = d
+	s.wire.Token, s.wire.Deadline = token, deadline
 	clear(s.headers)
 }
 

@@ -21,8 +21,9 @@ type Streams struct {
 }
 
 // DialStreams connects to a server, for this many calls at a time on each connection. A
-// call may take as long as the deadline, or as it likes where that is 0.
-func DialStreams(address string, connections, streams int, deadline time.Duration) (*Streams, error) {
+// call may take as long as the deadline, or as it likes where that is 0. Callers are known by
+// the token, or have none where that is "".
+func DialStreams(address string, connections, streams int, token string, deadline time.Duration) (*Streams, error) {
 	s := &Streams{deadline: deadline, idle: make(chan *Session, connections*streams)}
 	for range connections {
 		session, err := DialSession(address, 0)
@@ -30,7 +31,7 @@ func DialStreams(address string, connections, streams int, deadline time.Duratio
 			s.Close()
 			return nil, err
 		}
-		session.SetDeadline(deadline)
+		session.SetCaller(token, deadline)
 		s.sessions = append(s.sessions, session)
 	}
 	for range streams {

@@ -29,6 +29,40 @@ func readDashboard(t *testing.T) dashboard {
 	return d
 }
 
+// Grafana's schema asks for more fields than it needs to show a panel.
+func TestDashboardHasTheFieldsOfTheSchema(t *testing.T) {
+	t.Parallel()
+	var d struct {
+		Annotations *struct{ List []any }
+		Panels      []struct {
+			Type    string
+			Panels  []any
+			Options struct {
+				Legend struct {
+					DisplayMode, Placement string
+					ShowLegend             *bool
+					Calcs                  []any
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(t, "grafana/userd.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Annotations == nil || d.Annotations.List == nil || len(d.Panels) == 0 {
+		t.Error("there is no list of annotations, or there are no panels")
+	}
+	for i, p := range d.Panels {
+		legend := p.Options.Legend
+		switch {
+		case p.Type == "row" && p.Panels == nil:
+			t.Errorf("panel %d, a row, has no list of panels", i)
+		case p.Type != "row" && (legend.DisplayMode == "" || legend.Placement == "" || legend.ShowLegend == nil || legend.Calcs == nil):
+			t.Errorf("panel %d has a legend with %+v", i, legend)
+		}
+	}
+}
+
 func TestDashboardIsWhole(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)

@@ -28,12 +28,15 @@ func hostileRequests(t *testing.T) []hostile {
 	const largest = 16 << 20 // A message, in bytes.
 	ids := strings.Repeat("\x0a\x00", largest/2)
 	blanks := fmt.Sprintf(`{"email": "a@example.com", "displayName": "Ada"%s}`, strings.Repeat(" ", largest-100))
+	brackets := `{"roles":` + strings.Repeat("[", largest-100)
 	return []hostile{
 		{"roles without letters", "CreateUser", "proto", "", strings.Repeat("\x1a\x00", 30<<10), 150},
 		{"ids without letters", "BatchGetUsers", "proto", "", ids, 20},
 		{"ids without letters in JSON", "BatchGetUsers", "json", "", `{"userIds":[` + strings.Repeat(`"",`, largest/3-10) + `""]}`, 20},
 		{"packed ids without letters", "BatchGetUsers", "proto", "zstd", packed(t, ids), 100},
 		{"packed blanks", "CreateUser", "json", "zstd", packed(t, blanks), 100},
+		{"brackets", "CreateUser", "json", "", brackets, 20},
+		{"packed brackets", "CreateUser", "json", "zstd", packed(t, brackets), 100},
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +39,52 @@ func TestGo(t *testing.T) {
 
 func TestNode(t *testing.T) {
 	t.Parallel()
+	checkExample(t, installNode(t))
+}
+
+// The example opens another stream before one keeps too much.
+func TestNodeOpensStreamsAnew(t *testing.T) {
+	t.Parallel()
+	opened := make(chan struct{}, 100)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/user.v1.UserService/ListUsers", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/connect+proto")
+		_, _ = io.WriteString(w, "\x02\x00\x00\x00\x02{}") // The end.
+	})
+	mux.HandleFunc("/user.v1.UserService/WatchUsers", func(w http.ResponseWriter, r *http.Request) {
+		opened <- struct{}{}
+		w.Header().Set("Content-Type", "application/connect+proto")
+		_, _ = io.WriteString(w, strings.Repeat("\x00\x00\x00\x00\x03\x12\x01c", 5_000)) // Messages with the cursor c.
+		<-r.Context().Done()
+	})
+	server := httptest.NewUnstartedServer(mux)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(server.Close)
+
+	example := installNode(t)(server.URL, filepath.Join(t.TempDir(), "cursor"))
+	example.Stderr = t.Output()
+	userdtest.DieWithTest(example, syscall.SIGKILL)
+	if err := example.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = example.Process.Kill()
+		_ = example.Wait() // It was killed.
+	})
+	for range 2 {
+		select {
+		case <-opened:
+		case <-time.After(time.Minute):
+			t.Fatal("no stream is opened")
+		}
+	}
+}
+
+// installNode returns how the example for Node.js is started.
+func installNode(t *testing.T) func(server, cursor string) *exec.Cmd {
+	t.Helper()
 	root := t.TempDir() // A copy, in which npm may install.
 	for _, folder := range []string{"gen/ts", "cmd/examples/node"} {
 		if err := os.CopyFS(filepath.Join(root, folder), os.DirFS(filepath.Join("../..", folder))); err != nil {
@@ -50,9 +98,9 @@ func TestNode(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	node := userdtest.Program(t, "node")
-	checkExample(t, func(server, cursor string) *exec.Cmd {
+	return func(server, cursor string) *exec.Cmd {
 		return exec.CommandContext(t.Context(), node, filepath.Join(folder, "main.js"), server, cursor)
-	})
+	}
 }
 
 // world is an example and its server, which go and come.

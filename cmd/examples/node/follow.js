@@ -3,6 +3,9 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { Reason, reasonOf } from "@example/userd";
 import { backoff, pause } from "./retry.js";
 
+// Connect keeps something of each message until its stream ends, so no stream has more.
+const maxMessages = 1_000;
+
 // follow gives all changes to handle, also those that are made while this program or the
 // server is away, until the signal. A file keeps the cursor up to which they have been
 // handled. handle may see a change twice, and must have it stored when it returns. Whoever is
@@ -41,6 +44,7 @@ async function watch(users, file, handle, signal, handled) {
     if (error.code === "ENOENT") return "";
     throw error;
   });
+  let messages = 0;
   for await (const message of users.watchUsers({ cursor }, { signal })) {
     if (cursor === "") { // The changes from here on are certain: now all that was before.
       for await (const user of users.listUsers({ all: true }, { signal })) {
@@ -52,5 +56,6 @@ async function watch(users, file, handle, signal, handled) {
     await writeFile(file + ".new", cursor);
     await rename(file + ".new", file); // The file is the old or the new one whatever happens.
     handled(); // Only what gets on begins to count tries anew.
+    if (++messages === maxMessages) return;
   }
 }

@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
 
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
@@ -190,7 +193,7 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	if err := pragmas(conn, `cache_size = -16000`, `wal_autocheckpoint = 0`, `secure_delete = on`); err != nil {
 		return err
 	}
-	if err := ignoreTriggers(conn); err != nil {
+	if err := disableTriggers(conn); err != nil {
 		return err
 	}
 	if err := s.readIdentity(conn); err != nil {
@@ -283,17 +286,24 @@ func configure(conn *sqlite.Conn) error {
 	})
 }
 
-// ignoreTriggers keeps the triggers of this schema from firing: they are for other
-// programs, and the store does the same for many rows in one statement. The driver
-// has no setting for that, but to what the authorizer ignores SQLite gives the value
-// NULL, and each of the triggers fires only where a column has a value.
-func ignoreTriggers(conn *sqlite.Conn) error {
-	return conn.SetAuthorizer(sqlite.AuthorizeFunc(func(action sqlite.Action) sqlite.AuthResult {
-		if action.Type() == sqlite.OpRead && strings.HasPrefix(action.Accessor(), "users_") {
-			return sqlite.AuthResultIgnore
-		}
-		return sqlite.AuthResultOK
-	}))
+// disableTriggers keeps the triggers of this schema from firing: they are for other
+// programs, and the store does the same for many rows in one statement. A trigger that only
+// finds out that it has nothing to do would cost as much as the write. The driver has no call
+// for this setting of SQLite, so it is made with the handle in the driver's connection.
+func disableTriggers(conn *sqlite.Conn) error {
+	handle := reflect.ValueOf(conn).Elem().FieldByName("conn")
+	if handle.Kind() != reflect.Uintptr {
+		return errors.New("triggers cannot be disabled: the driver's connection has no handle")
+	}
+	tls := libc.NewTLS()
+	defer tls.Close()
+	off := libc.NewVaList(int32(0), uintptr(0)) // Nowhere to say what it is then.
+	if off == 0 {
+		return sqlite.ResultNoMem.ToError()
+	}
+	defer libc.Xfree(tls, off)
+	result := lib.Xsqlite3_db_config(tls, uintptr(handle.Uint()), lib.SQLITE_DBCONFIG_ENABLE_TRIGGER, off)
+	return sqlite.ResultCode(result).ToError()
 }
 
 func pragmas(conn *sqlite.Conn, settings ...string) error {

@@ -1,8 +1,7 @@
 -- Other programs, such as sqlite3, may write to users, and to users alone. These
 -- triggers do for them what userd does itself: they raise the version, keep the roles
--- and the change log, remember who was deleted, and refuse what is not valid. On the
--- connections of userd the columns that each WHEN looks at are NULL, so none fires;
--- their names start with users_ for that.
+-- and the change log, remember who was deleted, and refuse what is not valid. userd
+-- disables them on the connection by which it writes.
 
 -- When the next change is made: now, but later than all changes before.
 create view change_time as

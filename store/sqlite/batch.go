@@ -14,15 +14,15 @@ import (
 // Import implements store.Store.
 func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Created, error) {
 	outcomes := make([]store.Created, len(users))
-	err := s.writeMany(ctx, len(users), func(conn *sqlite.Conn) error {
-		created, err := s.create(conn, users)
+	err := s.writeMany(ctx, len(users), edited(func(e *edits) error {
+		created, err := s.create(e, users)
 		for i, outcome := range created {
 			outcomes[i] = store.Created{
 				ID: outcome.ID, Err: outcome.err, Version: outcome.Version, Changed: outcome.Changed, Existing: outcome.existing,
 			}
 		}
 		return err
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("import %d users: %w", len(users), err)
 	}
@@ -32,16 +32,16 @@ func (s *Store) Import(ctx context.Context, users []store.NewUser) ([]store.Crea
 // UpdateMany implements store.Store.
 func (s *Store) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	outcomes := make([]store.Updated, len(updates))
-	err := s.writeMany(ctx, len(updates), func(conn *sqlite.Conn) error {
+	err := s.writeMany(ctx, len(updates), edited(func(e *edits) error {
 		for i, update := range updates {
-			user, err := s.update(conn, update)
+			user, err := s.update(e, update)
 			if err != nil && !refused(err) {
 				return err
 			}
 			outcomes[i] = store.Updated{Written: user, Err: err}
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("update %d users: %w", len(updates), err)
 	}
@@ -71,7 +71,7 @@ func (s *Store) GetMany(ctx context.Context, ids []string) ([]store.User, error)
 			if err != nil {
 				return err
 			}
-			users = append(users, user)
+			users = append(users, user.User)
 		}
 		return nil
 	})

@@ -19,12 +19,13 @@ import (
 const (
 	userColumns = `id, email, display_name, created_at, updated_at, last_login, roles, version, disabled, external_id, attributes`
 	userPlaces  = `?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11` // The values of userValues.
+	rowColumn   = 11                                             // Behind userColumns.
 )
 
 const (
-	getSQL        = `select ` + userColumns + ` from users where id = ?1`
-	getByEmailSQL = `select ` + userColumns + ` from users where email = ?1`
-	getByExtIDSQL = `select ` + userColumns + ` from users where external_id = ?1`
+	getSQL        = `select ` + userColumns + `, rowid from users where id = ?1`
+	getByEmailSQL = `select ` + userColumns + `, rowid from users where email = ?1`
+	getByExtIDSQL = `select ` + userColumns + `, rowid from users where external_id = ?1`
 	insertSQL     = `insert into users (` + userColumns + `) values (` + userPlaces + `) on conflict do nothing`
 	newRolesSQL   = `insert into user_roles (role, created_at, id)
 		select value, created_at, users.id from users not indexed, json_each(roles) where users.rowid >= ?1`
@@ -37,25 +38,30 @@ const (
 	insertAttributeSQL = `insert into user_attributes (name, value, created_at, id) values (?1, ?2, ?3, ?4)`
 	deleteAttributeSQL = `delete from user_attributes where name = ?1 and value = ?2 and created_at = ?3 and id = ?4`
 	updateSQL          = `update users set display_name = ?2, roles = ?3, last_login = ?4, updated_at = ?5, version = ?6,
-		disabled = ?7, attributes = ?8 where id = ?1`
-	rekeySQL   = `update users set email = ?2, external_id = ?3 where id = ?1` // Apart: it rewrites indexes.
+		disabled = ?7, attributes = ?8 where rowid = ?1`
+	rekeySQL   = `update users set email = ?2, external_id = ?3 where rowid = ?1` // Apart: it rewrites indexes.
 	deleteSQL  = `delete from users where id = ?1`
 	burySQL    = `insert into deleted_users (id, version, at) values (?1, ?2, ?3)`
 	deletedSQL = `select deleted_users.id from json_each(?1) CROSS join deleted_users on deleted_users.id = value`
-	logSQL     = `insert into changes (user_id, version, kind, at) values (?1, ?2, ?3, ?4)`
+	logSQL     = `insert into changes (user_id, version, kind, at) values (?, ?, ?, ?)`
 )
+
+// logManySQL is logSQL for so many changes.
+var logManySQL = logSQL + strings.Repeat(`, (?, ?, ?, ?)`, logTogether-1)
+
+const logTogether = 32
 
 // Create implements store.Store.
 func (s *Store) Create(ctx context.Context, user store.NewUser) (store.Written, error) {
 	var created store.Written
-	err := s.write(ctx, func(conn *sqlite.Conn) error {
-		outcomes, err := s.create(conn, []store.NewUser{user})
+	err := s.write(ctx, edited(func(e *edits) error {
+		outcomes, err := s.create(e, []store.NewUser{user})
 		if err != nil {
 			return err
 		}
 		created = outcomes[0].Written
 		return outcomes[0].err
-	})
+	}))
 	if err != nil {
 		return store.Written{}, fmt.Errorf("create user %s: %w", user.ID, err)
 	}
@@ -64,23 +70,22 @@ func (s *Store) Create(ctx context.Context, user store.NewUser) (store.Written, 
 
 // create stores new users, or finds that they are there already, and says for each
 // what became of it.
-func (s *Store) create(conn *sqlite.Conn, users []store.NewUser) ([]createdUser, error) {
-	deleted, err := deletedAmong(conn, users)
+func (s *Store) create(e *edits, users []store.NewUser) ([]createdUser, error) {
+	deleted, err := deletedAmong(e.conn, users)
 	if err != nil {
 		return nil, err
 	}
-	inserts := &inserts{conn: conn}
 	outcomes := make([]createdUser, len(users))
 	for i := range users {
 		if deleted[users[i].ID] {
 			outcomes[i].err = store.ErrIDTaken
 			continue
 		}
-		if outcomes[i] = s.insert(inserts, &users[i]); outcomes[i].err != nil && !refused(outcomes[i].err) {
+		if outcomes[i] = s.insert(e, &users[i]); outcomes[i].err != nil && !refused(outcomes[i].err) {
 			return nil, outcomes[i].err
 		}
 	}
-	return outcomes, inserts.finish()
+	return outcomes, nil
 }
 
 // createdUser is what became of a new user.
@@ -108,62 +113,76 @@ func deletedAmong(conn *sqlite.Conn, users []store.NewUser) (map[string]bool, er
 	return deleted, err
 }
 
-// inserts are new rows of users. What goes with them is written later, for all in one
-// statement each, which is what makes imports fast.
-type inserts struct {
+// edits are what a write does to users. What goes with their rows is written later, for many
+// in one statement, which is what makes imports and streams of updates fast.
+type edits struct {
 	conn       *sqlite.Conn
-	pending    bool  // There are rows that are not finished,
-	first      int64 // from this one on.
-	attributes bool  // One of them has attributes.
+	changes    []store.Change // Of users who were there, which are not in the log yet.
+	pending    bool           // There are new rows, made after those changes, that are not finished,
+	first      int64          // from this one on.
+	attributes bool           // One of them has attributes.
+}
+
+// edited is a write that does what f does, and then what goes with it.
+func edited(f func(*edits) error) func(*sqlite.Conn) error {
+	return func(conn *sqlite.Conn) error {
+		e := &edits{conn: conn}
+		if err := f(e); err != nil {
+			return err
+		}
+		return e.finish()
+	}
 }
 
 // insert stores the row of a new user, or does what is to be done where it is there already.
-func (s *Store) insert(inserts *inserts, user *store.NewUser) createdUser {
+func (s *Store) insert(e *edits, user *store.NewUser) createdUser {
 	created := user.At(timeOf(s.tick()))
 	values, err := userValues(created)
 	if err == nil {
-		err = exec(inserts.conn, insertSQL, values...)
+		err = exec(e.conn, insertSQL, values...)
 	}
 	switch {
 	case err != nil:
 		return createdUser{err: err}
-	case inserts.conn.Changes() > 0:
-		if !inserts.pending {
-			inserts.pending, inserts.first = true, inserts.conn.LastInsertRowID()
+	case e.conn.Changes() > 0:
+		if !e.pending {
+			e.pending, e.first = true, e.conn.LastInsertRowID()
 		}
-		inserts.attributes = inserts.attributes || len(created.Attributes) > 0
+		e.attributes = e.attributes || len(created.Attributes) > 0
 		return createdUser{Written: store.Written{User: created, Changed: true}}
 	case user.OnConflict == store.FailOnConflict:
-		existing, err := conflicting(inserts.conn, *user)
+		existing, err := conflicting(e.conn, *user)
 		return createdUser{Written: store.Written{User: existing}, err: err}
 	}
-	if err := inserts.finish(); err != nil { // The user may be one of them.
-		return createdUser{err: err}
+	if e.pending { // The user may be one of them.
+		if err := e.finish(); err != nil {
+			return createdUser{err: err}
+		}
 	}
-	return s.merge(inserts.conn, user)
+	return s.merge(e, user)
 }
 
 // merge does what a row wants done to the user who is there.
-func (s *Store) merge(conn *sqlite.Conn, row *store.NewUser) createdUser {
-	before, err := match(conn, row)
+func (s *Store) merge(e *edits, row *store.NewUser) createdUser {
+	before, err := match(e.conn, row)
 	switch {
 	case err != nil:
 		return createdUser{err: err}
 	case row.OnConflict == store.SkipOnConflict:
-		return createdUser{Written: store.Written{User: before}, existing: true}
+		return createdUser{Written: store.Written{User: before.User}, existing: true}
 	case before.ID != row.ID && !row.NewID:
-		return createdUser{err: taken(conn, row.ID, row.Email, row.ExternalID)}
+		return createdUser{err: taken(e.conn, row.ID, row.Email, row.ExternalID)}
 	}
 	after, changed, err := before.Replace(*row)
 	written := store.Written{User: after}
 	if err == nil && changed {
-		written, err = s.change(conn, before, after)
+		written, err = s.change(e, before, after)
 	}
 	return createdUser{Written: written, existing: true, err: err}
 }
 
 // match returns the user whom a row is about.
-func match(conn *sqlite.Conn, row *store.NewUser) (user store.User, err error) {
+func match(conn *sqlite.Conn, row *store.NewUser) (user stored, err error) {
 	for _, key := range []struct{ query, value string }{
 		{getSQL, row.ID}, {getByExtIDSQL, row.ExternalID}, {getByEmailSQL, row.Email},
 	} {
@@ -202,23 +221,51 @@ func textOrNull(text string) any {
 	return text
 }
 
-// finish writes the roles, the attributes and the changes of the rows that have none yet.
-func (i *inserts) finish() error {
-	if !i.pending {
-		return nil
-	}
-	if err := exec(i.conn, newRolesSQL, i.first); err != nil {
+// log adds a change to the log.
+func (e *edits) log(id string, version int64, kind store.Kind, stamp int64) {
+	e.changes = append(e.changes, store.Change{UserID: id, Version: version, Kind: kind, At: timeOf(stamp)})
+}
+
+// finish writes the changes, and the roles, the attributes and the changes of the new rows.
+func (e *edits) finish() error {
+	if err := writeLog(e.conn, e.changes); err != nil {
 		return err
 	}
-	if i.attributes {
-		if err := exec(i.conn, newAttributesSQL, i.first); err != nil {
+	e.changes = e.changes[:0]
+	if !e.pending {
+		return nil
+	}
+	if err := exec(e.conn, newRolesSQL, e.first); err != nil {
+		return err
+	}
+	if e.attributes {
+		if err := exec(e.conn, newAttributesSQL, e.first); err != nil {
 			return err
 		}
 	}
-	if err := exec(i.conn, newChangesSQL, i.first); err != nil {
+	if err := exec(e.conn, newChangesSQL, e.first); err != nil {
 		return err
 	}
-	i.pending, i.attributes = false, false
+	e.pending, e.attributes = false, false
+	return nil
+}
+
+// writeLog writes changes to the log, in their order.
+func writeLog(conn *sqlite.Conn, changes []store.Change) error {
+	for len(changes) > 0 {
+		query, n := logSQL, 1
+		if len(changes) >= logTogether {
+			query, n = logManySQL, logTogether
+		}
+		args := make([]any, 0, 4*n)
+		for _, change := range changes[:n] {
+			args = append(args, change.UserID, change.Version, int(change.Kind), change.At.UnixMicro())
+		}
+		if err := exec(conn, query, args...); err != nil {
+			return err
+		}
+		changes = changes[n:]
+	}
 	return nil
 }
 
@@ -235,7 +282,7 @@ func conflicting(conn *sqlite.Conn, user store.NewUser) (store.User, error) {
 	if store.FoldEmail(existing.Email) != store.FoldEmail(user.Email) {
 		return store.User{}, store.ErrIDTaken
 	}
-	return existing, nil
+	return existing.User, nil
 }
 
 // taken says which of the keys of a user another one has, if any.
@@ -282,22 +329,28 @@ func (s *Store) GetByExternalID(ctx context.Context, externalID string) (store.U
 }
 
 func (s *Store) getOne(ctx context.Context, query, key string) (user store.User, err error) {
-	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
-		user, err = get(conn, query, key)
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		found, err := get(conn, query, key)
+		user = found.User
 		return err
 	})
 	return user, err
 }
 
+// stored is a user and its row, which is the same for all of a transaction.
+type stored struct {
+	store.User
+	row int64
+}
+
 // get returns the user that a query finds, or ErrNotFound.
-func get(conn *sqlite.Conn, query, key string) (store.User, error) {
-	var user store.User
+func get(conn *sqlite.Conn, query, key string) (user stored, err error) {
 	found := false
-	err := sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
+	err = sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
 		Args: []any{key},
 		ResultFunc: func(stmt *sqlite.Stmt) error {
 			found = true
-			user = scanUser(stmt)
+			user = stored{scanUser(stmt), stmt.ColumnInt64(rowColumn)}
 			return nil
 		},
 	})
@@ -310,18 +363,18 @@ func get(conn *sqlite.Conn, query, key string) (store.User, error) {
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, update store.Update) (store.Written, error) {
 	var updated store.Written
-	err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
-		updated, err = s.update(conn, update)
+	err := s.write(ctx, edited(func(e *edits) (err error) {
+		updated, err = s.update(e, update)
 		return err
-	})
+	}))
 	if err != nil {
 		return store.Written{}, fmt.Errorf("update user %s: %w", update.ID, err)
 	}
 	return updated, nil
 }
 
-func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.Written, error) {
-	before, err := get(conn, getSQL, update.ID)
+func (s *Store) update(e *edits, update store.Update) (store.Written, error) {
+	before, err := get(e.conn, getSQL, update.ID)
 	if err != nil {
 		return store.Written{}, err
 	}
@@ -329,28 +382,28 @@ func (s *Store) update(conn *sqlite.Conn, update store.Update) (store.Written, e
 	if err != nil || !changed {
 		return store.Written{User: after}, err
 	}
-	return s.change(conn, before, after)
+	return s.change(e, before, after)
 }
 
 // change stores a user's next version, if nobody else has its keys.
-func (s *Store) change(conn *sqlite.Conn, before, after store.User) (store.Written, error) {
+func (s *Store) change(e *edits, before stored, after store.User) (store.Written, error) {
 	if after.Email != before.Email || after.ExternalID != before.ExternalID {
-		if err := taken(conn, after.ID, after.Email, after.ExternalID); err != nil {
+		if err := taken(e.conn, after.ID, after.Email, after.ExternalID); err != nil {
 			return store.Written{}, err
 		}
-		if err := exec(conn, rekeySQL, after.ID, after.Email, textOrNull(after.ExternalID)); err != nil {
+		if err := exec(e.conn, rekeySQL, before.row, after.Email, textOrNull(after.ExternalID)); err != nil {
 			return store.Written{}, err
 		}
 	}
-	return s.replace(conn, before, after)
+	return s.replace(e, before, after)
 }
 
 // RecordLogin implements store.Store.
 func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolution time.Duration) (store.Written, error) {
 	at = timeOf(at.UnixMicro()) // As it is kept: else the same login would be later than itself.
 	var login store.Written
-	err := s.write(ctx, func(conn *sqlite.Conn) error {
-		before, err := get(conn, getSQL, id)
+	err := s.write(ctx, edited(func(e *edits) error {
+		before, err := get(e.conn, getSQL, id)
 		if err != nil {
 			return err
 		}
@@ -358,14 +411,14 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 			return store.ErrUserDisabled
 		}
 		if !before.LoginDue(at, s.now(), resolution) {
-			login.User = before
+			login.User = before.User
 			return nil
 		}
-		after := before
+		after := before.User
 		after.LastLogin = at
-		login, err = s.replace(conn, before, after)
+		login, err = s.replace(e, before, after)
 		return err
-	})
+	}))
 	if err != nil {
 		return store.Written{}, fmt.Errorf("record login of user %s: %w", id, err)
 	}
@@ -373,7 +426,7 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 }
 
 // replace stores a user's next version, but for its keys.
-func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.Written, error) {
+func (s *Store) replace(e *edits, before stored, after store.User) (store.Written, error) {
 	stamp := s.tick()
 	after.UpdatedAt, after.Version = timeOf(stamp), before.Version+1
 	roles, err := encodeRoles(after.Roles)
@@ -384,15 +437,13 @@ func (s *Store) replace(conn *sqlite.Conn, before, after store.User) (store.Writ
 	if err != nil {
 		return store.Written{}, err
 	}
-	err = exec(conn, updateSQL, after.ID, after.DisplayName, roles, timeOrNull(after.LastLogin), stamp, after.Version,
+	err = exec(e.conn, updateSQL, before.row, after.DisplayName, roles, timeOrNull(after.LastLogin), stamp, after.Version,
 		after.Disabled, attributes)
 	if err != nil {
 		return store.Written{}, err
 	}
-	if err := replacePostings(conn, before, after); err != nil {
-		return store.Written{}, err
-	}
-	return store.Written{User: after, Changed: true}, exec(conn, logSQL, after.ID, after.Version, int(store.Upserted), stamp)
+	e.log(after.ID, after.Version, store.Upserted, stamp)
+	return store.Written{User: after, Changed: true}, replacePostings(e.conn, before.User, after)
 }
 
 // replacePostings replaces what a user is found by in the order of positions.
@@ -424,18 +475,18 @@ func replacePostings(conn *sqlite.Conn, before, after store.User) error {
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, id string, expectedVersion int64) (int64, error) {
 	var version int64
-	err := s.write(ctx, func(conn *sqlite.Conn) (err error) {
-		version, err = s.remove(conn, id, expectedVersion)
+	err := s.write(ctx, edited(func(e *edits) (err error) {
+		version, err = s.remove(e, id, expectedVersion)
 		return err
-	})
+	}))
 	if err != nil {
 		return 0, fmt.Errorf("delete user %s: %w", id, err)
 	}
 	return version, nil
 }
 
-func (s *Store) remove(conn *sqlite.Conn, id string, expectedVersion int64) (int64, error) {
-	user, err := get(conn, getSQL, id)
+func (s *Store) remove(e *edits, id string, expectedVersion int64) (int64, error) {
+	user, err := get(e.conn, getSQL, id)
 	if err != nil {
 		return 0, err
 	}
@@ -443,16 +494,14 @@ func (s *Store) remove(conn *sqlite.Conn, id string, expectedVersion int64) (int
 		return 0, store.ErrVersionMismatch
 	}
 	stamp, version := s.tick(), user.Version+1
-	if err := exec(conn, deleteSQL, id); err != nil {
+	if err := exec(e.conn, deleteSQL, id); err != nil {
 		return 0, err
 	}
-	if err := replacePostings(conn, user, store.User{}); err != nil {
+	if err := replacePostings(e.conn, user.User, store.User{}); err != nil {
 		return 0, err
 	}
-	if err := exec(conn, burySQL, id, version, stamp); err != nil {
-		return 0, err
-	}
-	return version, exec(conn, logSQL, id, version, int(store.Deleted), stamp)
+	e.log(id, version, store.Deleted, stamp)
+	return version, exec(e.conn, burySQL, id, version, stamp)
 }
 
 // exec runs a statement that returns no rows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,9 +20,10 @@ const (
 	// namesInterval is the time between two steps of the index of names while there are
 	// writes, which wait for a step.
 	namesInterval = 100 * time.Millisecond
-	// namesStep and namesStepTime are the most users of a step and the time after which it
-	// ends.
+	// namesStep and namesStepTime are the most users of a step and how long it may take.
 	namesStep, namesStepTime = 1000, 5 * time.Millisecond
+	// firstNamesStep is the users of a step until one has been measured.
+	firstNamesStep = 20
 	// The steps take at most one part in namesShare of the time of all cores: where there is
 	// one core, cached reads wait for each step as well.
 	namesShare = 4
@@ -46,11 +48,13 @@ type namer struct {
 	wake   *waker
 	logger *slog.Logger
 	close  func() // Closing twice is fine.
+
+	most int // How many users a step has, as far as is known; the writer's goroutine has it.
 }
 
 // newNamer starts a namer. It is to be closed before the waker and the writer are.
 func newNamer(w *writer, wake *waker, logger *slog.Logger) *namer {
-	n := &namer{writer: w, wake: wake, logger: logger}
+	n := &namer{writer: w, wake: wake, logger: logger, most: firstNamesStep}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { guard.Loop(ctx, logger, "index of names", func() { n.loop(ctx) }) })
@@ -111,8 +115,9 @@ func (n *namer) finish() {
 	}
 }
 
-// step brings users up to date for some time, and returns how far the index has come then.
-// It does not wait for other programs: writes would wait behind it.
+// step brings as many users up to date as there is time for, judging by the steps before, and
+// returns how far the index has come then. It does not wait for other programs: writes would
+// wait behind it.
 func (n *namer) step(limit time.Duration) (state namesState, err error) {
 	err = n.writer.betweenCommits(func(conn *sqlite.Conn) error {
 		state, err = readNamesState(conn)
@@ -122,9 +127,24 @@ func (n *namer) step(limit time.Duration) (state namesState, err error) {
 		defer n.writer.tellWritten()
 		conn.SetBusyTimeout(0)
 		defer conn.SetBusyTimeout(busyTimeout)
-		return withoutWaitingForTheDisk(conn, func() error { return state.advance(conn, limit) })
+		return withoutWaitingForTheDisk(conn, func() error {
+			began := time.Now()
+			users, err := state.advance(conn, n.most)
+			n.learn(users, time.Since(began), limit)
+			return err
+		})
 	})
 	return state, err
+}
+
+// learn takes the time of a step. Most of it is spent where the transaction ends: the index
+// finds and overwrites then what it is to lose.
+func (n *namer) learn(users int, took, limit time.Duration) {
+	if users == 0 || users < n.most && took <= limit {
+		return // There were no others.
+	}
+	fit := float64(users) * float64(limit) / float64(max(took, time.Microsecond))
+	n.most = int(max(1, min(fit, float64(2*n.most), namesStep)))
 }
 
 // withoutWaitingForTheDisk runs f, whose commits are on disk only with the next one after
@@ -137,62 +157,73 @@ func withoutWaitingForTheDisk(conn *sqlite.Conn, f func() error) (err error) {
 	return f()
 }
 
-// advance follows the log, or else goes on through the users, in one transaction.
-func (s *namesState) advance(conn *sqlite.Conn, limit time.Duration) (err error) {
+// advance follows the log, or else goes on through the users, in one transaction. It returns
+// how many users it has brought up to date.
+func (s *namesState) advance(conn *sqlite.Conn, most int) (users int, err error) {
 	end, err := sqlitex.ImmediateTransaction(conn)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer end(&err)
 	switch {
 	case s.broken():
 		s.followed, s.listed, s.complete, s.folding = s.head, "", false, store.Folding
-		return exec(conn, relistSQL, s.followed, s.folding)
+		return 0, exec(conn, relistSQL, s.followed, s.folding)
 	case s.followed < s.head:
-		return s.follow(conn, limit)
+		return s.follow(conn, most)
 	}
-	return s.list(conn, limit)
+	return s.list(conn, most)
 }
 
-func (s *namesState) follow(conn *sqlite.Conn, limit time.Duration) error {
-	done, end, err := indexNames(conn, changedAfterSQL, s.followed, limit)
+func (s *namesState) follow(conn *sqlite.Conn, most int) (users int, err error) {
+	ids, err := indexNames(conn, changedAfterSQL, s.followed, most)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if s.followed += int64(len(done)); end {
+	if s.followed += int64(len(ids)); len(ids) < most {
 		s.followed = s.head
 	}
-	return exec(conn, followedSQL, s.followed)
+	return len(ids), exec(conn, followedSQL, s.followed)
 }
 
-func (s *namesState) list(conn *sqlite.Conn, limit time.Duration) error {
-	done, end, err := indexNames(conn, listedAfterSQL, s.listed, limit)
+func (s *namesState) list(conn *sqlite.Conn, most int) (users int, err error) {
+	ids, err := indexNames(conn, listedAfterSQL, s.listed, most)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if s.complete = end; end {
-		return exec(conn, listedSQL, nil)
+	if s.complete = len(ids) < most; s.complete {
+		return len(ids), exec(conn, listedSQL, nil)
 	}
-	s.listed = done[len(done)-1]
-	return exec(conn, listedSQL, s.listed)
+	s.listed = ids[len(ids)-1]
+	return len(ids), exec(conn, listedSQL, s.listed)
 }
 
-// indexNames brings the users of a query up to date. It returns for which there was time,
-// at least one, and whether there are no others.
-func indexNames(conn *sqlite.Conn, query string, after any, limit time.Duration) (done []string, end bool, err error) {
-	var ids []string
+// indexNames brings the first users of a query up to date and returns who they are.
+func indexNames(conn *sqlite.Conn, query string, after any, most int) (ids []string, err error) {
 	err = sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
-		Args:       []any{after, namesStep},
+		Args:       []any{after, most},
 		ResultFunc: func(stmt *sqlite.Stmt) error { ids = append(ids, stmt.ColumnText(0)); return nil },
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	for began := time.Now(); len(done) < len(ids) && (len(done) == 0 || time.Since(began) < limit); {
-		if err := indexName(conn, ids[len(done)]); err != nil {
-			return nil, false, err
+	return ids, indexAll(conn, ids)
+}
+
+func indexAll(conn *sqlite.Conn, ids []string) error {
+	var changes []nameChange
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		change, err := readNameChange(conn, id)
+		if err != nil {
+			return err
 		}
-		done = ids[:len(done)+1]
+		changes = append(changes, change)
 	}
-	return done, len(done) == len(ids) && len(ids) < namesStep, nil
+	slices.SortFunc(changes, inOrderOfRows)
+	for _, change := range changes {
+		if err := change.write(conn); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -70,41 +71,58 @@ func (s namesState) broken() bool {
 // helps reports whether the index, with the users who have changed since, knows all names.
 func (s namesState) helps() bool { return !s.broken() && s.complete && s.head-s.followed <= few }
 
-// indexName makes the index have the name of a user as it is, or nothing of one who is gone.
-func indexName(conn *sqlite.Conn, id string) error {
-	var there, indexed bool
-	var name, old string
-	var row int64
+// nameChange is what the index has of a user, and what it is to have.
+type nameChange struct {
+	id             string
+	there, indexed bool
+	row            int64  // Of the index, where indexed.
+	old, name      string // In the index, and as it is.
+}
+
+func readNameChange(conn *sqlite.Conn, id string) (nameChange, error) {
+	c := nameChange{id: id}
 	err := sqlitex.Execute(conn, nameToBeSQL, &sqlitex.ExecOptions{
 		Args:       []any{id},
-		ResultFunc: func(stmt *sqlite.Stmt) error { there, name = true, store.FoldName(stmt.ColumnText(0)); return nil },
+		ResultFunc: func(stmt *sqlite.Stmt) error { c.there, c.name = true, store.FoldName(stmt.ColumnText(0)); return nil },
 	})
 	if err != nil {
-		return err
+		return c, err
 	}
 	err = sqlitex.Execute(conn, indexedNameSQL, &sqlitex.ExecOptions{
 		Args: []any{id},
 		ResultFunc: func(stmt *sqlite.Stmt) error {
-			indexed, row, old = true, stmt.ColumnInt64(0), stmt.ColumnText(1)
+			c.indexed, c.row, c.old = true, stmt.ColumnInt64(0), stmt.ColumnText(1)
 			return nil
 		},
 	})
+	return c, err
+}
+
+// inOrderOfRows is the order in which the index takes many changes at once: it writes what it
+// has gathered whenever a row comes that is before the last. New rows are behind all others.
+func inOrderOfRows(a, b nameChange) int {
 	switch {
-	case err != nil || (there == indexed && name == old):
-		return err
-	case !indexed:
-		return addName(conn, id, name)
+	case a.indexed && b.indexed:
+		return cmp.Compare(a.row, b.row)
+	case a.indexed:
+		return -1
+	case b.indexed:
+		return 1
 	}
-	if err := exec(conn, dropTrigramsSQL, row, old); err != nil {
-		return err
+	return 0
+}
+
+// write makes the index have the name of a user as it is, or nothing of one who is gone.
+func (c nameChange) write(conn *sqlite.Conn) error {
+	switch {
+	case c.there == c.indexed && c.name == c.old:
+		return nil
+	case !c.indexed:
+		return addName(conn, c.id, c.name)
+	case !c.there:
+		return dropName(conn, c.row, c.old)
 	}
-	if !there {
-		return exec(conn, dropNameSQL, row)
-	}
-	if err := exec(conn, changeNameSQL, row, name); err != nil {
-		return err
-	}
-	return exec(conn, addTrigramsSQL, row, name)
+	return changeName(conn, c.row, c.old, c.name)
 }
 
 func addName(conn *sqlite.Conn, id, name string) error {
@@ -112,6 +130,63 @@ func addName(conn *sqlite.Conn, id, name string) error {
 		return err
 	}
 	return exec(conn, addTrigramsSQL, conn.LastInsertRowID(), name)
+}
+
+func dropName(conn *sqlite.Conn, row int64, name string) error {
+	if err := exec(conn, dropTrigramsSQL, row, name); err != nil {
+		return err
+	}
+	return exec(conn, dropNameSQL, row)
+}
+
+func changeName(conn *sqlite.Conn, row int64, old, name string) error {
+	dropped, added := differing(old, name)
+	if err := exec(conn, dropTrigramsSQL, row, dropped); err != nil {
+		return err
+	}
+	if err := exec(conn, changeNameSQL, row, name); err != nil {
+		return err
+	}
+	return exec(conn, addTrigramsSQL, row, added)
+}
+
+// differing returns the parts of two names that have the trigrams in which they differ. They
+// are the whole names where one of those is also in what they share, since the index has it
+// once, and where there is a character at which the index stops reading.
+func differing(old, name string) (dropped, added string) {
+	a, b := []rune(old), []rune(name)
+	head, tail := sharedEnds(a, b)
+	dropped, added = differingPart(a, head, tail), differingPart(b, head, tail)
+	if strings.Contains(old+name, "\x00") {
+		return old, name
+	}
+	for _, shared := range [][]rune{a[:head], a[len(a)-tail:]} {
+		for i := 0; i+3 <= len(shared); i++ {
+			trigram := string(shared[i : i+3])
+			if strings.Contains(dropped, trigram) || strings.Contains(added, trigram) {
+				return old, name
+			}
+		}
+	}
+	return dropped, added
+}
+
+// sharedEnds returns how many characters two names share at either end, none of them twice.
+func sharedEnds(a, b []rune) (head, tail int) {
+	shorter := min(len(a), len(b))
+	for head < shorter && a[head] == b[head] {
+		head++
+	}
+	for tail < shorter-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
+		tail++
+	}
+	return head, tail
+}
+
+// differingPart is what is between the shared ends of a name, with the two characters on
+// either side that are in trigrams with it.
+func differingPart(name []rune, head, tail int) string {
+	return string(name[max(0, head-2) : len(name)-max(0, tail-2)])
 }
 
 // trigramsOf is the full-text query for names with the trigrams of a folded text side by

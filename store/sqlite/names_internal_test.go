@@ -51,8 +51,79 @@ func TestTheIndexOfNamesFindsWhomAWalkFinds(t *testing.T) {
 	if lab.used != 100 {
 		t.Errorf("the index has answered %d of 100 searches when it had all names", lab.used)
 	}
+	lab.try(lab.store.write(t.Context(), func(conn *sqlite.Conn) error {
+		return exec(conn, `insert into user_names_trigrams (user_names_trigrams, rank) values ('integrity-check', 1)`)
+	}))
 	if err := lab.store.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The index has each trigram of a name once, whatever the name was before.
+func TestTheDifferingPartsOfNamesHaveTheTrigramsThatDiffer(t *testing.T) {
+	t.Parallel()
+	names, longest := []string{"ada lovelace", "ada byron", "ada\x00lovelace"}, []string{""}
+	for range 7 { // All short names, and so all ways in which trigrams come again.
+		var longer []string
+		for _, name := range longest {
+			longer = append(longer, name+"a", name+"é")
+		}
+		names, longest = append(names, longer...), longer
+	}
+	for _, old := range names {
+		for _, name := range names {
+			dropped, added := differing(old, name)
+			indexed := indexedTrigrams(old)
+			for trigram := range indexedTrigrams(dropped) {
+				delete(indexed, trigram)
+			}
+			for trigram := range indexedTrigrams(added) {
+				if indexed[trigram] {
+					t.Errorf("%q to %q: %q is there twice", old, name, trigram)
+				}
+				indexed[trigram] = true
+			}
+			if diff := cmp.Diff(indexedTrigrams(name), indexed); diff != "" {
+				t.Errorf("%q to %q: trigrams (-want +got): %s", old, name, diff)
+			}
+		}
+	}
+	if dropped, added := differing("round 3 of 10", "round 4 of 10"); dropped != "d 3 o" || added != "d 4 o" {
+		t.Errorf("one character differs, and %q is replaced by %q", dropped, added)
+	}
+}
+
+// indexedTrigrams are the trigrams of a text up to where the index stops reading.
+func indexedTrigrams(text string) map[string]bool {
+	text, _, _ = strings.Cut(text, "\x00")
+	runes := []rune(text)
+	trigrams := make(map[string]bool)
+	for i := 0; i+3 <= len(runes); i++ {
+		trigrams[string(runes[i:i+3])] = true
+	}
+	return trigrams
+}
+
+// A step has as many users as have fitted into one, but grows by little at a time.
+func TestStepsOfTheIndexOfNamesAreShort(t *testing.T) {
+	t.Parallel()
+	n := &namer{most: 100}
+	for _, step := range []struct {
+		users int
+		took  time.Duration
+		want  int
+	}{
+		{100, 10 * time.Millisecond, 50},
+		{50, time.Millisecond, 100},
+		{100, 4 * time.Millisecond, 125},
+		{3, time.Millisecond, 125}, // There were no others.
+		{0, time.Second, 125},
+		{1, time.Second, 1},
+		{1, 0, 2},
+	} {
+		if n.learn(step.users, step.took, 5*time.Millisecond); n.most != step.want {
+			t.Errorf("after %d users in %s the next step has %d, want %d", step.users, step.took, n.most, step.want)
+		}
 	}
 }
 

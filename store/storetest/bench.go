@@ -64,6 +64,26 @@ func benchWrites(b *testing.B, s store.Store) {
 		}
 		b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "rows/s")
 	})
+	b.Run("UpdateMany256", func(b *testing.B) { benchUpdates(b, s, 256) })
+}
+
+// benchUpdates gives users, so many at a time, another name.
+func benchUpdates(b *testing.B, s store.Store, group int) {
+	users := benchImport(b, s, benchUsers)
+	updates := make([]store.Update, group)
+	b.ReportAllocs()
+	next := 0
+	for b.Loop() {
+		name := fmt.Sprint("name ", next)
+		for i := range updates {
+			updates[i] = store.Update{ID: users[spread(next)].ID, DisplayName: &name}
+			next++
+		}
+		if updated, err := s.UpdateMany(b.Context(), updates); err != nil || !updated[group-1].Changed {
+			b.Fatal(updated, err)
+		}
+	}
+	b.ReportMetric(float64(group*b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
 func benchReads(b *testing.B, s store.Store) {

@@ -33,7 +33,9 @@
 // requests pass, and in which order, stands in server.go: the handler first, then the
 // interceptors, then package users. Unary calls that have come whole leave the handler
 // half way, through the lane, straight to the interceptors. On streams of h2 they do not
-// even begin it.
+// even begin it. Streams pass all of it, but not each message of theirs: one that was read
+// whole is decoded where it lies (edge/athand.go), and one that is encoded already is appended
+// to what goes out (gather/encoded.go), unless there is something out of the ordinary with it.
 //
 // Reads, lists and watches send users as they are encoded: those of the cache, or made so
 // from the store at once. As protobuf they are copied to the wire, as JSON they are written

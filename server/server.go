@@ -145,7 +145,8 @@ func (s *Server) console() edge.Middleware {
 // interceptors are what a call passes then, whichever way it came, before the handlers of
 // package users.
 func (s *Server) interceptors(calls *telemetry.Calls) ([]connect.ServerInterceptor, error) {
-	var interceptors []connect.ServerInterceptor
+	encoder := gather.Encoder{Size: wire.EncodedSize, Append: wire.AppendEncoded}
+	interceptors := []connect.ServerInterceptor{edge.DecodeAtHand(wire.DecodeKnown), encoder.SendEncoded}
 	if s.config.Tracer != nil {
 		traces, err := telemetry.TraceInterceptor(s.config.Tracer, s.config.Sampler)
 		if err != nil {

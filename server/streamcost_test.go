@@ -70,6 +70,28 @@ func streamCall(tb testing.TB, procedure string, messages ...proto.Message) func
 	}
 }
 
+// A message of a stream costs next to nothing but what is kept of it: of a row of an import its
+// texts, its roles and its id.
+func TestMessagesOfStreamsAllocateLittle(t *testing.T) {
+	rows := make([]proto.Message, benchmarkUsers)
+	for i := range rows {
+		rows[i] = newUserRequest(i)
+	}
+	for _, test := range []struct {
+		procedure string
+		messages  []proto.Message
+		most      float64 // For each user.
+	}{
+		{"ListUsers", []proto.Message{&userv1.ListUsersRequest{All: true}}, 0.1},
+		{"BatchCreateUsers", rows, 5},
+	} {
+		allocs := testing.AllocsPerRun(3, streamCall(t, test.procedure, test.messages...)) / benchmarkUsers
+		if allocs > test.most*raceAllocs {
+			t.Errorf("%s allocates %.2f times for each user, want at most %g", test.procedure, allocs, test.most)
+		}
+	}
+}
+
 func BenchmarkListAllAlone(b *testing.B) {
 	call := streamCall(b, "ListUsers", &userv1.ListUsersRequest{All: true})
 	b.ReportAllocs()

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -150,7 +151,8 @@ func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) Midd
 				body := newPatientBody(w, r, arrivals.timeout)
 				arrivals.join(body)
 				defer arrivals.leave(body)
-				r = lane.WithBody(r, bufio.NewReaderSize(body, bodyBytes))
+				buffered := bufio.NewReaderSize(body, bodyBytes)
+				r = lane.WithBody(r.WithContext(context.WithValue(r.Context(), bodyKey{}, buffered)), buffered)
 			}
 			next.ServeHTTP(w, r)
 		})

@@ -5,6 +5,7 @@
 //   - arrivals.go bounds how long a request may take to come; silence.go ends what
 //     stays silent while the server drains; graceful.go lets peers over HTTP/1.1 know before
 //     it stops.
+//   - athand.go decodes the messages of streams where they were read to.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - authorize.go lets in callers whom package auth knows, before their body is read.
 //   - callers.go says whose a call is; streams.go bounds how many streams they have open.

@@ -128,12 +128,20 @@ func (w *streamWriter) Write(p []byte) (n int, err error) {
 func (w *streamWriter) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.started {
+		w.started, w.whole = w.wrote, len(w.gathered)
+		w.send()
+		return
+	}
+	w.sendSoon()
+}
+
+// sendSoon sees to it that what was gathered, which ends with a message, is sent within
+// flushDelay. w.mu is held.
+func (w *streamWriter) sendSoon() {
 	w.whole = len(w.gathered)
 	switch {
-	case !w.started:
-		w.started = w.wrote
-		w.send()
-	case len(w.gathered) == 0: // All is sent.
+	case w.whole == 0: // All is sent.
 	case w.timer == nil:
 		w.timer, w.armed = guard.Timer(flushDelay, w.expire), true
 	case !w.armed:

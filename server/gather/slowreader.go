@@ -73,6 +73,9 @@ func (w *streamWriter) report() error {
 // they would have ended well, over gRPC in the caller's eyes, too.
 func SendAll(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		if spec.StreamType&connect.StreamTypeServer == 0 {
+			return next(ctx, spec, stream) // Nothing is gathered.
+		}
 		err := next(ctx, spec, stream)
 		if flushErr := Flush(ctx); err == nil { // An error has to follow them as well.
 			err = flushErr

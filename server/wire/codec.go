@@ -39,16 +39,35 @@ func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	if !ok {
 		return c.marshalMessage(ctx, dst, msg)
 	}
-	b := spare(dst, response.size())
-	if c.IsBinary() {
-		b = response.appendProto(b)
-	} else if b, ok = response.appendJSON(b); !ok {
+	b, ok := AppendEncoded(spare(dst, response.size()), c.Name(), response)
+	if !ok {
 		return c.marshalDecoded(ctx, dst, response)
-	} else {
-		b = append(b, '\n')
 	}
 	_, err := dst.Write(b)
 	return err
+}
+
+// EncodedSize is about the size of an [EncodedResponse], not less over protobuf. It is 0 for
+// other messages.
+func EncodedSize(msg any) int {
+	if response, ok := msg.(EncodedResponse); ok {
+		return response.size()
+	}
+	return 0
+}
+
+// AppendEncoded appends an [EncodedResponse] as the codec of a name has it. It returns false
+// for other messages, and where it has to be decoded for that.
+func AppendEncoded(b []byte, codec string, msg any) ([]byte, bool) {
+	response, ok := msg.(EncodedResponse)
+	switch {
+	case !ok:
+		return b, false
+	case codec == connect.CodecNameProto:
+		return response.appendProto(b), true
+	}
+	b, ok = response.appendJSON(b)
+	return append(b, '\n'), ok
 }
 
 // marshalMessage is for messages of which no part is encoded. Their JSON looks as that of

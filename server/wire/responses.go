@@ -11,7 +11,7 @@ import (
 // EncodedResponse is a response whose users are encoded already. They go to the
 // wire as they are, or from there straight to JSON.
 type EncodedResponse interface {
-	// size is about that of the encoded response, protobuf or JSON.
+	// size is about that of the encoded response in JSON, and not less than over protobuf.
 	size() int
 	appendProto(b []byte) []byte
 	// appendJSON returns false where a user has what this server does not know.

@@ -81,18 +81,20 @@ func isTime(t time.Time) bool { return t.Unix() >= firstTime && t.Unix() <= last
 
 // isUUID reports whether id is a UUID in lower case.
 func isUUID(id string) bool {
-	if len(id) != 36 {
+	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
 		return false
 	}
+	digits := 0
 	for i := range len(id) {
-		switch c := id[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case c < '0' || c > '9' && c < 'a' || c > 'f':
-			return false
-		}
+		digits += int(lowerHex[id[i]])
 	}
-	return true
+	return digits == 32 // All but the hyphens.
 }
+
+// lowerHex is 1 for each hexadecimal digit in lower case.
+var lowerHex = func() (digits [256]byte) {
+	for _, c := range []byte("0123456789abcdef") {
+		digits[c] = 1
+	}
+	return digits
+}()

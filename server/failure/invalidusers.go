@@ -37,13 +37,17 @@ func NewInvalidUsers(registry prometheus.Registerer, logger *slog.Logger) *Inval
 
 // Without returns users but for those that cannot be shown, in place.
 func (i *InvalidUsers) Without(users []store.User) []store.User {
-	valid := users[:0]
+	valid := 0
 	for n := range users {
-		if i.Shows(&users[n]) {
-			valid = append(valid, users[n])
+		if !i.Shows(&users[n]) {
+			continue
 		}
+		if valid < n { // Hardly ever: a user is large.
+			users[valid] = users[n]
+		}
+		valid++
 	}
-	return valid
+	return users[:valid]
 }
 
 // Shows reports whether a user can be shown. Where not, it is counted, and logged now

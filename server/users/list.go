@@ -75,8 +75,8 @@ type chunk struct {
 
 func (c *chunk) encode(users []store.User) {
 	c.data, c.ends = c.data[:0], c.ends[:0]
-	for _, user := range users {
-		c.data = wire.AppendUser(c.data, user)
+	for i := range users {
+		c.data = wire.AppendUser(c.data, &users[i])
 		c.ends = append(c.ends, len(c.data))
 	}
 }

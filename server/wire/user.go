@@ -117,12 +117,12 @@ func encodeUser(u store.User) []byte {
 	for _, attribute := range u.Attributes {
 		size += 8 + len(attribute.Name) + len(attribute.Value)
 	}
-	return AppendUser(make([]byte, 0, size), u)
+	return AppendUser(make([]byte, 0, size), &u)
 }
 
 // AppendUser appends what a deterministic proto.Marshal makes of ToProto(u), at a tenth of
 // the cost: equal users have equal bytes. u has been checked.
-func AppendUser(b []byte, u store.User) []byte {
+func AppendUser(b []byte, u *store.User) []byte {
 	b = appendText(b, fieldID, u.ID)
 	b = appendText(b, fieldEmail, u.Email)
 	b = appendText(b, fieldDisplayName, u.DisplayName)
@@ -134,12 +134,12 @@ func AppendUser(b []byte, u store.User) []byte {
 		b = appendElement(b, fieldRoles, role)
 	}
 	if u.Version != 0 {
-		b = protowire.AppendTag(b, fieldVersion, protowire.VarintType)
+		b = appendTag(b, fieldVersion, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(u.Version))
 	}
 	b = appendTime(b, fieldUpdatedAt, u.UpdatedAt)
 	if u.Disabled {
-		b = protowire.AppendTag(b, fieldDisabled, protowire.VarintType)
+		b = appendTag(b, fieldDisabled, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
 	b = appendText(b, fieldExternalID, u.ExternalID)
@@ -168,18 +168,22 @@ func appendText(b []byte, field protowire.Number, text string) []byte {
 }
 
 func appendElement(b []byte, field protowire.Number, text string) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, text)
+	return protowire.AppendString(appendTag(b, field, protowire.BytesType), text)
+}
+
+// appendTag appends the tag of a field whose number is less than 16: it has one byte.
+func appendTag(b []byte, field protowire.Number, kind protowire.Type) []byte {
+	return append(b, byte(field)<<3|byte(kind))
 }
 
 func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
-	b = append(protowire.AppendTag(b, field, protowire.BytesType), 0)
+	b = append(appendTag(b, field, protowire.BytesType), 0)
 	start := len(b)
 	if seconds := t.Unix(); seconds != 0 {
-		b = protowire.AppendVarint(protowire.AppendTag(b, 1, protowire.VarintType), uint64(seconds))
+		b = protowire.AppendVarint(appendTag(b, 1, protowire.VarintType), uint64(seconds))
 	}
 	if nanos := t.Nanosecond(); nanos != 0 {
-		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), uint64(nanos))
+		b = protowire.AppendVarint(appendTag(b, 2, protowire.VarintType), uint64(nanos))
 	}
 	b[start-1] = byte(len(b) - start)
 	return b

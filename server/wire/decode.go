@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -12,18 +13,47 @@ import (
 	"github.com/example/userd/store"
 )
 
-// decodeProto decodes the encoded messages that come most often, those of reads and
-// imports, into a message that is empty. It returns false for what it does not know;
+// decodeProto decodes the encoded messages that come most often, those of reads, imports
+// and updates, into a message that is empty. It returns false for what it does not know;
 // the message is then to be decoded by package proto, which needs three times as long,
-// and goes deep into the stack, which the goroutine of a call has to make room for.
+// and goes deep into the stack, which the goroutine of a call has to make room for. Of
+// messages that are longer than valid ones are nothing is copied.
 func decodeProto(data []byte, message any) bool {
+	if len(data) >= longListBytes {
+		return false
+	}
 	switch m := message.(type) {
 	case *userv1.GetUserRequest:
 		return decodeGetUser(data, m)
 	case *userv1.CreateUserRequest:
 		return decodeCreateUser(data, m)
+	case *userv1.UserUpdate:
+		return decodeUpdate(data, m)
 	}
 	return false
+}
+
+// simpleField is a field as most encoders write them, with its tag in one byte.
+type simpleField struct {
+	number protowire.Number
+	text   bool
+	value  uint64 // Or the length of the text.
+	start  int    // Of the text, or of what follows.
+}
+
+// fieldAt is the field that begins at a place. It returns false for one that is not as most
+// encoders write them.
+func fieldAt(data []byte, at int) (f simpleField, ok bool) {
+	number, kind := protowire.DecodeTag(uint64(data[at]))
+	value, n := binary.Uvarint(data[at+1:])
+	f = simpleField{number: number, text: kind == protowire.BytesType, value: value, start: at + 1 + n}
+	if data[at] >= 0x80 || number < 1 || n <= 0 {
+		return f, false
+	}
+	if f.text {
+		return f, value <= uint64(len(data)-f.start)
+	}
+	return f, kind == protowire.VarintType
 }
 
 // decodeCreateUser knows the fields as most encoders write them: numbers in one byte, and
@@ -33,28 +63,24 @@ func decodeCreateUser(data []byte, m *userv1.CreateUserRequest) bool {
 	texts := string(data)
 	valid := utf8.ValidString(texts)
 	for at := 0; at < len(data); {
-		field, kind := protowire.DecodeTag(uint64(data[at]))
-		size, n := binary.Uvarint(data[at+1:])
-		if data[at] >= 0x80 || field < 1 || n <= 0 {
+		f, ok := fieldAt(data, at)
+		if !ok {
 			return false
 		}
-		at += 1 + n
-		switch {
-		case kind == protowire.VarintType && n == 1:
-			if !setNumber(m, field, byte(size)) {
+		if !f.text {
+			if f.start != at+2 || !setNumber(m, f.number, byte(f.value)) {
 				return false
 			}
+			at = f.start
 			continue
-		case kind != protowire.BytesType || size > uint64(len(data)-at):
-			return false
 		}
-		text := texts[at : at+int(size)]
-		at += int(size)
-		if field == createdAtField || field == lastLoginField {
-			if !setTime(m, field, data[at-int(size):at]) {
+		at = f.start + int(f.value)
+		text := texts[f.start:at]
+		if f.number == createdAtField || f.number == lastLoginField {
+			if !setTime(m, f.number, data[f.start:at]) {
 				return false
 			}
-		} else if !valid && !utf8.ValidString(text) || !setText(m, field, text) {
+		} else if !valid && !utf8.ValidString(text) || !setText(m, f.number, text) {
 			return false
 		}
 	}
@@ -83,12 +109,7 @@ func setText(m *userv1.CreateUserRequest, field protowire.Number, text string) b
 	case 2:
 		m.DisplayName = text
 	case 3:
-		if m.Roles == nil {
-			m.Roles = make([]string, 0, 4)
-		}
-		if len(m.Roles) <= store.MaxRoles { // The first one too many is enough to refuse it.
-			m.Roles = append(m.Roles, text)
-		}
+		m.Roles = appendRole(m.Roles, text)
 	case 4:
 		m.UserId = text
 	case 5:
@@ -97,6 +118,60 @@ func setText(m *userv1.CreateUserRequest, field protowire.Number, text string) b
 		return decodeAttribute(text, m)
 	}
 	return field <= 6
+}
+
+func appendRole(roles []string, role string) []string {
+	if roles == nil {
+		roles = make([]string, 0, 4)
+	}
+	if len(roles) > store.MaxRoles { // The first one too many is enough to refuse them.
+		return roles
+	}
+	return append(roles, role)
+}
+
+// decodeUpdate knows the texts, the roles and the version, as decodeCreateUser does.
+func decodeUpdate(data []byte, m *userv1.UserUpdate) bool {
+	const expectedVersion = 5
+	texts := string(data)
+	valid := utf8.ValidString(texts)
+	for at := 0; at < len(data); {
+		f, ok := fieldAt(data, at)
+		switch {
+		case !ok || !f.text && f.number != expectedVersion:
+			return false
+		case !f.text:
+			m.ExpectedVersion = proto.Int64(int64(f.value))
+			at = f.start
+			continue
+		}
+		at = f.start + int(f.value)
+		text := texts[f.start:at]
+		if !valid && !utf8.ValidString(text) || !setUpdate(m, f.number, text) {
+			return false
+		}
+	}
+	return true
+}
+
+func setUpdate(m *userv1.UserUpdate, field protowire.Number, text string) bool {
+	switch field {
+	case 1:
+		m.UserId = text
+	case 2:
+		m.DisplayName = proto.String(text)
+	case 3:
+		m.AddRoles = appendRole(m.AddRoles, text)
+	case 4:
+		m.RemoveRoles = appendRole(m.RemoveRoles, text)
+	case 6:
+		m.Email = proto.String(text)
+	case 8:
+		m.ExternalId = proto.String(text)
+	default:
+		return false
+	}
+	return true
 }
 
 // setTime sets a time, which comes once. Package proto would merge two.

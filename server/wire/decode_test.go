@@ -21,6 +21,10 @@ var plainRequests = []proto.Message{
 	&userv1.CreateUserRequest{Email: "ada@example.com", CreatedAt: &timestamppb.Timestamp{Seconds: 1 << 31, Nanos: 1e9 - 1}, LastLogin: &timestamppb.Timestamp{}},
 	&userv1.CreateUserRequest{CreatedAt: &timestamppb.Timestamp{Seconds: -1}, LastLogin: &timestamppb.Timestamp{Nanos: -1}},
 	&userv1.CreateUserRequest{Email: "ada@example.com", Disabled: true, OnConflict: userv1.OnConflict_ON_CONFLICT_UPDATE},
+	&userv1.UserUpdate{UserId: testUUID, DisplayName: proto.String("Åsa"), ExpectedVersion: proto.Int64(1 << 40)},
+	&userv1.UserUpdate{UserId: testUUID, AddRoles: []string{"admin", ""}, RemoveRoles: []string{"reader"}},
+	&userv1.UserUpdate{UserId: testUUID, Email: proto.String(""), ExternalId: proto.String("sub|1"), ExpectedVersion: proto.Int64(-1)},
+	&userv1.UserUpdate{},
 	&userv1.CreateUserRequest{DisplayName: strings.Repeat("å", 200), Roles: make([]string, 10)},
 }
 
@@ -61,6 +65,7 @@ func FuzzDecodeProto(f *testing.F) {
 		for got, want := range map[proto.Message]proto.Message{
 			new(userv1.GetUserRequest):    new(userv1.GetUserRequest),
 			new(userv1.CreateUserRequest): new(userv1.CreateUserRequest),
+			new(userv1.UserUpdate):        new(userv1.UserUpdate),
 		} {
 			if !decodeProto(data, got) {
 				continue

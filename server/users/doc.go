@@ -5,5 +5,6 @@
 //     conditional.go for those that HTTP caches ask for, and near.go for those that are at
 //     hand before their call begins.
 //   - list.go and search.go: lists, page by page or all; pagetoken.go seals the tokens.
-//   - import.go and updates.go: the streams of writes. Package watch serves watchers.
+//   - import.go and updates.go: the streams of writes; updatequeue.go is between those who
+//     receive and apply updates. Package watch serves watchers.
 package users

@@ -133,16 +133,3 @@ func TestImportsAreRefusedAtTheirBeginning(t *testing.T) {
 		t.Errorf("an import ends with %v", err)
 	}
 }
-
-func TestGroupsOfUpdatesHaveNoMoreThanTheStoreTakes(t *testing.T) {
-	for rows, want := range map[int]int{0: updateGroup, 100: 100, 2 * updateGroup: updateGroup} {
-		service := &Service{Config: Config{Store: &importStore{rows: rows}}}
-		waiting := make(chan received, updateGroup)
-		for range updateGroup {
-			waiting <- received{}
-		}
-		if got := len(collect(received{}, waiting, service.groupRows())); got != want {
-			t.Errorf("where the store takes %d rows, a group has %d, want %d", rows, got, want)
-		}
-	}
-}

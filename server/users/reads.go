@@ -69,9 +69,9 @@ func entryOf(user store.User, err error) (cache.Entry, error) {
 	return cache.Entry{Data: data, Version: user.Version, Found: err == nil}, err
 }
 
-// Interceptor serves what generated handlers cannot: reads, lists and watches send users
-// as they are encoded, in the cache or from the store, and imports use one message for row
-// after row.
+// Interceptor serves what generated handlers cannot: reads, lists, updates and watches send
+// users as they are encoded, in the cache or from the store, and streams of requests use one
+// message again and again.
 func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		switch spec.Procedure {
@@ -89,6 +89,8 @@ func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 			return u.watchers.Serve(ctx, stream)
 		case userv1connect.UserServiceBatchCreateUsersProcedure:
 			return u.batchCreateUsers(ctx, stream)
+		case userv1connect.UserServiceStreamUserUpdatesProcedure:
+			return u.streamUserUpdates(ctx, stream)
 		}
 		return next(ctx, spec, stream)
 	}

@@ -6,10 +6,10 @@ import (
 	"io"
 
 	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
-	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/audit"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/gather"
@@ -17,9 +17,6 @@ import (
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
 )
-
-// updateGroup is the most updates of a stream that are applied in one commit.
-const updateGroup = 256
 
 // invalidMessage is what validation has against a message that was received, or
 // nil. The stream can go on after it.
@@ -33,117 +30,89 @@ func invalidMessage(err error) *protovalidate.ValidationError {
 	return nil
 }
 
-// received is one message of an update stream: an update, or the answer to one that
-// cannot be one.
-type received struct {
-	update  store.Update
-	refused *userv1.UserUpdateResponse
-}
-
-func (u *Service) StreamUserUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	waiting := make(chan received, updateGroup)
-	ended := make(chan error, 1)
+func (u *Service) streamUserUpdates(ctx context.Context, stream connect.ServerStream) error {
+	queue := newUpdateQueue()
+	defer queue.close()
 	go func() { // Ends with the stream, at the latest when this method has returned.
-		defer close(waiting)
-		ended <- receiveUpdates(ctx, stream, waiting)
+		queue.end(receiveUpdates(ctx, stream, queue))
 	}()
 	for {
-		if len(waiting) == 0 {
+		group := queue.poll()
+		if group == nil {
 			if err := gather.Flush(ctx); err != nil {
 				return err
 			}
+			var err error
+			if group, err = queue.wait(); group == nil {
+				return err
+			}
 		}
-		first, ok := <-waiting
-		if !ok {
-			return <-ended
-		}
-		if err := u.applyGroup(ctx, stream, collect(first, waiting, u.groupRows())); err != nil {
+		if err := u.applyGroup(ctx, stream, group); err != nil {
 			return err
 		}
+		group.release()
 	}
 }
 
-// receiveUpdates hands on the updates of a stream until it ends.
-func receiveUpdates(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, waiting chan<- received) (err error) {
+// receiveUpdates queues the updates of a stream until it ends.
+func receiveUpdates(ctx context.Context, stream connect.ServerStream, queue *updateQueue) (err error) {
 	defer guard.Recover(&err)
-	for {
-		req, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		var next received
+	var req userv1.UserUpdate
+	for running := true; running; {
+		req = userv1.UserUpdate{} // What was in it has been handed on.
+		err := stream.Receive(&req)
 		invalid := invalidMessage(err)
 		switch {
+		case errors.Is(err, io.EOF):
+			return nil
 		case invalid != nil:
-			next.refused = refusedUpdate(failure.InvalidRow(ctx, invalid))
+			running = queue.refuse(refusedUpdate(failure.InvalidRow(ctx, invalid)))
 		case err != nil:
 			return err
 		default:
-			next.update = wire.ToUpdate(req)
-		}
-		select {
-		case waiting <- next:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// groupRows is the most updates that the store would have in one commit now.
-func (u *Service) groupRows() int {
-	if rows := u.Store.Capacity().Rows; rows > 0 {
-		return min(rows, updateGroup)
-	}
-	return updateGroup
-}
-
-// collect returns first and what else is waiting, up to so many. It does not wait.
-func collect(first received, waiting <-chan received, most int) []received {
-	group := []received{first}
-	for len(group) < most {
-		select {
-		case next, ok := <-waiting:
-			if !ok {
-				return group
-			}
-			group = append(group, next)
-		default:
-			return group
-		}
-	}
-	return group
-}
-
-// applyGroup applies a group in one commit and answers each of its messages.
-func (u *Service) applyGroup(ctx context.Context, stream userv1connect.UserServiceStreamUserUpdatesServerStream, group []received) error {
-	var updates []store.Update
-	for _, message := range group {
-		if message.refused == nil {
-			updates = append(updates, message.update)
-		}
-	}
-	var outcomes []store.Updated
-	if len(updates) > 0 {
-		var err error
-		if outcomes, err = u.Store.UpdateMany(ctx, updates); err != nil {
-			return err
-		}
-		if u.Audit != nil {
-			u.Audit.Record(ctx, updateWrites(outcomes)...)
-		}
-	}
-	for _, message := range group {
-		answer := message.refused
-		if answer == nil {
-			answer, outcomes = u.updateAnswer(ctx, outcomes[0]), outcomes[1:]
-		}
-		if err := stream.Send(answer); err != nil {
-			return err
+			running = queue.add(wire.ToUpdate(&req))
 		}
 	}
 	return nil
+}
+
+// applyGroup applies a group, in one commit unless the store would have fewer rows in one
+// now, and answers each of its messages.
+func (u *Service) applyGroup(ctx context.Context, stream connect.ServerStream, group *updateGroup) error {
+	var outcomes []store.Updated
+	rest := group.updates
+	for _, refusal := range group.refusals {
+		if refusal != nil {
+			if err := stream.Send(refusal); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(outcomes) == 0 {
+			var err error
+			if outcomes, err = u.updateSome(ctx, rest); err != nil {
+				return err
+			}
+			rest = rest[len(outcomes):]
+		}
+		if err := u.answerUpdate(ctx, stream, &group.answer, &outcomes[0]); err != nil {
+			return err
+		}
+		outcomes = outcomes[1:]
+	}
+	return nil
+}
+
+// updateSome applies the first of updates, as many as the store would have in one commit now.
+func (u *Service) updateSome(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
+	if rows := u.Store.Capacity().Rows; rows > 0 {
+		updates = updates[:min(rows, len(updates))]
+	}
+	outcomes, err := u.Store.UpdateMany(ctx, updates)
+	if err == nil && u.Audit != nil {
+		u.Audit.Record(ctx, updateWrites(outcomes)...)
+	}
+	return outcomes, err
 }
 
 // updateWrites are what updates have done.
@@ -157,15 +126,17 @@ func updateWrites(outcomes []store.Updated) []audit.Write {
 	return writes
 }
 
-func (u *Service) updateAnswer(ctx context.Context, outcome store.Updated) *userv1.UserUpdateResponse {
-	if outcome.Err != nil {
+// answerUpdate sends the answer to an update, for which it uses one message again and again.
+func (u *Service) answerUpdate(ctx context.Context, stream connect.ServerStream, answer *wire.UpdatedUser, outcome *store.Updated) error {
+	switch {
+	case outcome.Err != nil:
 		u.Invalid.Count(outcome.Err)
-		return refusedUpdate(failure.StatusOf(ctx, outcome.Err))
+		return stream.Send(refusedUpdate(failure.StatusOf(ctx, outcome.Err)))
+	case !u.Invalid.Shows(&outcome.User):
+		return stream.Send(refusedUpdate(failure.Internal))
 	}
-	if !u.Invalid.Shows(&outcome.User) {
-		return refusedUpdate(failure.Internal)
-	}
-	return &userv1.UserUpdateResponse{Success: true, UpdatedUser: wire.ToProto(outcome.User)}
+	answer.Data = wire.AppendUser(answer.Data[:0], &outcome.User)
+	return stream.Send(answer)
 }
 
 func refusedUpdate(s failure.Status) *userv1.UserUpdateResponse {

@@ -102,6 +102,8 @@ func TestEncodedResponses(t *testing.T) {
 		"some":           &EncodedUsers{Found: []cache.Entry{entry(users[1])}, Missing: []string{"a", "b"}},
 		"none":           &EncodedUsers{Missing: []string{"a"}},
 		"empty":          &EncodedUsers{},
+		"listed":         &ListedUser{entry(users[1]).Data},
+		"updated":        &UpdatedUser{entry(users[2]).Data},
 		"one tomorrow's": &EncodedUsers{Found: []cache.Entry{entry(users[1]), newer}},
 	} {
 		want := response.message()

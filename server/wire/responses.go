@@ -37,6 +37,11 @@ type ListedUser struct {
 	Data []byte
 }
 
+// UpdatedUser is a UserUpdateResponse of an update that was applied.
+type UpdatedUser struct {
+	Data []byte
+}
+
 // jsonFactor is about how much larger JSON is than protobuf, for a user.
 const jsonFactor = 2
 
@@ -115,6 +120,21 @@ func (r *ListedUser) appendProto(b []byte) []byte { return append(b, r.Data...) 
 func (r *ListedUser) appendJSON(b []byte) ([]byte, bool) { return appendUserJSON(b, r.Data) }
 
 func (r *ListedUser) message() proto.Message { return new(userv1.User) }
+
+func (r *UpdatedUser) size() int { return 32 + jsonFactor*len(r.Data) }
+
+func (r *UpdatedUser) appendProto(b []byte) []byte {
+	const success, updatedUser = 1, 3
+	b = protowire.AppendVarint(protowire.AppendTag(b, success, protowire.VarintType), 1)
+	return protowire.AppendBytes(protowire.AppendTag(b, updatedUser, protowire.BytesType), r.Data)
+}
+
+func (r *UpdatedUser) appendJSON(b []byte) ([]byte, bool) {
+	b, ok := appendUserJSON(append(b, `{"success":true,"updatedUser":`...), r.Data)
+	return append(b, '}'), ok
+}
+
+func (r *UpdatedUser) message() proto.Message { return new(userv1.UserUpdateResponse) }
 
 // appendMessage appends field 1 of a response, where all responses have users.
 func appendMessage(b, data []byte) []byte {

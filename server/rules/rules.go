@@ -101,12 +101,11 @@ func IsUUID(text string) bool {
 	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return false
 	}
+	digits := 0
 	for i := range len(text) {
-		if class[text[i]]&hexDigit == 0 && i != 8 && i != 13 && i != 18 && i != 23 {
-			return false
-		}
+		digits += int(class[text[i]] & hexDigit)
 	}
-	return true
+	return digits == 32 // All but the hyphens.
 }
 
 // isEmail is the rule string.email, which is that of HTML, within maxEmailBytes.
@@ -152,6 +151,9 @@ func isName(text string) bool {
 	if text == "" || len(text) > maxNameRunes*utf8.UTFMax {
 		return false
 	}
+	if isPrintableASCII(text) { // As most are.
+		return len(text) <= maxNameRunes
+	}
 	runes := 0
 	for _, r := range text {
 		if isControl(r) {
@@ -160,6 +162,14 @@ func isName(text string) bool {
 		runes++
 	}
 	return runes <= maxNameRunes
+}
+
+func isPrintableASCII(text string) bool {
+	common := byte(printable)
+	for i := range len(text) {
+		common &= class[text[i]]
+	}
+	return common != 0
 }
 
 func areRoles(roles []string) bool {
@@ -189,10 +199,11 @@ func isRole(text string) bool {
 
 // The classes of bytes in the texts of the schema.
 const (
-	hexDigit  = 1 << iota
-	localByte // Before the @ of an email address.
-	labelByte // Of its domain.
+	hexDigit  = 1 << iota // 1, so that digits can be counted.
+	localByte             // Before the @ of an email address.
+	labelByte             // Of its domain.
 	roleByte
+	printable // ASCII.
 )
 
 var class = func() (class [256]byte) {
@@ -207,6 +218,9 @@ var class = func() (class [256]byte) {
 		for i := range len(members) {
 			class[members[i]] |= kind
 		}
+	}
+	for c := ' '; c <= '~'; c++ {
+		class[c] |= printable
 	}
 	return class
 }()

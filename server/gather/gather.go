@@ -249,5 +249,8 @@ func Flush(ctx context.Context) error {
 	if len(w.gathered) > 0 {
 		w.send()
 	}
+	if w.armed && len(w.gathered) == 0 && w.timer.Stop() {
+		w.armed = false // Or it would wake a goroutine for nothing.
+	}
 	return w.report()
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/idle"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 // Who has come first is served first, for gatePages or until it has caught up: if all got a
 // page in turn, nobody would be done before its deadline where there are too many.
 type gate struct {
-	r, w *os.File      // A pipe, see awaitIdle.
+	idle *idle.Gate
 	work time.Duration // Of turns since the gate was last closed. Belongs to whoever has the turn.
 
 	mu      sync.Mutex
@@ -58,14 +58,14 @@ type visit struct {
 }
 
 func newGate() (*gate, error) {
-	r, w, err := os.Pipe()
+	processor, err := idle.New()
 	if err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
+		return nil, err
 	}
-	return &gate{r: r, w: w}, nil
+	return &gate{idle: processor}, nil
 }
 
-func (g *gate) close() { _ = errors.Join(g.r.Close(), g.w.Close()) } // Nobody is there any more.
+func (g *gate) close() { _ = g.idle.Close() } // Nobody is there any more.
 
 // stats returns how many watchers wait for a turn, and how many were refused so far.
 func (g *gate) stats() (waiting int, refused int64) {
@@ -223,16 +223,11 @@ func (g *gate) give(v *visit) {
 	v.told <- nil
 }
 
-// awaitIdle returns when no goroutine was left to run, or some 10 ms later: that is when the
-// scheduler looks for what can be read.
+// awaitIdle returns when no goroutine was left to run, or some 10 ms later.
 func (g *gate) awaitIdle() error {
-	go func() { _, _ = g.w.Write([]byte{0}) }() // If it fails, so does the read.
-	_, err := g.r.Read(make([]byte, 1))
-	switch {
-	case errors.Is(err, os.ErrClosed):
+	err := g.idle.Await()
+	if errors.Is(err, os.ErrClosed) {
 		return failure.ErrDraining
-	case err != nil:
-		return fmt.Errorf("wait for the processor: %w", err)
 	}
-	return nil
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/idle"
 	"github.com/example/userd/store/stats"
 )
 
@@ -29,7 +30,7 @@ const firstStep, secondStep, secondLookups = 500, 9_500, 2_000
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
 	var page store.Page
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn}
+		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn, idle: s.idle}
 		err := l.fill(ctx)
 		if page = l.Page; err == nil {
 			s.pages.Count(l.plan)
@@ -49,13 +50,18 @@ type listing struct {
 	plan       stats.Plan
 	byNameTime time.Duration
 	conn       *sqlite.Conn
-	args       []any // Of the statement that is being written.
+	idle       *idle.Gate // Nil where there is nobody else.
+	turnBegan  time.Time  // Zero before the first.
+	args       []any      // Of the statement that is being written.
 }
 
 // fill fills the page. What leaves out few users is found by a walk at once, and what
 // leaves out very many by an index, if there is one for it.
 func (l *listing) fill(ctx context.Context) error {
 	if !l.Filters() {
+		if err := l.letOthers(); err != nil {
+			return err
+		}
 		users, err := l.users(nil)
 		l.Page = store.PageOf(users, l.Limit)
 		return err
@@ -73,11 +79,28 @@ func (l *listing) fill(ctx context.Context) error {
 		{l.along.or(stats.Walk), func() (bool, error) { return l.walk(l.secondStep()) }},
 	} {
 		l.plan = look.plan
+		if err := l.letOthers(); err != nil {
+			return err
+		}
 		if ended, err := look.look(); err != nil || ended {
 			return err
 		}
 	}
 	return nil
+}
+
+// turn is how long a list may keep a processor from others before it lets them go first. It
+// notices between two statements.
+const turn = time.Millisecond
+
+// letOthers lets all others go first, at the beginning and after each turn.
+func (l *listing) letOthers() error {
+	if l.idle == nil || time.Since(l.turnBegan) < turn {
+		return nil
+	}
+	err := l.idle.Await()
+	l.turnBegan = time.Now()
+	return err
 }
 
 func (l *listing) secondStep() int {

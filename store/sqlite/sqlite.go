@@ -19,6 +19,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/idle"
 	"github.com/example/userd/store/stats"
 )
 
@@ -55,6 +56,7 @@ type Store struct {
 	reads    int   // Connections of readers.
 	readers  *pool // For callers.
 	vital    *pool // One connection, for calls that are marked by store.Vital.
+	idle     *idle.Gate
 	writer   *writer
 	log      *checkpointer
 	names    *namer // Nil for a shared file.
@@ -144,6 +146,10 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	opened = append(opened, s.vital)
+	if s.idle, err = idle.New(); err != nil {
+		return err
+	}
+	opened = append(opened, s.idle)
 	copier, err := connect(config.Path, sqlite.OpenReadWrite)
 	if err != nil {
 		return err
@@ -352,7 +358,7 @@ func (s *Store) closeReaders() error {
 		return nil
 	}
 	s.closed = true
-	return errors.Join(s.readers.Close(), s.vital.Close())
+	return errors.Join(s.readers.Close(), s.vital.Close(), s.idle.Close())
 }
 
 // read runs f on a connection of its own. Several statements see one moment only

@@ -19,6 +19,7 @@ type outcome struct {
 	recovery  float64 // Seconds.
 	lost      float64 // Share of the stored users that were not answered as created, per cent.
 	generator float64 // How busy this process was, per cent.
+	atPeak    float64 // The same while the peak was found.
 }
 
 // judged are the figures of a row that have goals, in the order of the table.
@@ -80,7 +81,7 @@ func (e *engine) table(worst worstFigures) report.Table {
 	for _, j := range judged {
 		table.Columns = append(table.Columns, j.title)
 	}
-	table.Columns = append(table.Columns, "p99", "refused", "expired", "failed", "not made", "load busy")
+	table.Columns = append(table.Columns, "p99", "refused", "expired", "failed", "not made", "load busy", "at the peak")
 	for _, o := range e.outcomes {
 		cells := []string{o.name, report.Number(o.peak) + " /s"}
 		for _, j := range judged {
@@ -96,7 +97,7 @@ func (e *engine) table(worst worstFigures) report.Table {
 		for _, n := range []int64{o.over.Refused, o.over.Expired, o.over.Failed, o.over.Unsent} {
 			cells = append(cells, report.Number(float64(n)))
 		}
-		table.Add(append(cells, report.NewFigure("%", o.generator).String())...)
+		table.Add(append(cells, report.NewFigure("%", o.generator).String(), report.NewFigure("%", o.atPeak).String())...)
 	}
 	return table
 }

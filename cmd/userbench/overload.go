@@ -23,6 +23,7 @@ var overloadScenario = scenario{
 		"Goodput is what is answered in time, from half a second after the beginning. Uncontended is a tenth of the peak, or 20 calls a second where that is more. " +
 		"At the same time others offer a light open load: 1,000 reads a second of hot users, 300 creates and 300 reads of the store (--no-cache), but none of the row's class. " +
 		"Recovery is when a closed loop reaches 0.8 of what it did before, memory the peak above that of the server before its first call, \"failed, but stored\" the share of the stored rows that were not answered as created. " +
+		"\"Load busy\" is the part of a processor that the load takes during the overload, and while the peak is found. With two processors PostgreSQL has what the load leaves of the second one: where that bounds the peak, its goodput can be no more than the part that is left then by the part that is left at the peak. " +
 		"Bold figures miss their goals.",
 	run:   runOverload,
 	named: true,
@@ -198,11 +199,12 @@ func (st *stage) runRow(p pressure) error {
 	if err := st.connect(); err != nil {
 		return err
 	}
+	before, began := lab.LoadCPU(), time.Now()
 	found, err := st.findPeak(st.bench.surge / 4)
 	if err != nil {
 		return err
 	}
-	o.peak = max(found.Rate, 1)
+	o.peak, o.atPeak = max(found.Rate, 1), busy(before, began)
 	st.peaks[st.class] = append(st.peaks[st.class], o.peak)
 	if err := st.measureCalm(o.peak); err != nil {
 		return err
@@ -333,7 +335,7 @@ func (st *stage) overload(o *outcome, over loader) error {
 	time.Sleep(st.bench.surge)
 	enough := time.AfterFunc(st.bench.recoveryWait(), over.Close)
 	defer enough.Stop()
-	o.generator = 100 * float64(lab.LoadCPU()-before) / float64(time.Since(began))
+	o.generator = busy(before, began)
 	if o.leave {
 		over.Close()
 	}
@@ -342,6 +344,11 @@ func (st *stage) overload(o *outcome, over loader) error {
 	_, peak, memoryErr := st.server.Memory()
 	o.memory = float64(peak-st.idle) / (1 << 20)
 	return errors.Join(err, memoryErr)
+}
+
+// busy is how much of a processor this process has used since a time, per cent.
+func busy(before int64, began time.Time) float64 {
+	return 100 * float64(lab.LoadCPU()-before) / float64(time.Since(began))
 }
 
 // awaitRecovery returns the time until the probe finds what it found before the overload, in

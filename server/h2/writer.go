@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"runtime"
 	"slices"
 	"time"
 
@@ -35,7 +36,10 @@ func (c *conn) mustFlush() bool {
 // see to it. c.mu is held.
 func (c *conn) flush() {
 	if c.mustFlush() {
-		go c.drain(nil)
+		go func() {
+			runtime.Gosched() // What handlers that can run are about to append is written along.
+			c.drain(nil)
+		}()
 	}
 }
 

@@ -152,12 +152,13 @@ func changeName(conn *sqlite.Conn, row int64, old, name string) error {
 
 // differing returns the parts of two names that have the trigrams in which they differ. They
 // are the whole names where one of those is also in what they share, since the index has it
-// once, and where there is a character at which the index stops reading.
+// once, and where there is a character at which the index stops reading or that it takes for
+// another one, U+FFFD.
 func differing(old, name string) (dropped, added string) {
 	a, b := []rune(old), []rune(name)
 	head, tail := sharedEnds(a, b)
 	dropped, added = differingPart(a, head, tail), differingPart(b, head, tail)
-	if strings.Contains(old+name, "\x00") {
+	if strings.ContainsAny(old+name, "\x00\uFFFE\uFFFF") {
 		return old, name
 	}
 	for _, shared := range [][]rune{a[:head], a[len(a)-tail:]} {

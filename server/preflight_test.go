@@ -71,6 +71,26 @@ func TestMalformedHeaders(t *testing.T) {
 }
 
 // A caller that breaks the framing of its protocol fills nobody's log.
+func TestMediaTypesInAnyCase(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	id := create(t, running.Client(t), newUserRequest(1)).GetId()
+	shout := func(req *http.Request) {
+		req.Header.Set("Content-Type", strings.ToUpper(req.Header.Get("Content-Type")))
+	}
+	for _, protocol := range []protocol{grpcBinary, grpcWeb, connectJSON, connectRPC} {
+		t.Run(protocol.name, func(t *testing.T) {
+			client := running.ClientOf(changing(servertest.HTTP2(t), shout), protocol.options...)
+			if err := send(t.Context(), client, &userv1.GetUserRequest{UserId: id}); err != nil {
+				t.Errorf("GetUser: %v", err)
+			}
+			if err := send(t.Context(), client, &userv1.ListUsersRequest{All: true}); err != nil {
+				t.Errorf("ListUsers: %v", err)
+			}
+		})
+	}
+}
+
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	logged := new(logBuffer)

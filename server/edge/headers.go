@@ -16,6 +16,18 @@ const protocolVersionHeader = "Connect-Protocol-Version"
 // of Connect, and its unary calls.
 var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
 
+// FoldMediaType has the media types of requests in lower case, as what comes after it compares
+// them: RFC 9110 section 8.3.1 gives their case no meaning.
+func FoldMediaType(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if types := r.Header["Content-Type"]; len(types) > 0 {
+			mediaType, _, _ := strings.Cut(types[0], ";")
+			types[0] = strings.ToLower(mediaType) + types[0][len(mediaType):]
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // headerCheck looks at the header of a request.
 type headerCheck struct {
 	specs        map[string]connect.Spec // By path.

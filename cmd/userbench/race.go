@@ -68,6 +68,10 @@ func (b *bench) race(ctx context.Context, slice time.Duration, rounds int, conte
 	return nil
 }
 
+// maxRefused is how many of the calls of a closed loop may be refused. Where a cache is new,
+// some are: its store is asked for more than it has room for.
+const maxRefused = 0.01
+
 // load runs the load. A wrong answer is an error.
 func (c *contestant) load(duration time.Duration) (r *load.Result, err error) {
 	if c.offered == 0 {
@@ -75,7 +79,7 @@ func (c *contestant) load(duration time.Duration) (r *load.Result, err error) {
 	} else if r, err = c.generator.Open(c.offered, duration); err != nil {
 		return nil, err
 	}
-	if r.Refused > 0 && c.offered == 0 {
+	if c.offered == 0 && float64(r.Refused) > maxRefused*float64(r.Latency.TotalCount()) {
 		return nil, fmt.Errorf("%s: %d calls were refused", c.name, r.Refused)
 	}
 	if r.Failed > 0 {

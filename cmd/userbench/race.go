@@ -37,7 +37,7 @@ func (b *bench) enter(key, name string, server *lab.Server, target load.Target) 
 	}
 	b.fleet.closers = append(b.fleet.closers, generator.Close)
 	c := &contestant{key: key, name: name, server: server, generator: generator}
-	_, err = c.load(b.warm)
+	err = c.wrong(c.generator.Closed(b.warm)) // While its cache is cold, the server may refuse calls.
 	return c, err
 }
 
@@ -68,9 +68,9 @@ func (b *bench) race(ctx context.Context, slice time.Duration, rounds int, conte
 	return nil
 }
 
-// maxRefused is how many of the calls of a closed loop may be refused. Where a cache is new,
-// some are: its store is asked for more than it has room for.
-const maxRefused = 0.01
+// maxRefused is how many of the calls of a closed loop may be refused, since a database that
+// shares its processor is slow at times. The table says how many were.
+const maxRefused = 0.02
 
 // load runs the load. A wrong answer is an error.
 func (c *contestant) load(duration time.Duration) (r *load.Result, err error) {
@@ -82,10 +82,15 @@ func (c *contestant) load(duration time.Duration) (r *load.Result, err error) {
 	if c.offered == 0 && float64(r.Refused) > maxRefused*float64(r.Latency.TotalCount()) {
 		return nil, fmt.Errorf("%s: %d calls were refused", c.name, r.Refused)
 	}
+	return r, c.wrong(r)
+}
+
+// wrong is an error for a result with wrong answers.
+func (c *contestant) wrong(r *load.Result) error {
 	if r.Failed > 0 {
-		return nil, fmt.Errorf("%s: %d calls without a right answer: %w", c.name, r.Failed, r.Failure)
+		return fmt.Errorf("%s: %d calls without a right answer: %w", c.name, r.Failed, r.Failure)
 	}
-	return r, nil
+	return nil
 }
 
 // slice runs the load and keeps what it has found.

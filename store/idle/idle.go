@@ -2,6 +2,7 @@
 package idle
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
@@ -32,9 +33,4 @@ func (g *Gate) Await() error {
 }
 
 // Close ends all that wait.
-func (g *Gate) Close() error {
-	if err := g.r.Close(); err != nil {
-		return err
-	}
-	return g.w.Close()
-}
+func (g *Gate) Close() error { return errors.Join(g.r.Close(), g.w.Close()) }

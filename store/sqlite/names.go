@@ -155,12 +155,12 @@ func changeName(conn *sqlite.Conn, row int64, old, name string) error {
 // once, and where there is a character at which the index stops reading or that it takes for
 // another one, U+FFFD.
 func differing(old, name string) (dropped, added string) {
-	a, b := []rune(old), []rune(name)
-	head, tail := sharedEnds(a, b)
-	dropped, added = differingPart(a, head, tail), differingPart(b, head, tail)
 	if strings.ContainsAny(old+name, "\x00\uFFFE\uFFFF") {
 		return old, name
 	}
+	a, b := []rune(old), []rune(name)
+	head, tail := sharedEnds(a, b)
+	dropped, added = differingPart(a, head, tail), differingPart(b, head, tail)
 	for _, shared := range [][]rune{a[:head], a[len(a)-tail:]} {
 		for i := 0; i+3 <= len(shared); i++ {
 			trigram := string(shared[i : i+3])

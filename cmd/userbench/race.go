@@ -37,8 +37,7 @@ func (b *bench) enter(key, name string, server *lab.Server, target load.Target) 
 	}
 	b.fleet.closers = append(b.fleet.closers, generator.Close)
 	c := &contestant{key: key, name: name, server: server, generator: generator}
-	err = c.wrong(c.generator.Closed(b.warm)) // While its cache is cold, the server may refuse calls.
-	return c, err
+	return c, c.wrong(c.generator.Closed(b.warm)) // While its cache is cold, the server may refuse calls.
 }
 
 // at is the contestant under an open load of this many calls a second, which may be
@@ -72,7 +71,7 @@ func (b *bench) race(ctx context.Context, slice time.Duration, rounds int, conte
 // shares its processor is slow at times. The table says how many were.
 const maxRefused = 0.02
 
-// load runs the load. A wrong answer is an error.
+// load runs the load. A wrong answer is an error, and so are more refusals than maxRefused.
 func (c *contestant) load(duration time.Duration) (r *load.Result, err error) {
 	if c.offered == 0 {
 		r = c.generator.Closed(duration)

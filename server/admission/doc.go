@@ -3,11 +3,11 @@
 // waits until nobody wants its answer any more costs as much as one that is useful.
 //
 //   - class.go: the classes, and their shares of a store
-//   - share.go: who may begin now, who waits, who is refused
+//   - queue.go: who may begin now, who waits, who is refused because too many do
 //   - callers.go: of the calls of a class, whose is next
 //   - store.go: a store whose calls are admitted
 //   - stream.go: streams of writes, which are refused when they begin or never
-//   - turns.go: the writes of one user, one after the other
+//   - turns.go: the writes of one user, one after the other; of these, too, only so many wait
 //   - stats.go: what there was to see, and the log
 //
 // Calls that a cache answers never get here, and those that keep the service alive (see

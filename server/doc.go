@@ -10,6 +10,7 @@
 //	├─ status     how the server is doing, for people who look at it
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
+//	├─ webtext    the base64 form of gRPC-Web
 //	├─ gather     streams of responses in larger pieces; the end of those that nobody reads
 //	├─ auth       who may do what; auth/jwk, the keys of an issuer of JWT
 //	├─ audit      a line for each write
@@ -26,8 +27,8 @@
 //	└─ h2         HTTP/2 for any http.Handler
 //
 // In the package itself, config.go has the settings, server.go what a request passes,
-// listeners.go the servers of HTTP/1.1 and HTTP/2, admin.go metrics and probes, and health.go
-// the health service of gRPC.
+// listeners.go the servers of HTTP/1.1 and HTTP/2 with their bounds, admin.go metrics and
+// probes, and health.go the health service of gRPC.
 //
 // A connection is counted (connections) and served by net/http, or for HTTP/2 by h2. What its
 // requests pass, and in which order, stands in server.go: the handler first, then the

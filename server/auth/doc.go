@@ -12,7 +12,8 @@
 //     fetches, and reads answers of any size.
 //   - reload.go reads files again when they have changed; clock.go has the time for what
 //     ends by itself.
-//   - stream.go ends streams whose credentials have gone.
+//   - stream.go finds streams whose credentials have gone; what then ends them, package edge
+//     has (authorize.go there).
 //   - slowdown.go lets addresses wait whose credentials are wrong again and again.
 //   - token.go makes tokens.
 //

@@ -7,11 +7,14 @@
 //     it stops.
 //   - athand.go decodes the messages of streams where they were read to.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
-//   - authorize.go lets in callers whom package auth knows, before their body is read.
+//   - authorize.go lets in callers whom package auth knows, before their body is read, and
+//     ends the streams of those whose credentials have gone.
 //   - callers.go says whose a call is; streams.go bounds how many streams they have open.
 //   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
-//     sends, within bounds; headers.go answers those with a header that Connect could not
-//     tell of with a reason; errors.go finishes the errors of Connect's unary calls.
+//     sends, within bounds; headers.go refuses what is wrong with a header, where Connect
+//     would do so without a reason; errors.go finishes the errors of Connect's unary calls.
+//     How large a header may be is for the servers themselves: see listeners.go of package
+//     server.
 //   - frames.go finds broken framing and messages that are too large; large.go has what has
 //     come of large ones counted.
 package edge

@@ -12,6 +12,11 @@
 //     with all that others append meanwhile (writer.go, which knows how much of an answer
 //     the peer's windows let go; flow.go has what the peer may send).
 //
+// server.go has Config and all connections, listener.go tells those that speak HTTP/2 without
+// TLS from those of HTTP/1.1. frames.go and headers.go read and write the two formats of the
+// wire. stream.go is what both kinds of requests below have of a stream, body.go what has come
+// and is not read yet, stats.go the counts.
+//
 // There are two ways for a request. An exchange (request.go, response.go) is one
 // for the http.Handler, and means there what net/http means. A directStream (direct.go)
 // is one for a Direct: what that makes of a header, requests with the same header share,
@@ -23,9 +28,9 @@
 //
 //   - conn.mu guards all that the reader shares with handlers. It is never held
 //     while a handler runs, or while a connection is read or written.
-//   - The reader never blocks on a write: it tries the socket once, and leaves the
-//     rest to a goroutine. It stops to read when a peer does not take what it has
-//     asked for (outPause).
+//   - The reader never blocks on a write: it tries the socket once (trywrite_unix.go),
+//     and leaves the rest to a goroutine. It stops to read when a peer does not take
+//     what it has asked for (outPause).
 //   - While conn.out is not empty, the reader is in the middle of a batch
 //     (gathering), or somebody writes or is about to (flushing), or the connection
 //     is broken (writeErr).
@@ -62,7 +67,8 @@
 // Frames that make work and bring nothing are paid for from a budget (budget.go) that
 // time and answers refill; when it is used up the connection ends with
 // ENHANCE_YOUR_CALM. A WINDOW_UPDATE for DATA that was sent costs nothing. Headers have
-// a limit in size and in time. What takes too long is ended by one goroutine that looks
-// at all connections now and then (timeouts.go): silence, slow headers, PING without an
-// answer, and peers that do not read.
+// a limit in size, before (request.go) and after they are decoded (headers.go), and in
+// time. What takes too long is ended by one goroutine that looks at all connections now
+// and then (timeouts.go): silence, slow headers, PING without an answer, and peers that do
+// not read.
 package h2

@@ -7,10 +7,10 @@
 // message that does not keep to the framing of its protocol, is too large or cannot be
 // unpacked, an unknown compression or content type, a broken timeout.
 //
-//   - lane.go decides from a header whether a call is taken; what it found is a
-//     profile, which calls with the same header can share.
+//   - lane.go decides from a header whether a call is taken, and of which protocol it
+//     is; what it found is a profile, which calls with the same header can share.
 //   - query.go reads the query of a Connect GET.
-//   - protocol.go has what the protocols say about timeouts and envelopes.
+//   - protocol.go has how the protocols write timeouts and envelopes.
 //   - message.go takes a message out of a body, and puts one into a body.
 //   - call.go is the call: what interceptors and handlers see as their stream.
 //   - answer.go puts together what goes back, by protocol.

@@ -1,3 +1,6 @@
 // Package packing is compression, and a bound of what large messages hold while they are
 // received, unpacked and decoded: a few bytes unpack to megabytes.
+//
+//   - compress.go: gzip and zstd, and a look at how large a message is before memory is given to it.
+//   - budget.go: the bound, and who lets something go when it is reached.
 package packing

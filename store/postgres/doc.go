@@ -57,8 +57,17 @@
 //
 // # Files
 //
-// users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
-// waker.go do what the files of the same names do in store/sqlite. postgres.go opens the
-// pools, call.go runs calls on them, reaper.go ends sessions of silent servers, session.go sets and checks what the statements rely on, name.go says what a
-// database may be called in the open.
+//   - users.go: calls for one user. batch.go: those for many. list.go: lists and searches.
+//   - import.go decides what becomes of the rows of an import. edits.go has how a row or an
+//     update meets the users who are there: it creates, changes, skips or conflicts.
+//   - changes.go and cursor.go: the change log, and a place in it. waker.go: who waits for
+//     changes. copy.go: all users from here or to here.
+//   - errors.go has the one translation from PostgreSQL's errors to those of package store.
+//     causes.go: why the database cannot be used, in words of this package.
+//   - postgres.go opens the pools, call.go runs calls on them. session.go sets and checks what
+//     the statements rely on, reaper.go ends sessions of silent servers, stats.go counts.
+//   - migrate.go brings the schema up to date, refold.go the folded names. name.go says what a
+//     database may be called in the open.
+//
+// Files of the same names in store/sqlite do the same there.
 package postgres

@@ -32,7 +32,7 @@ const protocolViolation = "08P01"
 var errReadOnly = store.Unavailable(readOnly, nil)
 
 // translate returns err as the errors of package store, for a call made with ctx.
-// It is the only place that knows PostgreSQL's codes.
+// PostgreSQL's codes stand in this file, and in causes.go, which has what people are told of them.
 func translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -152,6 +152,8 @@ func relock(ctx context.Context, tx pgx.Tx, ids []string, known map[string]store
 	return err
 }
 
+// decide has edits.merge say of each row whether it creates a user, is about one who is there,
+// or conflicts with one. An id that a deleted user had is a conflict.
 func (r *rows) decide(e *edits, deleted map[string]bool) {
 	r.results = make([]store.Created, len(r.users))
 	for i := range r.users {

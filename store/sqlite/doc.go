@@ -18,8 +18,9 @@
 // from the change log, a little between two commits; searches look themselves at the users
 // whom it has not seen yet.
 //
-// users.go, batch.go, changes.go, copy.go, migrate.go, errors.go, causes.go, cursor.go and
-// waker.go do what the files of the same names do in store/postgres. sqlite.go opens the
+// users.go, batch.go, list.go, changes.go, cursor.go, waker.go, copy.go, migrate.go, errors.go,
+// causes.go and stats.go do what the files of the same names do in store/postgres, whose doc.go
+// says what that is; imports are in batch.go here. sqlite.go opens the
 // file and its connections, writer.go is the one writer, checkpoint.go keeps the write-ahead
 // log short, names.go and namer.go are the index of names, owner.go sees to it that one
 // server owns the file and notices when it is gone.

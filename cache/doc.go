@@ -58,14 +58,16 @@
 // # Files
 //
 //   - cache.go: Config, New and Close. read.go and write.go: the calls of the store that
-//     the cache takes part in; flights.go lets those who miss one user share a read.
+//     the cache takes part in; read.go decides what may be shown, and what is read anew.
+//     flights.go lets those who miss one user share a read.
 //   - pulse.go decides whether reads may come from the cache, from samples.go (the end of
 //     the log in the store) and heartbeat.go (the watermark in Redis); status.go says so in
 //     the log. floors.go has the versions that this server has shown.
 //   - backend.go is what keeps slots (slot.go, keys.go): memory.go in the process, in a map
 //     that sieve.go bounds; redis.go and scripts.go in Redis, with connection.go for what is kept
 //     here of one connection to it. dial.go and redisurl.go find Redis.
-//   - cause.go: why Redis cannot be used. stats.go: counts. check.go: `userd cache check`.
+//   - cause.go: why Redis cannot be used. stats.go: counts. check.go compares all of
+//     Redis with the store, for `userd cache check`; no read passes it.
 //
 // # Redis
 //

@@ -135,8 +135,8 @@ func startOnFile(t *testing.T, flags ...string) *process {
 func (p *process) host() string { return strings.TrimPrefix(p.url, "http://") }
 
 // callers are as many as have connections to both servers among the 16 that nginx
-// keeps, so that it opens none while a listener closes: the system resets those that it
-// has taken but the server has not.
+// keeps, so that it opens none while a listener closes: the system resets those that come
+// after the server has looked for the last time.
 const callers = 8
 
 // load is calls that go on.

@@ -3,8 +3,10 @@ package edge
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +30,7 @@ type Server struct {
 	mu        sync.Mutex
 	since     time.Time // The last Leave.
 	stopping  bool      // No listener is taken any more.
-	listeners map[net.Listener]struct{}
+	listeners map[*onceClosed]struct{}
 	open      int           // Listeners and connections.
 	ended     chan struct{} // Closed when stopping and nothing is open.
 	end       func()        // Closes ended.
@@ -37,7 +39,7 @@ type Server struct {
 // NewServer returns a server. Its settings can be changed until it runs, but for the
 // handler and ConnState.
 func NewServer(handler http.Handler) *Server {
-	g := &Server{listeners: make(map[net.Listener]struct{}), ended: make(chan struct{})}
+	g := &Server{listeners: make(map[*onceClosed]struct{}), ended: make(chan struct{})}
 	g.end = sync.OnceFunc(func() { close(g.ended) })
 	g.Handler = g.announce(handler)
 	g.ConnState = g.track
@@ -77,15 +79,15 @@ func (g *Server) count(change int) {
 // Run has serve serve a listener, and returns nil when that is over because the server
 // stops.
 func (g *Server) Run(listener net.Listener, serve func(net.Listener) error) error {
-	listener = &onceClosed{listener, sync.OnceValue(listener.Close)}
-	if !g.begin(listener) {
-		return listener.Close()
+	closing := &onceClosed{listener, sync.OnceValue(listener.Close)}
+	if !g.begin(closing) {
+		return closing.Close()
 	}
 	defer g.count(-1)
-	err := serve(listener)
+	err := serve(closing)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.listeners, listener)
+	delete(g.listeners, closing)
 	if g.stopping {
 		return nil
 	}
@@ -93,7 +95,7 @@ func (g *Server) Run(listener net.Listener, serve func(net.Listener) error) erro
 }
 
 // begin takes a listener, unless the server stops.
-func (g *Server) begin(listener net.Listener) bool {
+func (g *Server) begin(listener *onceClosed) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stopping {
@@ -113,14 +115,17 @@ func (g *Server) Leave() {
 	g.since = time.Now()
 }
 
-// Stop takes no connections any more.
+// Stop takes no connections any more, but for those that the system has taken: it would
+// reset them, with what their peers have asked for.
 func (g *Server) Stop() {
 	g.mu.Lock()
 	g.stopping = true
-	for listener := range g.listeners {
+	listeners := slices.Collect(maps.Keys(g.listeners))
+	g.mu.Unlock()
+	for _, listener := range listeners {
+		listener.awaitAccepts()
 		_ = listener.Close() // A listener that is gone takes no connections either.
 	}
-	g.mu.Unlock()
 	g.count(0)
 }
 
@@ -153,3 +158,11 @@ type onceClosed struct {
 }
 
 func (l *onceClosed) Close() error { return l.close() }
+
+// awaitAccepts returns when no connection waits to be accepted, or those that wait are not
+// accepted in time. The listener is served meanwhile.
+func (l *onceClosed) awaitAccepts() {
+	for end := time.Now().Add(noticePeriod); hasWaiting(l.Listener) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}

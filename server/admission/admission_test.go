@@ -23,6 +23,7 @@ type slow struct {
 	capacity store.Capacity
 	takes    time.Duration // A lookup, a write, a page of the log.
 	search   time.Duration
+	halts    time.Duration // At the beginning of each second nothing is done for so long.
 
 	mu    sync.Mutex
 	begun map[string]int // Calls under way, by method.
@@ -47,6 +48,9 @@ func (s *slow) call(ctx context.Context, name string, takes time.Duration) error
 		defer s.mu.Unlock()
 		s.begun[name]--
 	}()
+	if into := time.Duration(time.Now().Nanosecond()); into < s.halts {
+		takes += s.halts - into
+	}
 	select {
 	case <-time.After(takes):
 		return nil
@@ -248,7 +252,84 @@ func openLoop(t *testing.T, rate int, length time.Duration, call func(context.Co
 	return calls
 }
 
-// A burst waits; a queue that stands is cut.
+// As many callers as there is room for, who each wait for their answers, are served, however
+// long the queue that they make stands: it does not grow. So they are where the store halts
+// now and then.
+func TestCallersWhoWaitForTheirAnswers(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(store.Store) func(context.Context) error{
+		"lookups": get, "writes": create, "writes of a hot user, too": updateHot,
+	} {
+		for takes, halts := range map[time.Duration]time.Duration{time.Millisecond: 0, 10 * time.Millisecond: 300 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s/%v", name, takes), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					below := newSlow(connections)
+					below.takes, below.halts = takes, halts
+					checkClosedLoop(t, admission.New(below, quietLog()), call)
+				})
+			})
+		}
+	}
+}
+
+// checkClosedLoop calls from 128 callers, each with a deadline that leaves room.
+func checkClosedLoop(t *testing.T, s store.Store, call func(store.Store) func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	var callers load
+	one := call(s)
+	callers.run(ctx, 128, func(context.Context) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return one(ctx)
+	})()
+	if refused, expired := callers.refused.Load(), callers.expired.Load(); refused+expired != 0 {
+		t.Errorf("%d were refused and %d expired, %d done, the longest took %v", refused, expired, callers.done.Load(), time.Duration(callers.longest.Load()))
+	}
+}
+
+// updateHot updates one user in one of 16 calls, else another each time.
+func updateHot(s store.Store) func(context.Context) error {
+	var calls atomic.Int64
+	return func(ctx context.Context) error {
+		if call := calls.Add(1); call%16 > 0 {
+			return update(s, fmt.Sprint(call))(ctx)
+		}
+		return update(s, "hot")(ctx)
+	}
+}
+
+// They are served as before when others have gone who asked for more than the store can do.
+func TestCallersAfterAnOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		var callers, others load
+		wait := callers.run(ctx, 128, func(context.Context) error {
+			err := get(s)(t.Context())
+			if err != nil {
+				time.Sleep(250 * time.Millisecond) // As they are told to.
+			}
+			return err
+		})
+		openLoop(t, 3600, 2*time.Second, func(ctx context.Context) { others.one(ctx, get(s)) })
+		if callers.refused.Load() == 0 || others.refused.Load() == 0 {
+			t.Errorf("%d and %d were refused beside each other", callers.refused.Load(), others.refused.Load())
+		}
+		time.Sleep(time.Second)
+		before := callers.refused.Load()
+		wait()
+		if after := callers.refused.Load(); after != before {
+			t.Errorf("%d were refused a second after the others had gone", after-before)
+		}
+	})
+}
+
+// A burst waits.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -342,7 +423,7 @@ func TestRefuse(t *testing.T) {
 			t.Errorf("nobody calls: %v", err)
 		}
 		var others load
-		wait := others.run(ctx, 200, get(s))
+		wait := others.run(ctx, 400, get(s))
 		time.Sleep(500 * time.Millisecond)
 		var told int64
 		for range 100 {
@@ -352,7 +433,7 @@ func TestRefuse(t *testing.T) {
 			}
 		}
 		if told < 50 {
-			t.Errorf("%d of 100 would be refused beside 200 that call all the time", told)
+			t.Errorf("%d of 100 would be refused beside 400 that call all the time", told)
 		}
 		if err := s.Refuse("", admission.Write); err != nil {
 			t.Errorf("nobody writes: %v", err)
@@ -389,7 +470,7 @@ func TestWritesOfOneUserTakeTurns(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var hot, cold load
-		waitHot := hot.run(ctx, 64, update(s, "hot"))
+		waitHot := hot.run(ctx, 200, update(s, "hot"))
 		cold.run(ctx, 1, update(s, "cold"))()
 		waitHot()
 		if below.most["update hot"] != 1 {
@@ -399,7 +480,7 @@ func TestWritesOfOneUserTakeTurns(t *testing.T) {
 			t.Errorf("%d writes of the hot user and %d of the other, want some 100 of each", hot.done.Load(), cold.done.Load())
 		}
 		if hot.refused.Load() == 0 {
-			t.Error("none of 64 was refused")
+			t.Error("none of 200 was refused")
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (m *mix) most(all int, now time.Time) int {
 type caller struct {
 	name    string
 	begun   int
-	waiting []*waiter // The oldest first.
+	waiting []*waiter // The one that has waited the longest first.
 	started uint64    // Which start was the last of his.
 }
 
@@ -80,7 +80,16 @@ func (c *callers) wait(w *waiter, one *caller) {
 	if len(one.waiting) == 0 {
 		c.waiting = append(c.waiting, one)
 	}
-	one.waiting = append(one.waiting, w)
+	one.waiting = slices.Insert(one.waiting, one.place(w), w)
+}
+
+// place is where a call comes among those of its caller that wait.
+func (c *caller) place(w *waiter) int {
+	at := len(c.waiting)
+	for at > 0 && c.waiting[at-1].since.After(w.since) {
+		at--
+	}
+	return at
 }
 
 // take takes a call out of those that wait.
@@ -99,11 +108,12 @@ func (c *callers) start(one *caller) {
 	one.begun++
 }
 
-// ahead is about how many calls begin before the next of a caller.
-func (c *callers) ahead(one *caller) (calls int) {
+// ahead is about how many calls begin before one more of a caller.
+func (c *callers) ahead(w *waiter, one *caller) (calls int) {
+	place := one.place(w)
 	for _, other := range c.waiting {
 		if other.begun <= one.begun {
-			calls += len(one.waiting) + 1
+			calls += place + 1
 		}
 	}
 	return calls

@@ -49,9 +49,20 @@ const bulkStreams = 32
 // calm is how long no lookup and no write has come when there are none.
 const calm = 20 * time.Millisecond
 
-// target is how long a call may wait where calls have waited for all of interval, or twice
-// as long as calls take where that is longer.
-const target, interval = 5 * time.Millisecond, 100 * time.Millisecond
+// target is how long a call may wait where calls come faster than they are served, and
+// patience in any case, or twice as long as calls take where that is longer.
+const target, patience = 5 * time.Millisecond, time.Second
+
+// hurry is how long a wait is for which a call is too late only because its caller wants the
+// answer sooner than others.
+const hurry = 100 * time.Millisecond
+
+// excessWeight says which part of the calls that begin may be refused, an eighth, before those
+// that come are more than a passing few too many.
+const excessWeight = 8
+
+// mostAtOnce is how many calls end at once, at most: they may share a transaction.
+const mostAtOnce = 64
 
 // smallGroup is the number of updates up to which a group counts as a write where all
 // writes share a transaction.

@@ -11,12 +11,14 @@
 //   - stats.go: what there was to see, and the log
 //
 // Calls that a cache answers never get here, and those that keep the service alive (see
-// [store.Vital]) always begin. The queues are bounded in number and in time, in the way of
-// CoDel (https://queue.acm.org/detail.cfm?id=2209336): a short queue takes up a burst; one
-// that stands is cut.
+// [store.Vital]) always begin. The queues are bounded in number and in time. A queue takes up
+// a burst, and the calls of as many callers as it has room for who each wait for their
+// answers: it may stand, but it does not grow. Where calls come faster than they are served
+// it overflows, and is then kept short in the way of CoDel
+// (https://queue.acm.org/detail.cfm?id=2209336) until hardly any are refused.
 //
 // Within a class callers share what there is, as they do in the fair queues of Kubernetes'
 // API Priority and Fairness: whoever has the fewest calls under way is next, where there are
-// others nobody has more than half of the places, and a queue that is full or stands loses
-// the calls of whoever has the most in it.
+// others nobody has more than half of the places, and a queue that is full or too long
+// loses the calls of whoever has the most in it.
 package admission

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -25,16 +26,16 @@ type share struct {
 // queue is the calls of one class: those that have begun, and those that wait.
 type queue struct {
 	limits
-	class    Class
-	begun    int
-	waiting  int
-	placed   int // Of these, calls of streams that have places.
-	callers  callers
-	streams  []*Stream     // That have places.
-	standing time.Time     // Since when some have been waiting.
-	ended    time.Time     // The last call; zero where none waited then.
-	service  time.Duration // How long a call takes, of late.
-	gap      time.Duration // Between the ends of two while others wait, of late.
+	class   Class
+	begun   int
+	waiting int
+	placed  int // Of these, calls of streams that have places.
+	callers callers
+	streams []*Stream     // That have places.
+	excess  int           // Calls that were too many, of late: see overflow.
+	ended   time.Time     // The last call; zero where none waited then.
+	service time.Duration // How long a call takes, of late.
+	gap     time.Duration // Between the ends of two while others wait, of late.
 
 	refused int64
 	yielded int64 // Of these, for callers with fewer calls.
@@ -66,10 +67,10 @@ func newShare(size int, of map[Class]limits) *share {
 	return s
 }
 
-// begin returns when the call of a caller may begin, or with ErrOverloaded or the context's
-// error if it may not. One that has begun must end. One that was admitted before waits in any
-// case.
-func (s *share) begin(ctx context.Context, q *queue, name string, admitted bool) (begun, error) {
+// begin returns when the call of a caller may begin, which has waited for it since a time, or
+// with ErrOverloaded or the context's error if it may not. One that has begun must end. One
+// that was admitted before waits in any case.
+func (s *share) begin(ctx context.Context, q *queue, name string, since time.Time, admitted bool) (begun, error) {
 	if err := ctx.Err(); err != nil {
 		return begun{}, err
 	}
@@ -81,13 +82,13 @@ func (s *share) begin(ctx context.Context, q *queue, name string, admitted bool)
 	s.mix.come(name, now)
 	c := q.callers.come(name, now)
 	if len(c.waiting) == 0 && s.hasRoom(q, now) && s.may(q, c, now) {
-		s.start(q, c, 0)
+		s.start(q, c, now.Sub(since))
 		s.mu.Unlock()
 		return begun{q, c, now}, nil
 	}
-	w := &waiter{since: now, admitted: admitted, told: make(chan error, 1)}
+	w := &waiter{since: since, admitted: admitted, told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
-	if !admitted && !q.takes(w, c) {
+	if !admitted && !q.takes(w, c, now) {
 		q.refused++
 		q.callers.leave(c)
 		s.mu.Unlock()
@@ -104,9 +105,10 @@ func (s *share) begin(ctx context.Context, q *queue, name string, admitted bool)
 // refuse reports whether a call that came now could neither begin nor wait, and counts it
 // as refused if so.
 func (s *share) refuse(q *queue, name string) bool {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if q.waiting == 0 || q.takes(&waiter{since: time.Now()}, q.callers.of(name)) {
+	if q.waiting == 0 || q.takes(&waiter{since: now}, q.callers.of(name), now) {
 		return false
 	}
 	q.refused++
@@ -157,11 +159,9 @@ func (q *queue) add(w *waiter, c *caller) {
 	if !w.admitted && q.crowd() >= q.room {
 		heaviest := q.callers.heaviest()
 		q.refuseAt(heaviest, len(heaviest.waiting)-1)
+		q.overflow()
 		q.refused++
 		q.yielded++
-	}
-	if q.waiting == 0 {
-		q.standing = w.since
 	}
 	q.waiting++
 	if w.admitted {
@@ -180,7 +180,9 @@ func (q *queue) yields(to *caller) bool {
 // take takes a call out of the queue.
 func (q *queue) take(c *caller, at int) *waiter {
 	w := c.waiting[at]
-	q.waiting--
+	if q.waiting--; q.waiting == 0 {
+		q.excess = 0
+	}
 	if w.admitted {
 		q.placed--
 	}
@@ -190,30 +192,40 @@ func (q *queue) take(c *caller, at int) *waiter {
 
 // takes reports whether a call can wait, is not likely to wait for too long, and is likely to
 // be answered before its deadline.
-func (q *queue) takes(w *waiter, c *caller) bool {
-	q.cut(w.since)
-	if q.crowd() >= q.room && !q.yields(c) {
+func (q *queue) takes(w *waiter, c *caller, now time.Time) bool {
+	q.cut(now)
+	wait := time.Duration(min(q.waiting, q.callers.ahead(w, c))+1) * q.gap
+	switch {
+	case q.crowd() >= q.room && !q.yields(c), wait > q.longest():
+		q.overflow()
 		return false
+	case w.deadline.IsZero() || w.deadline.Sub(now) > wait+q.service:
+		return true
+	case wait > hurry:
+		q.overflow()
 	}
-	// Those that have begun may be done side by side, or one after the other where they need
-	// the same processor.
-	wait := time.Duration(min(q.waiting, q.callers.ahead(c))+1) * max(q.service/time.Duration(max(q.begun, 1)), q.gap)
-	if wait > q.target() && q.stands(w.since) {
-		return false
-	}
-	return w.deadline.IsZero() || w.deadline.Sub(w.since) > wait+q.service
+	return false
 }
 
 // crowd is how many calls wait that take room.
 func (q *queue) crowd() int { return q.waiting - q.placed }
 
-// target is how long a call may wait in a queue that stands.
-func (q *queue) target() time.Duration { return max(target, 2*q.service) }
+// overflow notes that a call was refused because there were too many. Where those are more
+// than some of the calls that begin, calls come faster than they are served.
+func (q *queue) overflow() { q.excess = min(q.excess+excessWeight, q.room) }
 
-// stands reports whether calls have been waiting for so long that it is no burst. A queue
-// that is no longer than what can be done at once is no sign of too many calls.
-func (q *queue) stands(now time.Time) bool {
-	return !q.patient && q.waiting > q.most && now.Sub(q.standing) > interval
+// longest is how long a call may wait. It is short where calls come faster than they are
+// served: a long queue would then be of no use. Else they come from callers who wait for their
+// answers, so that the queue, however long it stands, does not grow. One that is no longer
+// than what can be done at once is no sign of too many calls.
+func (q *queue) longest() time.Duration {
+	switch {
+	case q.patient || q.waiting <= q.most:
+		return math.MaxInt64
+	case q.excess > q.room/2:
+		return max(target, 2*q.service)
+	}
+	return max(patience, 2*q.service)
 }
 
 // end ends a call, and lets others begin.
@@ -242,7 +254,11 @@ func (s *share) end(call begun) {
 func (q *queue) learn(began, now time.Time) {
 	q.service += (now.Sub(began) - q.service) / 8
 	if !q.ended.IsZero() {
-		q.gap += (now.Sub(q.ended) - q.gap) / 32 // They may end in groups.
+		gap := now.Sub(q.ended)
+		if q.gap > 0 {
+			gap = min(gap, mostAtOnce*q.gap) // Beyond that the store has halted, and goes on.
+		}
+		q.gap += (gap - q.gap) / 32 // They may end in groups.
 	}
 	if q.ended = now; q.waiting == 0 {
 		q.ended = time.Time{}
@@ -257,6 +273,9 @@ func (s *share) next(q *queue, now time.Time) bool {
 		return false
 	}
 	if w := c.waiting[0]; !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
+		if now.Sub(w.since) > hurry {
+			q.overflow()
+		}
 		q.refuseAt(c, 0)
 		q.refused++
 		return true
@@ -267,15 +286,16 @@ func (s *share) next(q *queue, now time.Time) bool {
 	return true
 }
 
-// cut refuses the calls that have waited too long, where the queue stands, of the caller who
-// has the most: others do not make it stand.
+// cut refuses the calls that have waited too long, of the caller who has the most: others do
+// not make the queue long.
 func (q *queue) cut(now time.Time) {
-	for q.stands(now) {
+	for q.waiting > 0 {
 		heaviest := q.callers.heaviest()
-		if now.Sub(heaviest.waiting[0].since) <= q.target() {
+		if now.Sub(heaviest.waiting[0].since) <= q.longest() {
 			return
 		}
 		q.refuseAt(heaviest, 0)
+		q.overflow()
 		q.refused++
 	}
 }
@@ -290,6 +310,7 @@ func (q *queue) refuseAt(c *caller, at int) {
 func (s *share) start(q *queue, c *caller, waited time.Duration) {
 	s.begun++
 	q.begun++
+	q.excess = max(q.excess-1, 0)
 	s.by[c.name]++
 	q.callers.start(c)
 	q.waits.add(waited)

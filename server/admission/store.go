@@ -42,7 +42,12 @@ func New(of store.Store, log *slog.Logger) *Store {
 }
 
 // admit calls f when a call of a class may begin.
-func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error)) (none T, err error) {
+func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error)) (T, error) {
+	return admitSince(ctx, s, class, time.Now(), f)
+}
+
+// admitSince is admit for a call that has waited since a time.
+func admitSince[T any](ctx context.Context, s *Store, class Class, since time.Time, f func() (T, error)) (none T, err error) {
 	if store.IsVital(ctx) || class == Bulk && hasTurn(ctx) {
 		return f()
 	}
@@ -54,7 +59,7 @@ func admit[T any](ctx context.Context, s *Store, class Class, f func() (T, error
 		defer from.pause()
 	}
 	t := s.queues[class]
-	call, err := t.share.begin(ctx, t.queue, s.callerOf(ctx), from != nil)
+	call, err := t.share.begin(ctx, t.queue, s.callerOf(ctx), since, from != nil)
 	if err != nil {
 		return none, s.refusal(class, err)
 	}
@@ -78,15 +83,17 @@ func (s *Store) Refuse(caller string, class Class) error {
 	return s.refusal(class, store.ErrOverloaded)
 }
 
-// write is admit for a write of a user that is there.
+// write is admit for a write of a user that is there. Where it had to wait for its turn, it
+// need not wait again behind those that have come later: others have the turn after it.
 func write[T any](ctx context.Context, s *Store, user string, f func() (T, error)) (none T, err error) {
+	since := time.Now()
 	if s.turns != nil {
 		if err := s.turns.begin(ctx, user); err != nil {
 			return none, s.refusal(Write, err)
 		}
 		defer s.turns.end(user)
 	}
-	return admit(ctx, s, Write, f)
+	return admitSince(ctx, s, Write, since, f)
 }
 
 // Create implements store.Store.

@@ -68,9 +68,10 @@ func (s *Stream) Leave() {
 func (s *share) join(ctx context.Context, q *queue, stream *Stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &waiter{since: time.Now()}
+	now := time.Now()
+	w := &waiter{since: now}
 	w.deadline, _ = ctx.Deadline()
-	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller)) || q.isHeavy(stream.caller) || !q.place(stream, w.since) {
+	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller), now) || q.isHeavy(stream.caller) || !q.place(stream, now) {
 		q.refused++
 		return false
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // maxTurns is how many writes of one user wait, at most.
-const maxTurns = 32
+const maxTurns = 128
 
 // turns lets the writes of one user begin one after the other. In the database they would
 // wait for each other, and hold connections that others need.

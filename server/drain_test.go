@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -255,6 +256,9 @@ func TestDrainEndsSilentRequests(t *testing.T) {
 	}
 	if _, err := updates.Receive(); err != nil {
 		t.Fatal(err)
+	}
+	for !strings.Contains(scrape(running), `rpc_server_request_size_bytes_count{rpc_method="user.v1.UserService/BatchCreateUsers"} 1`+"\n") {
+		runtime.Gosched() // Until the import has its row.
 	}
 	half := []<-chan string{halfSent(t, servertest.HTTP1(t), running.URL), halfSent(t, servertest.HTTP2(t), running.URL)}
 

@@ -1,11 +1,14 @@
 # The tasks of the project. Each line works without make, too.
-.PHONY: run test timed bench bench-micro profile soak upgrade interop lint generate console release format
+.PHONY: run test long timed bench bench-micro profile soak upgrade interop lint generate console release format
 
 run:
 	go run ./cmd/userd serve
 
 test:
 	.ci/test
+
+long: # what takes too long for test
+	.ci/long
 
 timed: # On a quiet machine
 	.ci/timed

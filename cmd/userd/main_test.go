@@ -25,6 +25,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Values[serverKey{}] = new(scriptServer)
+			env.Setenv("GORACE", os.Getenv("GORACE")) // Who tests may say how long programs wait for races at their end.
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

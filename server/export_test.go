@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/example/userd/server/lane"
 )
 
 // Call calls an RPC as a transport does.
@@ -16,3 +18,6 @@ func (s *Server) LargeMessages() int {
 	held, _ := s.budget.Stats()
 	return held
 }
+
+// Lane is the fast way for unary calls.
+func (s *Server) Lane() *lane.Lane { return s.lane }

@@ -9,12 +9,14 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
@@ -89,28 +91,55 @@ func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
 }
 
 // BenchmarkRefusedGetUser is a GetUser that is refused because the store has too many calls,
-// before it begins.
+// before it begins: a request of net/http, and a stream of the engine.
 func BenchmarkRefusedGetUser(b *testing.B) {
 	refusing := servertest.Start(b, func(config *server.Config) {
 		config.Reader, config.Refuse = new(fullReader), func(context.Context, string) error { return store.ErrOverloaded }
 	})
-	w, serve := getThrough(b, refusing, nearID(0))
+	b.Run("request", func(b *testing.B) {
+		w, serve := getThrough(b, refusing, nearID(0))
+		b.ReportAllocs()
+		for b.Loop() {
+			if serve(); w.header.Get("Grpc-Status") != "8" {
+				b.Fatal(w.header)
+			}
+		}
+	})
+	b.Run("stream", func(b *testing.B) { benchmarkStream(b, refusing, nearID(0)) })
+}
+
+// benchmarkStream calls what answers streams of the engine with a GetUser that does not wait.
+func benchmarkStream(b *testing.B, of *servertest.Server, id string) {
+	body := grpcBody(b, id)
+	route := of.Lane().Route(b.Context(), &h2.Head{
+		Method: http.MethodPost, Authority: "localhost", Path: userv1connect.UserServiceGetUserProcedure,
+		Fields: []hpack.HeaderField{{Name: "content-type", Value: "application/grpc+proto"}, {Name: "te", Value: "trailers"}},
+	}, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if serve(); w.header.Get("Grpc-Status") != "8" {
-			b.Fatal(w.header)
+		call := route.Open("127.0.0.1:80", body)
+		if !call.Ready(b.Context()) {
+			b.Fatal("it waits")
 		}
+		call.Serve(b.Context())
+		call.Release()
 	}
 }
 
-// getThrough returns what calls a server's handler, and where the answer is then.
-func getThrough(tb testing.TB, to interface{ Handler() http.Handler }, id string) (w *reusedWriter, serve func()) {
+// grpcBody is the body of a call of GetUser over gRPC.
+func grpcBody(tb testing.TB, id string) []byte {
 	tb.Helper()
 	message, err := proto.Marshal(&userv1.GetUserRequest{UserId: id})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	body := append([]byte{0, 0, 0, 0, byte(len(message))}, message...)
+	return append([]byte{0, 0, 0, 0, byte(len(message))}, message...)
+}
+
+// getThrough returns what calls a server's handler, and where the answer is then.
+func getThrough(tb testing.TB, to interface{ Handler() http.Handler }, id string) (w *reusedWriter, serve func()) {
+	tb.Helper()
+	body := grpcBody(tb, id)
 	request := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "http://localhost"+userv1connect.UserServiceGetUserProcedure, nil)
 	request.ProtoMajor, request.ProtoMinor = 2, 0
 	request.Header = http.Header{"Content-Type": {"application/grpc+proto"}, "Te": {"trailers"}}

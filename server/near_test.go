@@ -6,12 +6,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"connectrpc.com/connect/v2"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
@@ -19,6 +21,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
+	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 )
@@ -211,6 +214,39 @@ func TestRefusedEarlyIsAnsweredAlike(t *testing.T) {
 			}
 			if !request.far && reader.asked.Load() != asked {
 				t.Error("it asks the store")
+			}
+		})
+	}
+}
+
+// It is counted as others are, by RPC and by caller.
+func TestRefusedEarlyIsCounted(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		t.Run(string(transport), func(t *testing.T) {
+			t.Parallel()
+			var callers []string
+			g := startGuarded(t, func(config *server.Config) {
+				config.HTTP2, config.Logger = transport, slog.New(slog.DiscardHandler)
+				config.Reader, config.Refuse = new(fullReader), func(ctx context.Context, _ string) error {
+					callers = append(callers, auth.NameOf(ctx))
+					return store.ErrOverloaded
+				}
+			}, tokenLine("one", everyScope))
+			client := g.ClientOf(changing(servertest.HTTP2(t), func(req *http.Request) { setToken(req, "one") }), grpcBinary.options...)
+			_, err := client.GetUser(t.Context(), &userv1.GetUserRequest{UserId: nearID(0)})
+			if connect.CodeOf(err) != connect.CodeResourceExhausted || !slices.Equal(callers, []string{"one"}) {
+				t.Errorf("error %v, asked for %q", err, callers)
+			}
+			metrics := g.metrics(t, "one")
+			for _, want := range []string{
+				`rpc_server_call_duration_seconds_count{rpc_method="user.v1.UserService/GetUser",rpc_response_status_code="RESOURCE_EXHAUSTED",rpc_system_name="grpc"} 1`,
+				`rpc_server_request_size_bytes_count{rpc_method="user.v1.UserService/GetUser"} 1`,
+				`userd_auth_accepted_total{kind="token"} 1`,
+			} {
+				if !strings.Contains(metrics, want) {
+					t.Errorf("metrics lack %s", want)
+				}
 			}
 		})
 	}

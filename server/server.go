@@ -41,6 +41,8 @@ import (
 type Server struct {
 	config   Config
 	users    *users.Service
+	calls    *telemetry.Calls
+	rules    rules.Validator
 	rpc      *connect.Server
 	http     *edge.Server
 	admin    *edge.Server
@@ -61,7 +63,7 @@ type Server struct {
 
 // New returns a server. It serves nothing until Serve.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config.withDefaults()}
+	s := &Server{config: config.withDefaults(), rules: rules.New()}
 	s.ready, s.unready = context.WithCancel(context.Background())
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections = connections.New(s.config.MaxConnections, s.config.Logger)
@@ -77,7 +79,6 @@ func New(config Config) (*Server, error) {
 	if s.users, err = users.New(users.Config{
 		Store:           s.config.Store,
 		Reader:          s.config.Reader,
-		Refuse:          s.config.Refuse,
 		Admit:           s.config.Admit,
 		Invalid:         failure.NewInvalidUsers(s.config.Registry, s.config.Logger),
 		Audit:           s.config.Audit,
@@ -145,7 +146,7 @@ func (s *Server) console() edge.Middleware {
 
 // interceptors are what a call passes then, whichever way it came, before the handlers of
 // package users.
-func (s *Server) interceptors(calls *telemetry.Calls) ([]connect.ServerInterceptor, error) {
+func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	encoder := gather.Encoder{Size: wire.EncodedSize, Append: wire.AppendEncoded}
 	interceptors := []connect.ServerInterceptor{edge.DecodeAtHand(wire.DecodeKnown), encoder.SendEncoded}
 	if s.config.Tracer != nil {
@@ -156,19 +157,19 @@ func (s *Server) interceptors(calls *telemetry.Calls) ([]connect.ServerIntercept
 		interceptors = append(interceptors, traces)
 	}
 	return append(interceptors,
-		calls.Interceptor,
+		s.calls.Interceptor,
 		edge.NoteTooLarge,
 		failure.Interceptor(s.config.Logger, s.users.Invalid),
 		edge.TellRevoked,
 		gather.SendAll,
-		validate.NewServerInterceptor(validate.WithValidator(rules.New()), validate.WithoutErrorDetails()),
+		validate.NewServerInterceptor(validate.WithValidator(s.rules), validate.WithoutErrorDetails()),
 		s.users.Interceptor), nil
 }
 
 // rpcServer is the Connect server: interceptors and handlers.
 func (s *Server) rpcServer() (*connect.Server, error) {
-	calls := telemetry.NewCalls(s.config.Registry, s.config.Logger)
-	interceptors, err := s.interceptors(calls)
+	s.calls = telemetry.NewCalls(s.config.Registry, s.config.Logger)
+	interceptors, err := s.interceptors()
 	if err != nil {
 		return nil, err
 	}
@@ -183,10 +184,10 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	grpcreflect.Register(rpc)
 	for spec := range rpc.Specs() {
-		calls.Expect(spec)
+		s.calls.Expect(spec)
 	}
 	if s.config.Auth != nil {
-		calls.CountAccepted(s.config.Registry)
+		s.calls.CountAccepted(s.config.Registry)
 	}
 	rpc.SetUnknownHandler(func(context.Context, connect.Spec, connect.ServerStream) error {
 		return failure.New(failure.UnknownMethod)
@@ -227,6 +228,7 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 		Compressors:      packing.Compressors(),
 		CompressMinBytes: packing.CompressMinBytes,
 		ReadMaxBytes:     s.config.MaxMessageBytes,
+		Refuse:           s.refuser(),
 		Ready: func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
 			return s.users.AtHand(ctx, call, message)
 		},

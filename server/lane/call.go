@@ -29,9 +29,10 @@ type call struct {
 	answer   answer
 }
 
-// prepare takes the message out of a body. It returns false for what connecthttp has to
-// look at. The body must stay as it is until the call has ended.
-func (c *call) prepare(l *Lane, p *profile, peer string, body []byte) bool {
+// prepare takes the message out of a body, and has the call refused if it is not to begin. It
+// returns false for what connecthttp has to look at. The body must stay as it is until the
+// call has ended.
+func (c *call) prepare(ctx context.Context, l *Lane, p *profile, peer string, body []byte) bool {
 	c.lane, c.profile = l, p
 	if p.get {
 		body = p.message
@@ -50,10 +51,28 @@ func (c *call) prepare(l *Lane, p *profile, peer string, body []byte) bool {
 		c.stats = connect.MessageStats{Size: unpacked.Len(), CompressedSize: len(message)}
 		message = bytes.Clone(unpacked.Bytes())
 	}
+	if refused := c.refusal(ctx, peer, message); refused != nil {
+		c.finish(refused)
+		return true
+	}
 	c.message = *bytes.NewBuffer(message)
 	c.describe(peer)
 	return true
 }
+
+// refusal is why the call is not to begin, or nil.
+func (c *call) refusal(ctx context.Context, peer string, message []byte) *connect.Error {
+	p := c.profile
+	if p.refuse == nil {
+		return nil
+	}
+	return p.refuse(c.permit(ctx), Arrival{
+		Protocol: p.format.protocol, Codec: p.format.codec.Name(), PeerAddr: peer, Message: message,
+	})
+}
+
+// answered reports whether there is an answer, as there is before the call where it is refused.
+func (c *call) answered() bool { return c.answer.status != 0 }
 
 // describe fills the CallInfo.
 func (c *call) describe(peer string) {
@@ -80,8 +99,8 @@ func (viaGet) HTTPMethod() string { return http.MethodGet }
 
 // Ready reports whether the call is sure not to wait for anything.
 func (c *call) Ready(ctx context.Context) bool {
-	if c.lane.Ready == nil {
-		return false
+	if c.answered() || c.lane.Ready == nil {
+		return c.answered()
 	}
 	ctx, decoded, ok := c.lane.Ready(c.permit(ctx), &c.info, c.message.Bytes())
 	if ok {
@@ -90,8 +109,11 @@ func (c *call) Ready(ctx context.Context) bool {
 	return ok
 }
 
-// serve runs the handler, with the context of Ready or another one.
+// serve runs the handler, with the context of Ready or another one, unless the call is refused.
 func (c *call) serve(ctx context.Context) {
+	if c.answered() {
+		return
+	}
 	switch p := c.profile; {
 	case c.ctx != nil && p.hasTimeout:
 		c.ctx = deadlineContext{c.ctx, time.Now().Add(p.timeout)}

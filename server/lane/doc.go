@@ -12,7 +12,8 @@
 //   - query.go reads the query of a Connect GET.
 //   - protocol.go has how the protocols write timeouts and envelopes.
 //   - message.go takes a message out of a body, and puts one into a body.
-//   - call.go is the call: what interceptors and handlers see as their stream.
+//   - call.go is the call: what interceptors and handlers see as their stream, unless it is
+//     refused before it begins.
 //   - answer.go puts together what goes back, by protocol.
 //   - fit.go leaves out what a caller's HTTP/2 does not take of a header or trailer.
 //   - http.go and engine.go are the ways in: requests of net/http, and streams of

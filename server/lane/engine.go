@@ -60,7 +60,7 @@ func (r *route) Open(remote string, body []byte) h2.Call {
 	}
 	s := new(streamCall)
 	s.permitted.permit = r.permit
-	if !s.prepare(r.lane, &r.profile, remote, body) {
+	if !s.prepare(r.ctx, r.lane, &r.profile, remote, body) {
 		return nil
 	}
 	return s

@@ -23,7 +23,7 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 		body := getBuffer()
 		defer putBuffer(body)
 		err := readWhole(body, r.Body)
-		if err != io.EOF || !c.prepare(l, &c.profile, r.RemoteAddr, body.Bytes()) {
+		if err != io.EOF || !c.prepare(r.Context(), l, &c.profile, r.RemoteAddr, body.Bytes()) {
 			next.ServeHTTP(w, WithBody(r, io.MultiReader(body, rest(r.Body, err))))
 			return
 		}

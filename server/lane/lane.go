@@ -29,11 +29,25 @@ type Config struct {
 	// refuses them. The context and the state of TLS are those of the connection. Default:
 	// all are let in.
 	Authorize func(ctx context.Context, procedure string, authorization []string, state *tls.ConnectionState) Permit
+	// Refuse returns what may refuse the calls of a procedure that have this header before
+	// they begin, or nil. Names in the header are canonical. Default: none is refused.
+	Refuse func(spec connect.Spec, header http.Header) Refuser
 	// Ready reports whether a call with this message is sure not to wait for
 	// anything. Such a call may run on the goroutine that reads its connection, which
 	// is cheap, but lets all other calls of the connection wait for it. The context is
 	// the one for the call; Ready may add to it what it has found. Default: no call is.
 	Ready func(ctx context.Context, info *connect.CallInfo, message []byte) (context.Context, Request, bool)
+}
+
+// Refuser returns the failure of a call that is not to begin, or nil. It waits for nothing. No
+// interceptor and no handler sees such a call.
+type Refuser func(context.Context, Arrival) *connect.Error
+
+// Arrival is a call that has come and has not begun.
+type Arrival struct {
+	Protocol, Codec string // Their names.
+	PeerAddr        string
+	Message         []byte // Unpacked. It is the lane's.
 }
 
 // Permit lets calls with the same header in, as long as it is valid.
@@ -132,10 +146,11 @@ type profile struct {
 	sent       string // And of the response.
 	timeout    time.Duration
 	hasTimeout bool
+	get        bool
 	header     header
 	host       [1]string
-	get        bool
-	message    []byte // Of a GET.
+	message    []byte  // Of a GET.
+	refuse     Refuser // Nil where none is refused.
 }
 
 // fill says what a header says, and reports whether it is of a call that the lane takes.
@@ -144,6 +159,9 @@ func (p *profile) fill(l *Lane, method, path, query, host string, h header) (ok 
 		return false
 	}
 	p.header, p.host[0] = h, host
+	if l.Refuse != nil {
+		p.refuse = l.Refuse(p.spec, http.Header(h))
+	}
 	switch {
 	case method == http.MethodPost && query == "":
 		p.format = l.formats[h.get("Content-Type")]

@@ -29,7 +29,7 @@ type Calls struct {
 	accepted      map[string]prometheus.Counter // By kind of credential; nil where callers are not known.
 
 	mu   sync.Mutex
-	rpcs []*rpcMetrics // That of OtherMethod, and those of the RPCs.
+	rpcs []*CallMetrics // That of OtherMethod, and those of the RPCs.
 }
 
 // OtherMethod stands for all RPCs that do not exist. Callers can ask for any name.
@@ -62,14 +62,14 @@ func (c *Calls) CountAccepted(registry prometheus.Registerer) {
 
 // Expect makes the series of an RPC before its first call, so that they begin with 0.
 func (c *Calls) Expect(spec connect.Spec) {
-	rpc := c.of(spec)
+	rpc := c.Of(spec)
 	for system := range systemNames {
 		rpc.duration(system, 0)
 	}
 }
 
-// of is the metrics of an RPC.
-func (c *Calls) of(spec connect.Spec) *rpcMetrics {
+// Of is the metrics of an RPC.
+func (c *Calls) Of(spec connect.Spec) *CallMetrics {
 	name, streams := OtherMethod, false // Nobody knows of what kind these would be.
 	if spec.Schema != nil {
 		name, streams = MethodName(spec.Procedure), spec.StreamType != connect.StreamTypeUnary
@@ -81,8 +81,8 @@ func (c *Calls) of(spec connect.Spec) *rpcMetrics {
 			return rpc
 		}
 	}
-	rpc := &rpcMetrics{
-		name: name, streams: streams, cached: cachedReads[spec.Procedure], bounds: callBounds,
+	rpc := &CallMetrics{
+		calls: c, name: name, streams: streams, cached: cachedReads[spec.Procedure], bounds: callBounds,
 		requests: stats.NewHistogram(sizeBounds), responses: stats.NewHistogram(sizeBounds),
 	}
 	if streams {
@@ -102,8 +102,9 @@ var (
 	sizeBounds = []int64{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20}
 )
 
-// rpcMetrics are the metrics of one RPC.
-type rpcMetrics struct {
+// CallMetrics are the metrics of one RPC.
+type CallMetrics struct {
+	calls     *Calls
 	name      string
 	streams   bool
 	cached    bool    // Reads that the cache may answer: only those that fail or are slow have an id.
@@ -134,7 +135,7 @@ func systemOf(protocol string) int {
 }
 
 // duration is the histogram of the calls of a system that end with a code, 0 for success.
-func (m *rpcMetrics) duration(system int, code connect.Code) *stats.Histogram {
+func (m *CallMetrics) duration(system int, code connect.Code) *stats.Histogram {
 	return m.durations[system][code].with(m.bounds)
 }
 
@@ -162,7 +163,7 @@ func (c *Calls) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (m *rpcMetrics) collect(to collected) {
+func (m *CallMetrics) collect(to collected) {
 	duration := callDuration
 	if m.streams {
 		duration = streamDuration
@@ -181,12 +182,12 @@ func (m *rpcMetrics) collect(to collected) {
 
 // Interceptor measures and logs every call.
 func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
-	var known atomic.Pointer[rpcMetrics] // Of what next serves: one RPC, or all that do not exist.
+	var known atomic.Pointer[CallMetrics] // Of what next serves: one RPC, or all that do not exist.
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		start := time.Now()
 		rpc := known.Load()
 		if rpc == nil {
-			rpc = c.of(spec)
+			rpc = c.Of(spec)
 			known.Store(rpc)
 		}
 		call, _ := connect.CallInfoForServerContext(ctx)
@@ -217,6 +218,16 @@ func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 	}
 }
 
+// Refused measures a call that has ended with a code before it began, with a message of this
+// size. Such calls have no lines in the log.
+func (m *CallMetrics) Refused(ctx context.Context, protocol string, size int, code connect.Code, duration time.Duration) {
+	if m.calls.accepted != nil {
+		m.calls.accept(ctx)
+	}
+	m.requests.Observe(int64(size))
+	m.duration(systemOf(protocol), code).Observe(int64(duration))
+}
+
 // accept counts the caller of a call. Health checks may have none.
 func (c *Calls) accept(ctx context.Context) {
 	if principal := auth.PrincipalOf(ctx); principal != nil {
@@ -228,7 +239,7 @@ func (c *Calls) accept(ctx context.Context) {
 // about, for the log.
 type observedStream struct {
 	connect.ServerStream
-	rpc   *rpcMetrics
+	rpc   *CallMetrics
 	call  *connect.CallInfo
 	many  bool
 	about any

@@ -3,6 +3,7 @@ package users
 import (
 	"context"
 	"log/slog"
+	"net/http"
 
 	"connectrpc.com/connect/v2"
 
@@ -23,7 +24,6 @@ type early struct {
 	request userv1.GetUserRequest
 	id      string
 	entry   cache.Entry
-	err     error
 }
 
 // CopyTo implements lane.Request.
@@ -38,30 +38,28 @@ func (e *early) CopyTo(msg any) bool {
 
 type earlyKey struct{}
 
-// AtHand finds the answer to a call of GetUser before it begins: a user that is at hand, or
-// that the store is not to be asked now. It returns false for calls that may have to wait
-// for anything: all others. Lines of a log may have to wait, too, so there must be none.
+// AsksStore reports whether a call of a procedure that has this header is a lookup that no
+// cache is asked for.
+func (u *Service) AsksStore(procedure string, header http.Header) bool {
+	return procedure == userv1connect.UserServiceGetUserProcedure && (u.near == nil || hasNoCache(header["Cache-Control"]))
+}
+
+// AtHand finds the user of a call of GetUser before it begins, if it is at hand. It returns
+// false for calls that may have to wait for anything: all others. Lines of a log may have to
+// wait, too, so there must be none.
 func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, *early, bool) {
-	if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || u.Logger.Enabled(ctx, slog.LevelDebug) {
+	if call.Spec.Procedure != userv1connect.UserServiceGetUserProcedure || u.near == nil ||
+		u.Logger.Enabled(ctx, slog.LevelDebug) || noCache(call) {
 		return nil, nil, false
 	}
-	var refused error
-	asksStore := u.near == nil || noCache(call)
-	if asksStore {
-		if refused = u.Refuse(ctx, call.PeerAddr); refused == nil {
-			return nil, nil, false
-		}
-	}
-	e := &early{err: refused}
+	e := new(early)
 	if !wire.DecodeKnown(call.Codec, message, &e.request) {
 		return nil, nil, false
 	}
 	e.id = wire.CanonicalID(e.request.GetUserId())
-	if !asksStore {
-		var ok bool
-		if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
-			return nil, nil, false
-		}
+	var ok bool
+	if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
+		return nil, nil, false
 	}
 	return context.WithValue(ctx, earlyKey{}, e), e, true
 }
@@ -69,7 +67,7 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 // lookup reads the user of a call of GetUser, if that was not done before it began.
 func (u *Service) lookup(ctx context.Context, call *connect.CallInfo, id string, minVersion int64) (cache.Entry, error) {
 	if e, ok := ctx.Value(earlyKey{}).(*early); ok && e.id == id && e.request.GetMinVersion() == minVersion {
-		return e.entry, e.err
+		return e.entry, nil
 	}
 	return u.Reader.Lookup(ctx, id, cache.Read{MinVersion: minVersion, NoCache: noCache(call)})
 }

@@ -166,7 +166,12 @@ func (u *Service) batchGetUsers(ctx context.Context, stream connect.ServerStream
 // noCache reports whether the caller asks for an answer of the store itself, with
 // the request header "cache-control: no-cache".
 func noCache(call *connect.CallInfo) bool {
-	for _, value := range call.RequestHeader().Values("Cache-Control") {
+	return hasNoCache(call.RequestHeader().Values("Cache-Control"))
+}
+
+// hasNoCache reports whether these values of "cache-control" say so.
+func hasNoCache(values []string) bool {
+	for _, value := range values {
 		for directive := range strings.SplitSeq(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {
 				return true

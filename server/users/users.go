@@ -15,15 +15,12 @@ import (
 	"github.com/example/userd/store/stats"
 )
 
-// Config says how users are served. All but Reader, Refuse and Audit must be set.
+// Config says how users are served. All but Reader and Audit must be set.
 type Config struct {
 	// Store keeps them.
 	Store store.Store
 	// Reader answers reads by id and by email. Default: they go to Store.
 	Reader Reader
-	// Refuse returns why a lookup of a caller, with a context and from an address, would be
-	// refused if the store were asked now, or nil. It waits for nothing. Default: none would be.
-	Refuse func(ctx context.Context, remote string) error
 	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.
 	Admit func(context.Context) (context.Context, Admitted, error)
@@ -73,9 +70,6 @@ type Service struct {
 func New(config Config) (*Service, error) {
 	if config.Reader == nil {
 		config.Reader = uncached{store: config.Store}
-	}
-	if config.Refuse == nil {
-		config.Refuse = func(context.Context, string) error { return nil }
 	}
 	if config.Admit == nil {
 		config.Admit = admitAll

@@ -24,8 +24,8 @@ type Direct interface {
 	// Route returns what answers the requests with a header, or nil to leave them to the
 	// Handler. What it returns may be asked for several requests of one connection whose
 	// headers are the same. The context is that of the connection, and the fields are
-	// those of this call only. like is nil, or the last route of the connection, for a
-	// header that had the same fields and authority.
+	// those of this call only. like is nil, or a route of the connection, for a header that
+	// had the same fields and authority.
 	Route(ctx context.Context, head *Head, like Route) Route
 }
 
@@ -158,34 +158,10 @@ func (c *conn) route(h *head, block []byte) *routed {
 		r.head.Fields = slices.Clone(h.Fields) // The decoder overwrites its own.
 	}
 	c.lastRouted = r
-	if h.size <= tableSize && onlyIndexed(block) {
-		c.routes.add(block, c.decoder.inserted, r)
+	if key, _, ok := c.routes.split(block); ok && h.size <= tableSize {
+		c.routes.add(key, c.decoder.inserted, r)
 	}
 	return r
-}
-
-// maxRoutes is how many headers of a connection have their routes remembered.
-const maxRoutes = 8
-
-// knownRoutes are the routes of the last headers of a connection by their encoded form,
-// which is most often the same again.
-type knownRoutes struct {
-	byBlock  map[string]*routed
-	inserted uint64 // Of the decoder: the blocks mean the same until its table changes.
-}
-
-func (k *knownRoutes) find(block []byte, inserted uint64) *routed {
-	if k.inserted != inserted {
-		return nil
-	}
-	return k.byBlock[string(block)]
-}
-
-func (k *knownRoutes) add(block []byte, inserted uint64, r *routed) {
-	if k.inserted != inserted || len(k.byBlock) == maxRoutes {
-		k.byBlock = make(map[string]*routed)
-	}
-	k.byBlock[string(block)], k.inserted = r, inserted
 }
 
 // directStream is a stream for a Direct, or for the Handler when the Direct does not

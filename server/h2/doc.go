@@ -19,8 +19,8 @@
 //
 // There are two ways for a request. An exchange (request.go, response.go) is one
 // for the http.Handler, and means there what net/http means. A directStream (direct.go)
-// is one for a Direct: what that makes of a header, requests with the same header share,
-// and it gets the body whole. It may leave a request to the Handler all the same. An
+// is one for a Direct: what that makes of a header, requests with the same header share
+// (routes.go), and it gets the body whole. It may leave a request to the Handler all the same. An
 // answer that is sure not to block is made on the reader, and leaves with those of the
 // other requests of the same read.
 //

@@ -66,17 +66,18 @@ func (d *decoder) decode(block []byte) (*head, error) {
 
 // onlyIndexed reports whether a block consists of references to the table, so that
 // it leaves the table alone and means the same until the table changes.
-func onlyIndexed(block []byte) bool {
-	for i := 0; i < len(block); i++ {
-		if block[i]&0x80 == 0 {
-			return false
-		}
+func onlyIndexed(block []byte) bool { return indexedPrefix(block) == len(block) }
+
+// indexedPrefix is the length of the references to the table that a block begins with.
+func indexedPrefix(block []byte) int {
+	i := 0
+	for ; i < len(block) && block[i]&0x80 != 0; i++ {
 		if block[i] == 0xff { // The index goes on in bytes whose last has no high bit.
 			for i++; i < len(block) && block[i]&0x80 != 0; i++ {
 			}
 		}
 	}
-	return true
+	return min(i, len(block))
 }
 
 // field takes one field from the HPACK decoder.

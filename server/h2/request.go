@@ -71,7 +71,7 @@ const blockFactor = 4
 // headers handles a header block: it opens a stream, or ends the request of one.
 func (c *conn) headers(block headerBlock) error {
 	if c.isIdle(block.stream) {
-		if r := c.routes.find(block.fragments, c.decoder.inserted); r != nil {
+		if r := c.known(block.fragments); r != nil {
 			return c.request(block.stream, nil, r, block.end)
 		}
 	}

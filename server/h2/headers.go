@@ -237,6 +237,36 @@ type encoder struct {
 	block    bytes.Buffer
 	inserted uint64 // How often a field may have changed the table.
 	shared   map[*SharedFields]encoded
+	recent   recentFields
+}
+
+// recentFields are the last fields that were references of one byte to the table. To find
+// them there takes four look-ups in maps.
+type recentFields struct {
+	fields     [8]hpack.HeaderField
+	references [8]byte
+	next       int    // To be overwritten.
+	inserted   uint64 // Of the encoder: the references hold until its table changes.
+}
+
+// find returns the reference to a field, or 0 where it is not known.
+func (r *recentFields) find(field hpack.HeaderField, inserted uint64) byte {
+	if r.inserted == inserted {
+		for i := range r.fields {
+			if r.fields[i] == field {
+				return r.references[i]
+			}
+		}
+	}
+	return 0
+}
+
+func (r *recentFields) add(field hpack.HeaderField, reference byte, inserted uint64) {
+	if r.inserted != inserted {
+		*r = recentFields{inserted: inserted}
+	}
+	r.fields[r.next], r.references[r.next] = field, reference
+	r.next = (r.next + 1) % len(r.fields)
 }
 
 // encoded is a block that holds until the table changes.
@@ -276,10 +306,19 @@ func (e *encoder) encode(f Fields) []byte {
 // write appends fields to the block. Those that are sensitive leave the table alone.
 func (e *encoder) write(fields []hpack.HeaderField) {
 	for _, field := range fields {
+		if reference := e.recent.find(field, e.inserted); reference != 0 {
+			e.block.WriteByte(reference)
+			continue
+		}
 		start := e.block.Len()
 		_ = e.hpack.WriteField(field) // Writing to a buffer does not fail.
-		if !field.Sensitive && !onlyIndexed(e.block.Bytes()[start:]) {
+		if field.Sensitive {
+			continue
+		}
+		if written := e.block.Bytes()[start:]; !onlyIndexed(written) {
 			e.inserted++
+		} else if len(written) == 1 {
+			e.recent.add(field, written[0], e.inserted)
 		}
 	}
 }

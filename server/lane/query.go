@@ -36,7 +36,7 @@ func parseQuery(raw string) (q query, ok bool) {
 			return q, false
 		}
 		given := *into != "" || name == "message" && q.hasMessage
-		unescaped, err := url.QueryUnescape(value)
+		unescaped, err := unescape(value)
 		if err != nil || given || value == "" && name != "message" || strings.Contains(value, ";") {
 			return q, false
 		}
@@ -44,6 +44,14 @@ func parseQuery(raw string) (q query, ok bool) {
 	}
 	q.base64 = base64 == "1"
 	return q, q.hasMessage && (connect == "v1" || connect == "")
+}
+
+// unescape is url.QueryUnescape, but does not look at each byte of a value that has no escapes.
+func unescape(value string) (string, error) {
+	if strings.IndexByte(value, '%') < 0 && strings.IndexByte(value, '+') < 0 {
+		return value, nil
+	}
+	return url.QueryUnescape(value)
 }
 
 // decoded is the message itself.

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	headSQL    = `select ifnull((select seq from sqlite_sequence where name = 'changes'), 0)`
-	prunedSQL  = `select pruned from meta`
-	changesSQL = `select seq, user_id, version, kind, at from changes where seq > ?1 order by seq limit ?2`
+	headSQL   = `select ifnull((select seq from sqlite_sequence where name = 'changes'), 0)`
+	prunedSQL = `select pruned from meta`
+	// SQLite prepares a statement again each time that the parameter of its limit is bound, unless
+	// that is part of an expression. It took as long as reading a few changes.
+	changesSQL = `select seq, user_id, version, kind, at from changes where seq > ?1 order by seq limit ?2 + 0`
 	// The changes at the ends of the log: a clock that was ahead or behind for a moment
 	// may have made one of them, not a thousand.
 	spanSQL = `

@@ -34,7 +34,7 @@ const (
 )
 
 const (
-	changedAfterSQL = `select user_id from changes where seq > ?1 order by seq limit ?2` // No row is missing in between.
+	changedAfterSQL = `select user_id from changes where seq > ?1 order by seq limit ?2 + 0` // See changesSQL. No row is missing in between.
 	listedAfterSQL  = `select id from (select id from users where id > ?1 order by id limit ?2)
 		union select id from (select id from user_names where id > ?1 order by id limit ?2)
 		order by id limit ?2`

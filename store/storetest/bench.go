@@ -107,6 +107,14 @@ func benchReads(b *testing.B, s store.Store) {
 	measure(b, "SearchByEmail", func(i int) error {
 		return errOf(s.List(ctx, store.Query{EmailPrefix: users[spread(i)].Email[:6], Limit: 10}))
 	})
+	_, last, err := s.Changes(ctx, middle, benchUsers/2-1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure(b, "Changes1", func(int) error { // What those who follow the log ask for.
+		_, _, err := s.Changes(ctx, last, 1000)
+		return err
+	})
 	measure(b, "Changes1000", func(int) error {
 		_, _, err := s.Changes(ctx, middle, 1000)
 		return err

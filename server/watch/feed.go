@@ -198,21 +198,25 @@ type feedWait struct {
 	cancel context.CancelFunc
 }
 
-// wait returns when there may be changes after a cursor, or with true when due comes
+// wait returns when there are changes after a cursor, or with true when a heartbeat is due
 // first.
-func (f *feed) wait(ctx context.Context, after store.Cursor, due <-chan time.Time) (isDue bool, err error) {
+func (f *feed) wait(ctx context.Context, after store.Cursor, beat *heartbeat) (isDue bool, err error) {
 	w := f.join(after)
 	if w == nil {
 		return false, failure.ErrDraining
 	}
 	defer f.leave(after, w)
-	select {
-	case <-w.done:
-		return false, w.err
-	case <-due:
-		return true, nil
-	case <-ctx.Done():
-		return false, ctx.Err()
+	for {
+		select {
+		case <-w.done:
+			return false, w.err
+		case <-beat.rang:
+			if beat.isDue() {
+				return true, nil
+			}
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 	}
 }
 
@@ -230,7 +234,7 @@ func (f *feed) join(after store.Cursor) *feedWait {
 		w = &feedWait{done: make(chan struct{}), cancel: cancel}
 		f.waits[after] = w
 		f.waiters.Go(func() {
-			w.err = f.waitInStore(ctx, after)
+			w.err = f.awaitChanges(ctx, after)
 			f.end(after, w)
 			close(w.done)
 		})
@@ -272,9 +276,19 @@ func (f *feed) close() {
 	f.gate.close()
 }
 
-func (f *feed) waitInStore(ctx context.Context, after store.Cursor) (err error) {
+// awaitChanges returns when there are changes after a cursor. The page with them is then kept:
+// if the first of those who wait had to read it, all others would stop once more, for that.
+func (f *feed) awaitChanges(ctx context.Context, after store.Cursor) (err error) {
 	defer guard.Recover(&err)
-	return f.store.Wait(ctx, after)
+	for {
+		if err := f.store.Wait(ctx, after); err != nil {
+			return err
+		}
+		page, err := f.read(ctx, after)
+		if err != nil || page.next != after {
+			return err
+		}
+	}
 }
 
 // loadPage reads a page from the store.
@@ -338,7 +352,7 @@ func upsertedIDs(changes []store.Change) []string {
 	return ids
 }
 
-// heartbeat is a message that says only how far the watcher has come.
-func (p *feedPage) heartbeat() wire.EncodedResponse {
+// progress is a message that says only how far the watcher has come.
+func (p *feedPage) progress() wire.EncodedResponse {
 	return &wire.EncodedEvents{Data: wire.AppendCursor(nil, p.next)}
 }

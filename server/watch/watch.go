@@ -95,9 +95,9 @@ func (w *Watchers) begin(ctx context.Context, visit *visit, asked store.Cursor) 
 // gather.Streams.
 func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp feedReader, stream connect.ServerStream) error {
 	seen := watcher{ahead: make(map[string]int64)}
-	due := time.NewTimer(0) // The first message comes at once.
-	defer due.Stop()
-	for isDue := true; ; {
+	beat := newHeartbeat()
+	defer beat.stop()
+	for isDue := true; ; { // The first message comes at once.
 		page, err := read(ctx, cursor)
 		if err != nil {
 			return causeOf(ctx, err)
@@ -105,13 +105,13 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 		cursor = page.next
 		if message := seen.message(page); message != nil || isDue {
 			if message == nil {
-				message = page.heartbeat()
+				message = page.progress()
 			}
 			if err := stream.Send(message); err != nil {
 				return err
 			}
 			w.events.Add(int64(seen.sent))
-			due.Reset(watchInterval)
+			beat.sent()
 			isDue = false
 		}
 		if !page.atHead {
@@ -122,7 +122,7 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 		if err := gather.Flush(ctx); err != nil {
 			return err
 		}
-		if isDue, err = w.feed.wait(ctx, cursor, due.C); err != nil {
+		if isDue, err = w.feed.wait(ctx, cursor, beat); err != nil {
 			return causeOf(ctx, err)
 		}
 	}

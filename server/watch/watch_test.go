@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,6 +194,38 @@ func TestWatchersShareReads(t *testing.T) {
 	})
 }
 
+// countingStore is a store without changes that counts how often it is asked for them.
+type countingStore struct {
+	quietStore
+	asked *atomic.Int64
+}
+
+func (c countingStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	c.asked.Add(1)
+	return c.quietStore.Changes(ctx, after, limit)
+}
+
+// A wait that ends for nothing, as when another process writes something else, costs one
+// read, however many watch.
+func TestWaitThatEndsForNothingWakesNoWatcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const watchers, ends = 100, 9
+		quiet := countingStore{quietStore{wake: watchInterval / (ends + 1)}, new(atomic.Int64)}
+		service := watchedService(t, quiet)
+		defer service.feed.close()
+		ctx, cancel := context.WithTimeout(t.Context(), watchInterval-time.Nanosecond)
+		defer cancel()
+		var watching sync.WaitGroup
+		for range watchers {
+			watching.Go(func() { _ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) {})) })
+		}
+		watching.Wait()
+		if asked := quiet.asked.Load(); asked > watchers+ends {
+			t.Errorf("%d watchers have the store asked for changes %d times in %d waits", watchers, asked, ends)
+		}
+	})
+}
+
 // With net/http a handler may run on when its connection, and the server, is gone.
 func TestWatchAfterTheEnd(t *testing.T) {
 	feed, err := newFeed(quietStore{}, nil)
@@ -200,7 +233,7 @@ func TestWatchAfterTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	feed.close()
-	if _, err := feed.wait(t.Context(), "here", nil); !errors.Is(err, failure.ErrDraining) {
+	if _, err := feed.wait(t.Context(), "here", newHeartbeat()); !errors.Is(err, failure.ErrDraining) {
 		t.Errorf("wait: %v", err)
 	}
 	if _, err := feed.catchUp(feed.gate.visit(t.Context()))(t.Context(), "here"); !errors.Is(err, failure.ErrDraining) {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -109,6 +110,10 @@ func TestProcessesTellWhatTheyUse(t *testing.T) {
 	}
 	if memory, peak, err := p.Memory(); err != nil || memory < 100<<10 || peak < memory {
 		t.Errorf("%d bytes, peak of %d, %v", memory, peak, err)
+	}
+	memory, _, err := p.Memory()
+	if anonymous, anonymousErr := p.Anonymous(); errors.Join(err, anonymousErr) != nil || anonymous <= 0 || anonymous >= memory {
+		t.Errorf("%d bytes of %d are anonymous, %v, %v", anonymous, memory, err, anonymousErr)
 	}
 }
 

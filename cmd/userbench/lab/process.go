@@ -68,6 +68,17 @@ func (p *process) Memory() (now, peak int64, err error) {
 	return int64(status.VmRSS), int64(status.VmHWM), err
 }
 
+// Anonymous is the part of the resident memory that is of no file, in bytes. The system can
+// take back the other part, pages of the program, at any time.
+func (p *process) Anonymous() (int64, error) {
+	account, err := procfs.NewProc(p.command.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	status, err := account.NewStatus()
+	return int64(status.RssAnon), err
+}
+
 // ResetPeak lets the peak count from now.
 func (p *process) ResetPeak() error {
 	const peakOnly = "5" // See proc_pid_clear_refs(5).

@@ -151,7 +151,9 @@ func TestFeedLosesNothing(t *testing.T) {
 	await(t, func() bool { return l.written.Load() > total/3 })
 	follower.Process.Kill()
 	follower.Wait()
+	read := countRead(t, file)
 	startFollower(t, url, file)
+	await(t, func() bool { return countRead(t, file) > read }) // It has opened the store, which takes a server.
 	await(t, func() bool { return l.written.Load() > total*2/3 })
 	server.Kill(t)
 	server.Start(t)

@@ -20,9 +20,10 @@
 // There are two ways for a request. An exchange (request.go, response.go) is one
 // for the http.Handler, and means there what net/http means. A directStream (direct.go)
 // is one for a Direct: what that makes of a header, requests with the same header share
-// (routes.go), and it gets the body whole. It may leave a request to the Handler all the same. An
-// answer that is sure not to block is made on the reader, and leaves with those of the
-// other requests of the same read.
+// (routes.go; of a header that differs in its path alone only that is decoded), and it
+// gets the body whole. It may leave a request to the Handler all the same. An answer that
+// is sure not to block is made on the reader, and leaves with those of the other requests
+// of the same read.
 //
 // # Invariants
 //

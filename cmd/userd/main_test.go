@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Values[serverKey{}] = new(scriptServer)
-			env.Setenv("GORACE", os.Getenv("GORACE")) // Who tests may say how long programs wait for races at their end.
+			env.Setenv("GORACE", os.Getenv("GORACE")) // With the race detector: how long a program waits at its end, for example.
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -10,7 +10,7 @@
 //   - lane.go decides from a header whether a call is taken, and of which protocol it
 //     is; what it found is a profile, which calls with the same header can share.
 //   - query.go reads the query of a Connect GET.
-//   - protocol.go has how the protocols write timeouts and envelopes.
+//   - timeouts.go reads the timeouts of the protocols.
 //   - message.go takes a message out of a body, and puts one into a body.
 //   - call.go is the call: what interceptors and handlers see as their stream, unless it is
 //     refused before it begins.

@@ -97,3 +97,17 @@ func (a *answer) write(w http.ResponseWriter) {
 		_, _ = w.Write(a.body.Bytes()) // An error here is a caller that is gone.
 	}
 }
+
+// WithBody is a copy of r that has another body, which is closed with that of r. The
+// request of the server itself has to keep the body that it came with: by its type
+// net/http knows, when the handler has returned, whether the body was read to a clean
+// end. If it was not, the connection must be closed, since what follows on it could be
+// anything.
+func WithBody(r *http.Request, body io.Reader) *http.Request {
+	changed := *r
+	changed.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+	return &changed
+}

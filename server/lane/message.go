@@ -9,6 +9,15 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
+// The envelope of messages, as gRPC, gRPC-Web and the streams of Connect have it: flags,
+// and the length of the message in four bytes.
+const (
+	EnvelopeSize   = 5
+	FlagCompressed = 0x01
+	FlagEnd        = 0x02 // Connect: the message ends its stream.
+	FlagTrailer    = 0x80 // gRPC-Web: the message is the trailer.
+)
+
 // unpackedBytes is the largest message, unpacked, that the lane takes, in bytes. What
 // connecthttp unpacks is counted.
 const unpackedBytes = 64 << 10

@@ -1,19 +1,8 @@
 package lane
 
 import (
-	"io"
-	"net/http"
 	"strconv"
 	"time"
-)
-
-// The envelope of messages, as gRPC, gRPC-Web and the streams of Connect have it: flags,
-// and the length of the message in four bytes.
-const (
-	EnvelopeSize   = 5
-	FlagCompressed = 0x01
-	FlagEnd        = 0x02 // Connect: the message ends its stream.
-	FlagTrailer    = 0x80 // gRPC-Web: the message is the trailer.
 )
 
 var timeoutUnits = map[byte]time.Duration{
@@ -51,18 +40,4 @@ func ParseConnectTimeout(value string) (timeout time.Duration, has, ok bool) {
 		return 0, false, false
 	}
 	return time.Duration(n) * time.Millisecond, true, true
-}
-
-// WithBody is a copy of r that has another body, which is closed with that of r. The
-// request of the server itself has to keep the body that it came with: by its type
-// net/http knows, when the handler has returned, whether the body was read to a clean
-// end. If it was not, the connection must be closed, since what follows on it could be
-// anything.
-func WithBody(r *http.Request, body io.Reader) *http.Request {
-	changed := *r
-	changed.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, r.Body}
-	return &changed
 }

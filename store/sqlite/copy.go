@@ -19,7 +19,7 @@ const (
 			select created_at, id from users order by created_at desc, id desc limit 1
 		) as last`
 
-	listDeletedSQL = `select id, version, at from deleted_users where id > ?1 order by id limit ?2`
+	listDeletedSQL = `select id, version, at from deleted_users where id > ?1 order by id limit ?2 + 0` // See changesSQL.
 
 	// Nothing when the store is not of the copy of ?1.
 	copyOfSQL = `update meta set copy_of = ?1

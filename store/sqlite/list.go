@@ -116,6 +116,9 @@ func (l *listing) arg(value any) string {
 	return "?" + strconv.Itoa(len(l.args))
 }
 
+// limit lets a statement have n rows. See changesSQL.
+func (l *listing) limit(n int) string { return ` limit ` + l.arg(n) + ` + 0` }
+
 // run runs a statement. Those with filters are too many to be kept prepared.
 func (l *listing) run(statement string, found func(*sqlite.Stmt)) error {
 	execute := sqlitex.Execute
@@ -135,7 +138,7 @@ func (l *listing) byEmail() (bool, error) {
 	}
 	l.args = nil
 	n := 0
-	err := l.run(`select count(*) from (select 1 from users where `+l.hasPrefix()+` limit `+l.arg(few+1)+`)`,
+	err := l.run(`select count(*) from (select 1 from users where `+l.hasPrefix()+l.limit(few+1)+`)`,
 		func(stmt *sqlite.Stmt) { n = stmt.ColumnInt(0) })
 	if err != nil || n > few {
 		return false, err
@@ -241,7 +244,7 @@ func (l *listing) choose() error {
 	for _, p := range candidates {
 		l.args = nil
 		n := 0
-		err := l.run(`select count(*) from (select 1 from `+p.table+where(l.among(p))+` limit `+l.arg(few)+`)`,
+		err := l.run(`select count(*) from (select 1 from `+p.table+where(l.among(p))+l.limit(few)+`)`,
 			func(stmt *sqlite.Stmt) { n = stmt.ColumnInt(0) })
 		if err != nil {
 			return err
@@ -281,7 +284,7 @@ func (l *listing) query(from, columns string, end *store.Position, conditions []
 	conditions = append(conditions, l.positions(columns, end)...)
 	rows := newUserRows(min(n, maxListCapacity)) // Few lists end sooner.
 	statement := `select users.` + strings.ReplaceAll(userColumns, `, `, `, users.`) + ` from ` + from + where(conditions) +
-		l.order(columns) + ` limit ` + l.arg(n)
+		l.order(columns) + l.limit(n)
 	if err := l.run(statement, rows.add); err != nil {
 		return nil, err
 	}

@@ -35,9 +35,9 @@ const (
 
 const (
 	changedAfterSQL = `select user_id from changes where seq > ?1 order by seq limit ?2 + 0` // See changesSQL. No row is missing in between.
-	listedAfterSQL  = `select id from (select id from users where id > ?1 order by id limit ?2)
-		union select id from (select id from user_names where id > ?1 order by id limit ?2)
-		order by id limit ?2`
+	listedAfterSQL  = `select id from (select id from users where id > ?1 order by id limit ?2 + 0)
+		union select id from (select id from user_names where id > ?1 order by id limit ?2 + 0)
+		order by id limit ?2 + 0`
 )
 
 // namer keeps the index of names up to date. It follows the log, since other programs change

@@ -33,7 +33,7 @@ const (
 	addTrigramsSQL  = `insert into user_names_trigrams (rowid, name) values (?1, ?2)`
 	dropTrigramsSQL = `insert into user_names_trigrams (user_names_trigrams, rowid, name) values ('delete', ?1, ?2)`
 
-	namesLikeSQL = `select rowid from user_names_trigrams where user_names_trigrams match ?1 limit ?2`
+	namesLikeSQL = `select rowid from user_names_trigrams where user_names_trigrams match ?1 limit ?2 + 0` // See changesSQL.
 	// Whom the index has in these rows, and whom it has not seen since.
 	candidatesSQL = `select json_group_array(id) from (
 		select id from user_names where row in (select value from json_each(?1))

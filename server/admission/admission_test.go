@@ -485,6 +485,27 @@ func TestWritesOfOneUserTakeTurns(t *testing.T) {
 	})
 }
 
+// A write that has waited for its turn is not refused for that when it has it, where there
+// are more writes than the store can do.
+func TestTurnIsNotLostInAnOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		var hot, others load
+		wait := hot.run(ctx, 32, patiently(update(s, "hot")))
+		openLoop(t, 1500, 2*time.Second, func(ctx context.Context) { others.one(ctx, create(s)) })
+		wait()
+		if others.refused.Load() == 0 {
+			t.Error("no other was refused")
+		}
+		if done, refused := hot.done.Load(), hot.refused.Load(); done < 180 || refused > done {
+			t.Errorf("%d writes of the hot user were done and %d refused, want some 200 and fewer", done, refused)
+		}
+	})
+}
+
 func TestWhatKeepsTheServiceAliveNeverWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -44,7 +44,8 @@ type queue struct {
 
 // waiter is a call that waits.
 type waiter struct {
-	since    time.Time
+	since    time.Time // Those of a caller that have waited longer come first.
+	came     time.Time // To the queue: how long it waits there counts for whether it is refused.
 	deadline time.Time // Zero for none.
 	admitted bool      // It belongs to a stream that has a place, and is not refused.
 	told     chan error
@@ -86,7 +87,7 @@ func (s *share) begin(ctx context.Context, q *queue, name string, since time.Tim
 		s.mu.Unlock()
 		return begun{q, c, now}, nil
 	}
-	w := &waiter{since: since, admitted: admitted, told: make(chan error, 1)}
+	w := &waiter{since: since, came: now, admitted: admitted, told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
 	if !admitted && !q.takes(w, c, now) {
 		q.refused++
@@ -273,7 +274,7 @@ func (s *share) next(q *queue, now time.Time) bool {
 		return false
 	}
 	if w := c.waiting[0]; !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
-		if now.Sub(w.since) > hurry {
+		if now.Sub(w.came) > hurry {
 			q.overflow()
 		}
 		q.refuseAt(c, 0)
@@ -291,7 +292,7 @@ func (s *share) next(q *queue, now time.Time) bool {
 func (q *queue) cut(now time.Time) {
 	for q.waiting > 0 {
 		heaviest := q.callers.heaviest()
-		if now.Sub(heaviest.waiting[0].since) <= q.longest() {
+		if now.Sub(heaviest.waiting[0].came) <= q.longest() {
 			return
 		}
 		q.refuseAt(heaviest, 0)

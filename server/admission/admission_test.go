@@ -369,6 +369,37 @@ func TestStoreHalts(t *testing.T) {
 	})
 }
 
+// A store that was slow and is fast again is not taken for slow for ever, by callers each of
+// whom wants the answer before it would be there if it were.
+func TestStoreIsFastAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		s := admission.New(below, quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		below.takes = 8 * time.Second
+		var patient load
+		patient.run(ctx, 48, func(context.Context) error { return get(s)(t.Context()) })()
+		below.takes = 10 * time.Millisecond
+		var refused int64
+		for range 5 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var hasty load
+			hasty.run(ctx, 48, func(context.Context) error {
+				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+				defer cancel()
+				return get(s)(ctx)
+			})()
+			refused = hasty.refused.Load()
+		}
+		if refused > 0 {
+			t.Errorf("%d were refused in the fifth second, which could all be served", refused)
+		}
+	})
+}
+
 func TestNothingBeginsThatCannotEndInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

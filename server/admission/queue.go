@@ -264,6 +264,7 @@ func (q *queue) learn(began, now time.Time) {
 	if q.ended = now; q.waiting == 0 {
 		q.ended = time.Time{}
 	}
+	q.gap = min(q.gap, q.service) // Else it would stay where a slow store has left it, if it is too long for all to wait.
 }
 
 // next lets a call of a queue start, or refuses it if it could not be answered in time. It

@@ -80,6 +80,7 @@ func (c *callers) wait(w *waiter, one *caller) {
 	if len(one.waiting) == 0 {
 		c.waiting = append(c.waiting, one)
 	}
+	c.known[one.name] = one // If his last call was refused to make room for this one, he was forgotten.
 	one.waiting = slices.Insert(one.waiting, one.place(w), w)
 }
 

@@ -3,6 +3,8 @@ package admission_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -131,6 +133,45 @@ func TestCallerAloneHasAllPlaces(t *testing.T) {
 		_ = get(s)(as(t.Context(), "other"))
 		time.Sleep(2 * time.Second)
 		run(12)
+	})
+}
+
+// A caller whose last call is refused when the next one comes remains one caller, and has no
+// two shares.
+func TestRefusedCallerIsTheSame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := newSlow(connections)
+		below.takes = 2 * time.Second
+		s := newFair(below)
+		done := make(chan string, 100)
+		call := func(ctx context.Context, names ...string) {
+			for _, name := range names {
+				go func() {
+					if get(s)(as(ctx, name)) == nil {
+						done <- name
+					}
+				}()
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		for i := range 12 {
+			call(t.Context(), fmt.Sprint(i)) // All that begin at once.
+		}
+		gone, leave := context.WithCancel(t.Context())
+		call(gone, "one") // Is refused when it has waited for a second and the next one comes.
+		for i := range 12 {
+			call(gone, fmt.Sprint("gone ", i))
+		}
+		time.Sleep(time.Second)
+		call(t.Context(), "one", "one", "other")
+		leave()
+		for range 12 {
+			<-done
+		}
+		if got := []string{<-done, <-done, <-done}; !slices.Equal(got, []string{"one", "other", "one"}) {
+			t.Errorf("then calls of %q were done", got)
+		}
 	})
 }
 

@@ -329,6 +329,26 @@ func TestCallersAfterAnOverload(t *testing.T) {
 	})
 }
 
+// Callers of whom there is room for all are served again a while after an overload, also when
+// they do not wait as they are told to.
+func TestHastyCallersAfterAnOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := admission.New(newSlow(connections), quietLog())
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		var callers, others load
+		wait := callers.run(ctx, 128, patiently(func(context.Context) error { return get(s)(t.Context()) }))
+		openLoop(t, 3600, time.Second, func(ctx context.Context) { others.one(ctx, get(s)) })
+		time.Sleep(6 * time.Second)
+		before := callers.refused.Load()
+		wait()
+		if after := callers.refused.Load(); before == 0 || after != before {
+			t.Errorf("%d were refused, %d of them six seconds after the others had gone", after, after-before)
+		}
+	})
+}
+
 // A burst waits.
 func TestBurst(t *testing.T) {
 	t.Parallel()

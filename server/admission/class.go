@@ -61,6 +61,10 @@ const hurry = 100 * time.Millisecond
 // that come are more than a passing few too many.
 const excessWeight = 8
 
+// trial is how long a queue is kept short before it may be long again. Its callers may be as
+// many as there is room for, and refused so often only because they ask again too soon.
+const trial = 5 * time.Second
+
 // mostAtOnce is how many calls end at once, at most: they may share a transaction.
 const mostAtOnce = 64
 

@@ -15,7 +15,8 @@
 // a burst, and the calls of as many callers as it has room for who each wait for their
 // answers: it may stand, but it does not grow. Where calls come faster than they are served
 // it overflows, and is then kept short in the way of CoDel
-// (https://queue.acm.org/detail.cfm?id=2209336) until hardly any are refused.
+// (https://queue.acm.org/detail.cfm?id=2209336) until hardly any are refused,
+// or for five seconds, after which it may try again.
 //
 // Within a class callers share what there is, as they do in the fair queues of Kubernetes'
 // API Priority and Fairness: whoever has the fewest calls under way is next, where there are

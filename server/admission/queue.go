@@ -36,6 +36,7 @@ type queue struct {
 	ended   time.Time     // The last call; zero where none waited then.
 	service time.Duration // How long a call takes, of late.
 	gap     time.Duration // Between the ends of two while others wait, of late.
+	long    time.Time     // When it was last not kept short.
 
 	refused int64
 	yielded int64 // Of these, for callers with fewer calls.
@@ -215,6 +216,9 @@ func (q *queue) crowd() int { return q.waiting - q.placed }
 // than some of the calls that begin, calls come faster than they are served.
 func (q *queue) overflow() { q.excess = min(q.excess+excessWeight, q.room) }
 
+// isShort reports whether the queue is to be kept short.
+func (q *queue) isShort() bool { return q.excess > q.room/2 }
+
 // longest is how long a call may wait. It is short where calls come faster than they are
 // served: a long queue would then be of no use. Else they come from callers who wait for their
 // answers, so that the queue, however long it stands, does not grow. One that is no longer
@@ -223,7 +227,7 @@ func (q *queue) longest() time.Duration {
 	switch {
 	case q.patient || q.waiting <= q.most:
 		return math.MaxInt64
-	case q.excess > q.room/2:
+	case q.isShort():
 		return max(target, 2*q.service)
 	}
 	return max(patience, 2*q.service)
@@ -289,8 +293,13 @@ func (s *share) next(q *queue, now time.Time) bool {
 }
 
 // cut refuses the calls that have waited too long, of the caller who has the most: others do
-// not make the queue long.
+// not make the queue long. Now and then it lets the queue be long again.
 func (q *queue) cut(now time.Time) {
+	if !q.isShort() {
+		q.long = now
+	} else if now.Sub(q.long) > trial {
+		q.excess = 0
+	}
 	for q.waiting > 0 {
 		heaviest := q.callers.heaviest()
 		if now.Sub(heaviest.waiting[0].came) <= q.longest() {

@@ -201,19 +201,28 @@ func TestRefusedEarlyIsAnsweredAlike(t *testing.T) {
 	t.Parallel()
 	reader := new(fullReader)
 	late := servertest.Start(t, func(config *server.Config) { config.Reader = reader })
+	var refused atomic.Int64
 	early := servertest.Start(t, func(config *server.Config) {
-		config.Reader, config.Refuse = reader, func(context.Context, string) error { return store.ErrOverloaded }
+		config.Reader, config.Refuse = reader, func(context.Context, string) error {
+			refused.Add(1)
+			return store.ErrOverloaded
+		}
 	})
 	client := servertest.HTTP2(t)
 	for _, request := range nearRequests(t) {
 		t.Run(request.name, func(t *testing.T) {
+			before := reader.asked.Load()
 			want := request.send(t, client, late)
-			asked := reader.asked.Load()
+			asked, counted := reader.asked.Load(), refused.Load()
 			if diff := cmp.Diff(want, request.send(t, client, early)); diff != "" {
 				t.Errorf("refused by the store, and early:\n%s", diff)
 			}
-			if !request.far && reader.asked.Load() != asked {
+			asks := reader.asked.Load() != asked
+			if !request.far && asks {
 				t.Error("it asks the store")
+			}
+			if refused.Load() != counted && (asks || asked == before) {
+				t.Error("it is counted as refused early, and is not")
 			}
 		})
 	}

@@ -39,12 +39,12 @@ func (s *Server) refuse(ctx context.Context, metrics *telemetry.CallMetrics, cal
 		return nil
 	}
 	began := time.Now()
-	refused := s.config.Refuse(ctx, call.PeerAddr)
-	if refused == nil {
-		return nil
-	}
 	var request userv1.GetUserRequest
 	if !wire.DecodeKnown(call.Codec, call.Message, &request) || s.rules.Validate(&request) != nil {
+		return nil
+	}
+	refused := s.config.Refuse(ctx, call.PeerAddr) // If so it is counted, and must not begin.
+	if refused == nil {
 		return nil
 	}
 	shown := failure.ForCaller(ctx, refused)

@@ -157,7 +157,7 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.reads, key)
-		if into.err == nil && len(into.page.events) > 0 && f.recent[key.after] == nil {
+		if into.err == nil && f.isWanted(key.after, into.page) {
 			f.keep(key.after, into.page)
 		}
 		close(into.done)
@@ -166,6 +166,14 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 	if key.vital && into.err == nil && len(into.page.events) > 0 {
 		f.lag.Observe(max(0, int64(time.Since(into.page.events[0].change.At))))
 	}
+}
+
+// isWanted reports whether a page is to be kept. One that leads nowhere is not the last word,
+// and neither is the first one of the log, which begins elsewhere when changes are pruned. One
+// that has no events may lead on: a cursor of PostgreSQL tells which transactions have ended.
+// f.mu is held.
+func (f *feed) isWanted(after store.Cursor, page *feedPage) bool {
+	return page.next != after && after != store.Earliest && f.recent[after] == nil
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.

@@ -226,6 +226,77 @@ func TestWaitThatEndsForNothingWakesNoWatcher(t *testing.T) {
 	})
 }
 
+// driftingStore is a store without changes whose cursors move, as those of PostgreSQL do when a
+// transaction ends that has changed no user.
+type driftingStore struct {
+	quietStore
+	asked *atomic.Int64
+	began time.Time
+}
+
+func (d driftingStore) Changes(context.Context, store.Cursor, int) ([]store.Change, store.Cursor, error) {
+	d.asked.Add(1)
+	return nil, store.Cursor(time.Since(d.began).Truncate(d.wake).String()), nil
+}
+
+// A cursor that moves past no change costs one read, however many watch.
+func TestWatchersShareReadsWithoutChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const watchers, moves = 100, 9
+		drifting := driftingStore{quietStore{wake: watchInterval / (moves + 1)}, new(atomic.Int64), time.Now()}
+		service := watchedService(t, drifting)
+		defer service.feed.close()
+		ctx, cancel := context.WithTimeout(t.Context(), watchInterval-time.Nanosecond)
+		defer cancel()
+		var watching sync.WaitGroup
+		for range watchers {
+			watching.Go(func() { _ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) {})) })
+		}
+		watching.Wait()
+		if asked := drifting.asked.Load(); asked > watchers+moves {
+			t.Errorf("%d watchers have the store asked for changes %d times in %d moves", watchers, asked, moves)
+		}
+	})
+}
+
+// prunedLog is a log that has lost its oldest changes.
+type prunedLog struct {
+	longLog
+	pruned *atomic.Int64
+}
+
+func (p prunedLog) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	oldest := p.pruned.Load()
+	if after == store.Earliest {
+		after = store.Cursor(strconv.FormatInt(oldest, 10))
+	}
+	if seq, err := strconv.ParseInt(string(after), 10, 64); err != nil || seq < oldest {
+		return nil, "", errors.Join(err, store.ErrCursorExpired)
+	}
+	return p.longLog.Changes(ctx, after, limit)
+}
+
+// Where the log begins changes when changes are pruned, however many have watched from there.
+func TestEarliestIsWhatIsKeptNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := prunedLog{longLog{changes: manyChanges}, new(atomic.Int64)}
+		service := watchedService(t, log)
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, pruned := range []int64{0, manyChanges - 1} {
+			log.pruned.Store(pruned)
+			events := startWatch(ctx, service, string(store.Earliest))
+			synctest.Wait()
+			if want := manyChanges - pruned; events.Load() != want {
+				t.Errorf("after %d changes were pruned a watcher has %d events, want %d", pruned, events.Load(), want)
+			}
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
 // With net/http a handler may run on when its connection, and the server, is gone.
 func TestWatchAfterTheEnd(t *testing.T) {
 	feed, err := newFeed(quietStore{}, nil)

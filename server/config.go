@@ -29,8 +29,8 @@ type Config struct {
 	// go to Store.
 	Reader Reader
 	// Refuse returns why a lookup of a caller, with a context and from an address, would be
-	// refused if the store were asked now, or nil. It waits for nothing, and counts those that
-	// it returns an error for. Default: none would be refused. It makes refusals cheaper.
+	// refused if the store were asked now, or nil. It waits for nothing, and counts a call that
+	// it refuses: such calls cost less. Default: none would be.
 	Refuse func(ctx context.Context, remote string) error
 	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.

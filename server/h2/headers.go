@@ -52,7 +52,7 @@ func newDecoder(limit int) *decoder {
 // table of the peer is then another one; a malformed head does not.
 func (d *decoder) decode(block []byte) (*head, error) {
 	d.head = head{Head: Head{Fields: d.head.Fields[:0]}, seen: d.head.seen[:0], contentLength: -1}
-	if !onlyIndexed(block) {
+	if _, _, _, ok := cutPath(block); !ok {
 		d.inserted++
 	}
 	if _, err := d.hpack.Write(block); err != nil {

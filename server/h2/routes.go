@@ -41,20 +41,30 @@ func isLiteralPath(first byte) bool {
 	return first == 4 || first == 5
 }
 
-// split takes the path out of a block that has nothing else but references to the table. The
-// key is what is left, which holds until the next call. Where the path is a reference, too,
-// the key is the block. ok is false for other blocks.
+// split takes the path out of a block that cutPath knows. The key is what is left, which holds
+// until the next call.
 func (k *knownRoutes) split(block []byte) (key []byte, path encodedString, ok bool) {
-	before := indexedPrefix(block)
-	if before == len(block) {
-		return block, path, true
+	before, path, after, ok := cutPath(block)
+	if !ok || len(before) == len(block) {
+		return block, path, ok
 	}
-	if !isLiteralPath(block[before]) {
-		return nil, path, false
+	k.key = append(append(k.key[:0], before...), after...)
+	return k.key, path, true
+}
+
+// cutPath cuts a block that has nothing but references to the table and a path around that
+// path: it leaves the table alone. Where the path is a reference, too, all of the block is
+// before it. ok is false for other blocks.
+func cutPath(block []byte) (before []byte, path encodedString, after []byte, ok bool) {
+	at := indexedPrefix(block)
+	if at == len(block) {
+		return block, path, nil, true
 	}
-	path, after, ok := cutString(block[before+1:])
-	k.key = append(append(k.key[:0], block[:before+1]...), after...)
-	return k.key, path, ok && onlyIndexed(after)
+	if !isLiteralPath(block[at]) {
+		return nil, path, nil, false
+	}
+	path, after, ok = cutString(block[at+1:])
+	return block[:at+1], path, after, ok && onlyIndexed(after)
 }
 
 // encodedString is a string as HPACK has it.

@@ -64,6 +64,39 @@ func TestPathsOfKnownHeaders(t *testing.T) {
 	}
 }
 
+// TestHeadersThatTakeTurns has two callers share a connection, as behind a proxy: the header
+// of each is still known when the other's has come, whose path is not in the table either.
+func TestHeadersThatTakeTurns(t *testing.T) {
+	t.Parallel()
+	p := greet(t, startEngine(t, h2.Config{Direct: likeEcho{}, Handler: http.NotFoundHandler()}).addr)
+	for id := uint32(1); id < 16; id += 2 {
+		caller := fmt.Sprint(id / 2 % 2)
+		want := fmt.Sprint("like ", caller)
+		if id < 8 { // The table knows all of it after the first time, and the engine after the second.
+			want = "like"
+		}
+		if got := p.askAs(id, caller, literal(0x14, fmt.Sprint("/", id), false)); !strings.HasPrefix(got, want) {
+			t.Errorf("stream %d of caller %s is %q", id, caller, got)
+		}
+	}
+}
+
+// likeEcho answers with the caller of the route that a header is like.
+type likeEcho struct{ pathEcho }
+
+func (likeEcho) Route(_ context.Context, head *h2.Head, like h2.Route) h2.Route {
+	if like, ok := like.(known); ok {
+		return known{pathEcho{"like " + like.caller}, like.caller}
+	}
+	return known{pathEcho{"like none"}, head.Fields[0].Value}
+}
+
+// known is a route that knows its caller.
+type known struct {
+	pathEcho
+	caller string
+}
+
 // literal is a string that follows what begins a field.
 func literal(first byte, text string, huffman bool) []byte {
 	const long = 0x7f
@@ -82,7 +115,13 @@ func literal(first byte, text string, huffman bool) []byte {
 // of it.
 func (p *peer) ask(id uint32, path []byte) string {
 	p.tb.Helper()
-	before, after := p.fields(":method", "GET", ":scheme", "http", ":authority", "x"), p.fields("x-known", "1")
+	return p.askAs(id, "1", path)
+}
+
+// askAs is ask for one of several callers, whose headers differ.
+func (p *peer) askAs(id uint32, caller string, path []byte) string {
+	p.tb.Helper()
+	before, after := p.fields(":method", "GET", ":scheme", "http", ":authority", "x"), p.fields("x-known", caller)
 	p.must(p.open(id, true, slices.Concat(before, path, after)))
 	for body := ""; ; {
 		f, err := p.ReadFrame()

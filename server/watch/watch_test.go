@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,36 @@ func TestWatchHeartbeat(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A heartbeat comes when nothing was sent for watchInterval, whatever was sent before.
+func TestWatchHeartbeatAfterChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := &busyStore{changed: make(chan struct{})}
+		service := watchedService(t, busy)
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var messages []time.Duration
+		go func() {
+			_ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) { messages = append(messages, time.Since(start)) }))
+		}()
+		for _, pause := range []time.Duration{3 * time.Second, 4 * time.Second, 22 * time.Second} {
+			time.Sleep(pause)
+			synctest.Wait()
+			busy.write()
+			synctest.Wait()
+		}
+		cancel()
+		synctest.Wait()
+		want := []time.Duration{0, 3, 7, 17, 27, 29}
+		for i := range want {
+			want[i] *= time.Second
+		}
+		if !slices.Equal(messages, want) {
+			t.Errorf("messages come after %v, want %v", messages, want)
+		}
+	})
 }
 
 // watchedService is a service for watchers. Its feed must be closed.

@@ -40,10 +40,26 @@ var built = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(dir, "userd")
 	output, err := exec.Command("go", "build", "-o", path, "github.com/example/userd/cmd/userd").CombinedOutput()
 	if err != nil {
-		err = fmt.Errorf("build userd: %w: %s", err, output)
+		return "", fmt.Errorf("build userd: %w: %s", err, output)
 	}
-	return path, err
+	return path, lookAtSources()
 })
+
+// lookAtSources has go test know what userd is built of: a result is taken from its cache
+// unless a file of the project has changed that the test has looked at.
+func lookAtSources() error {
+	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{range $.EmbedFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
+	output, err := exec.Command("go", "list", "-deps", "-f", files, "github.com/example/userd/cmd/userd").Output()
+	if err != nil {
+		return fmt.Errorf("list what userd is built of: %w", err)
+	}
+	for file := range strings.Lines(string(output)) {
+		if _, err := os.Stat(strings.TrimSuffix(file, "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Binary returns the path of userd, built from the tree of the test.
 func Binary(t testing.TB) string {

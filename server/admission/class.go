@@ -65,7 +65,8 @@ const excessWeight = 8
 // many as there is room for, and refused so often only because they ask again too soon.
 const trial = 5 * time.Second
 
-// mostAtOnce is how many calls end at once, at most: they may share a transaction.
+// mostAtOnce is about how many calls end at once, of one transaction. Where nothing has ended
+// for so many times as long as usual, the store has halted.
 const mostAtOnce = 64
 
 // smallGroup is the number of updates up to which a group counts as a write where all

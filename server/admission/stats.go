@@ -33,7 +33,7 @@ var WaitBounds = [...]time.Duration{
 	time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
 }
 
-// Waits says how long calls have waited.
+// Waits says how long calls have waited, for the turn of a write too.
 type Waits struct {
 	Calls  int64
 	Total  time.Duration

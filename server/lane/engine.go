@@ -13,7 +13,7 @@ import (
 )
 
 // Route implements [h2.Direct]. Targets of Connect GET are hardly ever the same twice, but
-// what comes with them is: it is then that of the route before.
+// what comes with them is: it is then that of like.
 func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route {
 	r := &route{lane: l, ctx: ctx, tls: head.TLS}
 	var h header

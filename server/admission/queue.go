@@ -162,7 +162,6 @@ func (q *queue) add(w *waiter, c *caller) {
 		heaviest := q.callers.heaviest()
 		q.refuseAt(heaviest, len(heaviest.waiting)-1)
 		q.overflow()
-		q.refused++
 		q.yielded++
 	}
 	q.waiting++
@@ -283,7 +282,6 @@ func (s *share) next(q *queue, now time.Time) bool {
 			q.overflow()
 		}
 		q.refuseAt(c, 0)
-		q.refused++
 		return true
 	}
 	w := q.take(c, 0)
@@ -307,14 +305,14 @@ func (q *queue) cut(now time.Time) {
 		}
 		q.refuseAt(heaviest, 0)
 		q.overflow()
-		q.refused++
 	}
 }
 
-// refuseAt refuses a call that waits.
+// refuseAt refuses a call that waits, and counts it.
 func (q *queue) refuseAt(c *caller, at int) {
 	w := q.take(c, at)
 	q.callers.leave(c)
+	q.refused++
 	w.told <- store.ErrOverloaded
 }
 

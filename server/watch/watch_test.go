@@ -236,21 +236,27 @@ func (c countingStore) Changes(ctx context.Context, after store.Cursor, limit in
 	return c.quietStore.Changes(ctx, after, limit)
 }
 
+// watchUntilHeartbeat has so many watchers of a store until their first heartbeats would be due.
+func watchUntilHeartbeat(t *testing.T, of store.Store, watchers int) {
+	t.Helper()
+	service := watchedService(t, of)
+	defer service.feed.close()
+	ctx, cancel := context.WithTimeout(t.Context(), watchInterval-time.Nanosecond)
+	defer cancel()
+	var watching sync.WaitGroup
+	for range watchers {
+		watching.Go(func() { _ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) {})) })
+	}
+	watching.Wait()
+}
+
 // A wait that ends for nothing, as when another process writes something else, costs one
 // read, however many watch.
 func TestWaitThatEndsForNothingWakesNoWatcher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const watchers, ends = 100, 9
 		quiet := countingStore{quietStore{wake: watchInterval / (ends + 1)}, new(atomic.Int64)}
-		service := watchedService(t, quiet)
-		defer service.feed.close()
-		ctx, cancel := context.WithTimeout(t.Context(), watchInterval-time.Nanosecond)
-		defer cancel()
-		var watching sync.WaitGroup
-		for range watchers {
-			watching.Go(func() { _ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) {})) })
-		}
-		watching.Wait()
+		watchUntilHeartbeat(t, quiet, watchers)
 		if asked := quiet.asked.Load(); asked > watchers+ends {
 			t.Errorf("%d watchers have the store asked for changes %d times in %d waits", watchers, asked, ends)
 		}
@@ -275,15 +281,7 @@ func TestWatchersShareReadsWithoutChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const watchers, moves = 100, 9
 		drifting := driftingStore{quietStore{wake: watchInterval / (moves + 1)}, new(atomic.Int64), time.Now()}
-		service := watchedService(t, drifting)
-		defer service.feed.close()
-		ctx, cancel := context.WithTimeout(t.Context(), watchInterval-time.Nanosecond)
-		defer cancel()
-		var watching sync.WaitGroup
-		for range watchers {
-			watching.Go(func() { _ = service.Serve(ctx, watchStream(func(*userv1.WatchUsersResponse) {})) })
-		}
-		watching.Wait()
+		watchUntilHeartbeat(t, drifting, watchers)
 		if asked := drifting.asked.Load(); asked > watchers+moves {
 			t.Errorf("%d watchers have the store asked for changes %d times in %d moves", watchers, asked, moves)
 		}

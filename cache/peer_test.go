@@ -44,7 +44,7 @@ const (
 	commandDie  = "die"  // The next writer is killed between its commit and its apply.
 )
 
-// recorder writes operations to the history, at most a moment after they ended.
+// recorder writes operations to the history, at most a moment after they began or ended.
 type recorder struct {
 	server uint16
 	mu     sync.Mutex
@@ -62,6 +62,12 @@ func (r *recorder) record(op cachetest.Op) {
 func (r *recorder) flush() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_ = r.buffer.Flush()
+}
+
+// end writes what there is, and has all wait who have more to record.
+func (r *recorder) end() {
+	r.mu.Lock()
 	_ = r.buffer.Flush()
 }
 
@@ -199,7 +205,7 @@ func (p *process) committed(changes []change) {
 		Kind: cachetest.Update, User: user, Version: changes[0].version,
 		Start: cachetest.Now() - int64(startBefore), End: cachetest.Now(),
 	})
-	p.recorder.flush()
+	p.recorder.end() // What begins now does not happen.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Kill()
 	}

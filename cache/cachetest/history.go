@@ -39,8 +39,14 @@ type Op struct {
 	User           uint32
 	MinVersion     int32 // Reads: what was asked for.
 	Version        int64 // Returned, 0 for none.
-	Start, End     int64 // Nanoseconds of a clock that all servers share; End is 0 where the caller died.
+	Start, End     int64 // Nanoseconds of a clock that all servers share; End is 0 where it has only begun.
 }
+
+// isWrite reports whether it may change its user.
+func (o Op) isWrite() bool { return o.Kind >= Create && o.Kind <= Delete }
+
+// told reports whether its caller lived to be told that it was done.
+func (o Op) told() bool { return !o.Failed && o.End != 0 }
 
 // Write appends the operation to a history.
 func (o Op) Write(w io.Writer) error { return binary.Write(w, binary.LittleEndian, o) }
@@ -94,7 +100,7 @@ func (c *Checked) violate(counts map[string]int, kind string, op Op, want int64)
 func Check(ops []Op, staleness time.Duration) Checked {
 	var c Checked
 	byUser := make(map[uint32][]Op)
-	for _, op := range ops {
+	for _, op := range withoutEnded(ops) {
 		if op.Kind == Trusted || op.Kind == Untrusted || op.User == nobody && !op.Failed {
 			continue
 		}
@@ -110,6 +116,23 @@ func Check(ops []Op, staleness time.Duration) Checked {
 		}
 	}
 	return c
+}
+
+// withoutEnded leaves out the beginnings of operations whose ends are there.
+func withoutEnded(ops []Op) []Op {
+	type begun struct {
+		server, client uint16
+		start          int64
+	}
+	ended := make(map[begun]bool)
+	for _, op := range ops {
+		if op.isWrite() && op.End != 0 {
+			ended[begun{op.Server, op.Client, op.Start}] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(ops), func(op Op) bool {
+		return op.isWrite() && op.End == 0 && ended[begun{op.Server, op.Client, op.Start}]
+	})
 }
 
 func (c *Checked) count(op Op) {
@@ -168,7 +191,7 @@ func (l ladder) at(t int64) int64 {
 func climb(ops []Op, counts func(Op) bool) ladder {
 	var l ladder
 	for _, op := range ops {
-		if counts(op) && !op.Failed && op.End != 0 {
+		if counts(op) && op.told() {
 			l = append(l, known{op.End, op.Version})
 		}
 	}
@@ -185,18 +208,17 @@ func climb(ops []Op, counts func(Op) bool) ladder {
 }
 
 func (c *Checked) checkUser(counts map[string]int, ops []Op, staleness int64) {
-	isWrite := func(op Op) bool { return op.Kind >= Create && op.Kind <= Delete }
-	written := climb(ops, isWrite)
+	written := climb(ops, Op.isWrite)
 	seen := make(map[uint16]ladder)
 	own := make(map[uint16]ladder)
 	for _, op := range ops {
 		if _, ok := seen[op.Server]; !ok {
 			seen[op.Server] = climb(ops, func(o Op) bool { return o.Server == op.Server })
-			own[op.Server] = climb(ops, func(o Op) bool { return o.Server == op.Server && isWrite(o) })
+			own[op.Server] = climb(ops, func(o Op) bool { return o.Server == op.Server && o.isWrite() })
 		}
 	}
 	for _, op := range ops {
-		if op.Kind > ByName || op.Failed || op.End == 0 {
+		if op.Kind > ByName || !op.told() {
 			continue
 		}
 		if op.Kind == ByName {
@@ -227,8 +249,7 @@ func (c *Checked) checkUser(counts map[string]int, ops []Op, staleness int64) {
 func (c *Checked) checkName(counts map[string]int, ops []Op, search Op) {
 	named := int64(search.MinVersion)
 	changed := slices.ContainsFunc(ops, func(op Op) bool {
-		known := !op.Failed && op.End != 0
-		return op.Kind >= Create && op.Kind <= Delete && op.Start <= search.End && (op.Version > named || !known)
+		return op.isWrite() && op.Start <= search.End && (op.Version > named || !op.told())
 	})
 	switch {
 	case search.Found && search.Version != named:
@@ -269,11 +290,10 @@ func linearizable(ops []Op) bool {
 	last := int64(0)
 	for _, op := range ops {
 		last = max(last, op.Start, op.End)
-		isWrite := op.Kind >= Create && op.Kind <= Delete
-		if op.Failed || op.End == 0 || op.Kind == Get {
+		if !op.told() || op.Kind == Get {
 			continue
 		}
-		told[op.Version] = told[op.Version] || isWrite
+		told[op.Version] = told[op.Version] || op.isWrite()
 		operations = append(operations, porcupine.Operation{
 			ClientId: len(operations), Input: op.Kind, Output: op, Call: op.Start, Return: op.End,
 		})
@@ -285,10 +305,14 @@ func linearizable(ops []Op) bool {
 // versions lie below others'. Each began at some time of the history.
 func untold(ops []Op, told map[int64]bool, end int64) []porcupine.Operation {
 	highest, first := int64(0), end
+	uncertain := slices.ContainsFunc(ops, func(op Op) bool { return op.isWrite() && !op.told() })
 	for _, op := range ops {
 		first = min(first, op.Start)
 		if op.Version != gone && !op.Failed {
 			highest = max(highest, op.Version)
+		}
+		if op.Kind == ByName && !op.Found && op.told() && uncertain {
+			highest = max(highest, int64(op.MinVersion)+1) // Nobody has the name any longer.
 		}
 	}
 	var out []porcupine.Operation

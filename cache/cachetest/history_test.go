@@ -69,6 +69,40 @@ func TestCheckTellsEachViolation(t *testing.T) {
 	}
 }
 
+// A server that was killed may have changed a name and not have said so. What has ended is
+// known, though its beginning is recorded as well.
+func TestNamesThatMayHaveChanged(t *testing.T) {
+	t.Parallel()
+	const second = int64(time.Second)
+	created := Op{Server: 1, Kind: Create, Version: 1, Start: 1, End: 2}
+	begun := Op{Server: 2, Client: 3, Kind: Update, Start: 4}
+	ended := begun
+	ended.Version, ended.End = 2, 6
+	inVain := Op{Server: 1, Kind: ByName, MinVersion: 1, Start: 7, End: 8}
+	found := Op{Server: 1, Kind: ByName, Found: true, MinVersion: 2, Version: 2, Start: 7, End: 8}
+	lost := Op{Server: 1, Kind: ByName, MinVersion: 2, Start: 7, End: 8}
+	for name, test := range map[string]struct {
+		ops  []Op
+		want string
+	}{
+		"nobody changed it":        {[]Op{created, inVain}, "not found by name"},
+		"somebody may have":        {[]Op{created, begun, inVain}, ""},
+		"and a read shows it":      {[]Op{created, begun, inVain, {Server: 1, Kind: Get, Found: true, Version: 2, Start: 3 * second, End: 3*second + 1}}, ""},
+		"the new name is found":    {[]Op{created, begun, ended, found}, ""},
+		"the new name is lost":     {[]Op{created, begun, ended, lost}, "not found by name"},
+		"somebody began too late":  {[]Op{created, inVain, {Server: 2, Client: 3, Kind: Update, Start: 9}}, "not found by name"},
+		"another server's is open": {[]Op{created, begun, ended, {Server: 3, Client: 3, Kind: Update, Start: 4}, lost}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := strings.Join(Check(test.ops, 2*time.Second).Violations, "\n")
+			if (test.want == "") != (got == "") || !strings.Contains(got, test.want) {
+				t.Errorf("violations %q, want one of %q", got, test.want)
+			}
+		})
+	}
+}
+
 // A late control read excuses what its server did at about that time.
 func TestStallsExcuse(t *testing.T) {
 	t.Parallel()

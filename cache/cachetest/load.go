@@ -228,9 +228,11 @@ func (c *client) readMany(user uint32) {
 	}
 }
 
-// write returns the version that it made, 0 where it failed.
+// write returns the version that it made, 0 where it failed. It is recorded when it begins as
+// well: who dies before its end may have changed the user.
 func (c *client) write(kind Kind, user uint32, do func() (int64, error)) int64 {
 	op := Op{Client: c.number, User: user, Kind: kind, Start: Now()}
+	c.record(op)
 	version, err := do()
 	op.End, op.Version, op.Failed = Now(), version, err != nil
 	c.record(op)

@@ -10,6 +10,7 @@
 //	├─ status     how the server is doing, for people who look at it
 //	├─ telemetry  metrics, spans, log lines
 //	├─ edge       between the socket and Connect
+//	├─ body       bodies of requests: how long they may take to come, frames, sizes
 //	├─ webtext    the base64 form of gRPC-Web
 //	├─ gather     streams of responses in larger pieces; the end of those that nobody reads
 //	├─ auth       who may do what; auth/jwk, the keys of an issuer of JWT
@@ -35,7 +36,7 @@
 // interceptors, then package users. Unary calls that have come whole leave the handler
 // half way, through the lane, straight to the interceptors. On streams of h2 they do not
 // even begin it. Streams pass all of it, but not each message of theirs: one that was read
-// whole is decoded where it lies (edge/athand.go), and one that is encoded already is appended
+// whole is decoded where it lies (body/athand.go), and one that is encoded already is appended
 // to what goes out (gather/encoded.go), unless there is something out of the ordinary with it.
 //
 // Reads, lists and watches send users as they are encoded: those of the cache, or made so

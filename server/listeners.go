@@ -48,7 +48,7 @@ func (s *Server) httpServer(handler http.Handler) *edge.Server {
 func (s *Server) boundedServer(handler http.Handler) *edge.Server {
 	g := edge.NewServer(handler)
 	g.ReadHeaderTimeout = headerTimeout
-	g.ReadTimeout = s.config.ReceiveTimeout // Streams of requests lift it: see edge.AwaitMessages.
+	g.ReadTimeout = s.config.ReceiveTimeout // Streams of requests lift it: see body.AwaitMessages.
 	g.IdleTimeout = s.config.IdleTimeout
 	g.MaxHeaderBytes = maxHeaderBytes
 	g.ConnContext = s.connContext()

@@ -20,6 +20,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/gen/userd/admin/v1/adminv1connect"
 	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/body"
 	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/console"
 	"github.com/example/userd/server/edge"
@@ -58,7 +59,7 @@ type Server struct {
 	budget      *packing.Budget
 	connections *connections.Limiter
 	streams     *edge.StreamLimit
-	arrivals    *edge.Arrivals
+	arrivals    *body.Arrivals
 }
 
 // New returns a server. It serves nothing until Serve.
@@ -69,7 +70,7 @@ func New(config Config) (*Server, error) {
 	s.connections = connections.New(s.config.MaxConnections, s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
-	s.arrivals = edge.NewArrivals(s.config.ReceiveTimeout)
+	s.arrivals = body.NewArrivals(s.config.ReceiveTimeout)
 	s.streams = edge.NewStreamLimit(s.config.MaxStreamsPerPrincipal, s.config.MaxStreamsPerAddress, s.config.Registry)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	s.refusals = edge.NewRefusals(s.config.Registry)
@@ -117,16 +118,16 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.FoldMediaType,
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.LimitStreams(s.streams, kinds),
-		edge.RefuseSlow(kinds, s.arrivals),
+		body.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
 		edge.FinishErrors,
 		webtext.Translate,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
-		edge.CountBodies(kinds, func(r *http.Request, cut func()) (context.Context, edge.Hold) {
+		body.Count(kinds, func(r *http.Request, cut func()) (context.Context, body.Hold) {
 			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut)
 		}),
-		edge.CheckFrames(s.rowLimits(rpc)),
-		edge.AwaitMessages(kinds, s.arrivals),
+		body.CheckFrames(s.rowLimits(rpc)),
+		body.AwaitMessages(kinds, s.arrivals),
 		gather.Streams(kinds, s.config.SendTimeout),
 	}
 	handler := s.mount(rpc, compressors)
@@ -148,7 +149,7 @@ func (s *Server) console() edge.Middleware {
 // package users.
 func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	encoder := gather.Encoder{Size: wire.EncodedSize, Append: wire.AppendEncoded}
-	interceptors := []connect.ServerInterceptor{edge.DecodeAtHand(wire.DecodeKnown), encoder.SendEncoded}
+	interceptors := []connect.ServerInterceptor{body.DecodeAtHand(wire.DecodeKnown), encoder.SendEncoded}
 	if s.config.Tracer != nil {
 		traces, err := telemetry.TraceInterceptor(s.config.Tracer, s.config.Sampler)
 		if err != nil {

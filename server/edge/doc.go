@@ -2,10 +2,7 @@
 // knows who it is, and what Connect and net/http leave to be done for other makers' clients
 // and proxies.
 //
-//   - arrivals.go bounds how long a request may take to come; silence.go ends what
-//     stays silent while the server drains; graceful.go lets peers over HTTP/1.1 know before
-//     it stops.
-//   - athand.go decodes the messages of streams where they were read to.
+//   - graceful.go lets peers over HTTP/1.1 know before the server stops, and waits for them.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - authorize.go lets in callers whom package auth knows, before their body is read, and
 //     ends the streams of those whose credentials have gone.
@@ -15,8 +12,6 @@
 //     would do so without a reason; errors.go finishes the errors of Connect's unary calls.
 //     How large a header may be is for the servers themselves: see listeners.go of package
 //     server.
-//   - frames.go finds broken framing and messages that are too large; large.go has what has
-//     come of large ones counted.
 package edge
 
 import "net/http"

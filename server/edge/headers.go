@@ -117,19 +117,16 @@ func isUnserved(spec connect.Spec, r *http.Request, isCall bool) bool {
 	return r.Method != http.MethodGet || spec.IdempotencyLevel != connect.IdempotencyNoSideEffects || !r.URL.Query().Has("message")
 }
 
-// grpcWeb is the content type of gRPC-Web in its binary form.
-const grpcWeb = "application/grpc-web"
-
 // isCall reports whether Connect looks at the body of a request.
 func (c *headerCheck) isCall(spec connect.Spec, r *http.Request) bool {
 	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if r.Method != http.MethodPost || isNativeGRPC(mediaType) {
+	if r.Method != http.MethodPost || lane.IsNativeGRPC(mediaType) {
 		return r.Method == http.MethodPost
 	}
 	prefix := "application/"
 	switch {
-	case strings.HasPrefix(mediaType, grpcWeb):
-		prefix = grpcWeb
+	case strings.HasPrefix(mediaType, lane.GRPCWeb):
+		prefix = lane.GRPCWeb
 		mediaType = strings.Replace(mediaType, "+", "", 1)
 	case spec.StreamType != connect.StreamTypeUnary:
 		prefix = "application/connect+"

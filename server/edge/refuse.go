@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/example/userd/server/failure"
+	"github.com/example/userd/server/lane"
 )
 
 // refusals writes errors in the form that the protocol of a request has for them.
@@ -22,9 +23,9 @@ var refusals = connecthttp.NewErrorWriter()
 // and a trailer after it, of which some proxies and clients see the header only.
 func refuse(w http.ResponseWriter, r *http.Request, failure *connect.Error) {
 	contentType := r.Header.Get("Content-Type")
-	if r.Method == http.MethodPost && isNativeGRPC(contentType) {
+	if r.Method == http.MethodPost && lane.IsNativeGRPC(contentType) {
 		w = &trailersOnly{w, contentType}
-		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {grpcWeb}}}
+		r = &http.Request{Method: r.Method, Header: http.Header{"Content-Type": {lane.GRPCWeb}}}
 	}
 	answerEarly(w, r, func() { _ = refusals.Write(&errorLine{ResponseWriter: w}, r, failure) }) // An error here is a connection that is gone.
 }
@@ -47,7 +48,7 @@ const (
 // answer, so that of a small one comes later. Clients of gRPC do not mind, and want their
 // answer in one frame.
 func answerEarly(w http.ResponseWriter, r *http.Request, answer func()) {
-	patient := r.ProtoMajor > 1 && r.ContentLength != 0 && !isNativeGRPC(r.Header.Get("Content-Type"))
+	patient := r.ProtoMajor > 1 && r.ContentLength != 0 && !lane.IsNativeGRPC(r.Header.Get("Content-Type"))
 	small := r.ContentLength > 0 && r.ContentLength <= earlyBodyBytes
 	if patient && small {
 		letFinish(w, r)
@@ -63,12 +64,6 @@ func letFinish(w http.ResponseWriter, r *http.Request) {
 	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(earlyBodyTime)) == nil {
 		_, _ = io.CopyN(io.Discard, r.Body, earlyBodyBytes) // Whatever it is, it is refused.
 	}
-}
-
-// isNativeGRPC reports whether a content type is of gRPC itself.
-func isNativeGRPC(contentType string) bool {
-	rest, ok := strings.CutPrefix(contentType, "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // trailersOnly makes a response of gRPC of one of gRPC-Web, which has its trailer in the

@@ -12,7 +12,7 @@
 //     with all that others append meanwhile (writer.go, which knows how much of an answer
 //     the peer's windows let go; flow.go has what the peer may send).
 //
-// server.go has Config and all connections, listener.go tells those that speak HTTP/2 without
+// server.go has Config, all connections, and Shutdown, which waits for them; listener.go tells those that speak HTTP/2 without
 // TLS from those of HTTP/1.1. frames.go and headers.go read and write the two formats of the
 // wire. stream.go is what both kinds of requests below have of a stream, body.go what has come
 // and is not read yet, stats.go the counts.
@@ -68,8 +68,8 @@
 // Frames that make work and bring nothing are paid for from a budget (budget.go) that
 // time and answers refill; when it is used up the connection ends with
 // ENHANCE_YOUR_CALM. A WINDOW_UPDATE for DATA that was sent costs nothing. Headers have
-// a limit in size, before (request.go) and after they are decoded (headers.go), and in
-// time. What takes too long is ended by one goroutine that looks at all connections now
+// a limit in size after they are decoded (headers.go), some times of it before
+// (request.go), and one in time. What takes too long is ended by one goroutine that looks at all connections now
 // and then (timeouts.go): silence, slow headers, PING without an answer, and peers that do
 // not read.
 package h2

@@ -12,8 +12,9 @@
 //   - query.go reads the query of a Connect GET.
 //   - timeouts.go reads the timeouts of the protocols.
 //   - message.go takes a message out of a body, and puts one into a body.
-//   - call.go is the call: what interceptors and handlers see as their stream, unless it is
-//     refused before it begins.
+//   - call.go is the call, what interceptors and handlers see as their stream: it decodes the
+//     request, encodes the response, and decides whether that is compressed; or it is refused
+//     before it begins.
 //   - answer.go puts together what goes back, by protocol.
 //   - fit.go leaves out what a caller's HTTP/2 does not take of a header or trailer.
 //   - http.go and engine.go are the ways in: requests of net/http, and streams of

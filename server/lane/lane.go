@@ -81,11 +81,24 @@ type format struct {
 	failed      *head            // Of an error of Connect.
 }
 
+// gRPC and GRPCWeb are the content types of gRPC, and of gRPC-Web in its binary form, without
+// the name of a codec.
+const (
+	gRPC    = "application/grpc"
+	GRPCWeb = "application/grpc-web"
+)
+
+// IsNativeGRPC reports whether a content type is of gRPC itself.
+func IsNativeGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, gRPC)
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
 // prefixes are the content types of the protocols, before the name of the codec.
 var prefixes = []struct{ protocol, prefix string }{
 	{connect.ProtocolNameConnect, "application/"},
-	{connect.ProtocolNameGRPC, "application/grpc+"},
-	{connect.ProtocolNameGRPCWeb, "application/grpc-web+"},
+	{connect.ProtocolNameGRPC, gRPC + "+"},
+	{connect.ProtocolNameGRPCWeb, GRPCWeb + "+"},
 }
 
 // New returns a lane for the unary procedures of a server.

@@ -8,9 +8,9 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/example/userd/server/packing"
+	"github.com/example/userd/server/rules"
 )
 
 // MaxRowBytes is the largest row of a stream of them, unpacked. A valid one has 8 KiB at
@@ -23,16 +23,12 @@ func Codecs() []connect.Codec {
 	json := connectproto.NewJSONCodec()
 	json.UnmarshalOptions.DiscardUnknown = false
 	return []connect.Codec{
-		codec{StableCodec: connectproto.NewBinaryCodec(), fault: protoFault},
-		codec{StableCodec: json, fault: jsonFault},
+		codec{connectproto.NewBinaryCodec()},
+		codec{json},
 	}
 }
 
-type codec struct {
-	connect.StableCodec
-	// fault says why a message cannot be decoded.
-	fault func(data []byte, message protoreflect.MessageDescriptor) fault
-}
+type codec struct{ connect.StableCodec }
 
 func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	response, ok := msg.(EncodedResponse)
@@ -139,7 +135,7 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 		err = c.StableCodec.UnmarshalRead(ctx, bytes.NewBuffer(data), msg)
 	}
 	if err != nil {
-		return c.fault(data, message.ProtoReflect().Descriptor()).asError(err)
+		return rules.Undecodable(data, message.ProtoReflect().Descriptor(), c.IsBinary(), err)
 	}
 	return nil
 }

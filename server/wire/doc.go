@@ -6,6 +6,5 @@
 //   - responses.go and events.go are responses made of encoded users, json.go their JSON, and
 //     that of GetUser's request.
 //   - codec.go are the codecs of the server. decode.go decodes the messages of protobuf that
-//     come most often, undecodable.go says why one cannot be. lists.go bounds what long ones
-//     become.
+//     come most often. lists.go bounds what long ones become.
 package wire

@@ -58,8 +58,8 @@
 // # Files
 //
 //   - users.go: calls for one user. batch.go: those for many. list.go: lists and searches.
-//   - import.go decides what becomes of the rows of an import. edits.go has how a row or an
-//     update meets the users who are there: it creates, changes, skips or conflicts.
+//   - import.go writes the rows of an import. What becomes of one that meets a user who is
+//     there, as of an update, is in edits.go: it changes, skips or conflicts.
 //   - changes.go and cursor.go: the change log, and a place in it. waker.go: who waits for
 //     changes. copy.go: all users from here or to here.
 //   - errors.go has the one translation from PostgreSQL's errors to those of package store.

@@ -1,4 +1,4 @@
-package wire
+package rules
 
 import (
 	"bytes"
@@ -20,8 +20,16 @@ import (
 	"github.com/example/userd/server/failure"
 )
 
-// Why a message cannot be decoded is looked for in the message itself: the protobuf
-// runtime tells it by texts that hold values.
+// Undecodable is why a message of a kind cannot be decoded, in the binary form or as JSON. It
+// is looked for in the message itself: the protobuf runtime tells it, in cause, by texts that
+// hold values.
+func Undecodable(data []byte, message protoreflect.MessageDescriptor, binary bool, cause error) error {
+	look := jsonFault
+	if binary {
+		look = protoFault
+	}
+	return look(data, message).asError(cause)
+}
 
 // fault is what is wrong with a message.
 type fault struct {
@@ -30,7 +38,7 @@ type fault struct {
 	problem string // Without values of the message.
 }
 
-// asError is the fault as an error of a codec. cause is what the runtime says.
+// asError is the fault as an error of a codec.
 func (f fault) asError(cause error) error {
 	reason := userv1.Reason_REASON_MALFORMED_REQUEST
 	if f.unknown {

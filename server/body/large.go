@@ -1,4 +1,4 @@
-package edge
+package body
 
 import (
 	"context"
@@ -20,10 +20,10 @@ type Hold interface {
 	Release()
 }
 
-// CountBodies has a budget count what has come of requests of one message, until they are
+// Count has a budget count what has come of requests of one message, until they are
 // answered. begin gets what ends the wait for the rest of a request, until its Hold is
 // released. Rows of streams are small: see CheckFrames.
-func CountBodies(types map[string]connect.StreamType, begin func(r *http.Request, cut func()) (context.Context, Hold)) Middleware {
+func Count(types map[string]connect.StreamType, begin func(r *http.Request, cut func()) (context.Context, Hold)) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, hold := begin(r, func() {

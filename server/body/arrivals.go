@@ -1,4 +1,4 @@
-package edge
+package body
 
 import (
 	"bufio"
@@ -22,7 +22,7 @@ import (
 // silent for as long as they like, between messages: see AwaitMessages. Over HTTP/1.1, what
 // handlers leave of a body is read by net/http itself, within the same time: see
 // ReadTimeout of http.Server.
-func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
+func RefuseSlow(types map[string]connect.StreamType, arrivals *Arrivals) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if types[r.URL.Path]&connect.StreamTypeClient == 0 && r.ContentLength != 0 {
@@ -144,7 +144,7 @@ const bodyBytes = 16 << 10
 
 // AwaitMessages lets streams of requests be silent between messages, and reads them in
 // larger pieces than those.
-func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) Middleware {
+func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if types[r.URL.Path]&connect.StreamTypeClient != 0 {

@@ -1,4 +1,4 @@
-package edge
+package body
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // that what is wrong with it is known where it arises. connecthttp has one code for that
 // and for its own failures. A message that is longer than the limit of its path, where
 // there is one, ends its request with failure.ErrMessageTooLarge before it is read.
-func CheckFrames(limits map[string]int) Middleware {
+func CheckFrames(limits map[string]int) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor == 1 && r.ContentLength != 0 {
@@ -71,9 +71,9 @@ func newFrameReader(r *http.Request) *frameReader {
 	switch {
 	case r.Method != http.MethodPost:
 		return nil
-	case strings.HasPrefix(contentType, grpcWeb):
+	case strings.HasPrefix(contentType, lane.GRPCWeb):
 		f.flags = lane.FlagTrailer
-	case isNativeGRPC(contentType):
+	case lane.IsNativeGRPC(contentType):
 	case strings.HasPrefix(contentType, "application/connect+"):
 		f.flags, header = lane.FlagEnd, "Connect-Content-Encoding"
 	default:

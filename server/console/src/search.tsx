@@ -36,10 +36,12 @@ interface Search {
   found: User[];
   next: string;
   busy: boolean;
+  /** Users have been looked through, and nobody is so: there are very many. */
+  inVain: boolean;
   failure: Failure | undefined;
 }
 
-const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: "", busy: false, failure: undefined });
+const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: "", busy: false, inVain: false, failure: undefined });
 
 // A search of another caller is nobody's business.
 session.follow(() => {
@@ -52,9 +54,12 @@ let running: AbortController | undefined;
 async function run(filters: Filters, tokens: string[]) {
   running?.abort();
   const mine = running = new AbortController();
-  search.value = { ...search.value, filters, tokens, busy: true, failure: undefined };
+  search.value = { ...search.value, filters, tokens, busy: true, inVain: false, failure: undefined };
+  const showEmpty = () => {
+    search.value = { ...search.value, found: [], next: "", inVain: true };
+  };
   try {
-    const { found, next } = await fetchPage(requestOf(filters), tokens.at(-1) ?? "", mine.signal);
+    const { found, next } = await fetchPage(requestOf(filters), tokens.at(-1) ?? "", mine.signal, showEmpty);
     search.value = { ...search.value, found, next, busy: false };
   } catch (err) {
     if (mine !== running) return;
@@ -62,11 +67,12 @@ async function run(filters: Filters, tokens: string[]) {
   }
 }
 
-/** fetchPage goes on through empty pages, which a search of very many users may have. */
-async function fetchPage(request: MessageInitShape<typeof SearchUsersRequestSchema>, token: string, signal: AbortSignal) {
+/** fetchPage goes on through empty pages, which a search of very many users may have, and has each shown. */
+async function fetchPage(request: MessageInitShape<typeof SearchUsersRequestSchema>, token: string, signal: AbortSignal, showEmpty: () => void) {
   for (let pageToken = token; ;) {
     const { users: found, nextPageToken: next } = await users.searchUsers({ ...request, pageToken }, { signal });
     if (found.length > 0 || next === "") return { found, next };
+    showEmpty();
     pageToken = next;
   }
 }
@@ -196,9 +202,10 @@ function Choice({ label, value, options, set }: { label: string; value: string; 
 }
 
 function Results() {
-  const { filters, tokens, found, next, busy, failure } = useStore(search);
+  const { filters, tokens, found, next, busy, inVain, failure } = useStore(search);
   const counted = found.length === 1 ? "1 user" : `${found.length} users`;
-  const status = busy ? "Searching…" : found.length === 0 ? "No user is so." : `Page ${tokens.length}: ${counted}`;
+  const searching = inVain ? "Nobody so far. Still searching…" : "Searching…";
+  const status = busy ? searching : found.length === 0 ? "No user is so." : `Page ${tokens.length}: ${counted}`;
   return (
     <section aria-label="Results" aria-busy={busy}>
       {found.length > 0 && <UserTable found={found} />}

@@ -176,18 +176,24 @@ func TestChainBudget(t *testing.T) {
 	}
 }
 
-// TestHandlerBudget checks what a call allocates above the connection.
-func TestHandlerBudget(t *testing.T) {
-	c := newChain(t)
-	call := handlerCall(t, c)
-	const most = 14
-	allocs := testing.AllocsPerRun(500, func() {
-		if answer, err := call(); err != nil || len(answer) <= 100 {
-			t.Fatalf("%q, error %v", answer, err)
-		}
-	})
-	if allocs > most*raceAllocs {
-		t.Errorf("a call allocates %v times, want at most %v", allocs, most)
+// TestTransportBudget checks what a call allocates above the connection: a request of net/http,
+// and a stream of the engine.
+func TestTransportBudget(t *testing.T) {
+	for name, test := range map[string]struct {
+		call func(testing.TB, *chain) func() ([]byte, error)
+		most float64
+	}{"request": {handlerCall, 14}, "stream": {streamOfCall, 9}} {
+		t.Run(name, func(t *testing.T) {
+			call := test.call(t, newChain(t))
+			allocs := testing.AllocsPerRun(500, func() {
+				if answer, err := call(); err != nil || len(answer) <= 100 {
+					t.Fatalf("%q, error %v", answer, err)
+				}
+			})
+			if allocs > test.most*raceAllocs {
+				t.Errorf("a call allocates %v times, want at most %v", allocs, test.most)
+			}
+		})
 	}
 }
 

@@ -17,14 +17,15 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/h2"
+	"github.com/example/userd/server/lane"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
 
 // BenchmarkCachedGetUser is a cached GetUser over gRPC, layer by layer: the cache
-// alone; interceptors, handler and codec around it; and all that with net/http's
-// form of requests, but no connection. BenchmarkGetUser has it with a client, over a
+// alone; interceptors, handler and codec around it; and all that without a connection, as
+// the engine's streams have it, and with net/http's form of requests. BenchmarkGetUser has it with a client, over a
 // connection.
 //
 // What it reports as encodes/op and decodes/op is exact: the users in this cache are
@@ -34,7 +35,7 @@ func BenchmarkCachedGetUser(b *testing.B) {
 	for _, layer := range []struct {
 		name string
 		call func(testing.TB, *chain) func() ([]byte, error)
-	}{{"cache", cacheCall}, {"chain", chainCall}, {"handler", handlerCall}} {
+	}{{"cache", cacheCall}, {"chain", chainCall}, {"stream", streamOfCall}, {"handler", handlerCall}} {
 		b.Run(layer.name, func(b *testing.B) {
 			c := newOpaqueChain(b)
 			call := layer.call(b, c)
@@ -79,6 +80,13 @@ func chainCall(tb testing.TB, c *chain) func() ([]byte, error) {
 	}
 }
 
+// streamOfCall calls the server's lane as a connection of the engine does.
+func streamOfCall(tb testing.TB, c *chain) func() ([]byte, error) {
+	tb.Helper()
+	serve := streamThrough(tb, c, c.id)
+	return func() ([]byte, error) { return serve(), nil }
+}
+
 // handlerCall calls the server's handler as an HTTP/2 server does, with a request
 // and a writer that are used again and again.
 func handlerCall(tb testing.TB, c *chain) func() ([]byte, error) {
@@ -105,24 +113,31 @@ func BenchmarkRefusedGetUser(b *testing.B) {
 			}
 		}
 	})
-	b.Run("stream", func(b *testing.B) { benchmarkStream(b, refusing, nearID(0)) })
+	b.Run("stream", func(b *testing.B) {
+		serve := streamThrough(b, refusing, nearID(0))
+		b.ReportAllocs()
+		for b.Loop() {
+			serve()
+		}
+	})
 }
 
-// benchmarkStream calls what answers streams of the engine with a GetUser that does not wait.
-func benchmarkStream(b *testing.B, of *servertest.Server, id string) {
-	body := grpcBody(b, id)
-	route := of.Lane().Route(b.Context(), &h2.Head{
+// streamThrough returns what calls a server's lane, as the engine does, with a GetUser that does
+// not wait. It returns the body of the answer, which is good until the next call.
+func streamThrough(tb testing.TB, to interface{ Lane() *lane.Lane }, id string) func() []byte {
+	tb.Helper()
+	body := grpcBody(tb, id)
+	route := to.Lane().Route(tb.Context(), &h2.Head{
 		Method: http.MethodPost, Authority: "localhost", Path: userv1connect.UserServiceGetUserProcedure,
 		Fields: []hpack.HeaderField{{Name: "content-type", Value: "application/grpc+proto"}, {Name: "te", Value: "trailers"}},
 	}, nil)
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() []byte {
 		call := route.Open("127.0.0.1:80", body)
-		if !call.Ready(b.Context()) {
-			b.Fatal("it waits")
+		if !call.Ready(tb.Context()) {
+			tb.Fatal("it waits")
 		}
-		call.Serve(b.Context())
-		call.Release()
+		defer call.Release()
+		return call.Serve(tb.Context()).Body
 	}
 }
 

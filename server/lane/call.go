@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -85,11 +84,7 @@ func (c *call) describe(peer string) {
 	if p.get {
 		c.info.TransportInfo = viaGet{}
 	}
-	header := c.info.RequestHeader()
-	for name, values := range p.header {
-		header.SetValues(name, slices.Clip(values)) // Appending to them copies them.
-	}
-	header.SetValues("Host", p.host[:])
+	*c.info.RequestHeader() = p.request
 }
 
 // viaGet says of a call that it is a Connect GET, as connecthttp.ServerInfo does.

@@ -17,7 +17,8 @@ import (
 func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route {
 	r := &route{lane: l, ctx: ctx, tls: head.TLS}
 	var h header
-	if last, ok := like.(*route); ok {
+	last, ok := like.(*route)
+	if ok {
 		h = last.profile.header
 	} else {
 		if l.AllowsHost != nil && !l.AllowsHost(ctx, head.Authority) {
@@ -30,6 +31,11 @@ func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route
 	path, query, _ := strings.Cut(head.Path, "?")
 	if !r.profile.fill(l, head.Method, path, query, head.Authority, h) || !r.permitted() {
 		return nil
+	}
+	if last != nil {
+		r.profile.request = last.profile.request
+	} else {
+		r.profile.share()
 	}
 	return r
 }

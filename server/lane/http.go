@@ -45,8 +45,12 @@ func (p *profile) take(l *Lane, r *http.Request) bool {
 	if r.ContentLength > wholeBytes || r.Method == http.MethodGet && r.ContentLength != 0 {
 		return false
 	}
-	return p.fill(l, r.Method, r.URL.Path, r.URL.RawQuery, r.Host, header(r.Header)) &&
+	taken := p.fill(l, r.Method, r.URL.Path, r.URL.RawQuery, r.Host, header(r.Header)) &&
 		(p.format.protocol != connect.ProtocolNameGRPC || r.ProtoMajor > 1)
+	if taken {
+		p.share()
+	}
+	return taken
 }
 
 // readWhole reads a body. It returns io.EOF when it is whole, and nil when it is too large.

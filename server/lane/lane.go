@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 
 // Config says what a lane serves and how. Only Server must be set.
 type Config struct {
-	// Server has the procedures, and the interceptors that run around them.
+	// Server has the procedures, and the interceptors that run around them. These do not change
+	// the header of a request: calls on streams of the engine share it.
 	Server *connect.Server
 	// Codecs, Compressors, CompressMinBytes and ReadMaxBytes are the options
 	// of connecthttp.Mount, with what the same handler has there.
@@ -162,8 +164,17 @@ type profile struct {
 	get        bool
 	header     header
 	host       [1]string
-	message    []byte  // Of a GET.
-	refuse     Refuser // Nil where none is refused.
+	request    connect.Header // As calls see it: they share it, so that nobody may change it.
+	message    []byte         // Of a GET.
+	refuse     Refuser        // Nil where none is refused.
+}
+
+// share makes what calls see of the header.
+func (p *profile) share() {
+	for name, values := range p.header {
+		p.request.SetValues(name, slices.Clip(values)) // Appending to them copies them.
+	}
+	p.request.SetValues("Host", p.host[:])
 }
 
 // fill says what a header says, and reports whether it is of a call that the lane takes.

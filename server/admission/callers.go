@@ -14,7 +14,6 @@ const company = time.Second
 type callers struct {
 	known   map[string]*caller // Who have calls that have begun or wait.
 	waiting []*caller          // Who have calls that wait.
-	starts  uint64
 	mix     mix
 }
 
@@ -46,7 +45,7 @@ type caller struct {
 	name    string
 	begun   int
 	waiting []*waiter // The one that has waited the longest first.
-	started uint64    // Which start was the last of his.
+	ended   time.Time // The last of his calls; zero if none has while he was known.
 }
 
 // come returns the caller of a name, who has a call.
@@ -102,11 +101,11 @@ func (c *callers) take(one *caller, at int) {
 	c.waiting = slices.Delete(c.waiting, i, i+1)
 }
 
-// start begins a call of a caller.
-func (c *callers) start(one *caller) {
-	c.starts++
-	one.started = c.starts
-	one.begun++
+// end ends a call of a caller.
+func (c *callers) end(one *caller, now time.Time) {
+	one.begun--
+	one.ended = now
+	c.leave(one)
 }
 
 // ahead is about how many calls begin before one more of a caller.
@@ -133,13 +132,20 @@ func (c *callers) next(may func(*caller) bool) *caller {
 
 // before reports whether a caller comes before another.
 func (c *caller) before(other *caller) bool {
-	switch {
-	case c.begun != other.begun:
+	if c.begun != other.begun {
 		return c.begun < other.begun
-	case c.started != other.started:
-		return c.started < other.started
 	}
-	return c.waiting[0].since.Before(other.waiting[0].since)
+	return c.since().Before(other.since())
+}
+
+// since is since when a caller waits, as if he had called again only when his last call had
+// ended. So one who always has another call that waits comes neither before nor behind those
+// who have one call at a time, of whom nothing is known when they come again.
+func (c *caller) since() time.Time {
+	if first := c.waiting[0].since; first.After(c.ended) {
+		return first
+	}
+	return c.ended
 }
 
 // calls is how many calls a caller has.

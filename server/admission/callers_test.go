@@ -110,6 +110,46 @@ func TestCallersShare(t *testing.T) {
 	})
 }
 
+// A caller who always has another call that waits gets about as much as each of those who
+// have one call at a time.
+func TestCallersWithOneCallShareWithOneWithSeveral(t *testing.T) {
+	t.Parallel()
+	for kind, of := range map[string]struct {
+		class    func(store.Store) func(context.Context) error
+		capacity store.Capacity
+		singles  int
+		calls    int // Of the one with several.
+	}{
+		"lookups": {get, connections, 30, 4},
+		"creates": {create, connections, 30, 2},
+		"lists":   {list, groups, 2, 2},
+		"imports": {importRows, groups, 2, 2},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				below := newSlow(of.capacity)
+				below.search = 10 * time.Millisecond
+				call := patiently(of.class(newFair(below)))
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				var several, singles load
+				var group sync.WaitGroup
+				for i := range of.singles {
+					group.Go(singles.run(as(ctx, fmt.Sprint(i)), 1, call))
+				}
+				time.Sleep(100 * time.Millisecond)
+				group.Go(several.run(as(ctx, "several"), of.calls, call))
+				group.Wait()
+				each := singles.done.Load() / int64(of.singles)
+				if done := several.done.Load(); done < each*3/4 || done > each*3/2 {
+					t.Errorf("%d calls of the one with several were done, %d of each other", done, each)
+				}
+			})
+		})
+	}
+}
+
 func len64[T any](of []T) int64 { return int64(len(of)) }
 
 // A caller alone has all places, also a while after others have gone.

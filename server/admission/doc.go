@@ -19,7 +19,8 @@
 // or for five seconds, after which it may try again.
 //
 // Within a class callers share what there is, as they do in the fair queues of Kubernetes'
-// API Priority and Fairness: whoever has the fewest calls under way is next, where there are
-// others nobody has more than half of the places, and a queue that is full or too long
-// loses the calls of whoever has the most in it.
+// API Priority and Fairness: whoever has the fewest calls under way is next, of several
+// whoever has waited the longest since his last call, where there are others nobody has more
+// than half of the places, and a queue that is full or too long loses the calls of whoever has
+// the most in it.
 package admission

@@ -240,11 +240,10 @@ func (s *share) end(call begun) {
 	q.cut(now)
 	q.begun--
 	s.begun--
-	call.caller.begun--
 	if s.by[call.caller.name]--; s.by[call.caller.name] == 0 {
 		delete(s.by, call.caller.name)
 	}
-	q.callers.leave(call.caller)
+	q.callers.end(call.caller, now)
 	q.learn(call.at, now)
 	for _, onlyFirst := range []bool{true, false} {
 		for _, other := range s.queues {
@@ -321,6 +320,6 @@ func (s *share) start(q *queue, c *caller, waited time.Duration) {
 	q.begun++
 	q.excess = max(q.excess-1, 0)
 	s.by[c.name]++
-	q.callers.start(c)
+	c.begun++
 	q.waits.add(waited)
 }

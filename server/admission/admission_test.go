@@ -205,6 +205,67 @@ func creates(t *testing.T, s store.Store, other func(context.Context) error) int
 	return ours.done.Load()
 }
 
+// Every class goes on where there are fewer connections than classes.
+func TestNoClassStarvesWithFewConnections(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 5; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				equal := int64(n) * 1000 / 6 // Of all that is done in ten seconds, in 10 ms each.
+				for class, done := range besideEachOther(t, n, 10*time.Millisecond) {
+					if done < equal/2 {
+						t.Errorf("%d %s were done, want at least half of %d", done, class, equal)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Where there are two connections, calls that take long leave one to those that do not.
+func TestLongCallsLeaveAConnection(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 5; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				done := besideEachOther(t, n, time.Second)
+				if done["lookups"] < 450 || done["creates"] < 450 {
+					t.Errorf("%v, want 500 lookups and creates, which is what one connection can do", done)
+				}
+				if done["lists"] < 2 || done["searches"] < 2 || done["imports"] < 2 {
+					t.Errorf("%v, want some of each", done)
+				}
+			})
+		})
+	}
+}
+
+// besideEachOther returns how many calls of each class are done in ten seconds with n
+// connections, all called by twelve. Lists, searches and imports take a time.
+func besideEachOther(t *testing.T, n int, takes time.Duration) map[string]int64 {
+	below := newSlow(store.Capacity{Reads: n})
+	below.search = takes
+	s := admission.New(below, quietLog())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var group sync.WaitGroup
+	loads := make(map[string]*load)
+	for name, class := range map[string]func(store.Store) func(context.Context) error{
+		"lookups": get, "creates": create, "lists": list, "searches": search, "imports": importRows, "catching up": changes,
+	} {
+		loads[name] = new(load)
+		group.Go(loads[name].run(ctx, 12, patiently(class(s))))
+	}
+	group.Wait()
+	done := make(map[string]int64)
+	for name, l := range loads {
+		done[name] = l.done.Load()
+	}
+	return done
+}
+
 // What is more than the store can do is refused at once, and what is done is as much as
 // ever.
 func TestMoreThanTheStoreCanDo(t *testing.T) {

@@ -25,6 +25,10 @@ var names = [classes]string{"lookup", "write", "list", "search", "bulk", "catch_
 
 func (c Class) String() string { return names[c] }
 
+// hasShortCalls reports whether calls of a class are short, unless others hold the locks that
+// they need.
+func (c Class) hasShortCalls() bool { return c == Lookup || c == Write }
+
 // limits are what a class may have.
 type limits struct {
 	first   int  // Calls at once up to which it comes before others.
@@ -84,7 +88,7 @@ func sixteenths(k, n int) int { return max(k*n/16, 1) }
 func sharesOf(c store.Capacity) []*share {
 	n := c.Reads
 	reads := map[Class]limits{
-		Lookup:  {first: n / 4, most: sixteenths(12, n), room: waitingCalls},
+		Lookup:  {first: max(n/4, 1), most: sixteenths(12, n), room: waitingCalls},
 		List:    {first: 1, most: sixteenths(2, n), room: waitingStreams, patient: true},
 		Search:  {first: 1, most: sixteenths(2, n), room: waitingSearches},
 		CatchUp: {first: 1, most: sixteenths(1, n), room: waitingStreams, patient: true},
@@ -96,7 +100,7 @@ func sharesOf(c store.Capacity) []*share {
 		}
 		return []*share{newShare(n, reads), newShare(c.Writes+1, writes)}
 	}
-	reads[Write] = limits{first: n / 4, most: sixteenths(12, n), room: waitingCalls}
+	reads[Write] = limits{first: max(n/4, 1), most: sixteenths(12, n), room: waitingCalls}
 	reads[Bulk] = limits{first: 1, most: sixteenths(2, n), beside: 1, places: bulkStreams, room: waitingBulk, patient: true}
 	return []*share{newShare(n, reads)}
 }

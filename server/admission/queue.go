@@ -17,10 +17,12 @@ type share struct {
 
 	mu     sync.Mutex
 	begun  int            // Calls of all classes.
+	long   int            // Of these, of classes whose calls may be long.
 	by     map[string]int // And of each caller.
 	mix    mix
 	short  time.Time // When the last call of a class came whose calls are short.
 	queues []*queue  // Of the classes, in their order.
+	line   []*queue  // The same: the one first that began a call the longest ago.
 }
 
 // queue is the calls of one class: those that have begun, and those that wait.
@@ -66,6 +68,7 @@ func newShare(size int, of map[Class]limits) *share {
 			s.queues = append(s.queues, &queue{limits: limits, class: class, callers: callers{known: make(map[string]*caller)}})
 		}
 	}
+	s.line = slices.Clone(s.queues)
 	return s
 }
 
@@ -78,7 +81,7 @@ func (s *share) begin(ctx context.Context, q *queue, name string, since time.Tim
 	}
 	now := time.Now()
 	s.mu.Lock()
-	if q.class == Lookup || q.class == Write {
+	if q.class.hasShortCalls() {
 		s.short = now
 	}
 	s.mix.come(name, now)
@@ -141,13 +144,17 @@ func (s *share) leave(ctx context.Context, q *queue, w *waiter, c *caller) error
 	return ctx.Err()
 }
 
-// hasRoom reports whether one more call of a class can begin. s.mu is held.
+// hasRoom reports whether one more call of a class can begin. While there are short ones,
+// those that may be long leave them a place, where there are two. s.mu is held.
 func (s *share) hasRoom(q *queue, now time.Time) bool {
-	most := q.most
-	if q.beside > 0 && now.Sub(s.short) < calm {
-		most = q.beside
+	most, mostLong := q.most, s.size
+	if now.Sub(s.short) < calm {
+		mostLong = max(s.size-1, 1)
+		if q.beside > 0 {
+			most = q.beside
+		}
 	}
-	return q.begun < most && s.begun < s.size
+	return q.begun < most && s.begun < s.size && (s.long < mostLong || q.class.hasShortCalls())
 }
 
 // may reports whether a caller has few enough calls for one more.
@@ -240,17 +247,33 @@ func (s *share) end(call begun) {
 	q.cut(now)
 	q.begun--
 	s.begun--
+	if !q.class.hasShortCalls() {
+		s.long--
+	}
 	if s.by[call.caller.name]--; s.by[call.caller.name] == 0 {
 		delete(s.by, call.caller.name)
 	}
 	q.callers.end(call.caller, now)
 	q.learn(call.at, now)
-	for _, onlyFirst := range []bool{true, false} {
-		for _, other := range s.queues {
-			for (other.begun < other.first || !onlyFirst) && s.hasRoom(other, now) && s.next(other, now) {
-			}
+	for s.beginNext(now) {
+	}
+}
+
+// beginNext lets the next call start, or refuses it if it could not be answered in time. It
+// returns false if there is none. Classes that have fewer than they come first with take
+// turns: of few places there is not one for each of them.
+func (s *share) beginNext(now time.Time) bool {
+	for _, q := range s.line {
+		if q.begun < q.first && s.hasRoom(q, now) && s.next(q, now) {
+			return true
 		}
 	}
+	for _, q := range s.queues {
+		if s.hasRoom(q, now) && s.next(q, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // learn takes the times of a call that ends now.
@@ -317,6 +340,11 @@ func (q *queue) refuseAt(c *caller, at int) {
 
 func (s *share) start(q *queue, c *caller, waited time.Duration) {
 	s.begun++
+	if !q.class.hasShortCalls() {
+		s.long++
+	}
+	at := slices.Index(s.line, q)
+	s.line = append(slices.Delete(s.line, at, at+1), q)
 	q.begun++
 	q.excess = max(q.excess-1, 0)
 	s.by[c.name]++

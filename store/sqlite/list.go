@@ -22,9 +22,10 @@ const maxListCapacity = 512
 const few = 1000
 
 // A search walks along the positions of all users past so many and then so many. The first
-// step is enough for what is common; the page ends with the second. Along those who have a
-// role or an attribute it is shorter, since each user is looked up.
-const firstStep, secondStep, secondLookups = 500, 9_500, 2_000
+// step is enough for what is common; the page ends with the second, which is made in turns of
+// at least so many. Along those who have a role or an attribute it is shorter, since each user
+// is looked up.
+const firstStep, secondStep, secondLookups, leastInTurn = 500, 9_500, 2_000, 100
 
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
@@ -76,7 +77,7 @@ func (l *listing) fill(ctx context.Context) error {
 		{l.along.or(stats.InOrder), func() (bool, error) { return l.walk(firstStep) }},
 		{stats.ByEmail, l.byEmail},
 		{stats.ByName, func() (bool, error) { return l.byName(ctx) }},
-		{l.along.or(stats.Walk), func() (bool, error) { return l.walk(l.secondStep()) }},
+		{l.along.or(stats.Walk), func() (bool, error) { return l.walkOn(l.secondStep()) }},
 	} {
 		l.plan = look.plan
 		if err := l.letOthers(); err != nil {
@@ -176,6 +177,28 @@ func (l *listing) walk(n int) (bool, error) {
 	}
 	users, err := l.users(end)
 	return l.Take(users, end), err
+}
+
+// walkOn looks at the next n users, at as many at a time as a turn has been enough for.
+func (l *listing) walkOn(n int) (bool, error) {
+	for step := firstStep; n > 0; {
+		if err := l.letOthers(); err != nil {
+			return false, err
+		}
+		step = min(step, n)
+		began := time.Now()
+		if ended, err := l.walk(step); err != nil || ended {
+			return ended, err
+		}
+		n -= step
+		step = fitting(step, time.Since(began))
+	}
+	return false, nil
+}
+
+// fitting is how many users a turn is enough for, where so many have taken a time.
+func fitting(users int, took time.Duration) int {
+	return max(leastInTurn, min(int(float64(users)*float64(turn)/float64(max(took, time.Microsecond))), 2*users))
 }
 
 // end returns the position of the last of the next n users, or nil where there are fewer.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -415,6 +416,42 @@ func TestCallersShareAFlight(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("one who stayed: %v", err)
 			}
+		}
+	})
+}
+
+// One whose reads are refused is refused alone, and not those who share a flight with him.
+func TestFlightThatIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := bundle{store: newFakeStore()}
+		c := b.open(t)
+		u := b.user(t)
+		release := make(chan struct{})
+		hold := func(string) { <-release }
+		b.store.afterGet.Store(&hold)
+		look := func(ctx context.Context) chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := c.Lookup(ctx, u.ID, Read{})
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		refused := look(context.WithValue(t.Context(), refusedKey{}, true))
+		others := []chan error{look(t.Context()), look(t.Context())}
+		close(release)
+		if err := <-refused; !errors.Is(err, store.ErrOverloaded) {
+			t.Errorf("the one who is refused: %v", err)
+		}
+		for _, other := range others {
+			if err := <-other; err != nil {
+				t.Errorf("one who shared his flight: %v", err)
+			}
+		}
+		if reads := b.store.reads.Load(); reads != 3 {
+			t.Errorf("%d reads of the store, want one that is shared and one for each other", reads)
 		}
 	})
 }

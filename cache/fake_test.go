@@ -115,6 +115,9 @@ func (f *fakeStore) Delete(_ context.Context, id string, _ int64) (int64, error)
 	return f.put(u, store.Deleted).Version, nil
 }
 
+// refusedKey is in the contexts of a caller whose reads are refused.
+type refusedKey struct{}
+
 func (f *fakeStore) Get(ctx context.Context, id string) (store.User, error) {
 	f.reads.Add(1)
 	u, ok := f.user(id)
@@ -123,6 +126,9 @@ func (f *fakeStore) Get(ctx context.Context, id string) (store.User, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return store.User{}, err
+	}
+	if ctx.Value(refusedKey{}) != nil {
+		return store.User{}, store.ErrOverloaded
 	}
 	if !ok {
 		return store.User{}, store.ErrNotFound

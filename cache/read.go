@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/example/userd/store"
@@ -152,12 +153,14 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if f.err != nil {
+		// Whether a read is refused depends on whose it is: who shared it asks for himself.
+		refused := errors.Is(f.err, store.ErrOverloaded) && !slices.Contains(own, f)
+		if f.err != nil && !refused {
 			return nil, f.err
 		}
 		// A flight that began before this call may bring what was true before it.
 		stale := f.asOf < began-int64(c.config.Staleness)
-		if stale || f.entry.Version < needs[i] && !f.final(began) {
+		if refused || stale || f.entry.Version < needs[i] && !f.final(began) {
 			again, at = append(again, keys[i]), append(at, i)
 			continue
 		}

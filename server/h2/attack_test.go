@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/example/userd/server/h2"
 )
@@ -265,9 +267,12 @@ func TestCancelledHandlersKeepTheirPlace(t *testing.T) {
 	close(leave)
 }
 
-// openLarge opens a stream with a header block that needs several frames.
+// openLarge opens a stream with a header block that may need several frames.
 func (p *peer) openLarge(id uint32, block []byte) error {
 	const most = 16 << 10
+	if len(block) <= most {
+		return p.open(id, true, block)
+	}
 	if err := p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:most], EndStream: true}); err != nil {
 		return err
 	}
@@ -312,6 +317,51 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 		p.must(p.open(3, true, p.request("GET", "/"))) // The table is still the same on both sides.
 		p.alive()
 	})
+}
+
+// shortAnswer answers all requests with little.
+type shortAnswer struct{ pathEcho }
+
+func (shortAnswer) Route(context.Context, *h2.Head, h2.Route) h2.Route { return pathEcho{"short"} }
+
+// A connection keeps nothing of a large header when its request has been answered.
+func TestLargeHeadersAreNotKept(t *testing.T) { //nolint:paralleltest // It measures.
+	var large bytes.Buffer // Of no peer, which would keep it.
+	encoder := hpack.NewEncoder(&large)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", "/"}, {"x-large", strings.Repeat("\x7e", 60_000)}} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	references := bytes.Repeat([]byte{0x82}, 250_000) // To ":method: GET".
+	for name, block := range map[string][]byte{
+		"a field of many bytes":                large.Bytes(),
+		"many references":                      references,
+		"many references before a path":        slices.Concat(references, literal(0x04, "/", false)),
+		"many references before another field": slices.Concat(references, literal(0x16, "/", false)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			const connections = 50
+			srv := startEngine(t, h2.Config{Direct: shortAnswer{}, Handler: http.NotFoundHandler()})
+			var peers []*peer
+			for range connections {
+				peers = append(peers, greet(t, srv.addr))
+				peers[len(peers)-1].alive()
+			}
+			before, _ := usage(t)
+			for _, p := range peers {
+				p.must(p.openLarge(1, block))
+				p.alive()
+			}
+			after, _ := usage(t)
+			each := (after - before) / connections
+			t.Logf("%d KiB a connection", each>>10)
+			if each > 64<<10 && !raceEnabled {
+				t.Errorf("%d KiB a connection", each>>10)
+			}
+			runtime.KeepAlive(peers)
+		})
+	}
 }
 
 // TestSilence checks that a connection is closed when its peer takes too long.

@@ -157,8 +157,11 @@ func (c *conn) route(h *head, block []byte) *routed {
 	} else {
 		r.head.Fields = slices.Clone(h.Fields) // The decoder overwrites its own.
 	}
+	if h.isLarge() {
+		return r // It is not kept.
+	}
 	c.lastRouted = r
-	if key, _, ok := c.routes.split(block); ok && h.size <= tableSize {
+	if key, _, ok := c.routes.split(block); ok {
 		c.routes.add(key, c.decoder.inserted, r)
 	}
 	return r

@@ -64,6 +64,23 @@ func (d *decoder) decode(block []byte) (*head, error) {
 	return &d.head, nil
 }
 
+// isLarge reports whether it would be much for a connection that is idle.
+func (h *head) isLarge() bool { return h.size > tableSize }
+
+// release lets go of what a large block has left: its head, and the block itself, of which
+// hpack keeps the last that it was given. That is then a reference to the static table.
+func (d *decoder) release(block []byte) {
+	if len(block) <= tableSize && !d.head.isLarge() {
+		return
+	}
+	const methodGet = 0x82
+	d.head = head{}
+	d.hpack.SetEmitEnabled(false)
+	_, _ = d.hpack.Write([]byte{methodGet}) // It is valid at any time, as is the end behind it.
+	_ = d.hpack.Close()
+	d.hpack.SetEmitEnabled(true)
+}
+
 // onlyIndexed reports whether a block consists of references to the table, so that
 // it leaves the table alone and means the same until the table changes.
 func onlyIndexed(block []byte) bool { return indexedPrefix(block) == len(block) }

@@ -79,6 +79,7 @@ func (c *conn) headers(block headerBlock) error {
 	if err != nil {
 		return err
 	}
+	defer c.decoder.release(block.fragments)
 	c.mu.Lock()
 	s := c.streams[block.stream]
 	late := s == nil && block.stream <= c.lastID && !c.wasReset(block.stream)

@@ -41,12 +41,15 @@ func isLiteralPath(first byte) bool {
 	return first == 4 || first == 5
 }
 
-// split takes the path out of a block that cutPath knows. The key is what is left, which holds
-// until the next call.
+// split takes the path out of a block that cutPath knows, unless too much is left to be
+// remembered. The key is what is left, which holds until the next call.
 func (k *knownRoutes) split(block []byte) (key []byte, path encodedString, ok bool) {
 	before, path, after, ok := cutPath(block)
 	if !ok || len(before) == len(block) {
 		return block, path, ok
+	}
+	if len(before)+len(after) > tableSize {
+		return nil, path, false
 	}
 	k.key = append(append(k.key[:0], before...), after...)
 	return k.key, path, true

@@ -144,11 +144,16 @@ func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) 
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		// The end of another watcher is not ours.
-		if !errors.Is(under.err, context.Canceled) && !errors.Is(under.err, context.DeadlineExceeded) {
+		if !isOfReader(under.err) {
 			return under.page, under.err
 		}
 	}
+}
+
+// isOfReader reports whether an error is the end of the watcher that reads, or refuses the
+// calls of its caller. It is nothing to others then.
+func isOfReader(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrOverloaded)
 }
 
 // load reads a page for all that wait for it.

@@ -288,6 +288,46 @@ func TestWatchersShareReadsWithoutChanges(t *testing.T) {
 	})
 }
 
+// strictStore refuses, after a while, calls that have a deadline.
+type strictStore struct{ longLog }
+
+func (s strictStore) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	time.Sleep(time.Second)
+	if _, hasDeadline := ctx.Deadline(); hasDeadline {
+		return nil, "", store.ErrOverloaded
+	}
+	return s.longLog.Changes(ctx, after, limit)
+}
+
+// A watcher whose read is refused is refused alone, and not those who share it.
+func TestReadThatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := watchedService(t, strictStore{longLog{changes: 1}})
+		defer service.feed.close()
+		read := func(ctx context.Context) chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := service.feed.read(ctx, "0")
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		hurried, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		refused := read(hurried)
+		others := []chan error{read(t.Context()), read(t.Context())}
+		if err := <-refused; !errors.Is(err, store.ErrOverloaded) {
+			t.Errorf("the one who is refused: %v", err)
+		}
+		for _, other := range others {
+			if err := <-other; err != nil {
+				t.Errorf("one who shared the read: %v", err)
+			}
+		}
+	})
+}
+
 // prunedLog is a log that has lost its oldest changes.
 type prunedLog struct {
 	longLog

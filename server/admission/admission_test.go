@@ -606,7 +606,7 @@ func TestTurnIsNotLostInAnOverload(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		var hot, others load
-		wait := hot.run(ctx, 32, patiently(update(s, "hot")))
+		wait := hot.run(ctx, 32, patiently(func(context.Context) error { return update(s, "hot")(t.Context()) }))
 		openLoop(t, 1500, 2*time.Second, func(ctx context.Context) { others.one(ctx, create(s)) })
 		wait()
 		if others.refused.Load() == 0 {

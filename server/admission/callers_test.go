@@ -241,3 +241,29 @@ func TestFullQueueTakesCallsOfOthers(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// A caller with many writes of one user does not keep others from writes of it.
+func TestTurnsAreSharedByCallers(t *testing.T) {
+	t.Parallel()
+	for _, calls := range []int{2, 20, 129, 200} {
+		t.Run(fmt.Sprint(calls), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newFair(newSlow(connections))
+				var many load
+				for range calls {
+					go many.one(as(t.Context(), "many"), update(s, "hot"))
+				}
+				synctest.Wait()
+				began := time.Now()
+				if err := update(s, "hot")(as(t.Context(), "few")); err != nil || time.Since(began) != 20*time.Millisecond {
+					t.Errorf("one write of another caller: %v, after %v, want it to be done after the one under way", err, time.Since(began))
+				}
+				time.Sleep(time.Minute)
+				if done := many.done.Load(); done < int64(min(calls, 128)) {
+					t.Errorf("%d of %d of the caller with many were done", done, calls)
+				}
+			})
+		})
+	}
+}

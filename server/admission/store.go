@@ -88,10 +88,11 @@ func (s *Store) Refuse(caller string, class Class) error {
 func write[T any](ctx context.Context, s *Store, user string, f func() (T, error)) (none T, err error) {
 	since := time.Now()
 	if s.turns != nil {
-		if err := s.turns.begin(ctx, user); err != nil {
+		end, err := s.turns.begin(ctx, user, s.callerOf(ctx))
+		if err != nil {
 			return none, s.refusal(Write, err)
 		}
-		defer s.turns.end(user)
+		defer end()
 	}
 	return admitSince(ctx, s, Write, since, f)
 }

@@ -3,8 +3,7 @@ package admission
 import (
 	"context"
 	"sync"
-
-	"github.com/example/userd/store"
+	"time"
 )
 
 // maxTurns is how many writes of one user wait, at most.
@@ -17,49 +16,41 @@ type turns struct {
 	users map[string]*turn
 }
 
-// turn is the writes of a user.
+// turn is the writes of a user: callers share the time in which one of them can be under way.
 type turn struct {
-	writes int           // That have the turn or wait for it.
-	taken  chan struct{} // Holds one while a write has the turn.
+	*share
+	writes int // That have the turn or wait for it.
 }
 
-// begin returns when it is the turn of a write, or with ErrOverloaded or the context's
-// error. One that has begun must end.
-func (t *turns) begin(ctx context.Context, user string) error {
-	mine, err := t.join(user)
+// ofTurn are the limits of the one class of a turn. Its writes wait as long as their callers
+// do, and are refused where there are more than the store can do when they have their turns.
+var ofTurn = map[Class]limits{Write: {most: 1, room: maxTurns, patient: true}}
+
+// begin returns when it is the turn of a write of a caller, or with ErrOverloaded or the
+// context's error. One that has begun must end.
+func (t *turns) begin(ctx context.Context, user, caller string) (end func(), err error) {
+	mine := t.join(user)
+	call, err := mine.begin(ctx, mine.queues[0], caller, time.Now(), false)
 	if err != nil {
-		return err
-	}
-	select {
-	case mine.taken <- struct{}{}:
-		return nil
-	case <-ctx.Done():
 		t.leave(user, mine)
-		return ctx.Err()
+		return nil, err
 	}
+	return func() {
+		mine.end(call)
+		t.leave(user, mine)
+	}, nil
 }
 
-func (t *turns) join(user string) (*turn, error) {
+func (t *turns) join(user string) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine := t.users[user]
 	if mine == nil {
-		mine = &turn{taken: make(chan struct{}, 1)}
+		mine = &turn{share: newShare(1, ofTurn)}
 		t.users[user] = mine
 	}
-	if mine.writes > maxTurns {
-		return nil, store.ErrOverloaded
-	}
 	mine.writes++
-	return mine, nil
-}
-
-func (t *turns) end(user string) {
-	t.mu.Lock()
-	mine := t.users[user]
-	t.mu.Unlock()
-	<-mine.taken
-	t.leave(user, mine)
+	return mine
 }
 
 func (t *turns) leave(user string, mine *turn) {

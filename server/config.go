@@ -42,7 +42,8 @@ type Config struct {
 	Audit *audit.Log
 	// Register adds services to those of the server. Their calls pass everything that
 	// calls of the user service pass; their errors are their own. With Auth they need
-	// [auth.Admin]. Default: none.
+	// [auth.Admin], and they do not change the headers of requests, which calls share.
+	// Default: none.
 	Register func(*connect.Server)
 	// Logger takes the server's log. Default: discarded.
 	Logger *slog.Logger

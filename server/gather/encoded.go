@@ -5,11 +5,9 @@ import (
 	"encoding/binary"
 
 	"connectrpc.com/connect/v2"
-)
 
-// envelopeSize is the length of what stands before each message of a stream, in bytes: flags
-// and the length of the message. gRPC, gRPC-Web and Connect have the same.
-const envelopeSize = 5
+	"github.com/example/userd/server/lane"
+)
 
 // Encoder encodes messages of which the users are encoded already.
 type Encoder struct {
@@ -62,15 +60,15 @@ func (s *encodedStream) Send(msg any) error {
 func (w *streamWriter) appendMessage(most int, appendTo func([]byte) ([]byte, bool)) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.started || !w.makeRoom(envelopeSize+most) {
+	if !w.started || !w.makeRoom(lane.EnvelopeSize+most) {
 		return -1
 	}
 	begin := len(w.gathered)
-	b, ok := appendTo(w.gathered[:begin+envelopeSize])
+	b, ok := appendTo(w.gathered[:begin+lane.EnvelopeSize])
 	if !ok || len(b) > cap(w.gathered) {
 		return -1
 	}
-	size := len(b) - begin - envelopeSize
+	size := len(b) - begin - lane.EnvelopeSize
 	b[begin] = 0
 	binary.BigEndian.PutUint32(b[begin+1:], uint32(size))
 	w.gathered = b

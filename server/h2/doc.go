@@ -14,7 +14,7 @@
 //
 // server.go has Config, all connections, and Shutdown, which waits for them; listener.go tells those that speak HTTP/2 without
 // TLS from those of HTTP/1.1. frames.go and headers.go read and write the two formats of the
-// wire. stream.go is what both kinds of requests below have of a stream, body.go what has come
+// wire, huffman.go the strings of a path. stream.go is what both kinds of requests below have of a stream, body.go what has come
 // and is not read yet, stats.go the counts.
 //
 // There are two ways for a request. An exchange (request.go, response.go) is one

@@ -3,6 +3,6 @@
 // errors with the reasons that the comments name, and examples.
 //
 // main.go writes the files, document.go has the operations, schema.go the messages, rules.go
-// what is valid, comments.go what is read from comments, and examples.go the calls that are
-// shown. .ci/openapi runs it.
+// what is valid, comments.go what is read from comments, examples.go the calls that are
+// shown, and parts.go what many of them share. .ci/openapi runs it.
 package main

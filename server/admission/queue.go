@@ -40,8 +40,7 @@ type queue struct {
 	gap     time.Duration // Between the ends of two while others wait, of late.
 	long    time.Time     // When it was last not kept short.
 
-	refused int64
-	yielded int64 // Of these, for callers with fewer calls.
+	yielded int64 // Calls that were refused for callers with fewer.
 	waits   Waits // Of those that were admitted.
 }
 
@@ -94,7 +93,6 @@ func (s *share) begin(ctx context.Context, q *queue, name string, since time.Tim
 	w := &waiter{since: since, came: now, admitted: admitted, told: make(chan error, 1)}
 	w.deadline, _ = ctx.Deadline()
 	if !admitted && !q.takes(w, c, now) {
-		q.refused++
 		q.callers.leave(c)
 		s.mu.Unlock()
 		return begun{}, store.ErrOverloaded
@@ -107,17 +105,12 @@ func (s *share) begin(ctx context.Context, q *queue, name string, since time.Tim
 	return begun{q, c, time.Now()}, nil
 }
 
-// refuse reports whether a call that came now could neither begin nor wait, and counts it
-// as refused if so.
-func (s *share) refuse(q *queue, name string) bool {
+// refuses reports whether a call that came now could neither begin nor wait.
+func (s *share) refuses(q *queue, name string) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if q.waiting == 0 || q.takes(&waiter{since: now}, q.callers.of(name), now) {
-		return false
-	}
-	q.refused++
-	return true
+	return q.waiting > 0 && !q.takes(&waiter{since: now}, q.callers.of(name), now)
 }
 
 // await waits until a call is told that it may begin or is refused.
@@ -330,11 +323,10 @@ func (q *queue) cut(now time.Time) {
 	}
 }
 
-// refuseAt refuses a call that waits, and counts it.
+// refuseAt refuses a call that waits.
 func (q *queue) refuseAt(c *caller, at int) {
 	w := q.take(c, at)
 	q.callers.leave(c)
-	q.refused++
 	w.told <- store.ErrOverloaded
 }
 

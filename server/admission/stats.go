@@ -11,11 +11,19 @@ import (
 // quiet is how long nothing was refused when refusing has ended.
 const quiet = 5 * time.Second
 
-// refusals are those of a class since it began to refuse.
+// refusals are those of a class.
 type refusals struct {
 	mu    sync.Mutex
-	count int64 // 0 while none are refused.
+	all   int64
+	count int64 // Since it began to refuse; 0 while none are refused.
 	last  time.Time
+}
+
+// total is how many there were so far.
+func (r *refusals) total() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all
 }
 
 // Stats is what became of the calls of one class, and how many there are.
@@ -56,14 +64,14 @@ func (s *Store) Stats() []Stats {
 	for class, t := range s.queues {
 		t.share.mu.Lock()
 		q := t.queue
-		all = append(all, Stats{Class(class), q.begun, q.waiting, q.refused, q.yielded, q.waits})
+		all = append(all, Stats{Class(class), q.begun, q.waiting, s.refused[class].total(), q.yielded, q.waits})
 		t.share.mu.Unlock()
 	}
 	return all
 }
 
-// refusal returns err. If it refuses a call of a class, and is the first for a while that
-// does, it tells the log, and later that it was the last.
+// refusal returns err. If it refuses a call of a class it is counted, and if it is the first
+// for a while that does, it tells the log, and later that it was the last.
 func (s *Store) refusal(class Class, err error) error {
 	if err != store.ErrOverloaded {
 		return err
@@ -72,6 +80,7 @@ func (s *Store) refusal(class Class, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = time.Now()
+	r.all++
 	if r.count++; r.count == 1 {
 		s.log.Warn("calls are refused: there are more than the store can do", "class", class.String())
 		guard.Timer(quiet, func() { s.lookForEnd(class) })

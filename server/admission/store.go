@@ -77,7 +77,7 @@ func (s *Store) callerOf(ctx context.Context) string {
 // Refuse returns the error of a call of a caller and a class where it would be refused if it
 // came now, and counts it as refused. It waits for nothing.
 func (s *Store) Refuse(caller string, class Class) error {
-	if t := s.queues[class]; !t.share.refuse(t.queue, caller) {
+	if t := s.queues[class]; !t.share.refuses(t.queue, caller) {
 		return nil
 	}
 	return s.refusal(class, store.ErrOverloaded)

@@ -71,11 +71,10 @@ func (s *share) join(ctx context.Context, q *queue, stream *Stream) bool {
 	now := time.Now()
 	w := &waiter{since: now}
 	w.deadline, _ = ctx.Deadline()
-	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller), now) || q.isHeavy(stream.caller) || !q.place(stream, now) {
-		q.refused++
+	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller), now) || q.isHeavy(stream.caller) {
 		return false
 	}
-	return true
+	return q.place(stream, now)
 }
 
 // isHeavy reports whether a caller has half of the places of streams: the others are for
@@ -110,7 +109,6 @@ func (s *Stream) resume() bool {
 	s.share.mu.Lock()
 	defer s.share.mu.Unlock()
 	if !slices.Contains(s.queue.streams, s) && !s.queue.place(s, time.Now()) {
-		s.queue.refused++
 		return false
 	}
 	s.working++

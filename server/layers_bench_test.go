@@ -25,8 +25,8 @@ import (
 
 // BenchmarkCachedGetUser is a cached GetUser over gRPC, layer by layer: the cache
 // alone; interceptors, handler and codec around it; and all that without a connection, as
-// the engine's streams have it, and with net/http's form of requests. BenchmarkGetUser has it with a client, over a
-// connection.
+// the engine's streams have it, and with net/http's form of requests. BenchmarkGetUser has it
+// with a client, over a connection.
 //
 // What it reports as encodes/op and decodes/op is exact: the users in this cache are
 // bytes that are no User, which only the cache's own functions can read, and those

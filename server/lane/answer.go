@@ -209,7 +209,7 @@ func isOK(trailer []field) bool { return len(trailer) == 1 && &trailer[0] == &gr
 // webRequest and jsonRequest are requests whose failures refusals writes into the
 // header, and as a body.
 var (
-	webRequest  = &http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/grpc-web"}}}
+	webRequest  = &http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {GRPCWeb}}}
 	jsonRequest = &http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/json"}}}
 )
 

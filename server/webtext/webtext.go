@@ -14,10 +14,7 @@ import (
 	"github.com/example/userd/server/lane"
 )
 
-const (
-	text   = "application/grpc-web-text"
-	binary = "application/grpc-web"
-)
+const text = lane.GRPCWeb + "-text"
 
 // Translate serves grpc-web-text, the base64 form of gRPC-Web, with a handler for the binary
 // form. What is none passes.
@@ -31,7 +28,7 @@ func Translate(next http.Handler) http.Handler {
 		r = lane.WithBody(r, &reader{src: r.Body})
 		r.ContentLength = -1
 		r.Header = r.Header.Clone()
-		r.Header.Set("Content-Type", binary+strings.TrimPrefix(contentType, text))
+		r.Header.Set("Content-Type", lane.GRPCWeb+strings.TrimPrefix(contentType, text))
 		encoded := &writer{ResponseWriter: w}
 		next.ServeHTTP(encoded, r)
 		encoded.Flush()
@@ -96,8 +93,8 @@ type writer struct {
 func (w *writer) WriteHeader(code int) {
 	w.wroteHeader = true
 	header := w.Header()
-	if contentType := header.Get("Content-Type"); strings.HasPrefix(contentType, binary) {
-		header.Set("Content-Type", text+strings.TrimPrefix(contentType, binary))
+	if contentType := header.Get("Content-Type"); strings.HasPrefix(contentType, lane.GRPCWeb) {
+		header.Set("Content-Type", text+strings.TrimPrefix(contentType, lane.GRPCWeb))
 	}
 	header.Del("Content-Length")
 	w.ResponseWriter.WriteHeader(code)

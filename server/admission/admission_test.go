@@ -77,8 +77,12 @@ func (s *slow) Update(ctx context.Context, update store.Update) (store.Written, 
 	return store.Written{}, s.call(ctx, "update "+update.ID, s.takes)
 }
 
-func (s *slow) List(ctx context.Context, _ store.Query) (store.Page, error) {
-	return store.Page{}, s.call(ctx, "list", s.search)
+func (s *slow) List(ctx context.Context, query store.Query) (store.Page, error) {
+	name := "list"
+	if query.Filters() {
+		name = "search"
+	}
+	return store.Page{}, s.call(ctx, name, s.search)
 }
 
 func (s *slow) Import(ctx context.Context, _ []store.NewUser) ([]store.Created, error) {

@@ -83,14 +83,14 @@ func sixteenths(k, n int) int { return max(k*n/16, 1) }
 // sharesOf divides what a store can do. Where writes need a connection each, all classes
 // share those. Lookups and writes are short, unless others hold the locks that they need,
 // so each may have most of the connections; searches and bulk writes keep the database busy
-// for long, so they are few, and bulk writes even fewer beside others: two imports at once
-// are somewhat faster than one, and take twice as much from everybody else.
+// for long, so they are few, and even fewer beside others: two at once are somewhat faster
+// than one, and take twice as much from everybody else.
 func sharesOf(c store.Capacity) []*share {
 	n := c.Reads
 	reads := map[Class]limits{
 		Lookup:  {first: max(n/4, 1), most: sixteenths(12, n), room: waitingCalls},
 		List:    {first: 1, most: sixteenths(2, n), room: waitingStreams, patient: true},
-		Search:  {first: 1, most: sixteenths(2, n), room: waitingSearches},
+		Search:  {first: 1, most: sixteenths(2, n), beside: sixteenths(1, n), room: waitingSearches},
 		CatchUp: {first: 1, most: sixteenths(1, n), room: waitingStreams, patient: true},
 	}
 	if c.Writes > 0 {

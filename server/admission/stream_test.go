@@ -169,34 +169,39 @@ func TestNoStreamBeginsThatCannotEndInTime(t *testing.T) {
 	})
 }
 
-// While others read and write there is one import at a time, else two.
-func TestImportsBesideOthers(t *testing.T) {
+// While others read and write there is one import and one search at a time, else two of each.
+func TestLongCallsBesideOthers(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		below := newSlow(connections)
-		below.search = 100 * time.Millisecond
-		s := admission.New(below, quietLog())
-		for _, step := range []struct {
-			name   string
-			others func(context.Context) error
-			want   int
-		}{{"alone", nil, 2}, {"beside reads", get(s), 1}, {"beside writes", create(s), 1}, {"beside searches", search(s), 2}, {"alone again", nil, 2}} {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			wait := func() {}
-			if step.others != nil {
-				wait = new(load).run(ctx, 1, step.others)
-			}
-			time.Sleep(time.Millisecond)
-			below.mu.Lock()
-			below.most["import"] = 0
-			below.mu.Unlock()
-			new(load).run(ctx, 4, importRows(s))()
-			wait()
-			cancel()
-			if below.most["import"] != step.want {
-				t.Errorf("%s: %d imports at once, want %d", step.name, below.most["import"], step.want)
-			}
-			time.Sleep(time.Second)
-		}
-	})
+	for class, long := range map[string]func(store.Store) func(context.Context) error{"import": importRows, "search": search} {
+		t.Run(class, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				below := newSlow(connections)
+				below.search = 100 * time.Millisecond
+				s := admission.New(below, quietLog())
+				for _, step := range []struct {
+					name   string
+					others func(context.Context) error
+					want   int
+				}{{"alone", nil, 2}, {"beside reads", get(s), 1}, {"beside writes", create(s), 1}, {"beside lists", list(s), 2}, {"alone again", nil, 2}} {
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+					wait := func() {}
+					if step.others != nil {
+						wait = new(load).run(ctx, 1, step.others)
+					}
+					time.Sleep(time.Millisecond)
+					below.mu.Lock()
+					below.most[class] = 0
+					below.mu.Unlock()
+					new(load).run(ctx, 4, long(s))()
+					wait()
+					cancel()
+					if below.most[class] != step.want {
+						t.Errorf("%s: %d at once, want %d", step.name, below.most[class], step.want)
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
 }

@@ -16,26 +16,9 @@ import (
 // what comes with them is: it is then that of like.
 func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route {
 	r := &route{lane: l, ctx: ctx, tls: head.TLS}
-	var h header
-	last, ok := like.(*route)
-	if ok {
-		h = last.profile.header
-	} else {
-		if l.AllowsHost != nil && !l.AllowsHost(ctx, head.Authority) {
-			return nil
-		}
-		if h, ok = headerOf(head.Fields); !ok {
-			return nil
-		}
-	}
-	path, query, _ := strings.Cut(head.Path, "?")
-	if !r.profile.fill(l, head.Method, path, query, head.Authority, h) || !r.permitted() {
+	last, _ := like.(*route)
+	if !r.fill(head, last) || !r.permitted() {
 		return nil
-	}
-	if last != nil {
-		r.profile.request = last.profile.request
-	} else {
-		r.profile.share()
 	}
 	return r
 }
@@ -47,6 +30,31 @@ type route struct {
 	ctx     context.Context // Of the connection.
 	tls     *tls.ConnectionState
 	permit  Permit // Nil until one is needed.
+}
+
+// fill says what the header of a stream says, which is that of last, if there is one, but for
+// method and path. It returns false for what the lane does not take.
+func (r *route) fill(head *h2.Head, last *route) bool {
+	p := &r.profile
+	path, query, _ := strings.Cut(head.Path, "?")
+	switch {
+	case last == nil:
+		if r.lane.AllowsHost != nil && !r.lane.AllowsHost(r.ctx, head.Authority) {
+			return false
+		}
+		h, ok := headerOf(head.Fields)
+		if !ok || !p.fill(r.lane, head.Method, path, query, head.Authority, h) {
+			return false
+		}
+		p.share()
+	case p.fillLike(&last.profile, head.Method, path, query):
+		r.permit = last.permit
+	case p.fill(r.lane, head.Method, path, query, head.Authority, last.profile.header):
+		p.request = last.profile.request
+	default:
+		return false
+	}
+	return true
 }
 
 // permitted reports whether the calls are let in. That of before holds while it is valid.

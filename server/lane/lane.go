@@ -165,6 +165,7 @@ type profile struct {
 	header     header
 	host       [1]string
 	request    connect.Header // As calls see it: they share it, so that nobody may change it.
+	form       form           // Of a GET's message.
 	message    []byte         // Of a GET.
 	refuse     Refuser        // Nil where none is refused.
 }
@@ -236,12 +237,30 @@ func (p *profile) fillGet(l *Lane, raw string) (ok bool) {
 	if !ok || p.header.get("Content-Encoding") != "" || p.header.get("Content-Type") != "" {
 		return false
 	}
-	p.get = true
+	p.get, p.form = true, q.form
 	p.format = l.formats["application/"+q.encoding]
 	if p.format == nil || p.format.enveloped || !p.fillConnect(l, q.compression) {
 		return false
 	}
 	p.message, ok = q.decoded()
+	return ok
+}
+
+// fillLike is fill for a GET that is like another: of the same procedure and form, with the same
+// header. It returns false for one that is not, and changes nothing then.
+func (p *profile) fillLike(other *profile, method, path, raw string) bool {
+	if !other.get || method != http.MethodGet || path != other.spec.Procedure {
+		return false
+	}
+	q, ok := parseQuery(raw)
+	if !ok || q.form != other.form {
+		return false
+	}
+	message, ok := q.decoded()
+	if ok {
+		*p = *other
+		p.message = message
+	}
 	return ok
 }
 

@@ -291,7 +291,15 @@ type answered struct {
 	Err     string
 }
 
+// send sends it on a connection of its own.
 func (r request) send(t *testing.T, http2 bool, base string) answered {
+	t.Helper()
+	c := client(http2)
+	defer c.CloseIdleConnections()
+	return r.sendBy(t, c, base)
+}
+
+func (r request) sendBy(t *testing.T, c *http.Client, base string) answered {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), r.method, base+procedure+r.query, bytes.NewReader(r.body))
 	if err != nil {
@@ -299,8 +307,6 @@ func (r request) send(t *testing.T, http2 bool, base string) answered {
 	}
 	req.Host = "test.example.com"
 	maps.Copy(req.Header, r.header)
-	c := client(http2)
-	defer c.CloseIdleConnections()
 	resp, err := c.Do(req)
 	if err != nil {
 		return answered{Err: err.Error()}
@@ -560,6 +566,32 @@ func TestLaneAnswersAsConnect(t *testing.T) {
 				compare(f.contentType, f.requests())
 			}
 			compare("GET", gets())
+		}
+	}
+}
+
+// TestGetsOfAConnection sends each GET after each other one that has the same header.
+func TestGetsOfAConnection(t *testing.T) {
+	t.Parallel()
+	s := startServers(t, engine, true)
+	c := client(true)
+	defer c.CloseIdleConnections()
+	all := slices.DeleteFunc(gets(), func(r request) bool { return r.header != nil })
+	want := make(map[string]answered)
+	for _, r := range all {
+		want[r.name] = r.send(t, true, s.general)
+	}
+	for _, first := range all {
+		for _, second := range all {
+			*s.left = 0
+			for _, r := range []request{first, second} {
+				if diff := cmp.Diff(want[r.name], r.sendBy(t, c, s.fast)); diff != "" {
+					t.Fatalf("%s, then %s: (-connecthttp +lane)\n%s", first.name, second.name, diff)
+				}
+			}
+			if left := *s.left; (left == 0) != (!first.left && !second.left) {
+				t.Errorf("%s, then %s: %d left to connecthttp", first.name, second.name, left)
+			}
 		}
 	}
 }

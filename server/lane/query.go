@@ -8,9 +8,13 @@ import (
 
 // query is what the query of a Connect GET says.
 type query struct {
-	encoding, compression, message string
-	hasMessage, base64             bool
+	form
+	message            string
+	hasMessage, base64 bool
 }
+
+// form is how the message of a query is written, but for base64.
+type form struct{ encoding, compression string }
 
 // parseQuery returns false for what connecthttp has to look at: a query that says anything
 // else, anything twice or nothing of what it names, and one that is broken.

@@ -1,13 +1,3 @@
-// Userd is the user service.
-//
-//   - main.go, settings.go and environment.go: the commands, and their flags from command
-//     line, environment and files, without showing what is secret (database.go has the forms
-//     of --database). Package cli has how commands end.
-//   - serve.go, config.go: the server, from its flags to its end, with banner.go for what it
-//     says first, certificate.go, tracing.go, and gc.go for how often it collects garbage.
-//   - migrate.go, copy.go, cachecheck.go, healthcheck.go, token.go: the other commands.
-//   - Package remote has the commands that talk to a running server.
-//   - output.go: lines that are written without waiting for whoever reads them.
 package main
 
 import (

@@ -1,5 +1,3 @@
-// Package stats is what engines, the cache and the server count of themselves. It has no
-// names and no labels: package telemetry shows what is counted as metrics.
 package stats
 
 import "sync/atomic"

@@ -7,7 +7,8 @@
 // no credentials.
 //
 // Its sources are below src, in TypeScript: main.tsx has the frame and the addresses, client.ts
-// the calls, with the client of gen/ts, users.ts what is made of users; each page has a file.
+// the calls, with the client of gen/ts, and what their caller may do: it tries. users.ts has
+// what is made of users; each page has a file.
 // dist has what Vite has made of them, which is what is embedded: building userd needs no
 // Node.js. make console builds it anew, and CI checks that it is what the sources make.
 package console

@@ -7,13 +7,14 @@
 // message that does not keep to the framing of its protocol, is too large or cannot be
 // unpacked, an unknown compression or content type, a broken timeout.
 //
-//   - lane.go decides from a header whether a call is taken, and of which protocol it
-//     is; what it found is a profile, which calls with the same header can share.
-//   - query.go reads the query of a Connect GET.
+//   - lane.go decides from a header whether a call is taken, of which protocol it is, and
+//     which compression its answer may have; what it found is a profile, which calls with the
+//     same header can share.
+//   - query.go reads the query of a Connect GET, of which lane.go makes a call like others.
 //   - timeouts.go reads the timeouts of the protocols.
 //   - message.go takes a message out of a body, and puts one into a body.
 //   - call.go is the call, what interceptors and handlers see as their stream: it decodes the
-//     request, encodes the response, and decides whether that is compressed; or it is refused
+//     request, encodes the response, and compresses one that is large enough; or it is refused
 //     before it begins.
 //   - answer.go puts together what goes back, by protocol.
 //   - fit.go leaves out what a caller's HTTP/2 does not take of a header or trailer.

@@ -2,6 +2,7 @@
 // received, unpacked and decoded: a few bytes unpack to megabytes.
 //
 //   - compress.go: gzip and zstd, and a look at how large a message is before memory is given to it.
-//     Which responses are compressed is decided in call.go of package lane, or else by Connect.
+//     How a response is compressed is decided in lane.go of package lane, from the header of
+//     its request, or else by Connect.
 //   - budget.go: the bound, and who lets something go when it is reached.
 package packing

@@ -6,5 +6,7 @@
 //     hand before their call begins.
 //   - list.go and search.go: lists, page by page or all; pagetoken.go seals the tokens.
 //   - import.go and updates.go: the streams of writes; updatequeue.go is between those who
-//     receive and apply updates. Package watch serves watchers.
+//     receive and apply updates. What becomes of a row whose email is taken, or whose user is
+//     there, the stores decide: edits.go of store/postgres, users.go of store/sqlite. Package
+//     watch serves watchers.
 package users

@@ -58,11 +58,12 @@
 // # Files
 //
 //   - cache.go: Config, New and Close. read.go and write.go: the calls of the store that
-//     the cache takes part in; read.go decides what may be shown, and what is read anew.
+//     the cache takes part in; read.go decides of each value whether it may be shown (allowed),
+//     and what is read anew.
 //     flights.go lets those who miss one user share a read.
-//   - pulse.go decides whether reads may come from the cache, from samples.go (the end of
-//     the log in the store) and heartbeat.go (the watermark in Redis); status.go says so in
-//     the log. floors.go has the versions that this server has shown.
+//   - pulse.go keeps the cache fresh, and decides whether as a whole it is trusted: by
+//     samples.go (the end of the log in the store) and heartbeat.go (the watermark in Redis).
+//     status.go says so in the log. floors.go has the versions that this server has shown.
 //   - backend.go is what keeps slots (slot.go, keys.go): memory.go in the process, in a map
 //     that sieve.go bounds; redis.go and scripts.go in Redis, with connection.go for what is kept
 //     here of one connection to it. dial.go and redisurl.go find Redis.

@@ -3,7 +3,9 @@
 //
 //   - target.go: which server, and with which token; how its errors are told.
 //   - users.go, search.go, change.go, watch.go: the commands.
-//   - import.go, importfile.go, importstate.go, export.go, progress.go: many users, from and
-//     to files, whose formats are those of package rows.
+//   - import.go: the import of some files, and what it ends with. importfile.go: of one file,
+//     and what becomes of its rows; importstate.go: how far it has come, for --resume.
+//     export.go: users to a file. progress.go shows how far both are. Formats of files are
+//     those of package rows.
 //   - printer.go: users as a table, as lines for other programs, or as JSON.
 package remote

@@ -40,4 +40,7 @@ func (h *heartbeat) isDue() bool {
 	return h.spent
 }
 
+// isNear reports whether the next page that is read may be too late for a message.
+func (h *heartbeat) isNear() bool { return time.Since(h.last) >= watchInterval/2 }
+
 func (h *heartbeat) stop() { h.timer.Stop() }

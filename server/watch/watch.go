@@ -103,6 +103,7 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 			return causeOf(ctx, err)
 		}
 		cursor = page.next
+		isDue = isDue || !page.atHead && beat.isNear()
 		if message := seen.message(page); message != nil || isDue {
 			if message == nil {
 				message = page.progress()

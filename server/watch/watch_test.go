@@ -184,6 +184,53 @@ func (b *busyStore) Wait(ctx context.Context, after store.Cursor) error {
 	}
 }
 
+// hotLog is a long log of one user, who is at its last version: none of the changes but the
+// last are for a watcher to be told. A page takes a second.
+type hotLog struct{ longLog }
+
+func (h hotLog) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	time.Sleep(time.Second)
+	changes, next, err := h.longLog.Changes(ctx, after, limit)
+	first, _ := strconv.Atoi(string(after))
+	for i := range changes {
+		changes[i] = store.Change{UserID: watchedID, Version: int64(first + i + 1), Kind: store.Upserted}
+	}
+	return changes, next, err
+}
+
+func (h hotLog) GetMany(context.Context, []string) ([]store.User, error) {
+	return []store.User{{ID: watchedID, Version: int64(h.changes)}}, nil
+}
+
+// A watcher that catches up hears how far it has come, also where it is told of no change.
+func TestWatchHeartbeatWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pages = 60
+		service := watchedService(t, hotLog{longLog{changes: pages*watchBatch + 1}})
+		defer service.feed.close()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pages*time.Second)
+		defer cancel()
+		last, cursor, told := time.Now(), 0, 0
+		_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+			if silent := time.Since(last); silent > watchInterval {
+				t.Errorf("nothing is heard for %v", silent)
+			}
+			last = time.Now()
+			next, err := strconv.Atoi(message.GetCursor())
+			if err != nil || told == 0 && next <= cursor {
+				t.Errorf("after cursor %d comes %q", cursor, message.GetCursor())
+			}
+			cursor = next
+			if told += len(message.GetEvents()); told > 0 {
+				cancel()
+			}
+		}, "0"})
+		if told != 1 || cursor != pages*watchBatch+1 {
+			t.Errorf("%d events and cursor %d", told, cursor)
+		}
+	})
+}
+
 // What a thousand watchers ask of the store is what one asks.
 func TestWatchersShareReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

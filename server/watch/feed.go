@@ -20,13 +20,15 @@ const (
 	// feedPages and feedBytes are how much of the feed is kept.
 	feedPages = 256
 	feedBytes = 8 << 20
+	// feedTime is how long it is kept. Its users are as they were then: some may be deleted.
+	feedTime = time.Second
 )
 
 // feed is the change log for all watchers. Those at one cursor share one read of the
 // store and one wait for it, and what was read is kept for a while for those that
 // come to the same cursor later. Watchers that follow the log all come to the same
 // cursors, and so do those that catch up from one place: what the first of them has read is
-// kept until the others come there (see gatePages). One that starts elsewhere reads for
+// kept for those who come there soon (see gatePages). One that starts elsewhere reads for
 // itself until it has caught up.
 type feed struct {
 	store   store.Store
@@ -76,8 +78,11 @@ type feedPage struct {
 // keptPage is a page that was read of late.
 type keptPage struct {
 	after store.Cursor
+	read  time.Time
 	*feedPage
 }
+
+func (p keptPage) isOld() bool { return time.Since(p.read) >= feedTime }
 
 type feedEvent struct {
 	change  store.Change
@@ -178,29 +183,32 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 // that has no events may lead on: a cursor of PostgreSQL tells which transactions have ended.
 // f.mu is held.
 func (f *feed) isWanted(after store.Cursor, page *feedPage) bool {
-	return page.next != after && after != store.Earliest && f.recent[after] == nil
+	return page.next != after && after != store.Earliest && f.kept(after) == nil
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.
 func (f *feed) kept(after store.Cursor) *feedPage {
 	element := f.recent[after]
-	if element == nil {
+	if element == nil || element.Value.(keptPage).isOld() {
 		return nil
 	}
-	f.order.MoveToBack(element)
 	return element.Value.(keptPage).feedPage
 }
 
-// keep keeps a page, and lets go of those that were not read for the longest time. f.mu is
-// held.
+// keep keeps a page, and lets go of those that are old, and of the oldest where there is no
+// room. f.mu is held.
 func (f *feed) keep(after store.Cursor, page *feedPage) {
-	f.recent[after] = f.order.PushBack(keptPage{after, page})
-	f.bytes += len(page.message)
-	for f.order.Len() > feedPages || f.bytes > feedBytes {
-		oldest := f.order.Remove(f.order.Front()).(keptPage)
+	for front := f.order.Front(); front != nil; front = f.order.Front() {
+		oldest := front.Value.(keptPage)
+		if !oldest.isOld() && f.order.Len() < feedPages && f.bytes+len(page.message) <= feedBytes {
+			break
+		}
+		f.order.Remove(front)
 		delete(f.recent, oldest.after)
 		f.bytes -= len(oldest.message)
 	}
+	f.recent[after] = f.order.PushBack(keptPage{after, time.Now(), page})
+	f.bytes += len(page.message)
 }
 
 // feedWait is a wait for changes that watchers share.

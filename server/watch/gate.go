@@ -21,7 +21,8 @@ const (
 	// for as long.
 	gateWork = time.Millisecond
 	// gatePages is how many pages a watcher gets before others that have come later. They
-	// fit into what the feed keeps, so that those who come next need not read them again.
+	// fit into what the feed keeps, so that those who come next, within feedTime, need not
+	// read them again.
 	gatePages = 16
 )
 

@@ -231,6 +231,64 @@ func TestWatchHeartbeatWhileCatchingUp(t *testing.T) {
 	})
 }
 
+// What was read long ago is read anew: a user may have been deleted since.
+func TestWatcherIsToldOfUsersAsTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &deletedLater{}
+		service := watchedService(t, log)
+		defer service.feed.close()
+		watch := func() (upserted, deleted int) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+				for _, event := range message.GetEvents() {
+					if event.GetUpserted() != nil {
+						upserted++
+					} else {
+						deleted++
+					}
+				}
+			}, "0"})
+			return upserted, deleted
+		}
+		if upserted, deleted := watch(); upserted != 1 || deleted != 0 {
+			t.Fatalf("the first watcher is told of %d users and %d deletions", upserted, deleted)
+		}
+		log.gone.Store(true)
+		time.Sleep(2 * time.Second)
+		if upserted, deleted := watch(); upserted != 0 || deleted != 1 {
+			t.Errorf("after the deletion a watcher is told of %d users and %d deletions", upserted, deleted)
+		}
+	})
+}
+
+// deletedLater is a log with the creation of a user, and later its deletion.
+type deletedLater struct {
+	store.Store
+	gone atomic.Bool
+}
+
+func (d *deletedLater) Changes(_ context.Context, after store.Cursor, _ int) ([]store.Change, store.Cursor, error) {
+	log := []store.Change{{UserID: watchedID, Version: 1, Kind: store.Upserted}}
+	if d.gone.Load() {
+		log = append(log, store.Change{UserID: watchedID, Version: 2, Kind: store.Deleted})
+	}
+	read, err := strconv.Atoi(string(after))
+	return log[read:], store.Cursor(strconv.Itoa(len(log))), err
+}
+
+func (d *deletedLater) GetMany(context.Context, []string) ([]store.User, error) {
+	if d.gone.Load() {
+		return nil, nil
+	}
+	return []store.User{{ID: watchedID, Version: 1}}, nil
+}
+
+func (d *deletedLater) Wait(ctx context.Context, _ store.Cursor) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // What a thousand watchers ask of the store is what one asks.
 func TestWatchersShareReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -257,9 +257,9 @@ func ToQuery(req *userv1.SearchUsersRequest) store.Query {
 		Role:          req.GetRole(),
 		Disabled:      req.Disabled,
 		Attributes:    store.SortedAttributes(fromMap(req.GetAttributes())),
-		InactiveSince: timeOrZero(req.GetInactiveSince()),
-		CreatedAfter:  timeOrZero(req.GetCreatedAfter()),
-		CreatedBefore: timeOrZero(req.GetCreatedBefore()),
+		InactiveSince: boundOrZero(req.GetInactiveSince()),
+		CreatedAfter:  boundOrZero(req.GetCreatedAfter()),
+		CreatedBefore: boundOrZero(req.GetCreatedBefore()),
 	}
 }
 
@@ -269,6 +269,15 @@ func timeOrZero(t *timestamppb.Timestamp) time.Time {
 		return time.Time{}
 	}
 	return t.AsTime().Truncate(time.Microsecond)
+}
+
+// boundOrZero is timeOrZero for a time that is compared with those of users: the first that
+// one of them can have that is not before it.
+func boundOrZero(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime().Add(time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
 // CanonicalID is a UUID as the store has it.

@@ -7,9 +7,31 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/store"
 )
+
+// Users have times to the microsecond. A search by a time between two of them finds those who
+// are on its side of it.
+func TestQueryByTimesBetweenMicroseconds(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 1000, time.UTC)
+	for nanos, want := range map[time.Duration]time.Time{0: at, 1: at.Add(time.Microsecond), 999: at.Add(time.Microsecond)} {
+		asked := timestamppb.New(at.Add(nanos))
+		query := ToQuery(&userv1.SearchUsersRequest{CreatedAfter: asked, CreatedBefore: asked, InactiveSince: asked})
+		for name, got := range map[string]time.Time{
+			"created after": query.CreatedAfter, "created before": query.CreatedBefore, "inactive since": query.InactiveSince,
+		} {
+			if !got.Equal(want) {
+				t.Errorf("%s %v is %v, want %v", name, asked.AsTime(), got, want)
+			}
+		}
+	}
+	if query := ToQuery(new(userv1.SearchUsersRequest)); query.Filters() || !query.CreatedAfter.IsZero() || !query.CreatedBefore.IsZero() {
+		t.Errorf("without times the query is %+v", query)
+	}
+}
 
 // What is appended is what a deterministic proto.Marshal makes of the same user.
 func FuzzEncodeUser(f *testing.F) {

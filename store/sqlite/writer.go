@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -212,7 +211,7 @@ func (w *writer) finish(group ...*writeOp) {
 	w.groups.Observe(int64(len(group)))
 	if err := w.commitAndTell(group); err != nil {
 		for _, op := range group {
-			op.result = errors.Join(op.result, err)
+			op.result = err // What it had found was of the group, and is no more.
 		}
 	}
 	for _, op := range group {

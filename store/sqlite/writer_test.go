@@ -345,6 +345,35 @@ func TestWritesOnAFullDisk(t *testing.T) {
 	}
 }
 
+// What one write found when another had been done is not true where that was taken back.
+func TestWritesOfAGroupThatIsNotStored(t *testing.T) {
+	t.Parallel()
+	w := newTestWriter(t)
+	limitPages(t, w, 20)
+	release := w.hold()
+	first := w.mustSubmit(t.Context(), insertNumber(1))
+	refused := w.mustSubmit(t.Context(), func(conn *sqlite.Conn) error {
+		if n, err := scalar(conn, `select count(*) from numbers where n = 1`); err != nil || n == 0 {
+			return err
+		}
+		return store.ErrEmailTaken
+	})
+	full := w.mustSubmit(t.Context(), func(conn *sqlite.Conn) error {
+		return exec(conn, `insert into numbers values (2, zeroblob(1000000))`)
+	})
+	release()
+	for i, op := range []*writeOp{first, refused, full} {
+		<-op.done
+		err := translate(t.Context(), op.result)
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrEmailTaken) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if got := w.stored(); len(got) > 0 {
+		t.Errorf("stored are %v", got)
+	}
+}
+
 func limitPages(t *testing.T, w *writerOf, pages int) {
 	t.Helper()
 	err := w.run(t.Context(), func(conn *sqlite.Conn) error {

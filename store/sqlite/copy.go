@@ -119,6 +119,8 @@ func (s *Store) loadUser(conn *sqlite.Conn, user store.User) error {
 	if err := exec(conn, loadSQL, values...); err != nil {
 		return err
 	}
-	s.last = max(s.last, user.CreatedAt.UnixMicro())
+	if !user.CreatedAt.After(user.UpdatedAt) { // See lastTickSQL.
+		s.last = max(s.last, user.CreatedAt.UnixMicro())
+	}
 	return replacePostings(conn, store.User{ID: user.ID, CreatedAt: user.CreatedAt}, user)
 }

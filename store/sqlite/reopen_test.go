@@ -135,6 +135,25 @@ func TestTimesIncreaseWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// Another program may have moved a user into the future. Others are made and changed now.
+func TestAUserOfTheFutureMovesNoOthers(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	moved, other := mustCreate(t, s), mustCreate(t, s)
+	sqlite3(t, path, `update users set created_at = 253402300799999999 where id = '`+moved.ID+`'`)
+	mustClose(t, s)
+	s = openPath(t, path)
+	created := mustCreate(t, s)
+	renamed, err := s.Update(t.Context(), store.Update{ID: other.ID, DisplayName: new("Grace")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if soon := time.Now().Add(time.Minute); created.CreatedAt.After(soon) || renamed.UpdatedAt.After(soon) {
+		t.Errorf("a user is created at %v, another is changed at %v", created.CreatedAt, renamed.UpdatedAt)
+	}
+}
+
 func TestTimesComeFromTheClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 10, 25, 3, 0, 0, 123456789, time.FixedZone("", 7200))

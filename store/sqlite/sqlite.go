@@ -51,6 +51,12 @@ const (
 	busyTimeout = 5 * time.Second
 )
 
+// lastTickSQL is the latest time of a server that wrote to the file. No server makes a user
+// later than it changes it: who was moved further is of another program.
+const lastTickSQL = `select max(
+	ifnull((select created_at from users where created_at <= updated_at order by created_at desc limit 1), 0),
+	ifnull((select at from changes order by seq desc limit 1), 0))`
+
 // Store is a store of users in a SQLite file.
 type Store struct {
 	reads    int   // Connections of readers.
@@ -211,8 +217,7 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 		}
 	}
 	var err error
-	s.last, err = scalar(conn, `select max(ifnull((select max(created_at) from users), 0),
-		ifnull((select at from changes order by seq desc limit 1), 0))`)
+	s.last, err = scalar(conn, lastTickSQL)
 	return err
 }
 

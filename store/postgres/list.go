@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,9 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/stats"
@@ -80,7 +77,7 @@ type listing struct {
 // leaves out very many by an index, if there is one for it.
 func (l *listing) fill(ctx context.Context) error {
 	if !l.Filters() {
-		users, err := l.users(ctx, l.on, `users`, l.positions(nil))
+		users, err := queryUsers(ctx, l.on, l.Room(), l.users(`users`, l.positions()), l.args...)
 		l.Page = store.PageOf(users, l.Limit)
 		return err
 	}
@@ -103,31 +100,27 @@ func (l *listing) fill(ctx context.Context) error {
 
 // walk looks at the next n users.
 func (l *listing) walk(ctx context.Context, n int) (bool, error) {
-	end, err := l.end(ctx, n)
+	l.args = nil
+	next := `users` + where(l.positions()) + l.order()
+	users := l.users(`(select * from `+next+` limit `+l.arg(n)+`) as walked`, l.filters())
+	end := `select ` + markColumns + ` from ` + next + ` limit 1 offset ` + l.arg(n-1)
+	return l.marked(ctx, ``, users, end, l.Take)
+}
+
+// markColumns are a position in the form of userColumns, at a version that no user has.
+const markColumns = `id, '', '', '{}', created_at, created_at, null, 0, false, null, '{}'`
+
+// marked has take take the users of a statement, and the position that another one finds in
+// the same moment: what has come between two of them would be taken for looked at.
+func (l *listing) marked(ctx context.Context, with, users, mark string, take func([]store.User, *store.Position) bool) (bool, error) {
+	found, err := queryUsers(ctx, l.on, l.Room(), with+`(`+users+`) union all (`+mark+`)`, l.args...)
 	if err != nil {
 		return false, err
 	}
-	// Without a limit the planner may prefer other indexes, which bound nothing. New users
-	// may have come since end was found.
-	l.args = nil
-	walked := `(select * from users` + where(l.positions(end)) + l.order() + ` limit ` + l.arg(2*n) + `) as walked`
-	users, err := l.users(ctx, l.on, walked, l.filters())
-	return l.Take(users, end), err
-}
-
-// end returns the position of the last of the next n users, or nil where there are fewer.
-func (l *listing) end(ctx context.Context, n int) (*store.Position, error) {
-	l.args = nil
-	sql := `select created_at, id from users` + where(l.positions(nil)) + l.order() + ` limit 1 offset ` + l.arg(n-1)
-	var at pgtype.Timestamptz
-	var id [16]byte
-	switch err := l.on.QueryRow(ctx, sql, l.args...).Scan(&at, &id); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, nil
-	case err != nil:
-		return nil, err
+	if last := len(found) - 1; last >= 0 && found[last].Version == 0 {
+		return take(found[:last], new(found[last].Position())), nil
 	}
-	return &store.Position{CreatedAt: timeOf(at), ID: uuid.UUID(id).String()}, nil
+	return take(found, nil), nil
 }
 
 // byEmail sorts the users whose emails have the prefix, if they are few.
@@ -136,13 +129,12 @@ func (l *listing) byEmail(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	l.args = nil
-	found := `(select * from users where ` + l.hasPrefix() + ` order by lower(email) limit ` + l.arg(few+1) + `) as found`
-	var n int
-	if err := l.on.QueryRow(ctx, `select count(*) from `+found, l.args...).Scan(&n); err != nil || n > few {
-		return false, err
-	}
-	users, err := l.users(ctx, l.on, found, append(l.positions(nil), l.filters()...))
-	return l.Take(users, nil), err
+	with := `with found as (select * from users where ` + l.hasPrefix() + ` order by lower(email) limit ` + l.arg(few+1) + `) `
+	users := l.users(`found`, append(l.positions(), l.filters()...))
+	oneMore := `select ` + markColumns + ` from found offset ` + l.arg(few)
+	return l.marked(ctx, with, users, oneMore, func(users []store.User, more *store.Position) bool {
+		return more == nil && l.Take(users, nil)
+	})
 }
 
 // byContent sorts the users who have the role, the attributes and the part of a name, if
@@ -160,7 +152,8 @@ func (l *listing) byContent(ctx context.Context) (bool, error) {
 			return err
 		}
 		found := `(select * from users` + where(conditions) + ` offset 0) as found`
-		users, err = l.users(ctx, tx, found, append(l.positions(nil), l.filters()...))
+		sql := l.users(found, append(l.positions(), l.filters()...))
+		users, err = queryUsers(ctx, tx, l.Room(), sql, l.args...)
 		return err
 	})
 	if hasCode(err, queryCanceled) && l.on.caller.Err() == nil {
@@ -243,11 +236,10 @@ func trigramsOf(word string) (trigrams []string) {
 
 var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// users returns the first users for whom conditions hold, as many as the page has room for.
-func (l *listing) users(ctx context.Context, on querier, from string, conditions []string) ([]store.User, error) {
-	n := l.Room()
-	sql := `select ` + userColumns + ` from ` + from + where(conditions) + l.order() + ` limit ` + l.arg(n)
-	return queryUsers(ctx, on, n, sql, l.args...)
+// users is the statement for the first users for whom conditions hold, as many as the page has
+// room for.
+func (l *listing) users(from string, conditions []string) string {
+	return `select ` + userColumns + ` from ` + from + where(conditions) + l.order() + ` limit ` + l.arg(l.Room())
 }
 
 // arg returns the place of an argument.
@@ -271,20 +263,16 @@ func (l *listing) order() string {
 }
 
 // positions are the conditions for where users stand.
-func (l *listing) positions(end *store.Position) (conditions []string) {
-	forward, back := `>`, `<`
-	if l.NewestFirst {
-		forward, back = back, forward
-	}
+func (l *listing) positions() (conditions []string) {
 	if l.Disabled != nil && *l.Disabled {
 		conditions = append(conditions, `disabled`) // They have an index of their own.
 	}
-	position := func(p store.Position) string { return `(` + l.arg(timestamp(p.CreatedAt)) + `, ` + l.arg(p.ID) + `)` }
 	if l.After != (store.Position{}) {
-		conditions = append(conditions, `(created_at, id) `+forward+` `+position(l.After))
-	}
-	if end != nil {
-		conditions = append(conditions, `(created_at, id) `+back+`= `+position(*end))
+		forward := `>`
+		if l.NewestFirst {
+			forward = `<`
+		}
+		conditions = append(conditions, `(created_at, id) `+forward+` (`+l.arg(timestamp(l.After.CreatedAt))+`, `+l.arg(l.After.ID)+`)`)
 	}
 	if !l.CreatedAfter.IsZero() {
 		conditions = append(conditions, `created_at >= `+l.arg(l.CreatedAfter))

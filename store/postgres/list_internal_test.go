@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/storetest"
+)
+
+// afterFirst is a tracer that calls a function after the first statement of a connection.
+type afterFirst struct{ do func() }
+
+func (*afterFirst) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (a *afterFirst) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {
+	if do := a.do; do != nil {
+		a.do = nil
+		do()
+	}
+}
+
+// importMoved imports users with emails that begin with a text, who come from another system:
+// they were created one second after the other.
+func importMoved(t *testing.T, s *Store, n int, email string, since time.Time, role string) {
+	t.Helper()
+	users := make([]store.NewUser, n)
+	for i := range users {
+		users[i] = store.NewUser{
+			ID: uuid.NewString(), Email: fmt.Sprintf("%s%d@example.com", email, i), DisplayName: "Ada", Roles: []string{role},
+			CreatedAt: since.Add(time.Duration(i) * time.Second),
+		}
+	}
+	for part := range slices.Chunk(users, 1000) {
+		if _, err := s.Import(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// However many users come while a search looks on, it finds all who were there.
+func TestSearchWhileManyAreImported(t *testing.T) {
+	t.Parallel()
+	const known, come = 900, 3 * firstStep
+	since := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, look := range map[string]func(context.Context, *listing) (ended bool, err error){
+		"in order": func(ctx context.Context, l *listing) (ended bool, err error) {
+			for err == nil && !ended {
+				ended, err = l.walk(ctx, firstStep)
+			}
+			return ended, err
+		},
+		"by email": func(ctx context.Context, l *listing) (bool, error) { return l.byEmail(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := storetest.Postgres(t, func(ctx context.Context, url string) error {
+				_, err := Migrate(ctx, Config{URL: url})
+				return err
+			})
+			s, err := Open(t.Context(), Config{URL: url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			importMoved(t, s, known, "xb", since.Add(time.Hour), "known")
+			config, err := pgx.ParseConfig(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Tracer = &afterFirst{func() { importMoved(t, s, come, "xa", since, "new") }}
+			conn, err := pgx.ConnectConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(context.Background())
+			query := store.Query{Role: "known", EmailPrefix: "x", Limit: 2 * known}
+			l := &listing{Listing: store.Listing{Query: query}, on: &session{Conn: conn, caller: t.Context()}}
+			if ended, err := look(t.Context(), l); err != nil || !ended || len(l.Page.Users) != known {
+				t.Errorf("found are %d of %d users, ended: %v, error %v", len(l.Page.Users), known, ended, err)
+			}
+		})
+	}
+}

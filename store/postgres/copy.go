@@ -22,7 +22,8 @@ const (
 			select created_at, id from users order by created_at desc, id desc limit 1
 		) last on true`
 
-	listDeletedSQL = `select id, version, deleted_at from deleted_users where id > $1 order by id limit $2`
+	listDeletedSQL      = `select id, version, deleted_at from deleted_users where id > $1 order by id limit $2`
+	listFirstDeletedSQL = `select id, version, deleted_at from deleted_users order by id limit $1`
 
 	// Locks the store for a part of the copy of $1; none when it is not of that copy.
 	copyOfSQL = `
@@ -55,11 +56,12 @@ func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 
 // ListDeleted implements store.Copyable.
 func (s *Store) ListDeleted(ctx context.Context, after string, limit int) ([]store.DeletedUser, error) {
+	sql, args := listDeletedSQL, []any{after, limit}
 	if after == "" {
-		after = uuid.Nil.String()
+		sql, args = listFirstDeletedSQL, []any{limit}
 	}
 	deleted, err := read(ctx, s, func(ctx context.Context, on *session) ([]store.DeletedUser, error) {
-		rows, _ := on.Query(ctx, listDeletedSQL, after, limit)
+		rows, _ := on.Query(ctx, sql, args...)
 		return pgx.CollectRows(rows, func(row pgx.CollectableRow) (user store.DeletedUser, err error) {
 			err = row.Scan(&user.ID, &user.Version, &user.DeletedAt)
 			user.DeletedAt = user.DeletedAt.UTC()

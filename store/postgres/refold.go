@@ -12,10 +12,11 @@ import (
 
 const (
 	// Names that may be folded otherwise than they were by another version. Those of ASCII
-	// characters alone never are. $1 id, $2 limit
+	// characters alone never are. A page begins with the last one of the page before, since
+	// no id is lower than the lowest. $1 id, $2 limit
 	foldedNamesSQL = `
 		select id, display_name, folded_name from users
-		where id > $1 and octet_length(display_name) <> char_length(display_name)
+		where id >= $1 and octet_length(display_name) <> char_length(display_name)
 		order by id limit $2`
 
 	// $1 ids, $2 names, $3 names folded

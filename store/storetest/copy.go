@@ -29,6 +29,7 @@ func RunCopy(t *testing.T, from, to func(t testing.TB) store.Copyable) {
 		"deleted users are listed in the order of their ids":   copyListsDeleted,
 		"loading stores all or none and writes no change":      copyLoadsAllOrNone,
 		"a copy is a store like any other when it is complete": copyIsAStore,
+		"the lowest id of all is copied":                       copyHasTheLowestID,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -231,6 +232,18 @@ func copyLoadsAllOrNone(t *testing.T, from, to store.Copyable) {
 	check(t, err)
 	if len(changes) > 0 {
 		t.Errorf("changes are %v", changes)
+	}
+}
+
+func copyHasTheLowestID(t *testing.T, from, to store.Copyable) {
+	id := uuid.Nil.String()
+	check(t, second(from.Create(t.Context(), store.NewUser{ID: id, Email: "nil@example.com", DisplayName: "Nil"})))
+	check(t, second(from.Delete(t.Context(), id, 0)))
+	check(t, store.Copy(t.Context(), from, to, noProgress))
+	sameContents(t, from, to)
+	_, err := to.Create(t.Context(), store.NewUser{ID: id, Email: "again@example.com", DisplayName: "Again"})
+	if !errors.Is(err, store.ErrIDTaken) {
+		t.Errorf("create of a deleted id: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { users } from "./client";
 import { failureOf } from "./failure";
 import { CreateUserRequestSchema, type CreateUserRequest, type SearchUsersRequestSchema, type User } from "@example/userd";
+import { retried } from "./retry";
 import { csvLine, download, targets, Writer } from "./rows";
 import { attributePrefix } from "./users";
 
@@ -12,6 +13,7 @@ type Request = MessageInitShape<typeof SearchUsersRequestSchema>;
 /** Export writes what a search finds to a file that an import takes. */
 export function Export({ request }: { request: () => Request }) {
   const [count, setCount] = useState(0);
+  const [waiting, setWaiting] = useState("");
   const [running, setRunning] = useState<AbortController>();
   const [said, say] = useState("");
   const run = async (format: "csv" | "jsonl") => {
@@ -20,7 +22,7 @@ export function Export({ request }: { request: () => Request }) {
     setCount(0);
     say("");
     try {
-      const { lines, total } = await collect(request(), mine.signal, setCount);
+      const { lines, total } = await collect(request(), mine.signal, setCount, setWaiting);
       const file = format === "jsonl" ? lines : await csvOf(lines);
       download(file, `users.${format}`);
       say(total === 1 ? "1 user exported." : `${total} users exported.`);
@@ -28,13 +30,14 @@ export function Export({ request }: { request: () => Request }) {
       say(mine.signal.aborted ? "The export was stopped." : err instanceof NotCSV ? err.message : failureOf(err).text);
     }
     setRunning(undefined);
+    setWaiting("");
   };
   return (
     <div class="buttons">
       <button type="button" disabled={running !== undefined} onClick={() => run("csv")}>Export as CSV</button>
       <button type="button" disabled={running !== undefined} onClick={() => run("jsonl")}>Export as JSON Lines</button>
       {running !== undefined && <button type="button" onClick={() => running.abort()}>Stop the export</button>}
-      <span role="status">{running === undefined ? said : `${count} users so far`}</span>
+      <span role="status">{running === undefined ? said : `${count} users so far${waiting && `. Waiting: ${waiting}`}`}</span>
     </div>
   );
 }
@@ -43,11 +46,12 @@ export function Export({ request }: { request: () => Request }) {
 class NotCSV extends Error {}
 
 /** collect writes all that a search finds, as JSON Lines. */
-async function collect(request: Request, signal: AbortSignal, progress: (count: number) => void) {
+async function collect(request: Request, signal: AbortSignal, progress: (count: number) => void, waiting: (why: string) => void) {
   const writer = new Writer();
   let total = 0;
   for (let pageToken = ""; ;) {
-    const { users: found, nextPageToken } = await users.searchUsers({ ...request, pageSize: 100, pageToken }, { signal });
+    const { users: found, nextPageToken } = await retried(
+      () => users.searchUsers({ ...request, pageSize: 100, pageToken }, { signal }), signal, waiting);
     for (const user of found) writer.write(toJsonString(CreateUserRequestSchema, creationOfUser(user)) + "\n");
     total += found.length;
     progress(total);

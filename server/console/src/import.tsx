@@ -4,6 +4,7 @@ import { session, users } from "./client";
 import { newId } from "./create";
 import { failureOf } from "./failure";
 import type { CreateUserRequest, User } from "@example/userd";
+import { retried } from "./retry";
 import { csvLine, download, failureColumn, isJSON, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
 import { Store, useStore } from "./store";
 import { attributePrefix, differing, fieldsOf, labels, noFields, updateOf, type Fields } from "./users";
@@ -24,8 +25,13 @@ interface Run {
   failures: { number: number; why: string }[];
   failed: Writer;
   waiting: string;
+  /** Why it ended before the file did. */
+  problem: string;
   stop: AbortController;
 }
+
+/** What to say of a file that the browser cannot read any more. */
+const unreadableFile = "The file cannot be read. Has it been changed or moved since it was chosen? Choose it again.";
 
 const previewRows = 5;
 const shownFailures = 100;
@@ -63,16 +69,17 @@ function Prepare() {
   const [rows, setRows] = useState<Row[]>([]);
   const [mapping, setMapping] = useState<Mapping>({});
   const [taken, setTaken] = useState<Taken>("fail");
+  const [problem, setProblem] = useState("");
   const id = useId();
   useEffect(() => {
-    if (file !== undefined) void firstRows(file).then(setRows);
+    if (file !== undefined) firstRows(file).then(setRows, () => setProblem(unreadableFile));
   }, [file]);
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row.cells)))];
   return (
     <form class="card" aria-label="Import a file" onSubmit={(event) => { event.preventDefault(); void start(file!, mapping, taken); }}>
       <label for={`${id}-file`}>File</label>
       <input id={`${id}-file`} type="file" accept=".csv,.jsonl,.ndjson,.json,text/csv" aria-describedby={`${id}-hint`}
-        onChange={(event) => { setMapping({}); setRows([]); setFile(event.currentTarget.files?.[0]); }} />
+        onChange={(event) => { setMapping({}); setRows([]); setProblem(""); setFile(event.currentTarget.files?.[0]); }} />
       <p class="hint" id={`${id}-hint`}>CSV with a row of names, or JSON Lines (.jsonl). Exports of this page are such files.</p>
       {rows.length > 0 && (
         <>
@@ -87,7 +94,7 @@ function Prepare() {
           <div class="buttons"><button type="submit" class="main">Import</button></div>
         </>
       )}
-      {file !== undefined && rows.length === 0 && <p role="status">No rows in {file.name}.</p>}
+      {file !== undefined && rows.length === 0 && <p role="status">{problem || `No rows in ${file.name}.`}</p>}
     </form>
   );
 }
@@ -153,7 +160,7 @@ function Preview({ rows, mapping }: { rows: Row[]; mapping: Mapping }) {
 
 function tryRequest(row: Row, mapping: Mapping): CreateUserRequest | string {
   try {
-    return requestOf(row, mapping, newId);
+    return requestOf(row, mapping);
   } catch (err) {
     return (err as Error).message;
   }
@@ -163,7 +170,7 @@ function tryRequest(row: Row, mapping: Mapping): CreateUserRequest | string {
 async function start(file: File, mapping: Mapping, taken: Taken) {
   const run: Run = {
     name: file.name, state: "running", size: file.size, read: 0, started: Date.now(), ended: 0,
-    counts: { created: 0, updated: 0, skipped: 0, failed: 0 }, failures: [], failed: new Writer(), waiting: "", stop: new AbortController(),
+    counts: { created: 0, updated: 0, skipped: 0, failed: 0 }, failures: [], failed: new Writer(), waiting: "", problem: "", stop: new AbortController(),
   };
   current.value = run;
   const rows = read(file);
@@ -189,14 +196,17 @@ async function start(file: File, mapping: Mapping, taken: Taken) {
       const request = tryRequest(row, mapping);
       if (typeof request === "string") fail(row, request);
       else {
-        const outcome = await put(request, taken, run);
+        const outcome = await putPatiently(request, taken, run);
         if (outcome in run.counts) run.counts[outcome as keyof Run["counts"]]++;
         else if (outcome !== "") fail(row, outcome);
       }
       run.read = Math.max(run.read, row.read);
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, worker));
+  await Promise.all(Array.from({ length: concurrency }, worker)).catch(() => {
+    run.problem = unreadableFile;
+    run.stop.abort();
+  });
   clearInterval(drawing);
   run.state = run.stop.signal.aborted ? "stopped" : "done";
   run.ended = Date.now();
@@ -221,26 +231,22 @@ function draw(run: Run) {
   if (current.value?.stop === run.stop) current.value = { ...run };
 }
 
-/** put stores a row and says what it did: one of the counts, "" where it was stopped, or why it failed. */
-async function put(request: CreateUserRequest, taken: Taken, run: Run): Promise<string> {
-  for (let wait = 250; ; wait = Math.min(2 * wait, 5_000)) {
-    try {
-      return await putOnce(request, taken, run.stop.signal);
-    } catch (err) {
-      if (run.stop.signal.aborted) return "";
-      const failure = failureOf(err);
-      if (![Code.Unavailable, Code.ResourceExhausted, Code.Aborted, Code.DeadlineExceeded].includes(failure.code)) {
-        const fields = Object.entries(failure.fields).map(([field, text]) => `${field} ${text}`);
-        return fields.length > 0 ? fields.join("; ") : failure.text;
-      }
-      run.waiting = failure.text;
-      await new Promise((done) => setTimeout(done, failure.retryAfter ?? wait));
-      run.waiting = "";
-    }
+/** putPatiently stores a row and says what it did: one of the counts, "" where it was stopped, or why it failed. */
+async function putPatiently(request: CreateUserRequest, taken: Taken, run: Run): Promise<string> {
+  const { signal } = run.stop;
+  const hasId = request.userId !== "";
+  if (!hasId) request.userId = newId(); // With an id the row can be sent again.
+  try {
+    return await retried(() => put(request, hasId, taken, signal), signal, (why) => { run.waiting = why; });
+  } catch (err) {
+    if (signal.aborted) return "";
+    const failure = failureOf(err);
+    const fields = Object.entries(failure.fields).map(([field, text]) => `${field} ${text}`);
+    return fields.length > 0 ? fields.join("; ") : failure.text;
   }
 }
 
-async function putOnce(request: CreateUserRequest, taken: Taken, signal: AbortSignal): Promise<"created" | "updated" | "skipped"> {
+async function put(request: CreateUserRequest, hasId: boolean, taken: Taken, signal: AbortSignal): Promise<"created" | "updated" | "skipped"> {
   try {
     await users.createUser(request, { signal });
     return "created";
@@ -248,7 +254,7 @@ async function putOnce(request: CreateUserRequest, taken: Taken, signal: AbortSi
     if (failureOf(err).code !== Code.AlreadyExists || taken === "fail") throw err;
     if (taken === "skip") return "skipped";
     const there = await existing(request, signal);
-    if (there === undefined) throw err;
+    if (there === undefined || hasId && there.id !== request.userId) throw err; // Somebody else has its email.
     return update(there, request, signal);
   }
 }
@@ -284,6 +290,7 @@ function Progress({ run }: { run: Run }) {
       <p role="status">
         {{ running: "Importing…", done: "Done.", stopped: "Stopped." }[run.state]} {created} created, {updated} updated, {skipped} there already, {failed} failed.
       </p>
+      {run.problem !== "" && <p class="problem" role="alert">{run.problem}</p>}
       <p class="hint">{Math.round(total / seconds)} rows a second. {run.waiting !== "" && `Waiting: ${run.waiting}`}</p>
       <div class="buttons">
         {run.state === "running"

@@ -52,7 +52,7 @@ async function* readCSV(file: File): AsyncGenerator<Row> {
       continue;
     }
     const names = header;
-    const problem = record.length === names.length ? "" : `has ${record.length} cells, the row of names has ${names.length}`;
+    const problem = record.length === names.length ? unreadable(record.join()) : `has ${record.length} cells, the row of names has ${names.length}`;
     yield { number: ++number, read, problem, cells: Object.fromEntries(names.map((name, i) => [name, record[i] ?? ""])) };
   }
 }
@@ -61,7 +61,7 @@ async function* readJSON(file: File): AsyncGenerator<Row> {
   let number = 0;
   for await (const { line, read } of linesOf(file)) {
     if (line.trim() === "") continue;
-    const row: Row = { number: ++number, read, problem: "", cells: {} };
+    const row: Row = { number: ++number, read, problem: unreadable(line), cells: {} };
     try {
       row.cells = cellsOf(JSON.parse(line) as JsonValue);
     } catch {
@@ -70,6 +70,11 @@ async function* readJSON(file: File): AsyncGenerator<Row> {
     }
     yield row;
   }
+}
+
+/** unreadable says why a text cannot be taken. Decoding leaves a mark where bytes are no UTF-8. */
+function unreadable(text: string): string {
+  return text.includes("\uFFFD") ? "has a character that cannot be read: save the file as UTF-8" : "";
 }
 
 function cellsOf(value: JsonValue): Record<string, string> {
@@ -143,11 +148,11 @@ async function* recordsOf(file: File): AsyncGenerator<{ record: string[]; read: 
   if (record.length > 0 || cell !== "") yield { record: [...record, cell], read: last };
 }
 
-/** requestOf makes a user of a row, or throws why it cannot. */
-export function requestOf(row: Row, mapping: Mapping, newId: () => string): CreateUserRequest {
+/** requestOf makes a user of a row, without an id where the row has none, or throws why it cannot. */
+export function requestOf(row: Row, mapping: Mapping): CreateUserRequest {
   if (row.problem !== "") throw new Error(row.problem);
   const fields = { ...noFields };
-  let [id, created, login]: (string | undefined)[] = [];
+  let [id, created, login] = ["", "", ""];
   for (const [column, text] of Object.entries(row.cells)) {
     const target = mapping[column] ?? targetOf(column);
     if (target === "user_id") id = text.trim().toLowerCase();
@@ -158,7 +163,7 @@ export function requestOf(row: Row, mapping: Mapping, newId: () => string): Crea
       if (text !== "") fields[target] = text;
     } else if (target !== "") fields[target] = text;
   }
-  const request = creationOf(fields, id || newId()); // With an id the row can be sent again.
+  const request = creationOf(fields, id);
   request.createdAt = timeOf("created_at", created);
   request.lastLogin = timeOf("last_login", login);
   return request;
@@ -170,8 +175,8 @@ function disabledOf(text: string): string {
   throw new Error("disabled must be true or false");
 }
 
-function timeOf(name: string, text: string | undefined): Timestamp | undefined {
-  if (text === undefined || text.trim() === "") return undefined;
+function timeOf(name: string, text: string): Timestamp | undefined {
+  if (text.trim() === "") return undefined;
   try {
     return fromJson(TimestampSchema, text.trim());
   } catch {

@@ -43,12 +43,15 @@ interface Search {
 
 const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: "", busy: false, inVain: false, failure: undefined });
 
+let running: AbortController | undefined;
+
 // A search of another caller is nobody's business.
 session.follow(() => {
-  if (session.value.state === "signedOut") search.value = { ...search.value, filters: all, tokens: [""], found: [], next: "" };
+  if (session.value.state !== "signedOut") return;
+  stop();
+  running = undefined;
+  search.value = { ...search.value, filters: all, tokens: [""], found: [], next: "", busy: false, failure: undefined };
 });
-
-let running: AbortController | undefined;
 
 /** run fetches the page of the last token. */
 async function run(filters: Filters, tokens: string[]) {
@@ -56,10 +59,11 @@ async function run(filters: Filters, tokens: string[]) {
   const mine = running = new AbortController();
   search.value = { ...search.value, filters, tokens, busy: true, inVain: false, failure: undefined };
   const showEmpty = () => {
-    search.value = { ...search.value, found: [], next: "", inVain: true };
+    if (mine === running) search.value = { ...search.value, found: [], next: "", inVain: true };
   };
   try {
     const { found, next } = await fetchPage(requestOf(filters), tokens.at(-1) ?? "", mine.signal, showEmpty);
+    if (mine !== running) return;
     search.value = { ...search.value, found, next, busy: false };
   } catch (err) {
     if (mine !== running) return;

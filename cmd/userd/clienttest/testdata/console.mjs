@@ -5,8 +5,10 @@
 // nothing on the browser's console, no request to another host, nothing that axe finds serious.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const [executablePath, settings] = process.argv.slice(2);
@@ -480,6 +482,33 @@ async function importFiles() {
   await importFile("users.csv", lines.join("\n"), "gets what the row has", "Done. 0 created, 1 updated, 1 there already, 1 failed.");
 }
 
+/** importOddFiles imports what must not be taken for what it looks like. */
+async function importOddFiles() {
+  const rows = ["user_id,email,display_name", "7d0f6a52-6b1c-4c11-9d5f-3a8f1c2b4e5d,one@imported.example,Somebody else", ",four@imported.example,Zo\xeb"];
+  await importFile("users.csv", Buffer.from(rows.join("\n"), "latin1"), "gets what the row has", "Done. 0 created, 0 updated, 0 there already, 2 failed.");
+  await seen(page.getByText("has a character that cannot be read: save the file as UTF-8"));
+  const { user } = await call("GetUserByEmail", { email: "one@imported.example" });
+  assert.equal(user.displayName, 'One, the "first"');
+
+  const folder = mkdtempSync(join(tmpdir(), "console-"));
+  const file = join(folder, "users.csv");
+  writeFileSync(file, "email,display_name\nfive@imported.example,Five\n");
+  await button("Import another file").click();
+  await field("File").setInputFiles(file);
+  await seen(page.getByText("First users"));
+  appendFileSync(file, "six@imported.example,Six\n");
+  await button("Import").click();
+  await seen(status("Stopped."));
+  await seen(page.getByRole("alert").filter({ hasText: "The file cannot be read." }));
+  rmSync(folder, { recursive: true });
+}
+
+/** unreachable has the next call of a method find nobody. */
+async function unreachable(method) {
+  away = true;
+  await page.route(`**/${method}`, (route) => route.abort("connectionrefused"), { times: 1 });
+}
+
 /** exportFiles exports what a search finds, and imports it again. */
 async function exportFiles() {
   await page.getByRole("link", { name: "Users" }).click();
@@ -488,7 +517,9 @@ async function exportFiles() {
   const { user } = await call("GetUserByEmail", { email: "three@imported.example" });
   assert.equal(csv, "user_id,email,display_name,roles,disabled,external_id,created_at,last_login,attributes.firm\n" +
     `${user.id},three@imported.example,Drei,,false,,${user.createdAt},,initech\n`);
+  await unreachable("SearchUsers");
   const json = await textOf(() => button("Export as JSON Lines").click());
+  away = false;
   assert.deepEqual(JSON.parse(json), {
     userId: user.id, email: user.email, displayName: "Drei", attributes: { firm: "initech" }, createdAt: user.createdAt,
   });
@@ -499,15 +530,47 @@ async function exportFiles() {
   assert.deepEqual({ ...again, id: "", version: "", updatedAt: "" }, { ...user, id: "", version: "", updatedAt: "" });
 }
 
+/** hold keeps the answer to the next call of a method, until what it returns is called. */
+async function hold(method) {
+  let release;
+  const released = new Promise((resolve) => { release = resolve; });
+  const held = new Promise((resolve) => {
+    void page.route(`**/${method}`, async (route) => {
+      const response = await route.fetch();
+      resolve();
+      await released;
+      await route.fulfill({ response }).catch(() => {}); // Nobody may want it any more.
+    }, { times: 1 });
+  });
+  return { held, release };
+}
+
 /** signOut leaves nothing behind for the next to sign in. */
 async function signOut() {
   if (!token) return;
+  const next = async () => {
+    await field("Token").fill(token);
+    await page.keyboard.press("Enter");
+  };
   await page.getByRole("link", { name: "Live" }).click();
   await seen(page.locator("tbody tr"));
   await button("Sign out").click();
-  await field("Token").fill(token);
-  await page.keyboard.press("Enter");
+  await next();
   await seen(page.getByText("No change yet."));
+
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(page.locator("tbody tr"));
+  const late = await hold("SearchUsers");
+  await button("Search").click();
+  await late.held;
+  await button("Sign out").click();
+  late.release();
+  const own = await hold("SearchUsers");
+  await next();
+  await own.held;
+  assert.equal(await page.locator("tbody tr").count(), 0, "what the one before has found is shown");
+  own.release();
+  await seen(page.locator("tbody tr"));
 }
 
 async function lookForMissing() {
@@ -517,7 +580,7 @@ async function lookForMissing() {
 
 try {
   for (const step of [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
-    watchStatus, importFiles, exportFiles, lookForMissing, signOut]) {
+    watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }
   assert.deepEqual(faults, []);

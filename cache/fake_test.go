@@ -130,6 +130,9 @@ func (f *fakeStore) Get(ctx context.Context, id string) (store.User, error) {
 	if ctx.Value(refusedKey{}) != nil {
 		return store.User{}, store.ErrOverloaded
 	}
+	if err := uuid.Validate(id); err != nil {
+		return store.User{}, err // As PostgreSQL does.
+	}
 	if !ok {
 		return store.User{}, store.ErrNotFound
 	}

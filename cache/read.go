@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/example/userd/store"
 )
 
@@ -120,14 +122,16 @@ func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
 	return h.entry(), true
 }
 
-// check decodes a value once, before it is shown the first time. What is not the
-// user that it should be is corrupt.
+// check looks at a value once, before it is used the first time. What is not the user
+// that it should be is corrupt, and so is what is no id where it is that of a name.
 func (c *Cache) check(k key, h *held) bool {
 	if h.kind == found && k.space == byID {
 		u, err := c.config.Decode(h.payload())
 		if err != nil || u.ID != k.name || u.Version != h.version {
 			return false
 		}
+	} else if h.kind == found && uuid.Validate(string(h.payload())) != nil {
+		return false
 	}
 	h.checked.Store(true)
 	return true
@@ -287,6 +291,10 @@ func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool
 		}
 	}
 	if h == nil || h.kind != found {
+		return Entry{}, false, nil
+	}
+	if !h.checked.Load() && !c.check(n.key, h) {
+		c.counts.corrupt.Add(1)
 		return Entry{}, false, nil
 	}
 	e, err := c.Lookup(ctx, string(h.payload()), read)

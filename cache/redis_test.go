@@ -58,6 +58,32 @@ func TestCorruptValuesAreReplaced(t *testing.T) {
 	}
 }
 
+// What lies in Redis for an email and is no id of a user is no reason not to find who has it.
+func TestCorruptNamesAreReplaced(t *testing.T) {
+	t.Parallel()
+	b := onRedis(t)
+	u := b.user(t)
+	c := b.open(t)
+	name := newKeyspace(b.store.identity.Incarnation, 1).name(emailKey(u.Email))
+	b.redis.Do("SET", name, "V0000000000000001hello")
+	for deadline := time.Now().Add(10 * time.Second); ; { // It is replaced after the answer.
+		if got, err := c.GetByEmail(t.Context(), u.Email); err != nil || got.ID != u.ID {
+			t.Fatalf("found is %+v, error %v", got, err)
+		}
+		raw := b.redis.Do("GET", name)
+		text, _ := raw.ToString()
+		if s := parseSlot(text); string(s.payload()) == u.ID {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Redis holds %q", text)
+		}
+	}
+	if n := c.Stats().Corrupt; n == 0 {
+		t.Error("not counted")
+	}
+}
+
 func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 	t.Parallel()
 	r := cachetest.Start(t, "--user", "userd", "on", ">secret-word", "~userd:*", "+@all", "--user", "default", "on", "nopass", "~*", "+@all")

@@ -3,10 +3,10 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/example/userd/store"
 )
@@ -39,10 +39,10 @@ func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 			if _, err := tx.Exec(ctx, withoutLimitSQL); err != nil { // It counts all rows.
 				return err
 			}
-			var last *time.Time
+			var last pgtype.Timestamptz
 			err := tx.QueryRow(ctx, contentsSQL).Scan(&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
-			if last != nil {
-				c.Last.CreatedAt = last.UTC()
+			if last.Valid {
+				c.Last.CreatedAt = timeOf(last)
 			}
 			return err
 		})

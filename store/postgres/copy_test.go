@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -33,5 +34,18 @@ func TestCopy(t *testing.T) {
 			t.Parallel()
 			storetest.RunCopy(t, ends[0], ends[1])
 		})
+	}
+}
+
+// A copy names the user whom another program has given a time that is none.
+func TestCopyOfAUserWithoutATime(t *testing.T) {
+	t.Parallel()
+	from, url := openNew(t)
+	to, _ := openNew(t)
+	user := mustCreate(t, from)
+	run(t, connect(t, url), `update users set created_at = 'infinity'`)
+	err := store.Copy(t.Context(), from, to, func(int64, int64) {})
+	if invalid := new(store.InvalidUserError); !errors.As(err, &invalid) || *invalid != (store.InvalidUserError{ID: user.ID, Field: "created_at"}) {
+		t.Errorf("copy: %v", err)
 	}
 }

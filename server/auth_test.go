@@ -444,6 +444,35 @@ func testCredentials(t *testing.T, by callers, transport server.Transport, over 
 	}
 }
 
+// Probes may have credentials, since some clients send theirs with every call: good ones and bad.
+func TestHealthTakesAnyCredentials(t *testing.T) {
+	t.Parallel()
+	for kind, callers := range credentials {
+		for _, transport := range []server.Transport{server.Engine, server.Std} {
+			for _, way := range []way{
+				{grpcBinary, servertest.HTTP2}, {grpcWeb, servertest.HTTP2}, {connectRPC, servertest.HTTP2}, {connectOver1, servertest.HTTP1},
+			} {
+				t.Run(kind+" "+string(transport)+" "+way.name, func(t *testing.T) {
+					t.Parallel()
+					start := startGuarded
+					if callers.tls {
+						start = startCertified
+					}
+					g := start(t, func(config *server.Config) { config.HTTP2 = transport }, callers.lines("has-users.list", "users.list"))
+					for _, name := range append([]string{"", "has-users.list"}, callers.wrong...) {
+						client := callers.client(g, way.http, t, name)
+						for range 3 { // The others are known to the connection.
+							if got, err := health(t.Context(), client, g.URL, "", way.options...); got != serving {
+								t.Errorf("as %q: health is %v, error %v", name, got, err)
+							}
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
 // Each way to send a header that is no token.
 func TestMalformedCredentials(t *testing.T) {
 	t.Parallel()

@@ -76,5 +76,5 @@ type Principal struct {
 
 // May reports whether the principal may do what needs a scope.
 func (p *Principal) May(scope Scope) bool {
-	return scope == AnyPrincipal || slices.Contains(p.scopes, scope)
+	return scope == Public || scope == AnyPrincipal || slices.Contains(p.scopes, scope)
 }

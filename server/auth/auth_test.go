@@ -399,6 +399,36 @@ func TestStreamsEndWithTheirCertificate(t *testing.T) {
 	})
 }
 
+// It ends with its certificate also where the clock is set meanwhile.
+func TestStreamsEndWhateverTheClockDoes(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]time.Duration{"back": -time.Second, "forward": 30 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, _ := open(t, "billing cert:billing.internal users.list")
+				grant, refusal := a.Authorize(t.Context(), UsersList, nil, certified(time.Now().Add(time.Hour), "", "billing.internal"))
+				if refusal != nil {
+					t.Fatal(refusal.kind)
+				}
+				began, ended := time.Now(), make(chan time.Time, 1)
+				defer a.Follow(grant, UsersList, func() { ended <- time.Now() })()
+				a.mu.Lock()
+				grant.credential.until -= int64(set / time.Second) // For timers it is that which changes.
+				a.mu.Unlock()
+				select {
+				case end := <-ended:
+					if late := end.Sub(began) - (time.Hour - set); late < 0 || late > expiryInterval {
+						t.Errorf("the stream ended %s after its certificate", late)
+					}
+				case <-time.After(2 * time.Hour):
+					t.Error("the stream goes on without a certificate")
+				}
+			})
+		})
+	}
+}
+
 // Streams end when their credentials do, and not before.
 func TestStreamsEndWithTheirCredentials(t *testing.T) {
 	t.Parallel()

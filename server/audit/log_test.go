@@ -186,6 +186,38 @@ func TestTornLines(t *testing.T) {
 	}
 }
 
+// What an earlier server could not finish spoils no line of those that come.
+func TestLineThatWasLeftTorn(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[string]string{
+		"":             "line\nlast\n",
+		"first\n":      "first\nline\nlast\n",
+		"first\nsecon": "first\nsecon\nline\nlast\n",
+	} {
+		for _, moved := range []bool{false, true} {
+			path := filepath.Join(t.TempDir(), "audit")
+			open := path
+			if moved {
+				open += ".1"
+			}
+			if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := OpenFile(open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.path = path
+			if err := errors.Join(f.Reopen(), f.Write([]byte("line\n")), f.Reopen(), f.Write([]byte("last\n")), f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := os.ReadFile(path); err != nil || string(text) != want {
+				t.Errorf("%q becomes %q, error %v", before, text, err)
+			}
+		}
+	}
+}
+
 func TestFileThatCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "audit")

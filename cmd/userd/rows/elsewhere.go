@@ -35,15 +35,23 @@ func (r *listReader) Read() (Row, error) {
 	}
 	if !r.in.More() {
 		if _, err := r.in.Token(); err != nil { // The end of the list.
-			return Row{}, fmt.Errorf("the file ends too early: %w", err)
+			return Row{}, fmt.Errorf("the file is no JSON, or ends too early: %w", early(err))
 		}
 		return Row{}, io.EOF
 	}
 	var text json.RawMessage
 	if err := r.in.Decode(&text); err != nil {
-		return Row{}, fmt.Errorf("the file is no JSON: %w", err)
+		return Row{}, fmt.Errorf("the file is no JSON, or ends too early: %w", early(err))
 	}
 	return parsed(text, r.parse), nil
+}
+
+// early is an error of a file that is not whole. That it ends is not the end of its rows.
+func early(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // enter goes to the begin of the list.
@@ -55,7 +63,7 @@ func (r *listReader) enter() error {
 	for r.in.More() {
 		name, err := r.in.Token()
 		if err != nil {
-			return err
+			return early(err)
 		}
 		if name == "users" {
 			if list, err := r.in.Token(); err != nil || list != json.Delim('[') {
@@ -65,7 +73,7 @@ func (r *listReader) enter() error {
 		}
 		var other json.RawMessage
 		if err := r.in.Decode(&other); err != nil {
-			return err
+			return early(err)
 		}
 	}
 	return errors.New(`there is no list "users"`)

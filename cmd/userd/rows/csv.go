@@ -39,7 +39,6 @@ func newCSVReader(in io.Reader) (*csvReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	header[0] = strings.TrimPrefix(header[0], "\ufeff") // Spreadsheets put it there.
 	for i, name := range header {
 		if !slices.Contains(columns, name) && !strings.HasPrefix(name, attributePrefix) && name != failureColumn {
 			return nil, fmt.Errorf("there is no column %q; there are %s and attributes.NAME", name, strings.Join(columns, ", "))

@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"bufio"
 	"io"
 	"strings"
 
@@ -20,6 +21,18 @@ func Decompress(name string, in io.Reader) (io.Reader, error) {
 		return zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window))
 	}
 	return in, nil
+}
+
+// mark is what some programs begin a text with to say that it is UTF-8.
+const mark = "\ufeff"
+
+// withoutMark reads a text behind its mark, if it has one.
+func withoutMark(in io.Reader) io.Reader {
+	text := bufio.NewReader(in)
+	if start, _ := text.Peek(len(mark)); string(start) == mark { // What is wrong with a shorter one its reader finds.
+		_, _ = text.Discard(len(mark)) // It is there.
+	}
+	return text
 }
 
 // Compress writes as a file of this name holds it. Close ends it, and leaves out open.

@@ -48,6 +48,7 @@ const (
 
 // NewReader reads a format.
 func NewReader(format string, in io.Reader) (Reader, error) {
+	in = withoutMark(in)
 	switch format {
 	case CSV:
 		return newCSVReader(in)

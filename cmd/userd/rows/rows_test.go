@@ -38,3 +38,27 @@ func TestListsThatEndTooEarly(t *testing.T) {
 		t.Errorf("%q, error %v", emails, err)
 	}
 }
+
+// Programs of Windows begin files with a byte order mark, and some put quotes around all.
+func TestFilesWithAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	want := []string{"a@example.com"}
+	for _, test := range []struct{ name, format, text string }{
+		{"CSV", CSV, "email,display_name\na@example.com,A\n"},
+		{"CSV with quotes", CSV, "\"email\",\"display_name\"\r\n\"a@example.com\",\"A\"\r\n"},
+		{"JSON Lines", JSONLines, `{"email":"a@example.com"}`},
+		{"Auth0", Auth0, `{"email":"a@example.com"}`},
+		{"Firebase", Firebase, `{"users":[{"email":"a@example.com"}]}`},
+	} {
+		for _, begin := range []string{"", mark} {
+			if emails, err := emailsIn(t, test.format, begin+test.text); err != nil || !slices.Equal(emails, want) {
+				t.Errorf("%s beginning with %q: %q, error %v", test.name, begin, emails, err)
+			}
+		}
+	}
+	for _, short := range []string{"", "\xef", "\xef\xbb", mark} {
+		if emails, err := emailsIn(t, JSONLines, short); err != nil || len(emails) > 1 {
+			t.Errorf("%q: %q, error %v", short, emails, err)
+		}
+	}
+}

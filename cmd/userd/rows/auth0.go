@@ -27,7 +27,7 @@ type auth0User struct {
 
 func parseAuth0(text []byte) (user *userv1.CreateUserRequest, err error) {
 	var from auth0User
-	if err := json.Unmarshal(text, &from); err != nil {
+	if err := unmarshalObject(text, &from); err != nil {
 		return nil, errors.New("this is no user of Auth0: " + err.Error())
 	}
 	user = &userv1.CreateUserRequest{

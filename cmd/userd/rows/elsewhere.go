@@ -54,6 +54,14 @@ func early(err error) error {
 	return err
 }
 
+// unmarshalObject reads an object of JSON. Null is none.
+func unmarshalObject(text []byte, to any) error {
+	if string(text) == "null" {
+		return errors.New("it is null")
+	}
+	return json.Unmarshal(text, to)
+}
+
 // enter goes to the begin of the list.
 func (r *listReader) enter() error {
 	start, err := r.in.Token()

@@ -23,7 +23,7 @@ type firebaseUser struct {
 
 func parseFirebase(text []byte) (*userv1.CreateUserRequest, error) {
 	var from firebaseUser
-	if err := json.Unmarshal(text, &from); err != nil {
+	if err := unmarshalObject(text, &from); err != nil {
 		return nil, errors.New("this is no user of Firebase: " + err.Error())
 	}
 	user := &userv1.CreateUserRequest{

@@ -59,7 +59,7 @@ func parsed(text []byte, parse func([]byte) (*userv1.CreateUserRequest, error)) 
 // parseMessage reads a CreateUserRequest. What an earlier import says of it is left out.
 func parseMessage(text []byte) (*userv1.CreateUserRequest, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(text, &fields); err != nil {
+	if err := unmarshalObject(text, &fields); err != nil {
 		return nil, errors.New("the line is no JSON object")
 	}
 	if _, failed := fields[failureColumn]; failed {
@@ -81,7 +81,7 @@ type jsonFailures struct{ out io.Writer }
 func (f jsonFailures) Write(row Row, why string) error {
 	fields := make(map[string]json.RawMessage)
 	reason, _ := json.Marshal(why) // Of a string.
-	if text := row.text.([]byte); json.Unmarshal(text, &fields) != nil {
+	if text := row.text.([]byte); unmarshalObject(text, &fields) != nil {
 		fields = make(map[string]json.RawMessage)
 		fields["line"], _ = json.Marshal(string(text))
 	}

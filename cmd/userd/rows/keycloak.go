@@ -1,7 +1,6 @@
 package rows
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 
@@ -24,7 +23,7 @@ type keycloakUser struct {
 
 func parseKeycloak(text []byte) (*userv1.CreateUserRequest, error) {
 	var from keycloakUser
-	if err := json.Unmarshal(text, &from); err != nil {
+	if err := unmarshalObject(text, &from); err != nil {
 		return nil, errors.New("this is no user of Keycloak: " + err.Error())
 	}
 	user := &userv1.CreateUserRequest{

@@ -62,3 +62,28 @@ func TestFilesWithAByteOrderMark(t *testing.T) {
 		}
 	}
 }
+
+// What is JSON but no object fails like other rows, and stands among those.
+func TestRowsThatAreNoObjects(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{JSONLines, Auth0, Firebase} {
+		for _, text := range []string{"null", "7", "[]", `"text"`} {
+			in := text
+			if format == Firebase {
+				in = `{"users":[` + text + `]}`
+			}
+			reader, err := NewReader(format, strings.NewReader(in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			row, err := reader.Read()
+			if err != nil || row.User != nil || row.Why == "" {
+				t.Errorf("%s: %s is a row: %v, error %v", format, text, row.User, err)
+			}
+			var failures strings.Builder
+			if err := reader.Failures(&failures, false).Write(row, "none"); err != nil || !strings.HasPrefix(failures.String(), `{"failure":"none","line":`) {
+				t.Errorf("%s: %s is told as %s, error %v", format, text, &failures, err)
+			}
+		}
+	}
+}

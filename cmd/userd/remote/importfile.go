@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
-	"connectrpc.com/connect/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/cmd/userd/rows"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
-	"github.com/example/userd/gen/user/v1/userv1errors"
 	"github.com/example/userd/server/failure"
 )
 
@@ -185,21 +183,6 @@ func (i *fileImport) send(ctx context.Context, b *batch) result {
 			return result{err: err}
 		}
 	}
-}
-
-// passing reports whether an error may be gone soon.
-func passing(err error) bool {
-	var failed *connect.Error
-	if !errors.As(err, &failed) || untrusted(err) {
-		return false
-	}
-	switch failed.Code() {
-	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeDeadlineExceeded:
-		return true
-	case connect.CodeResourceExhausted:
-		return userv1errors.Reason(failed) == userv1.Reason_REASON_OVERLOADED
-	}
-	return !failed.IsRemote() // The connection was lost.
 }
 
 func (i *fileImport) sendOnce(ctx context.Context, b *batch) result {

@@ -114,6 +114,22 @@ func (t *target) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("%s: %s", t.server, failed.Error())
 }
 
+// passing reports whether an error may be gone soon, so that a call can be made again.
+func passing(err error) bool {
+	var failed *connect.Error
+	if !errors.As(err, &failed) || untrusted(err) {
+		return false
+	}
+	switch failed.Code() {
+	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeDeadlineExceeded:
+		return true
+	case connect.CodeResourceExhausted:
+		reason := userv1errors.Reason(failed)
+		return reason == userv1.Reason_REASON_OVERLOADED || reason == userv1.Reason_REASON_SLOW_CONSUMER
+	}
+	return !failed.IsRemote() // The connection was lost.
+}
+
 // untrusted reports whether a call has failed for who has signed the server's certificate.
 func untrusted(err error) bool { return errors.As(err, new(x509.UnknownAuthorityError)) }
 

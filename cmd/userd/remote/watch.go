@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -44,7 +43,7 @@ func watch(ctx context.Context, users userv1connect.UserServiceClient, cursor st
 	connected := false
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		err := follow(ctx, users, &cursor, out, func() { connected, wait = true, firstWait })
-		if !connected || ctx.Err() != nil || connect.CodeOf(err) != connect.CodeUnavailable {
+		if !connected || ctx.Err() != nil || !passing(err) {
 			return err
 		}
 		if err := pause(ctx, wait); err != nil {

@@ -1,0 +1,88 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/example/userd/cmd/userd/cli"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/failure"
+	"github.com/example/userd/store"
+)
+
+// watchServer has its first stream end with end, and the second go on for as long as the
+// caller stays.
+type watchServer struct {
+	userv1connect.UnimplementedUserServiceHandler
+	end     func(*httptest.Server) error
+	http    *httptest.Server
+	watched func() // Called when the second stream has begun.
+
+	mu      sync.Mutex
+	cursors []string // That streams began at.
+}
+
+func (s *watchServer) WatchUsers(ctx context.Context, request *userv1.WatchUsersRequest, stream userv1connect.UserServiceWatchUsersServerStream) error {
+	s.mu.Lock()
+	s.cursors = append(s.cursors, request.GetCursor())
+	first := len(s.cursors) == 1
+	s.mu.Unlock()
+	if !first {
+		s.watched()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := stream.Send(&userv1.WatchUsersResponse{Cursor: "seven"}); err != nil {
+		return err
+	}
+	return failure.ForCaller(ctx, s.end(s.http))
+}
+
+// A watch goes on where it was, whatever ends its stream that may be gone soon.
+func TestWatchGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		end    func(*httptest.Server) error
+		goesOn bool
+	}{
+		"the server stops":    {func(*httptest.Server) error { return failure.ErrDraining }, true},
+		"the store is away":   {func(*httptest.Server) error { return store.ErrUnavailable }, true},
+		"too many calls":      {func(*httptest.Server) error { return store.ErrOverloaded }, true},
+		"it was not read":     {func(*httptest.Server) error { return failure.ErrSlowConsumer }, true},
+		"the stream is reset": {func(*httptest.Server) error { panic(http.ErrAbortHandler) }, true},
+		"the connection is lost": {func(server *httptest.Server) error {
+			server.CloseClientConnections()
+			return errors.New("nobody reads this")
+		}, true},
+		"the changes are gone":     {func(*httptest.Server) error { return store.ErrCursorExpired }, false},
+		"the caller is not known":  {func(*httptest.Server) error { return failure.ErrRevoked }, false},
+		"the server is at a fault": {func(*httptest.Server) error { return errors.New("a defect") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			s := &watchServer{end: test.end, watched: interrupt}
+			s.http = serve(t, s)
+			var out bytes.Buffer
+			err := run(ctx, watchCommand(), &out, "--server", s.http.URL, "--json")
+			want, code := []string{""}, cli.Failure
+			if test.goesOn {
+				want, code = []string{"", "seven"}, cli.Interrupt
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if cli.Code(err) != code || !slices.Equal(s.cursors, want) || !strings.Contains(out.String(), "seven") {
+				t.Errorf("it ends with %v, after streams from %q: %s", err, s.cursors, &out)
+			}
+		})
+	}
+}

@@ -132,7 +132,7 @@ func deleteCommand() *cobra.Command {
 					return err
 				}
 				request := &userv1.DeleteUserRequest{UserId: id}
-				if version != 0 {
+				if cmd.Flags().Changed("expected-version") {
 					request.ExpectedVersion = &version
 				}
 				deleted, err := users.DeleteUser(ctx, request)

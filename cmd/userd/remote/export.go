@@ -56,10 +56,18 @@ func exportCommand() *cobra.Command {
 	return cmd
 }
 
-// export writes a file, which is there when it is whole, or to out.
+// export writes a file, which is there when it is whole, or to out. What is there and no file,
+// such as a pipe, takes what is written, and is not replaced.
 func export(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) (err error) {
 	if name == "-" {
 		return exportTo(ctx, users, format, name, out)
+	}
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		into, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(exportTo(ctx, users, format, name, into), into.Close())
 	}
 	file, err := os.OpenFile(name+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -4,8 +4,8 @@
 //   - target.go: which server, and with which token; how its errors are told.
 //   - users.go, search.go, change.go, watch.go: the commands.
 //   - import.go: the import of some files, and what it ends with. importfile.go: of one file,
-//     and what becomes of its rows; importstate.go: how far it has come, for --resume.
-//     export.go: users to a file. progress.go shows how far both are. Formats of files are
-//     those of package rows.
+//     and what becomes of its rows; importfailures.go: those that were not taken;
+//     importstate.go: how far it has come, for --resume. export.go: users to a file. progress.go
+//     shows how far both are. Formats of files are those of package rows.
 //   - printer.go: users as a table, as lines for other programs, or as JSON.
 package remote

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +71,9 @@ func (f *importFlags) run(ctx context.Context, files []string, out io.Writer) er
 	case f.failures != "" && len(files) > 1:
 		return cli.Wrong(errors.New("--failures is for one file"))
 	}
+	if err := f.checkPlaces(files); err != nil {
+		return cli.Wrong(err)
+	}
 	users, err := f.users()
 	if err != nil {
 		return err
@@ -98,13 +99,18 @@ func (f *importFlags) run(ctx context.Context, files []string, out io.Writer) er
 	return nil
 }
 
+// formatOf is the format of a file.
+func (f *importFlags) formatOf(name string) string {
+	if f.format != "" {
+		return f.format
+	}
+	return rows.FormatOf(name)
+}
+
 // open opens a file, where it begins or, with --resume, where an import has stopped.
 func (f *importFlags) open(name string) (*fileImport, error) {
-	i := &fileImport{flags: f, conflict: conflicts[f.conflict], failuresName: f.failures}
-	format := f.format
-	if format == "" {
-		format = rows.FormatOf(name)
-	}
+	format := f.formatOf(name)
+	i := &fileImport{flags: f, conflict: conflicts[f.conflict], failuresName: f.failuresOf(name)}
 	file := os.Stdin
 	size := int64(-1)
 	if name != "-" {
@@ -116,18 +122,15 @@ func (f *importFlags) open(name string) (*fileImport, error) {
 		if err != nil || info.IsDir() {
 			return nil, cli.Wrong(errors.Join(err, fmt.Errorf("%s is no file", name)))
 		}
-		size = info.Size()
-		i.progressName = name + ".progress"
-	} else if f.resume {
+		if hasPlace(name) {
+			size = info.Size()
+			i.progressName = name + ".progress"
+		}
+	}
+	if f.resume && i.progressName == "" {
 		return nil, cli.Wrong(errors.New("--resume needs a file: what came by standard input is gone"))
 	}
 	i.file = file
-	if i.failuresName == "" {
-		i.failuresName = failuresFor(name, format)
-	}
-	if filepath.Clean(i.failuresName) == filepath.Clean(name) {
-		return nil, cli.Wrong(errors.New("--failures must be another file than the one that is read"))
-	}
 	if err := i.begin(newImportState(format, f.conflict, size)); err != nil {
 		return nil, err
 	}
@@ -140,17 +143,4 @@ func (f *importFlags) open(name string) (*fileImport, error) {
 		return nil, errors.Join(cli.Wrong(fmt.Errorf("%s: %w", name, err)), i.close())
 	}
 	return i, nil
-}
-
-// failuresFor is where the failed rows of a file go. What is not CSV fails as JSON Lines.
-func failuresFor(name, format string) string {
-	ending := ".jsonl"
-	if format == rows.CSV {
-		ending = ".csv"
-	}
-	if name == "-" {
-		return "failed" + ending
-	}
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	return strings.TrimSuffix(name, filepath.Ext(name)) + ".failed" + ending
 }

@@ -276,9 +276,6 @@ func (i *fileImport) countBatch(b *batch, r result) error {
 	s.Updated += int(r.response.GetUpdatedCount())
 	s.Skipped += int(r.response.GetSkippedCount())
 	s.Failed += len(r.failed)
-	if i.flags.dryRun {
-		return nil
-	}
 	if i.failures != nil {
 		info, err := i.failures.Stat()
 		if err != nil {
@@ -287,26 +284,6 @@ func (i *fileImport) countBatch(b *batch, r result) error {
 		s.Failures = info.Size()
 	}
 	return i.save()
-}
-
-// fail writes a row that was not taken. The file begins anew with an import, and goes on
-// where an import does.
-func (i *fileImport) fail(row rows.Row, why string) error {
-	if i.failures == nil {
-		file, err := os.OpenFile(i.failuresName, os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		i.failures = file
-		if err := file.Truncate(i.state.Failures); err != nil {
-			return err
-		}
-		if _, err := file.Seek(0, io.SeekEnd); err != nil {
-			return err
-		}
-		i.failureRows = i.reader.Failures(file, i.state.Failures > 0)
-	}
-	return i.failureRows.Write(row, why)
 }
 
 // result is what became of the rows, for people.

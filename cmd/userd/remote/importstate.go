@@ -26,6 +26,7 @@ type importState struct {
 	Skipped    int       `json:"skipped"`
 	Failed     int       `json:"failed"`
 	Failures   int64     `json:"failures"` // Size of the file with the failed rows.
+	FailuresTo string    `json:"failures_to"`
 }
 
 func newImportState(format, conflict string, size int64) importState {
@@ -40,6 +41,7 @@ func (s *importState) id(row int) string {
 // begin reads how far an earlier import of the file has come, if that is to go on.
 func (i *fileImport) begin(fresh importState) error {
 	i.state = fresh
+	i.state.FailuresTo = absolute(i.failuresName)
 	if i.progressName == "" || i.flags.dryRun {
 		return nil
 	}
@@ -63,6 +65,19 @@ func (i *fileImport) begin(fresh importState) error {
 	if earlier.Format != fresh.Format || earlier.OnConflict != fresh.OnConflict || earlier.Size != fresh.Size {
 		return cli.Wrong(errors.New("--resume needs the same file, --format and --on-conflict as before"))
 	}
+	return i.goOn(earlier)
+}
+
+// goOn takes the state of an earlier import, and its file of failed rows if it has begun one.
+func (i *fileImport) goOn(earlier importState) error {
+	switch {
+	case earlier.Failures == 0 || earlier.FailuresTo == i.state.FailuresTo:
+		earlier.FailuresTo = i.state.FailuresTo
+	case i.flags.failures != "":
+		return cli.Wrong(fmt.Errorf("failed rows are in %s: --resume needs that with --failures, or nothing", earlier.FailuresTo))
+	default:
+		i.failuresName = earlier.FailuresTo
+	}
 	i.state = earlier
 	return nil
 }
@@ -77,7 +92,7 @@ func (i *fileImport) interrupted(err error) error {
 
 // save writes the state in one piece.
 func (i *fileImport) save() error {
-	if i.progressName == "" {
+	if i.progressName == "" || i.flags.dryRun {
 		return nil
 	}
 	text, err := json.Marshal(i.state)

@@ -1,0 +1,256 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/example/userd/cmd/userd/cli"
+	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
+)
+
+// importServer takes imports, and keeps what came.
+type importServer struct {
+	userv1connect.UnimplementedUserServiceHandler
+	url string
+
+	mu       sync.Mutex
+	ids      map[string]string // By email: the id that came first.
+	streams  int
+	received func(ctx context.Context, stream int) // Called when a stream has come whole, before its answer.
+}
+
+func startImportServer(t *testing.T) *importServer {
+	t.Helper()
+	s := &importServer{ids: make(map[string]string), received: func(context.Context, int) {}}
+	s.url = serve(t, s).URL
+	return s
+}
+
+// BatchCreateUsers has rows fail whose email another id has, and those without a name.
+func (s *importServer) BatchCreateUsers(ctx context.Context, stream userv1connect.UserServiceBatchCreateUsersServerStream) (*userv1.BatchCreateUsersResponse, error) {
+	response := new(userv1.BatchCreateUsersResponse)
+	for index := int32(0); ; index++ {
+		row, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if why := s.add(row); why != "" {
+			response.FailureCount++
+			response.Failures = append(response.Failures, &userv1.BatchCreateFailure{Index: index, Message: why})
+			continue
+		}
+		response.SuccessCount++
+	}
+	s.mu.Lock()
+	s.streams++
+	number, received := s.streams, s.received
+	s.mu.Unlock()
+	received(ctx, number)
+	return response, ctx.Err()
+}
+
+func (s *importServer) add(row *userv1.CreateUserRequest) (why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, known := s.ids[row.GetEmail()]
+	switch {
+	case row.GetDisplayName() == "":
+		return "it has no name"
+	case known && id != row.GetUserId():
+		return "another user has this address"
+	}
+	s.ids[row.GetEmail()] = row.GetUserId()
+	return ""
+}
+
+// interruptAt interrupts the import when so many streams have come, before it knows of the last.
+func (s *importServer) interruptAt(stream int, interrupt func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received = func(ctx context.Context, number int) {
+		if number == stream {
+			interrupt()
+			<-ctx.Done()
+		}
+	}
+}
+
+// runImport is userd import.
+func (s *importServer) runImport(ctx context.Context, args ...string) (out string, err error) {
+	var text bytes.Buffer
+	err = run(ctx, importCommand(), &text, append([]string{"--server", s.url, "--streams", "1"}, args...)...)
+	return text.String(), err
+}
+
+// writeRows makes a CSV of users, of whom every hundredth has no name.
+func writeRows(t *testing.T, path string, count int) {
+	t.Helper()
+	var text strings.Builder
+	text.WriteString("email,display_name\n")
+	for n := range count {
+		name := "Somebody"
+		if n%100 == 99 {
+			name = ""
+		}
+		fmt.Fprintf(&text, "user%d@example.com,%s\n", n, name)
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Failed rows of an import that goes on stand behind those of before, in one file, or in a new
+// one where that was taken away.
+func TestFailuresOfAnInterruptedImport(t *testing.T) {
+	t.Parallel()
+	const before, after, header = 10, 15, 1 // The first batch has 1,000 rows, the others 1,500.
+	for name, test := range map[string]struct {
+		first, again []string
+		meanwhile    func(failures string) error
+		failures     string
+		want         int
+	}{
+		"beside the input":  {failures: "users.failed.csv", want: header + before + after},
+		"elsewhere":         {first: []string{"other.csv"}, failures: "other.csv", want: header + before + after},
+		"elsewhere by name": {first: []string{"other.csv"}, again: []string{"other.csv"}, failures: "other.csv", want: header + before + after},
+		"by name":           {again: []string{"users.failed.csv"}, failures: "users.failed.csv", want: header + before + after},
+		"taken away":        {meanwhile: os.Remove, failures: "users.failed.csv", want: header + after},
+		"taken away, by name": {
+			first: []string{"other.csv"}, again: []string{"other.csv"}, meanwhile: os.Remove, failures: "other.csv", want: header + after,
+		},
+		"begun and broken off": {
+			meanwhile: func(failures string) error {
+				file, err := os.OpenFile(failures, os.O_APPEND|os.O_WRONLY, 0)
+				if err != nil {
+					return err
+				}
+				_, err = file.WriteString("user1099@exa")
+				return errors.Join(err, file.Close())
+			},
+			failures: "users.failed.csv", want: header + before + after,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startImportServer(t)
+			dir := t.TempDir()
+			file := filepath.Join(dir, "users.csv")
+			writeRows(t, file, 2_500)
+			args := func(flags []string, failures []string) []string {
+				for _, name := range failures {
+					flags = append(flags, "--failures", filepath.Join(dir, name))
+				}
+				return append(flags, file)
+			}
+			ctx, interrupt := context.WithCancel(t.Context())
+			s.interruptAt(2, interrupt)
+			if _, err := s.runImport(ctx, args(nil, test.first)...); cli.Code(err) != cli.Interrupt {
+				t.Fatalf("it ends with %v", err)
+			}
+			failures := filepath.Join(dir, test.failures)
+			if test.meanwhile != nil {
+				if err := test.meanwhile(failures); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := s.runImport(t.Context(), args([]string{"--resume"}, test.again)...)
+			if cli.Code(err) != cli.Failure || !strings.Contains(out, "25 failed; see "+failures) {
+				t.Errorf("%serror %v", out, err)
+			}
+			text := read(t, failures)
+			lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+			if len(lines) != test.want || lines[0] != "email,display_name,failure\n" || strings.Contains(text, "\x00") {
+				t.Errorf("%d lines, want %d:\n%.200q", len(lines), test.want, text)
+			}
+			for _, line := range lines[1:] {
+				if strings.TrimSuffix(line, "\n") != "user"+line[len("user"):strings.Index(line, "@")]+"@example.com,,it has no name" {
+					t.Errorf("a line is %q", line)
+				}
+			}
+		})
+	}
+}
+
+// An import that goes on has one file of failed rows.
+func TestFailuresOfOneImportAreInOneFile(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 2_500)
+	ctx, interrupt := context.WithCancel(t.Context())
+	s.interruptAt(2, interrupt)
+	if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
+		t.Fatalf("it ends with %v", err)
+	}
+	if _, err := s.runImport(t.Context(), "--resume", "--failures", file+".other", file); cli.Code(err) != cli.WrongUse {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// Failed rows never go into a file that is to be read, nor over those of another file.
+func TestFailuresOverwriteNothing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		make func(dir string) error
+		args []string
+	}{
+		"the same name":      {args: []string{"--failures", "DIR/users.csv", "DIR/users.csv"}},
+		"another name":       {args: []string{"--failures", "DIR/../DIRNAME/users.csv", "DIR/users.csv"}},
+		"a link":             {func(dir string) error { return os.Symlink("users.csv", filepath.Join(dir, "link")) }, []string{"--failures", "DIR/link", "DIR/users.csv"}},
+		"read later":         {args: []string{"DIR/users.csv", "DIR/users.failed.csv"}},
+		"read before":        {args: []string{"DIR/users.failed.csv", "DIR/users.csv"}},
+		"those of two files": {args: []string{"DIR/users.csv", "DIR/users.csv.gz"}},
+		"one file twice":     {args: []string{"DIR/users.csv", "DIR/users.csv"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startImportServer(t)
+			dir := t.TempDir()
+			for _, name := range []string{"users.csv", "users.failed.csv"} {
+				writeRows(t, filepath.Join(dir, name), 100)
+			}
+			if test.make != nil {
+				if err := test.make(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var args []string
+			for _, arg := range test.args {
+				args = append(args, strings.NewReplacer("DIRNAME", filepath.Base(dir), "DIR", dir).Replace(arg))
+			}
+			want := read(t, filepath.Join(dir, "users.csv"))
+			if _, err := s.runImport(t.Context(), args...); cli.Code(err) != cli.WrongUse {
+				t.Errorf("it ends with %v", err)
+			}
+			for _, name := range []string{"users.csv", "users.failed.csv"} {
+				if read(t, filepath.Join(dir, name)) != want {
+					t.Errorf("%s is another one", name)
+				}
+			}
+			if s.streams > 0 {
+				t.Error("rows were sent")
+			}
+		})
+	}
+}

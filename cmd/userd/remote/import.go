@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -110,7 +111,7 @@ func (f *importFlags) formatOf(name string) string {
 // open opens a file, where it begins or, with --resume, where an import has stopped.
 func (f *importFlags) open(name string) (*fileImport, error) {
 	format := f.formatOf(name)
-	i := &fileImport{flags: f, conflict: conflicts[f.conflict], failuresName: f.failuresOf(name)}
+	i := &fileImport{flags: f, conflict: conflicts[f.conflict], failuresName: f.failuresOf(name), sum: sha256.New()}
 	file := os.Stdin
 	size := int64(-1)
 	if name != "-" {

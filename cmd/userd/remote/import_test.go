@@ -120,6 +120,80 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
+// An import that ends before it knows of any row has stored some all the same.
+func TestInterruptedBeforeAnythingIsCounted(t *testing.T) {
+	t.Parallel()
+	for _, again := range [][]string{nil, {"--resume"}} {
+		s := startImportServer(t)
+		file := filepath.Join(t.TempDir(), "users.csv")
+		writeRows(t, file, 50)
+		ctx, interrupt := context.WithCancel(t.Context())
+		s.interruptAt(1, interrupt)
+		if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
+			t.Fatalf("it ends with %v", err)
+		}
+		out, err := s.runImport(t.Context(), append(again, file)...)
+		if err != nil || !strings.Contains(out, "50 rows: 50 created, 0 updated, 0 as they were, 0 failed") {
+			t.Errorf("%q: %serror %v", again, out, err)
+		}
+		if _, err := os.Stat(file + ".progress"); err == nil {
+			t.Error("an import that is over looks as if it were not")
+		}
+	}
+}
+
+// Where nothing was counted another file of the same name is another import.
+func TestAnotherFileIsAnotherImport(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 50)
+	ctx, interrupt := context.WithCancel(t.Context())
+	s.interruptAt(1, interrupt)
+	if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
+		t.Fatalf("it ends with %v", err)
+	}
+	text := read(t, file)
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "user0@", "ada@", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.runImport(t.Context(), "--resume", file); cli.Code(err) != cli.WrongUse {
+		t.Errorf("it goes on with another file: %v", err)
+	}
+	out, err := s.runImport(t.Context(), file)
+	if cli.Code(err) != cli.Failure || !strings.Contains(out, "50 rows: 1 created, 0 updated, 0 as they were, 49 failed") {
+		t.Errorf("%serror %v", out, err)
+	}
+}
+
+// A file that cannot be read to its end can be mended behind the rows that are done, and gone
+// on with.
+func TestMendedFileIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 2_500)
+	whole := read(t, file)
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(strings.Replace(whole, "user1700@example.com,Somebody", `user1700@example.com,Some "body"`, 1))
+	if _, err := s.runImport(t.Context(), file); cli.Code(err) != cli.Failure || !strings.Contains(err.Error(), "1000 rows are done: go on with --resume") {
+		t.Fatalf("it ends with %v", err)
+	}
+	write(strings.Replace(whole, "user7@example.com", "user7000@example.com", 1))
+	if _, err := s.runImport(t.Context(), "--resume", file); cli.Code(err) != cli.WrongUse {
+		t.Errorf("with other rows before: %v", err)
+	}
+	write(strings.Replace(whole, "user1700@example.com,Somebody", "user1700@example.com,\"Some \"\"body\"\"\"", 1))
+	out, err := s.runImport(t.Context(), "--resume", file)
+	if cli.Code(err) != cli.Failure || !strings.Contains(out, "2500 rows: 2475 created, 0 updated, 0 as they were, 25 failed") || len(s.ids) != 2_475 {
+		t.Errorf("%serror %v, %d users", out, err, len(s.ids))
+	}
+}
+
 // Failed rows of an import that goes on stand behind those of before, in one file, or in a new
 // one where that was taken away.
 func TestFailuresOfAnInterruptedImport(t *testing.T) {

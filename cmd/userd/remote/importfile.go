@@ -2,8 +2,10 @@ package remote
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"buf.build/go/protovalidate"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/example/userd/cmd/userd/cli"
 	"github.com/example/userd/cmd/userd/rows"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
@@ -39,6 +42,7 @@ type fileImport struct {
 	failures     *os.File // Nil until a row fails.
 	failureRows  rows.FailureWriter
 	state        importState
+	sum          hash.Hash   // Of the rows that are done.
 	waiting      atomic.Bool // For a server that is away.
 }
 
@@ -57,6 +61,9 @@ type result struct {
 
 func (i *fileImport) run(ctx context.Context) error {
 	if err := i.skip(); err != nil {
+		return err
+	}
+	if err := i.save(); err != nil { // Rows that are stored before any are counted keep their ids.
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -90,15 +97,24 @@ func removeIfThere(name string) error {
 	return nil
 }
 
-// skip goes past the rows that are done.
+// skip goes past the rows that are done, which must be those of before. Those behind them may
+// have been mended.
 func (i *fileImport) skip() error {
 	for range i.state.Rows {
-		if _, err := i.reader.Read(); err != nil {
+		row, err := i.reader.Read()
+		if err != nil {
 			return fmt.Errorf("the file has fewer rows than were imported: %w", err)
 		}
+		row.AddTo(i.sum)
+	}
+	if sum := i.rowsSum(); i.state.Rows > 0 && sum != i.state.Sum {
+		return cli.Wrong(fmt.Errorf("the first %d rows, which are done, are others than before", i.state.Rows))
 	}
 	return nil
 }
+
+// rowsSum is the sum of the rows that are done, as the state has it.
+func (i *fileImport) rowsSum() string { return hex.EncodeToString(i.sum.Sum(nil)) }
 
 // read makes batches of the file. Each goes to whoever sends it and to whoever counts it.
 func (i *fileImport) read(ctx context.Context, work, order chan<- *batch) error {
@@ -264,6 +280,7 @@ func (i *fileImport) count(ctx context.Context, order <-chan *batch) error {
 
 func (i *fileImport) countBatch(b *batch, r result) error {
 	for n, row := range b.rows {
+		row.AddTo(i.sum)
 		if why, failed := r.failed[n]; failed {
 			if err := i.fail(row, why); err != nil {
 				return err
@@ -272,6 +289,7 @@ func (i *fileImport) countBatch(b *batch, r result) error {
 	}
 	s := &i.state
 	s.Rows += len(b.rows)
+	s.Sum = i.rowsSum()
 	s.Created += int(r.response.GetSuccessCount())
 	s.Updated += int(r.response.GetUpdatedCount())
 	s.Skipped += int(r.response.GetSkippedCount())

@@ -18,9 +18,10 @@ import (
 type importState struct {
 	Format     string    `json:"format"`
 	OnConflict string    `json:"on_conflict"`
-	Size       int64     `json:"size"` // Of the input, in bytes.
+	Size       int64     `json:"size"` // Of the input, in bytes, as the import began.
 	IDs        uuid.UUID `json:"ids"`  // What the ids of rows that bring none are made from.
 	Rows       int       `json:"rows"` // From the begin that are done.
+	Sum        string    `json:"sum"`  // Of these: SHA-256, in hexadecimal digits.
 	Created    int       `json:"created"`
 	Updated    int       `json:"updated"`
 	Skipped    int       `json:"skipped"`
@@ -38,7 +39,8 @@ func (s *importState) id(row int) string {
 	return uuid.NewSHA1(s.IDs, []byte(strconv.Itoa(row))).String()
 }
 
-// begin reads how far an earlier import of the file has come, if that is to go on.
+// begin reads how far an earlier import of the file has come, if that is to go on. One that
+// has counted no rows, but may have sent some, goes on in any case: they keep their ids.
 func (i *fileImport) begin(fresh importState) error {
 	i.state = fresh
 	i.state.FailuresTo = absolute(i.failuresName)
@@ -55,17 +57,20 @@ func (i *fileImport) begin(fresh importState) error {
 	if err != nil {
 		return err
 	}
-	if !i.flags.resume {
-		return cli.Wrong(fmt.Errorf("an import of this file was interrupted: go on with --resume, or remove %s to begin anew", i.progressName))
-	}
 	var earlier importState
 	if err := json.Unmarshal(text, &earlier); err != nil {
 		return fmt.Errorf("%s: %w", i.progressName, err)
 	}
-	if earlier.Format != fresh.Format || earlier.OnConflict != fresh.OnConflict || earlier.Size != fresh.Size {
+	same := earlier.Format == fresh.Format && earlier.OnConflict == fresh.OnConflict && (earlier.Rows > 0 || earlier.Size == fresh.Size)
+	switch {
+	case !i.flags.resume && earlier.Rows > 0:
+		return cli.Wrong(fmt.Errorf("an import of this file was interrupted: go on with --resume, or remove %s to begin anew", i.progressName))
+	case i.flags.resume && !same:
 		return cli.Wrong(errors.New("--resume needs the same file, --format and --on-conflict as before"))
+	case same:
+		return i.goOn(earlier)
 	}
-	return i.goOn(earlier)
+	return nil
 }
 
 // goOn takes the state of an earlier import, and its file of failed rows if it has begun one.

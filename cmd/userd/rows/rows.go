@@ -2,6 +2,7 @@ package rows
 
 import (
 	"fmt"
+	"hash"
 	"io"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,18 @@ type Row struct {
 	User *userv1.CreateUserRequest // Nil where the row is none.
 	Why  string                    // Why not.
 	text any                       // The row as it stands there, in the form of its reader.
+}
+
+// AddTo adds the row, as it stands in its file, to a sum.
+func (r Row) AddTo(sum hash.Hash) {
+	fields, ok := r.text.([]string)
+	if !ok {
+		fields = []string{string(r.text.([]byte))}
+	}
+	for _, field := range fields {
+		fmt.Fprintf(sum, "%d:%s,", len(field), field)
+	}
+	fmt.Fprintln(sum)
 }
 
 // Reader reads rows.

@@ -54,6 +54,10 @@ func (t *target) users() (userv1connect.UserServiceClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	if parsed.User != nil { // Of a proxy, with a password that nothing is to show.
+		parsed.User = nil
+		t.server = parsed.String()
+	}
 	calls := connecthttp.NewTransport(&http.Client{Transport: transport}, strings.TrimSuffix(address, "/"))
 	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize)), nil
 }

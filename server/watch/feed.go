@@ -17,6 +17,9 @@ import (
 const (
 	// watchBatch is the most changes that one page of the feed covers.
 	watchBatch = 500
+	// pageBytes is the size of a page from which one with fewer changes is read instead. It
+	// is sent as one message, and clients of gRPC take 4 MiB unless they are told otherwise.
+	pageBytes = 3 << 20
 	// feedPages and feedBytes are how much of the feed is kept.
 	feedPages = 256
 	feedBytes = 8 << 20
@@ -312,13 +315,23 @@ func (f *feed) awaitChanges(ctx context.Context, after store.Cursor) (err error)
 	}
 }
 
-// loadPage reads a page from the store.
+// loadPage reads a page from the store, with fewer changes where their users are large.
 func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, error) {
-	changes, next, err := f.store.Changes(ctx, after, watchBatch)
+	for limit := watchBatch; ; limit /= 2 {
+		page, err := f.loadChanges(ctx, after, limit)
+		if err != nil || len(page.message) <= pageBytes || limit == 1 {
+			return page, err
+		}
+	}
+}
+
+// loadChanges reads a page with so many changes at most.
+func (f *feed) loadChanges(ctx context.Context, after store.Cursor, limit int) (*feedPage, error) {
+	changes, next, err := f.store.Changes(ctx, after, limit)
 	if err != nil {
 		return nil, err
 	}
-	page := &feedPage{next: next, atHead: len(changes) < watchBatch, exact: true}
+	page := &feedPage{next: next, atHead: len(changes) < limit, exact: true}
 	if len(changes) == 0 {
 		return page, nil
 	}

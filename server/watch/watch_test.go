@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -227,6 +228,63 @@ func TestWatchHeartbeatWhileCatchingUp(t *testing.T) {
 		}, "0"})
 		if told != 1 || cursor != pages*watchBatch+1 {
 			t.Errorf("%d events and cursor %d", told, cursor)
+		}
+	})
+}
+
+// largeUsers is a log of users who have as much as they can.
+type largeUsers struct{ longLog }
+
+func (l largeUsers) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	changes, next, err := l.longLog.Changes(ctx, after, limit)
+	for i := range changes {
+		changes[i].UserID, changes[i].Kind = numberedID(changes[i].UserID), store.Upserted
+	}
+	return changes, next, err
+}
+
+func numberedID(n string) string {
+	const first = "00000000-0000-4000-8000-000000000000"
+	return first[:len(first)-len(n)] + n
+}
+
+func (largeUsers) GetMany(_ context.Context, ids []string) ([]store.User, error) {
+	users := make([]store.User, len(ids))
+	for i, id := range ids {
+		users[i] = store.User{ID: id, Version: 1, Attributes: []store.Attribute{{Name: "a", Value: strings.Repeat("x", store.MaxAttributeBytes-1)}}}
+		for role := range store.MaxRoles {
+			users[i].Roles = append(users[i].Roles, strings.Repeat("r", 60)+strconv.Itoa(100+role))
+		}
+	}
+	return users, nil
+}
+
+// Clients of gRPC take messages of 4 MiB, if they are told nothing else.
+func TestMessagesOfLargeUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const changes, most = 3*watchBatch - 1, 4 << 20
+		service := watchedService(t, largeUsers{longLog{changes: changes}})
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		told := 0
+		go func() {
+			_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+				if size := proto.Size(message); size > most {
+					t.Errorf("a message has %d bytes", size)
+				}
+				for _, event := range message.GetEvents() {
+					if id := event.GetUpserted().GetId(); id != numberedID(strconv.Itoa(told)) {
+						t.Errorf("user %s comes after %d others", id, told)
+					}
+					told++
+				}
+			}, "0"})
+		}()
+		time.Sleep(time.Second)
+		cancel()
+		synctest.Wait()
+		if told != changes {
+			t.Errorf("the watcher is told of %d users, want %d", told, changes)
 		}
 	})
 }

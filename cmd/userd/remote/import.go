@@ -132,7 +132,7 @@ func (f *importFlags) open(name string) (*fileImport, error) {
 		return nil, cli.Wrong(errors.New("--resume needs a file: what came by standard input is gone"))
 	}
 	i.file = file
-	if err := i.begin(newImportState(format, f.conflict, size)); err != nil {
+	if err := i.begin(newImportState(f.address, format, f.conflict, size)); err != nil {
 		return nil, err
 	}
 	i.shown = newProgress(size, "imported")

@@ -166,6 +166,28 @@ func TestAnotherFileIsAnotherImport(t *testing.T) {
 	}
 }
 
+// What is done on one server is not on another.
+func TestAnotherServerGetsAllRows(t *testing.T) {
+	t.Parallel()
+	first, second := startImportServer(t), startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 2_500)
+	ctx, interrupt := context.WithCancel(t.Context())
+	first.interruptAt(2, interrupt)
+	if _, err := first.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
+		t.Fatalf("it ends with %v", err)
+	}
+	if _, err := second.runImport(t.Context(), file); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), first.url) {
+		t.Errorf("it ends with %v", err)
+	}
+	if out, err := second.runImport(t.Context(), "--resume", file); cli.Code(err) != cli.WrongUse || second.streams > 0 {
+		t.Errorf("it leaves out rows: %serror %v", out, err)
+	}
+	if out, err := first.runImport(t.Context(), "--resume", "--server", first.url+"/", file); !strings.Contains(out, "2500 rows: 2475 created") {
+		t.Errorf("%serror %v", out, err)
+	}
+}
+
 // A file that cannot be read to its end can be mended behind the rows that are done, and gone
 // on with.
 func TestMendedFileIsGoneOnWith(t *testing.T) {

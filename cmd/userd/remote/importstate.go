@@ -16,6 +16,7 @@ import (
 // importState is how far an import has come. It stands in a file beside the input while the
 // import goes on, and is what --resume begins with.
 type importState struct {
+	Server     string    `json:"server"`
 	Format     string    `json:"format"`
 	OnConflict string    `json:"on_conflict"`
 	Size       int64     `json:"size"` // Of the input, in bytes, as the import began.
@@ -30,8 +31,8 @@ type importState struct {
 	FailuresTo string    `json:"failures_to"`
 }
 
-func newImportState(format, conflict string, size int64) importState {
-	return importState{Format: format, OnConflict: conflict, Size: size, IDs: uuid.New()}
+func newImportState(server, format, conflict string, size int64) importState {
+	return importState{Server: server, Format: format, OnConflict: conflict, Size: size, IDs: uuid.New()}
 }
 
 // id is that of a row that brings none: the same whenever the row is sent again.
@@ -61,16 +62,22 @@ func (i *fileImport) begin(fresh importState) error {
 	if err := json.Unmarshal(text, &earlier); err != nil {
 		return fmt.Errorf("%s: %w", i.progressName, err)
 	}
-	same := earlier.Format == fresh.Format && earlier.OnConflict == fresh.OnConflict && (earlier.Rows > 0 || earlier.Size == fresh.Size)
+	same := earlier.goesOnWith(fresh)
 	switch {
 	case !i.flags.resume && earlier.Rows > 0:
-		return cli.Wrong(fmt.Errorf("an import of this file was interrupted: go on with --resume, or remove %s to begin anew", i.progressName))
+		return cli.Wrong(fmt.Errorf("an import of this file into %s was interrupted: go on with --resume, or remove %s to begin anew", earlier.Server, i.progressName))
 	case i.flags.resume && !same:
-		return cli.Wrong(errors.New("--resume needs the same file, --format and --on-conflict as before"))
+		return cli.Wrong(fmt.Errorf("--resume needs the same file as before, --server %s, --format %s and --on-conflict %s", earlier.Server, earlier.Format, earlier.OnConflict))
 	case same:
 		return i.goOn(earlier)
 	}
 	return nil
+}
+
+// goesOnWith reports whether an import is the one that has stopped. Its rows that are done are
+// looked at later.
+func (s *importState) goesOnWith(fresh importState) bool {
+	return s.Server == fresh.Server && s.Format == fresh.Format && s.OnConflict == fresh.OnConflict && (s.Rows > 0 || s.Size == fresh.Size)
 }
 
 // goOn takes the state of an earlier import, and its file of failed rows if it has begun one.

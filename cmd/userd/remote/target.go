@@ -24,6 +24,7 @@ import (
 // target is the server that a command talks to.
 type target struct {
 	server, token, ca string
+	address           string // Of the server, once there is a client: a URL without a user.
 }
 
 // Commands are those of this package.
@@ -58,6 +59,7 @@ func (t *target) users() (userv1connect.UserServiceClient, error) {
 		parsed.User = nil
 		t.server = parsed.String()
 	}
+	t.address = strings.TrimSuffix(parsed.String(), "/")
 	calls := connecthttp.NewTransport(&http.Client{Transport: transport}, strings.TrimSuffix(address, "/"))
 	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize)), nil
 }

@@ -152,12 +152,19 @@ export interface History {
 }
 
 /**
+ * For how long the server is silent only when there is nothing more: it says something every 10
+ * seconds then. While it passes over changes that are not told it says sooner that it goes on.
+ */
+const atEnd = 8_000;
+
+/**
  * lookBack looks through the changes that are kept for those of a user, up to a version. What
  * one of them did not outlive is not there any more; it shows the user as it became later.
  */
 export async function* lookBack(userId: string, upTo: bigint, signal: AbortSignal): AsyncGenerator<History> {
   const history: History = { found: [], looked: 0 };
   const before = new Map<string, Fields>();
+  let last = Date.now();
   for await (const { events } of users.watchUsers({ cursor: "earliest" }, { signal })) {
     for (const event of events) {
       const change = changeOf(event, before);
@@ -167,7 +174,9 @@ export async function* lookBack(userId: string, upTo: bigint, signal: AbortSigna
     }
     history.looked += events.length;
     yield { ...history };
-    if (events.length === 0 || (history.found[0]?.version ?? 0n) >= upTo) return;
+    const silent = Date.now() - last;
+    last += silent;
+    if (events.length === 0 && silent > atEnd || (history.found[0]?.version ?? 0n) >= upTo) return;
   }
 }
 

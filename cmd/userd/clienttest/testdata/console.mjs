@@ -336,10 +336,24 @@ async function followUser() {
   await seen(row("Roles: none → admin"));
   await page.reload(); // The token is still there.
   await seen(page.getByText("None since this page was opened."));
+  await passOver(user.id);
+  await button("Look for earlier ones").click();
+  await seen(status("1 changes looked at"));
   await button("Look for earlier ones").click();
   await seen(status("changes looked at"));
   await seen(row("changed"));
   await usable("changes of a user");
+}
+
+/** passOver has the next watcher hear that there was nothing to tell, and then of a change of a user. */
+async function passOver(id) {
+  const text = (number, bytes) => Buffer.concat([Buffer.from([number << 3 | 2, bytes.length]), Buffer.from(bytes)]);
+  const frame = (kind, bytes) => Buffer.concat([Buffer.from([kind, 0, 0, 0, bytes.length]), bytes]);
+  const changed = Buffer.concat([text(1, id), Buffer.from([7 << 3, 2])]);
+  const body = Buffer.concat([
+    frame(0, text(2, "cursor")), frame(0, text(1, text(1, changed))), frame(0x80, Buffer.from("grpc-status: 0\r\n")),
+  ]);
+  await page.route("**/WatchUsers", (route) => route.fulfill({ contentType: "application/grpc-web+proto", body }), { times: 1 });
 }
 
 /** followAll also follows while the server is restarted, and then misses nothing. */

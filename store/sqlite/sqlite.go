@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,7 @@ type Store struct {
 	readers  *pool // For callers.
 	vital    *pool // One connection, for calls that are marked by store.Vital.
 	idle     *idle.Gate
+	turns    *turns
 	writer   *writer
 	log      *checkpointer
 	names    *namer // Nil for a shared file.
@@ -156,6 +158,7 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	opened = append(opened, s.idle)
+	s.turns = &turns{idle: s.idle, processors: int32(runtime.GOMAXPROCS(0))}
 	copier, err := connect(config.Path, sqlite.OpenReadWrite)
 	if err != nil {
 		return err
@@ -381,7 +384,13 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 	conn, err := readers.take(ctx)
 	if err == nil {
 		defer readers.put(conn)
-		err = f(conn)
+		if readers == s.readers {
+			err = s.turns.begin()
+			defer s.turns.end()
+		}
+		if err == nil {
+			err = f(conn)
+		}
 	}
 	return s.seen(ctx, store.Reading, err)
 }

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"time"
@@ -29,14 +30,21 @@ type progress struct {
 func newProgress(size int64, verb string) *progress {
 	p := &progress{size: size, verb: verb, stop: make(chan struct{}), done: make(chan struct{})}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
-		p.bar = progressbar.NewOptions64(size, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(verb),
-			progressbar.OptionShowBytes(size >= 0), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		p.bar = newBar(size, verb, os.Stderr)
 		close(p.done)
 		return p
 	}
 	go p.tell()
 	return p
+}
+
+// newBar is a bar that moves when it is told something, and only then: a goroutine of its own
+// would look at it without its lock.
+func newBar(size int64, verb string, out io.Writer) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(verb),
+		progressbar.OptionShowBytes(size >= 0), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetSpinnerChangeInterval(0),
+		progressbar.OptionClearOnFinish())
 }
 
 func (p *progress) tell() {

@@ -21,8 +21,8 @@
 // users.go, batch.go, list.go, changes.go, cursor.go, waker.go, copy.go, migrate.go, errors.go,
 // causes.go and stats.go do what the files of the same names do in store/postgres, whose doc.go
 // says what that is. Imports are in batch.go here; what becomes of a row of theirs, as of an
-// update, is in users.go. sqlite.go opens the
-// file and its connections, writer.go is the one writer, checkpoint.go keeps the write-ahead
-// log short, turns.go lets others go first where many read, names.go and namer.go are the index of names, owner.go sees to it that one
-// server owns the file and notices when it is gone.
+// update, is in users.go. sqlite.go opens the file and its connections, writer.go is the one
+// writer, checkpoint.go keeps the write-ahead log short, turns.go lets others go first where
+// many read, names.go and namer.go are the index of names, owner.go sees to it that one server
+// owns the file and notices when it is gone.
 package sqlite

@@ -11,7 +11,6 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
-	"github.com/example/userd/store/idle"
 	"github.com/example/userd/store/stats"
 )
 
@@ -31,7 +30,7 @@ const firstStep, secondStep, secondLookups, leastInTurn = 500, 9_500, 2_000, 100
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
 	var page store.Page
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn, idle: s.idle}
+		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn, pace: pace{idle: s.idle}}
 		err := l.fill(ctx)
 		if page = l.Page; err == nil {
 			s.pages.Count(l.plan)
@@ -51,16 +50,15 @@ type listing struct {
 	plan       stats.Plan
 	byNameTime time.Duration
 	conn       *sqlite.Conn
-	idle       *idle.Gate // Nil where there is nobody else.
-	turnBegan  time.Time  // Zero before the first.
-	args       []any      // Of the statement that is being written.
+	pace       pace
+	args       []any // Of the statement that is being written.
 }
 
 // fill fills the page. What leaves out few users is found by a walk at once, and what
 // leaves out very many by an index, if there is one for it.
 func (l *listing) fill(ctx context.Context) error {
 	if !l.Filters() {
-		if err := l.letOthers(); err != nil {
+		if err := l.pace.letOthers(); err != nil {
 			return err
 		}
 		users, err := l.users(nil)
@@ -80,7 +78,7 @@ func (l *listing) fill(ctx context.Context) error {
 		{l.along.or(stats.Walk), func() (bool, error) { return l.walkOn(l.secondStep()) }},
 	} {
 		l.plan = look.plan
-		if err := l.letOthers(); err != nil {
+		if err := l.pace.letOthers(); err != nil {
 			return err
 		}
 		if ended, err := look.look(); err != nil || ended {
@@ -88,20 +86,6 @@ func (l *listing) fill(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// turn is how long a list may keep a processor from others before it lets them go first. It
-// notices between two statements.
-const turn = time.Millisecond
-
-// letOthers lets all others go first, at the beginning and after each turn.
-func (l *listing) letOthers() error {
-	if l.idle == nil || time.Since(l.turnBegan) < turn {
-		return nil
-	}
-	err := l.idle.Await()
-	l.turnBegan = time.Now()
-	return err
 }
 
 func (l *listing) secondStep() int {
@@ -182,7 +166,7 @@ func (l *listing) walk(n int) (bool, error) {
 // walkOn looks at the next n users, at as many at a time as a turn has been enough for.
 func (l *listing) walkOn(n int) (bool, error) {
 	for step := firstStep; n > 0; {
-		if err := l.letOthers(); err != nil {
+		if err := l.pace.letOthers(); err != nil {
 			return false, err
 		}
 		step = min(step, n)

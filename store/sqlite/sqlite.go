@@ -158,7 +158,7 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	opened = append(opened, s.idle)
-	s.turns = &turns{idle: s.idle, processors: int32(runtime.GOMAXPROCS(0))}
+	s.turns = &turns{pace: pace{idle: s.idle}, processors: int32(runtime.GOMAXPROCS(0))}
 	copier, err := connect(config.Path, sqlite.OpenReadWrite)
 	if err != nil {
 		return err

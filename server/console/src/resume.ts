@@ -1,6 +1,5 @@
 import { failureOf, type Failure } from "./failure";
-
-const waits = { first: 250, most: 5_000 };
+import { pause, waits } from "./retry";
 
 /** Connect keeps something of each message until its stream ends, so no stream has more. */
 const maxMessages = 1_000;
@@ -38,6 +37,6 @@ export async function resume<T>(signal: AbortSignal, { open, take, silence, ende
     if (messages === maxMessages) continue;
     const next = ended(failure);
     if (next === "stop") return;
-    if (next === "resume") await new Promise((done) => setTimeout(done, wait));
+    if (next === "resume") await pause(wait, signal);
   }
 }

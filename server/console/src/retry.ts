@@ -1,7 +1,8 @@
 import { Code } from "@connectrpc/connect";
 import { failureOf } from "./failure";
 
-const waits = { first: 250, most: 5_000 };
+/** How long to wait before something is tried again: the first time, and at most. */
+export const waits = { first: 250, most: 5_000 };
 const passing = [Code.Unavailable, Code.ResourceExhausted, Code.Aborted, Code.DeadlineExceeded];
 
 /**
@@ -23,7 +24,7 @@ export async function retried<T>(call: () => Promise<T>, signal: AbortSignal, wa
 }
 
 /** pause ends after so many milliseconds, or when the signal says stop. */
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
     const end = () => {
       clearTimeout(timer);

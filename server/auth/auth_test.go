@@ -378,15 +378,22 @@ func TestNewNeedsAFile(t *testing.T) {
 	}
 }
 
+// grantForAnHour is that of a caller whose certificate ends then.
+func grantForAnHour(t *testing.T) (*Authorizer, *Grant) {
+	t.Helper()
+	a, _ := open(t, "billing cert:billing.internal users.list")
+	grant, refusal := a.Authorize(t.Context(), UsersList, nil, certified(time.Now().Add(time.Hour), "", "billing.internal"))
+	if refusal != nil {
+		t.Fatal(refusal.kind)
+	}
+	return a, grant
+}
+
 // A stream ends with its certificate.
 func TestStreamsEndWithTheirCertificate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, _ := open(t, "billing cert:billing.internal users.list")
-		grant, refusal := a.Authorize(t.Context(), UsersList, nil, certified(time.Now().Add(time.Hour), "", "billing.internal"))
-		if refusal != nil {
-			t.Fatal(refusal.kind)
-		}
+		a, grant := grantForAnHour(t)
 		began, ended := time.Now(), make(chan time.Time, 1)
 		stop := a.Follow(grant, UsersList, func() { ended <- time.Now() })
 		defer stop()
@@ -406,11 +413,7 @@ func TestStreamsEndWhateverTheClockDoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a, _ := open(t, "billing cert:billing.internal users.list")
-				grant, refusal := a.Authorize(t.Context(), UsersList, nil, certified(time.Now().Add(time.Hour), "", "billing.internal"))
-				if refusal != nil {
-					t.Fatal(refusal.kind)
-				}
+				a, grant := grantForAnHour(t)
 				began, ended := time.Now(), make(chan time.Time, 1)
 				defer a.Follow(grant, UsersList, func() { ended <- time.Now() })()
 				a.mu.Lock()

@@ -75,15 +75,21 @@ func (s *importServer) add(row *userv1.CreateUserRequest) (why string) {
 	return ""
 }
 
-// interruptAt interrupts the import when so many streams have come, before it knows of the last.
-func (s *importServer) interruptAt(stream int, interrupt func()) {
+// interruptAt is userd import, interrupted when so many streams have come, before it knows of the
+// last.
+func (s *importServer) interruptAt(t *testing.T, stream int, args ...string) {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.received = func(ctx context.Context, number int) {
 		if number == stream {
 			interrupt()
 			<-ctx.Done()
 		}
+	}
+	s.mu.Unlock()
+	if _, err := s.runImport(ctx, args...); cli.Code(err) != cli.Interrupt {
+		t.Fatalf("it ends with %v", err)
 	}
 }
 
@@ -127,11 +133,7 @@ func TestInterruptedBeforeAnythingIsCounted(t *testing.T) {
 		s := startImportServer(t)
 		file := filepath.Join(t.TempDir(), "users.csv")
 		writeRows(t, file, 50)
-		ctx, interrupt := context.WithCancel(t.Context())
-		s.interruptAt(1, interrupt)
-		if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
-			t.Fatalf("it ends with %v", err)
-		}
+		s.interruptAt(t, 1, file)
 		out, err := s.runImport(t.Context(), append(again, file)...)
 		if err != nil || !strings.Contains(out, "50 rows: 50 created, 0 updated, 0 as they were, 0 failed") {
 			t.Errorf("%q: %serror %v", again, out, err)
@@ -148,11 +150,7 @@ func TestAnotherFileIsAnotherImport(t *testing.T) {
 	s := startImportServer(t)
 	file := filepath.Join(t.TempDir(), "users.csv")
 	writeRows(t, file, 50)
-	ctx, interrupt := context.WithCancel(t.Context())
-	s.interruptAt(1, interrupt)
-	if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
-		t.Fatalf("it ends with %v", err)
-	}
+	s.interruptAt(t, 1, file)
 	text := read(t, file)
 	if err := os.WriteFile(file, []byte(strings.Replace(text, "user0@", "ada@", 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -172,11 +170,7 @@ func TestAnotherServerGetsAllRows(t *testing.T) {
 	first, second := startImportServer(t), startImportServer(t)
 	file := filepath.Join(t.TempDir(), "users.csv")
 	writeRows(t, file, 2_500)
-	ctx, interrupt := context.WithCancel(t.Context())
-	first.interruptAt(2, interrupt)
-	if _, err := first.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
-		t.Fatalf("it ends with %v", err)
-	}
+	first.interruptAt(t, 2, file)
 	if _, err := second.runImport(t.Context(), file); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), first.url) {
 		t.Errorf("it ends with %v", err)
 	}
@@ -259,11 +253,7 @@ func TestFailuresOfAnInterruptedImport(t *testing.T) {
 				}
 				return append(flags, file)
 			}
-			ctx, interrupt := context.WithCancel(t.Context())
-			s.interruptAt(2, interrupt)
-			if _, err := s.runImport(ctx, args(nil, test.first)...); cli.Code(err) != cli.Interrupt {
-				t.Fatalf("it ends with %v", err)
-			}
+			s.interruptAt(t, 2, args(nil, test.first)...)
 			failures := filepath.Join(dir, test.failures)
 			if test.meanwhile != nil {
 				if err := test.meanwhile(failures); err != nil {
@@ -294,11 +284,7 @@ func TestFailuresOfOneImportAreInOneFile(t *testing.T) {
 	s := startImportServer(t)
 	file := filepath.Join(t.TempDir(), "users.csv")
 	writeRows(t, file, 2_500)
-	ctx, interrupt := context.WithCancel(t.Context())
-	s.interruptAt(2, interrupt)
-	if _, err := s.runImport(ctx, file); cli.Code(err) != cli.Interrupt {
-		t.Fatalf("it ends with %v", err)
-	}
+	s.interruptAt(t, 2, file)
 	if _, err := s.runImport(t.Context(), "--resume", "--failures", file+".other", file); cli.Code(err) != cli.WrongUse {
 		t.Errorf("it ends with %v", err)
 	}

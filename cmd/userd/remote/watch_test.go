@@ -24,7 +24,8 @@ type watchServer struct {
 	userv1connect.UnimplementedUserServiceHandler
 	end     func(*httptest.Server) error
 	http    *httptest.Server
-	watched func() // Called when the second stream has begun.
+	seen    chan struct{} // Closed when the caller has shown the message of the first stream.
+	watched func()        // Called when the second stream has begun.
 
 	mu      sync.Mutex
 	cursors []string // That streams began at.
@@ -43,7 +44,23 @@ func (s *watchServer) WatchUsers(ctx context.Context, request *userv1.WatchUsers
 	if err := stream.Send(&userv1.WatchUsersResponse{Cursor: "seven"}); err != nil {
 		return err
 	}
+	select {
+	case <-s.seen: // What is on its way can be lost with the connection.
+	case <-ctx.Done():
+	}
 	return failure.ForCaller(ctx, s.end(s.http))
+}
+
+// shown is an output that says when something is written.
+type shown struct {
+	bytes.Buffer
+	once sync.Once
+	seen chan struct{}
+}
+
+func (s *shown) Write(text []byte) (int, error) {
+	defer s.once.Do(func() { close(s.seen) })
+	return s.Buffer.Write(text)
 }
 
 // A watch goes on where it was, whatever ends its stream that may be gone soon.
@@ -70,10 +87,10 @@ func TestWatchGoesOn(t *testing.T) {
 			t.Parallel()
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
-			s := &watchServer{end: test.end, watched: interrupt}
+			out := &shown{seen: make(chan struct{})}
+			s := &watchServer{end: test.end, seen: out.seen, watched: interrupt}
 			s.http = serve(t, s)
-			var out bytes.Buffer
-			err := run(ctx, watchCommand(), &out, "--server", s.http.URL, "--json")
+			err := run(ctx, watchCommand(), out, "--server", s.http.URL, "--json")
 			want, code := []string{""}, cli.Failure
 			if test.goesOn {
 				want, code = []string{"", "seven"}, cli.Interrupt
@@ -81,7 +98,7 @@ func TestWatchGoesOn(t *testing.T) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if cli.Code(err) != code || !slices.Equal(s.cursors, want) || !strings.Contains(out.String(), "seven") {
-				t.Errorf("it ends with %v, after streams from %q: %s", err, s.cursors, &out)
+				t.Errorf("it ends with %v, after streams from %q: %s", err, s.cursors, out)
 			}
 		})
 	}

@@ -34,6 +34,7 @@ type queue struct {
 	placed  int // Of these, calls of streams that have places.
 	callers callers
 	streams []*Stream     // That have places.
+	calls   float64       // Of a stream in a hurry, of late.
 	excess  int           // Calls that were too many, of late: see overflow.
 	ended   time.Time     // The last call; zero where none waited then.
 	service time.Duration // How long a call takes, of late.
@@ -64,7 +65,7 @@ func newShare(size int, of map[Class]limits) *share {
 	s := &share{size: size, by: make(map[string]int)}
 	for class := range classes {
 		if limits, ok := of[class]; ok {
-			s.queues = append(s.queues, &queue{limits: limits, class: class, callers: callers{known: make(map[string]*caller)}})
+			s.queues = append(s.queues, &queue{limits: limits, class: class, calls: 1, callers: callers{known: make(map[string]*caller)}})
 		}
 	}
 	s.line = slices.Clone(s.queues)
@@ -292,7 +293,7 @@ func (s *share) next(q *queue, now time.Time) bool {
 	if c == nil {
 		return false
 	}
-	if w := c.waiting[0]; !w.admitted && !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
+	if w := c.waiting[0]; !w.deadline.IsZero() && w.deadline.Sub(now) < q.service {
 		if now.Sub(w.came) > hurry {
 			q.overflow()
 		}
@@ -323,10 +324,14 @@ func (q *queue) cut(now time.Time) {
 	}
 }
 
-// refuseAt refuses a call that waits.
+// refuseAt refuses a call that waits. That of a stream is too late, or would not be refused.
 func (q *queue) refuseAt(c *caller, at int) {
 	w := q.take(c, at)
 	q.callers.leave(c)
+	if w.admitted {
+		w.told <- context.DeadlineExceeded
+		return
+	}
 	w.told <- store.ErrOverloaded
 }
 

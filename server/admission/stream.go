@@ -11,15 +11,21 @@ import (
 // silence is how long a stream has had nothing to do when its place may go to another.
 const silence = time.Second
 
+// medianStep is how far the median of the calls of streams moves for each of them.
+const medianStep = 1.125
+
 // Stream is a stream of writes of many rows. It is refused when it begins, or never: what
 // has been stored of it would have to be sent again. Streams take turns, a call each. One
 // that is silent while others come loses its place, and may be refused when it goes on.
+// One that has a deadline begins where it is likely to end before that.
 type Stream struct {
 	store  *Store
 	caller string
 	ticket
-	working int       // Calls under way. share.mu guards it, and active.
-	active  time.Time // The end of the last one, or the beginning.
+	deadline time.Time // Zero for none.
+	working  int       // Calls under way. share.mu guards it, and what follows.
+	ended    int       // Calls that have ended in time.
+	active   time.Time // The end of the last one, or the beginning.
 }
 
 type (
@@ -31,7 +37,8 @@ type (
 func (s *Store) Stream(ctx context.Context) (context.Context, *Stream, error) {
 	t := s.queues[Bulk]
 	stream := &Stream{store: s, caller: s.callerOf(ctx), ticket: t}
-	if !t.share.join(ctx, t.queue, stream) {
+	stream.deadline, _ = ctx.Deadline()
+	if !t.share.join(t.queue, stream) {
 		return nil, nil, s.refusal(Bulk, store.ErrOverloaded)
 	}
 	return context.WithValue(ctx, streamKey{}, stream), stream, nil
@@ -61,17 +68,40 @@ func streamOf(ctx context.Context, class Class) *Stream {
 func (s *Stream) Leave() {
 	s.share.mu.Lock()
 	defer s.share.mu.Unlock()
+	s.queue.learnCalls(s, time.Now())
 	s.queue.streams = slices.DeleteFunc(s.queue.streams, func(other *Stream) bool { return other == s })
 }
 
+// learnCalls follows the median of how many calls those streams have that are in a hurry. One
+// that was cut off would have had more, unless it has had none: it was in too much of a hurry.
+func (q *queue) learnCalls(stream *Stream, now time.Time) {
+	switch calls := float64(stream.ended); {
+	case stream.deadline.IsZero() || calls == 0:
+	case calls > q.calls || !now.Before(stream.deadline):
+		q.calls *= medianStep
+	case calls < q.calls:
+		q.calls /= medianStep
+	}
+	stream.ended = 0 // It may leave again.
+}
+
+// endsInTime reports whether one more stream is likely to end before its deadline, where all
+// that have places take turns.
+func (q *queue) endsInTime(stream *Stream, now time.Time) bool {
+	if stream.deadline.IsZero() || len(q.streams) == 0 {
+		return true
+	}
+	turns := q.calls * float64(len(q.streams)+1)
+	return turns*float64(q.gap) < float64(stream.deadline.Sub(now))
+}
+
 // join gives a stream a place, where its first call could begin or wait.
-func (s *share) join(ctx context.Context, q *queue, stream *Stream) bool {
+func (s *share) join(q *queue, stream *Stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	w := &waiter{since: now}
-	w.deadline, _ = ctx.Deadline()
-	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller), now) || q.isHeavy(stream.caller) {
+	w := &waiter{since: now, deadline: stream.deadline}
+	if q.waiting > 0 && !q.takes(w, q.callers.of(stream.caller), now) || q.isHeavy(stream.caller) || !q.endsInTime(stream, now) {
 		return false
 	}
 	return q.place(stream, now)
@@ -121,4 +151,7 @@ func (s *Stream) pause() {
 	defer s.share.mu.Unlock()
 	s.working--
 	s.active = time.Now()
+	if s.deadline.IsZero() || s.active.Before(s.deadline) {
+		s.ended++
+	}
 }

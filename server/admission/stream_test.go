@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -204,4 +205,51 @@ func TestLongCallsBesideOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where more streams come than the store can do, as many end in time as ever: those that are
+// let in are no more than can.
+func TestMoreStreamsThanTheStoreCanDo(t *testing.T) {
+	t.Parallel()
+	for _, chunks := range []int{1, 3} {
+		for name, capacity := range map[string]store.Capacity{"connections": connections, "groups": groups} {
+			t.Run(fmt.Sprintf("%s/%d chunks", name, chunks), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					below := newSlow(capacity)
+					below.search = 30 * time.Millisecond / time.Duration(chunks)
+					s := admission.New(below, quietLog())
+					peak := 33 // One at once,
+					if capacity == connections {
+						peak = 66 // or two.
+					}
+					var offered load
+					calls := openLoop(t, 3*peak, 5*time.Second, func(ctx context.Context) {
+						ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+						defer cancel()
+						offered.one(ctx, func(ctx context.Context) error { return importAll(ctx, s, chunks) })
+					})
+					if done := int(offered.done.Load()); done < 5*peak*9/10 {
+						t.Errorf("%d of %d streams were stored, want %d; %d refused, %d expired", done, calls, 5*peak*9/10, offered.refused.Load(), offered.expired.Load())
+					}
+				})
+			})
+		}
+	}
+}
+
+// importAll is a stream of chunks, whose rows take a while to arrive.
+func importAll(ctx context.Context, s *admission.Store, chunks int) error {
+	ctx, stream, err := s.Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer stream.Leave()
+	for range chunks {
+		time.Sleep(2 * time.Millisecond)
+		if err := stream.Do(ctx, importRows(s)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,8 +30,8 @@ upgrade: # BEFORE=revision; servers of it beside new ones
 	.ci/history-with $(BEFORE)
 
 interop: # hours: clients of other makers, and proxies, on both transports, 300,000 messages a stream; ARGS='-run TestOverTLS' for a part
-	.ci/interop -v -parallel 16 $(ARGS)
-	USERD_HTTP2=std .ci/interop -v -parallel 16 $(ARGS)
+	.ci/interop -v -parallel 8 $(ARGS)
+	USERD_HTTP2=std .ci/interop -v -parallel 8 $(ARGS)
 
 lint:
 	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...

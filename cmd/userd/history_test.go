@@ -121,12 +121,23 @@ func (f *fleet) judge(redis string) {
 		t.Errorf("promises broken:\n%s", strings.Join(checked.Violations, "\n"))
 	}
 	if checked.Failed > 0 {
-		t.Errorf("%d calls failed", checked.Failed)
+		t.Errorf("%d calls failed; the servers say:\n%s", checked.Failed, f.causes())
 	}
 	stalls := cachetest.FindStalls(ops)
 	f.judgeWaits(ops, stalls)
 	f.judgeTrust(ops, stalls)
 	t.Logf("the longest wait was %v, and of control reads %v", checked.Slowest, stalls.Longest())
+}
+
+// causes is what the servers' logs have of calls that failed.
+func (f *fleet) causes() string {
+	var causes []string
+	for line := range strings.Lines(f.logged.String()) {
+		if strings.Contains(line, `"cause":`) {
+			causes = append(causes, line)
+		}
+	}
+	return strings.Join(causes, "")
 }
 
 // judgeWaits judges all calls that the cache takes part in, writes as well.

@@ -96,7 +96,7 @@ var sharedServer = sync.OnceValues(func() (urlOf func(database string) string, e
 		_, err := url.Parse(given)
 		return func(database string) string { return patient(given, "/"+database) }, err
 	}
-	server, err := startServer(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=300", "max_wal_size=512MB")
+	server, err := startServer(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=500", "max_wal_size=512MB")
 	if err != nil {
 		return nil, err
 	}

@@ -82,12 +82,13 @@ func call[T any](ctx context.Context, s *Store, kind store.Call,
 // the connection, and callers in a hurry would have the database do little else than make
 // new ones.
 func attempt[T any](ctx context.Context, s *Store, f func(context.Context, *session) (T, error)) (T, error) {
-	conn, err := s.acquire(ctx)
+	from := s.poolOf(ctx)
+	conn, err := from.take(ctx)
 	if err != nil {
 		var none T
 		return none, err
 	}
-	on := &session{Conn: conn.Conn(), caller: ctx, taken: conn, limitless: s.sessions.pooled.Load()}
+	on := &session{Conn: conn.Conn(), caller: ctx, from: from, taken: conn, limitless: s.sessions.pooled.Load()}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < hurryTime {
 		return inHurry(on, f)
 	}
@@ -132,6 +133,7 @@ func (r *result[T]) set(on *session, f func(context.Context, *session) (T, error
 type session struct {
 	*pgx.Conn
 	caller    context.Context
+	from      *connections
 	taken     *pgxpool.Conn
 	limitless bool // Its transactions have to set the limits.
 
@@ -182,7 +184,7 @@ func (s *session) end() {
 		_ = s.Ping(context.Background()) // Takes the cancellation if it came too late for the statement.
 		s.unbound()
 	}
-	s.taken.Release()
+	s.from.giveBack(s.taken)
 }
 
 // transact runs f in a transaction. It neither begins nor commits one whose caller has

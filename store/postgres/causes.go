@@ -11,21 +11,21 @@ import (
 // causes are what PostgreSQL's codes for a database that cannot be used mean, and what
 // to do.
 var causes = map[string]string{
-	"28P01":           badLogin,
-	"28000":           badLogin,
-	"3D000":           "there is no such database: create it, or correct --database",
-	"42501":           "the role lacks a right, or row security hides rows from it: make it the owner of userd's tables, or grant it select, insert, update, delete and truncate, and switch row security off",
-	"25006":           readOnly,
-	"53100":           "the disk of the database is full: free space there",
-	"53200":           "the database server is out of memory",
-	"53300":           "the database server has too many connections: raise max_connections, or set a lower pool_max_conns in --database",
-	"57014":           "a statement took too long or was cancelled: look for locks and load in pg_stat_activity, and at statement_timeout of the role",
-	"25P03":           "a transaction took too long: look at idle_in_transaction_session_timeout of the role",
-	"57P01":           "the database server was told to stop",
-	"57P02":           "the database server has crashed",
-	"57P03":           "the database server is starting or stopping",
-	"58030":           "the database server cannot read or write its files: look at its disk and its log",
-	protocolViolation: "the database or its pooler does not take the connection: leave settings that it does not know out of --database",
+	"28P01":            badLogin,
+	"28000":            badLogin,
+	"3D000":            "there is no such database: create it, or correct --database",
+	"42501":            "the role lacks a right, or row security hides rows from it: make it the owner of userd's tables, or grant it select, insert, update, delete and truncate, and switch row security off",
+	"25006":            readOnly,
+	"53100":            "the disk of the database is full: free space there",
+	"53200":            "the database server is out of memory",
+	tooManyConnections: "the database server has too many connections: raise max_connections, or set a lower pool_max_conns in --database",
+	"57014":            "a statement took too long or was cancelled: look for locks and load in pg_stat_activity, and at statement_timeout of the role",
+	"25P03":            "a transaction took too long: look at idle_in_transaction_session_timeout of the role",
+	"57P01":            "the database server was told to stop",
+	"57P02":            "the database server has crashed",
+	"57P03":            "the database server is starting or stopping",
+	"58030":            "the database server cannot read or write its files: look at its disk and its log",
+	protocolViolation:  "the database or its pooler does not take the connection: leave settings that it does not know out of --database",
 }
 
 const (

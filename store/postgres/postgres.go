@@ -46,8 +46,8 @@ const (
 
 // Store is a store of users in PostgreSQL.
 type Store struct {
-	pool     *pgxpool.Pool // For callers.
-	vital    *pgxpool.Pool // For calls that are marked by store.Vital.
+	pool     *connections // For callers.
+	vital    *connections // For calls that are marked by store.Vital.
 	sessions sessions
 	log      *slog.Logger
 	now      func() time.Time
@@ -56,8 +56,6 @@ type Store struct {
 	reap     *reaper
 	causes   store.Causes
 	pages    stats.Plans
-
-	waiting [2]atomic.Int64 // Calls that wait for a connection of pool, and of vital.
 
 	importsCollide atomic.Bool   // The last import had rows that were taken.
 	byContentTime  time.Duration // See the constant.
@@ -97,15 +95,24 @@ func (s *Store) connect(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	if s.pool, err = reach(ctx, pool); err != nil {
+	if s.pool, err = s.reach(ctx, pool); err != nil {
 		return err
 	}
 	pool.MaxConns = vitalConns
 	pool.MinConns, pool.MinIdleConns = min(pool.MinConns, vitalConns), min(pool.MinIdleConns, vitalConns)
-	if s.vital, err = reach(ctx, pool); err != nil {
+	if s.vital, err = s.reach(ctx, pool); err != nil {
 		s.pool.Close()
 	}
 	return err
+}
+
+// reach is the function reach for the pools of a store.
+func (s *Store) reach(ctx context.Context, config *pgxpool.Config) (*connections, error) {
+	pool, err := reach(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return newConnections(pool, s.log), nil
 }
 
 func (s *Store) disconnect() {
@@ -122,7 +129,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := schema.Check(); err != nil {
 		return err
 	}
-	if err := adopt(ctx, s.pool); err != nil {
+	if err := adopt(ctx, s.pool.Pool); err != nil {
 		return translate(ctx, err)
 	}
 	var secret []byte
@@ -221,15 +228,12 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// acquire takes a connection for a call.
-func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
-	pool, waiting := s.pool, &s.waiting[0]
+// poolOf is the pool for a call.
+func (s *Store) poolOf(ctx context.Context) *connections {
 	if store.IsVital(ctx) {
-		pool, waiting = s.vital, &s.waiting[1]
+		return s.vital
 	}
-	waiting.Add(1)
-	defer waiting.Add(-1)
-	return pool.Acquire(ctx)
+	return s.pool
 }
 
 // tick returns the time now as it is stored, but later than any tick of this store

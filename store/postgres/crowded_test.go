@@ -1,0 +1,71 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/example/userd/store/postgres"
+	"github.com/example/userd/store/storetest"
+)
+
+// A database that has no room for all connections of the pool, because other programs have
+// them, serves all calls with those that there are, and with more when it has room again.
+func TestDatabaseWithFewerConnections(t *testing.T) {
+	t.Parallel()
+	server := storetest.NewServer(t, "fsync=off")
+	admin := connect(t, server.URL("postgres"))
+	address := server.Login(t, "postgres", "userd", "secret")
+	if err := migrate(t.Context(), address); err != nil {
+		t.Fatal(err)
+	}
+	log := new(lines)
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	user := mustCreate(t, s)
+	var held int
+	if err := admin.QueryRow(t.Context(), `select count(*) from pg_stat_activity where usename = 'userd'`).Scan(&held); err != nil {
+		t.Fatal(err)
+	}
+	run(t, admin, fmt.Sprintf(`alter role userd nosuperuser connection limit %d`, held+crowd))
+	callAll(t, s, user.ID)
+	if n := log.count("calls share those that there are"); n != 1 || log.count("unavailable") > 0 {
+		t.Errorf("the log says it %d times:\n%s", n, log.text.String())
+	}
+	run(t, admin, `alter role userd connection limit -1`)
+	await(t, func() bool {
+		callAll(t, s, user.ID)
+		calls := s.Stats().Calls
+		return calls.InUse+calls.Idle > crowd+1 // The first one was there before.
+	})
+}
+
+// crowd is how many connections the database has room for.
+const crowd = 2
+
+// callAll has more callers than that call the store.
+func callAll(t *testing.T, s *postgres.Store, id string) {
+	t.Helper()
+	var calls errgroup.Group
+	for range 12 {
+		calls.Go(func() error {
+			for range 50 {
+				_, read := s.Get(t.Context(), id)
+				_, wrote := s.Create(t.Context(), newUser())
+				if err := errors.Join(read, wrote); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := calls.Wait(); err != nil {
+		t.Error(err)
+	}
+}

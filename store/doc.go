@@ -24,6 +24,7 @@
 //     fail with.
 //   - fold.go: emails and names as they are compared and searched. attributes.go: attributes as
 //     engines keep them. valid.go: whether a user that was read can be shown.
+//   - invain.go: what an index did not find in time, which the next page does not ask it for.
 //   - copy.go copies one store into another. prune.go removes old changes.
 //   - vital.go marks calls that never wait behind those of users, and calls that catch up.
 //     causes.go tells the log why calls fail. schema.go compares versions of the schema.

@@ -44,7 +44,9 @@ func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error)
 		return store.Page{}, fmt.Errorf("list users: %w", err)
 	}
 	page, err := read(ctx, s, func(ctx context.Context, on *session) (store.Page, error) {
-		l := &listing{Listing: store.Listing{Query: query}, attributes: attributes, byContentTime: s.byContentTime, on: on}
+		l := &listing{
+			Listing: store.Listing{Query: query}, attributes: attributes, byContentTime: s.byContentTime, inVain: &s.inVain, now: s.now, on: on,
+		}
 		err := l.fill(ctx)
 		if err == nil {
 			s.pages.Count(l.plan)
@@ -68,6 +70,8 @@ type listing struct {
 	store.Listing
 	attributes    string // Those of the query, as JSON.
 	byContentTime time.Duration
+	inVain        *store.InVain[content]
+	now           func() time.Time
 	plan          stats.Plan
 	on            *session
 	args          []any // Of the statement that is being written.
@@ -142,7 +146,8 @@ func (l *listing) byEmail(ctx context.Context) (bool, error) {
 func (l *listing) byContent(ctx context.Context) (bool, error) {
 	l.args = nil
 	conditions, plan := l.contents()
-	if len(conditions) == 0 {
+	looked := content{l.Role, l.NameContains, l.attributes}
+	if len(conditions) == 0 || l.inVain.Has(looked, l.now()) {
 		return false, nil
 	}
 	l.plan = plan
@@ -157,10 +162,14 @@ func (l *listing) byContent(ctx context.Context) (bool, error) {
 		return err
 	})
 	if hasCode(err, queryCanceled) && l.on.caller.Err() == nil {
+		l.inVain.Add(looked, l.now())
 		return false, nil
 	}
 	return err == nil && l.Take(users, nil), err
 }
+
+// content is what the indexes of what users have are asked for.
+type content struct{ role, name, attributes string }
 
 // contents are the conditions that indexes of what users have can look for, and the plan that is
 // made of them. Of several indexes PostgreSQL chooses.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,69 @@ func TestSearchWhileManyAreImported(t *testing.T) {
 				t.Errorf("found are %d of %d users, ended: %v, error %v", len(l.Page.Users), known, ended, err)
 			}
 		})
+	}
+}
+
+// statements is a tracer that counts statements of a kind.
+type statements struct {
+	of    string
+	count int
+}
+
+func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(data.SQL, s.of) {
+		s.count++
+	}
+	return ctx
+}
+
+func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// What an index did not find in its time is not looked for there with each page of the search,
+// but again when a second has passed.
+func TestSearchesInVainAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	url := storetest.Postgres(t, func(ctx context.Context, url string) error {
+		_, err := Migrate(ctx, Config{URL: url})
+		return err
+	})
+	s, err := Open(t.Context(), Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	importMoved(t, s, 20_000, "x", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), "common")
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := &statements{of: `set local statement_timeout`}
+	config.Tracer = tried
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	now := time.Now()
+	var inVain store.InVain[content]
+	for _, step := range []struct {
+		name string
+		role string
+		at   time.Duration
+		want int
+	}{
+		{"the first page", "common", 0, 1},
+		{"the next", "common", store.AskAgain - 1, 1},
+		{"another search", "rare", store.AskAgain - 1, 2},
+		{"later", "common", store.AskAgain, 3},
+	} {
+		query := store.Query{Role: step.role, InactiveSince: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC), Limit: 10}
+		l := &listing{
+			Listing: store.Listing{Query: query}, attributes: "{}", byContentTime: time.Millisecond,
+			inVain: &inVain, now: func() time.Time { return now.Add(step.at) }, on: &session{Conn: conn, caller: t.Context()},
+		}
+		if err := l.fill(t.Context()); err != nil || tried.count != step.want {
+			t.Errorf("%s: looked for %d times, want %d, error %v", step.name, tried.count, step.want, err)
+		}
 	}
 }

@@ -59,6 +59,7 @@ type Store struct {
 
 	importsCollide atomic.Bool   // The last import had rows that were taken.
 	byContentTime  time.Duration // See the constant.
+	inVain         store.InVain[content]
 
 	mu   sync.Mutex
 	last int64 // Latest tick, in microseconds.

@@ -30,7 +30,9 @@ const firstStep, secondStep, secondLookups, leastInTurn = 500, 9_500, 2_000, 100
 func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
 	var page store.Page
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		l := &listing{Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, conn: conn, pace: pace{idle: s.idle}}
+		l := &listing{
+			Listing: store.Listing{Query: query}, byNameTime: s.byNameTime, inVain: &s.inVain, now: s.now, conn: conn, pace: pace{idle: s.idle},
+		}
 		err := l.fill(ctx)
 		if page = l.Page; err == nil {
 			s.pages.Count(l.plan)
@@ -49,6 +51,8 @@ type listing struct {
 	along      postings
 	plan       stats.Plan
 	byNameTime time.Duration
+	inVain     *store.InVain[string]
+	now        func() time.Time
 	conn       *sqlite.Conn
 	pace       pace
 	args       []any // Of the statement that is being written.
@@ -136,10 +140,10 @@ func (l *listing) byEmail() (bool, error) {
 // byName sorts the users whose names have all trigrams of the text, if they are few.
 func (l *listing) byName(ctx context.Context) (bool, error) {
 	query := trigramsOf(store.FoldName(l.NameContains))
-	if query == "" {
+	if query == "" || l.inVain.Has(query, l.now()) {
 		return false, nil
 	}
-	ids, known, err := namesLike(ctx, l.conn, query, l.byNameTime)
+	ids, known, err := l.namesLike(ctx, query)
 	if err != nil || !known {
 		return false, err
 	}

@@ -207,21 +207,25 @@ func trigramsOf(text string) string {
 
 // namesLike returns the ids of all users whose names may match a query of trigrams, as a JSON
 // array, and whether the index knows them in time, and they are few.
-func namesLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.Duration) (ids string, known bool, err error) {
-	defer sqlitex.Transaction(conn)(&err)
-	state, err := readNamesState(conn)
+func (l *listing) namesLike(ctx context.Context, query string) (ids string, known bool, err error) {
+	defer sqlitex.Transaction(l.conn)(&err)
+	state, err := readNamesState(l.conn)
 	if err != nil || !state.helps() {
 		return "", false, err
 	}
-	rows, known, err := rowsLike(ctx, conn, query, limit)
-	if err != nil || !known {
+	rows, known, err := rowsLike(ctx, l.conn, query, l.byNameTime)
+	if err != nil {
 		return "", false, err
+	}
+	if !known {
+		l.inVain.Add(query, l.now())
+		return "", false, nil
 	}
 	list, err := json.Marshal(rows)
 	if err != nil {
 		return "", false, err
 	}
-	err = sqlitex.Execute(conn, candidatesSQL, &sqlitex.ExecOptions{
+	err = sqlitex.Execute(l.conn, candidatesSQL, &sqlitex.ExecOptions{
 		Args:       []any{string(list), state.followed},
 		ResultFunc: func(stmt *sqlite.Stmt) error { ids = stmt.ColumnText(0); return nil },
 	})

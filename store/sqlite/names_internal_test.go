@@ -224,7 +224,7 @@ func (l *namesLab) search() {
 	}
 	query := store.Query{NameContains: text, Limit: 1 + l.random.IntN(10), NewestFirst: l.random.IntN(2) == 0}
 	l.try(l.store.read(l.Context(), func(conn *sqlite.Conn) error {
-		byIndex := &listing{Listing: store.Listing{Query: query}, byNameTime: time.Hour, conn: conn}
+		byIndex := &listing{Listing: store.Listing{Query: query}, byNameTime: time.Hour, inVain: new(store.InVain[string]), now: time.Now, conn: conn}
 		found, err := byIndex.byName(l.Context())
 		if err != nil || !found {
 			return err
@@ -266,5 +266,43 @@ func TestSearchesInTheIndexOfNamesEnd(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// What the index of names did not find in its time it is not asked for with each page of the
+// search, but again when a second has passed.
+func TestSearchesInVainAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "userd.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	now := time.Now()
+	var inVain store.InVain[string]
+	for _, step := range []struct {
+		name, text string
+		limit, at  time.Duration
+		asked      bool
+	}{
+		{"without time", "abc", 0, 0, false},
+		{"the next page", "abc", time.Hour, store.AskAgain - 1, false},
+		{"another search", "abcd", time.Hour, store.AskAgain - 1, true},
+		{"later", "abc", time.Hour, store.AskAgain, true},
+	} {
+		err := s.read(t.Context(), func(conn *sqlite.Conn) error {
+			l := &listing{
+				Listing: store.Listing{Query: store.Query{NameContains: step.text, Limit: 1}}, byNameTime: step.limit,
+				inVain: &inVain, now: func() time.Time { return now.Add(step.at) }, conn: conn,
+			}
+			asked, err := l.byName(t.Context())
+			if asked != step.asked {
+				t.Errorf("%s: the index says: %t, want %t", step.name, asked, step.asked)
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
 	}
 }

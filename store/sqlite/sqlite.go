@@ -77,6 +77,7 @@ type Store struct {
 	pages    stats.Plans
 
 	byNameTime time.Duration // Of a search in the index of names.
+	inVain     store.InVain[string]
 
 	calls  sync.RWMutex // Held for reading by those who read.
 	closed bool

@@ -145,13 +145,26 @@ func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor)
 		}
 		switch {
 		case field == nil:
-			return fault{unknown: true, field: key, problem: "there is no such field"}
+			return unknownField(key, message)
 		case seen[field.Number()]:
 			return fault{field: key, problem: "must be given once"}
 		}
 		seen[field.Number()] = true
 		return w.field(key, field)
 	})
+}
+
+// unknownField is for a member that is no field of a message, and tells which are.
+func unknownField(key string, of protoreflect.MessageDescriptor) fault {
+	problem := "there is no such field"
+	fields := make([]string, of.Fields().Len())
+	for i := range fields {
+		fields[i] = of.Fields().Get(i).JSONName()
+	}
+	if len(fields) > 0 {
+		problem += fmt.Sprintf("; %s has %s", of.Name(), strings.Join(fields, ", "))
+	}
+	return fault{unknown: true, field: key, problem: problem}
 }
 
 // each calls f for each member of an object or element of a list. What does not begin as

@@ -13,7 +13,7 @@ import (
 // What is told of a request that cannot be decoded is made of these words, the
 // names of fields, and nothing else of the request.
 var decodeErrorTexts = regexp.MustCompile(`^(` +
-	`([A-Za-z_]\w{0,99}: )?there is no such field|` +
+	`([A-Za-z_]\w{0,99}: )?there is no such field(; \w+ has \w+(, \w+)*)?|` +
 	`(update|userId|user_id|displayName|display_name|addRoles|add_roles|removeRoles|remove_roles|expectedVersion|expected_version|` +
 	`email|disabled|externalId|external_id|setAttributes|set_attributes|removeAttributes|remove_attributes): ` +
 	`must (be (a string|a number|a list|an object|given once|true or false)|have each name once)|` +

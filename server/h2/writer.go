@@ -146,9 +146,10 @@ func (c *conn) schedule() {
 	}
 }
 
-// enqueue lets a stream wait for its turn to send what is pending. c.mu is held.
+// enqueue lets a stream wait for its turn to send what is pending, unless its own window
+// holds that back. c.mu is held.
 func (c *conn) enqueue(s *stream) {
-	if !s.queued && len(s.pending) > 0 && s.sendWindow > 0 {
+	if !s.queued && s.room(len(s.pending)) > 0 {
 		s.queued = true
 		c.ready = append(c.ready, s)
 	}
@@ -172,16 +173,19 @@ func (c *conn) appendData(s *stream, p []byte, end bool) int {
 	return sent
 }
 
-// room is how many of n bytes that belong together fit into the next frame. They wait
-// until the stream's window has room for all, if the peer is about to make room: it has
-// more than half of its window to give back, which all give back when they have read it.
-// So a stream that is given up ends, most often, where its handler has ended a write, and
-// not within a message: of that clients would tell, and not of the trailers. c.mu is held.
-func (c *conn) room(s *stream, n int) int {
-	if n > s.sendWindow && n <= c.peerWindow/2 {
+// room is how many of n bytes that belong together fit into the next frame. c.mu is held.
+func (c *conn) room(s *stream, n int) int { return min(s.room(n), maxFrameSize, c.sendWindow) }
+
+// room is how many of n bytes that belong together the stream's own window lets go. They wait
+// until it has room for all, if the peer is about to make room: it has more than half of its
+// window to give back, which all give back when they have read it. So a stream that is given
+// up ends, most often, where its handler has ended a write, and not within a message: of that
+// clients would tell, and not of the trailers. conn.mu is held.
+func (s *stream) room(n int) int {
+	if n > s.sendWindow && n <= s.c.peerWindow/2 {
 		return 0
 	}
-	return min(n, maxFrameSize, s.sendWindow, c.sendWindow)
+	return min(n, s.sendWindow)
 }
 
 // fits reports whether n bytes of DATA can be appended at once. c.mu is held.

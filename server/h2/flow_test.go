@@ -1,0 +1,116 @@
+package h2_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/net/http2"
+
+	"github.com/example/userd/server/h2"
+)
+
+// quiet is a peer that is alone with a server. It takes all that comes, and says nothing
+// that its test does not have it say.
+type quiet struct {
+	*peer
+	window int // Bytes that the server takes on all streams.
+	data   map[uint32]int
+	ended  map[uint32]bool
+}
+
+// startQuiet serves one connection until the test ends. It is called in a bubble, whose Wait
+// returns when all that was said has been answered.
+func startQuiet(t *testing.T, config h2.Config, settings ...http2.Setting) *quiet {
+	t.Helper()
+	srv := h2.New(config)
+	ours, theirs := net.Pipe()
+	served := make(chan struct{})
+	go func() { srv.ServeConn(theirs); close(served) }()
+	q := &quiet{newPeer(t, ours), 1<<16 - 1, make(map[uint32]int), make(map[uint32]bool)}
+	read := make(chan struct{})
+	go func() { q.read(); close(read) }()
+	t.Cleanup(func() {
+		_ = ours.Close()
+		<-read
+		<-served
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	q.preface(settings...)
+	synctest.Wait()
+	return q
+}
+
+// read reads until the connection ends.
+func (q *quiet) read() {
+	for {
+		f, err := q.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			q.data[f.StreamID] += len(f.Data())
+			q.ended[f.StreamID] = f.StreamEnded()
+		case *http2.HeadersFrame:
+			q.ended[f.StreamID] = f.StreamEnded()
+		case *http2.WindowUpdateFrame:
+			if f.StreamID == 0 {
+				q.window += int(f.Increment)
+			}
+		}
+	}
+}
+
+// send sends DATA, for which there must be room.
+func (q *quiet) send(id uint32, end bool, size int) {
+	q.tb.Helper()
+	synctest.Wait()
+	if size > q.window {
+		q.tb.Fatalf("stream %d has no room for %d bytes: the server takes %d", id, size, q.window)
+	}
+	q.window -= size
+	q.must(q.WriteData(id, end, make([]byte, size)))
+}
+
+// TestFullWindowsDelayNoOther has a stream wait for more room than its window has left, and
+// another one send meanwhile.
+func TestFullWindowsDelayNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const window = 1000
+		next := map[string]chan struct{}{"/full": make(chan struct{}), "/other": make(chan struct{})}
+		q := startQuiet(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			write := func(n int) {
+				_, _ = w.Write(make([]byte, n))
+				_ = http.NewResponseController(w).Flush()
+			}
+			first := 1
+			if r.URL.Path == "/full" {
+				first = window - 10
+			}
+			write(first)
+			<-next[r.URL.Path]
+			write(100)
+		})}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+		q.must(q.open(1, true, q.request("GET", "/full")))
+		q.must(q.open(3, true, q.request("GET", "/other")))
+		synctest.Wait()
+		close(next["/full"])
+		synctest.Wait()
+		close(next["/other"])
+		synctest.Wait()
+		if q.data[1] != window-10 || q.data[3] != 101 || !q.ended[3] {
+			t.Errorf("the full stream has sent %d bytes and the other one %d", q.data[1], q.data[3])
+		}
+		q.must(q.WriteWindowUpdate(1, window))
+		synctest.Wait()
+		if q.data[1] != window+90 {
+			t.Errorf("with room the full stream has sent %d bytes", q.data[1])
+		}
+	})
+}

@@ -322,10 +322,15 @@ func (d *directStream) sendAnswer() error {
 		a.Header.More = append(a.Header.More, hpack.HeaderField{Name: "date", Value: date()})
 	}
 	bare := a.Trailer.empty()
+	fits := d.c.fits(&d.stream, len(a.Body)) // Whatever the header needs: the reader must not wait for it.
 	if err := d.sendHeaders(a.Header, bare && len(a.Body) == 0); err != nil {
 		return err
 	}
-	if len(a.Body) > 0 {
+	switch {
+	case len(a.Body) == 0:
+	case fits:
+		d.c.appendAll(&d.stream, a.Body, bare)
+	default:
 		if err := d.send(a.Body, bare); err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package h2_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -113,4 +115,40 @@ func TestFullWindowsDelayNoOther(t *testing.T) {
 			t.Errorf("with room the full stream has sent %d bytes", q.data[1])
 		}
 	})
+}
+
+// longHeader answers at once, with more header than body.
+type longHeader struct{ pathEcho }
+
+func (l longHeader) Route(context.Context, *h2.Head, h2.Route) h2.Route { return l }
+
+func (l longHeader) Open(string, []byte) h2.Call { return l }
+
+func (longHeader) Serve(context.Context) *h2.Answer {
+	a := &h2.Answer{Body: []byte("hello")}
+	a.Header.SetStatus("200")
+	a.Header.Add("etag", strings.Repeat("x", 3000))
+	return a
+}
+
+// TestManyAnswersOfOneRead makes many requests in one write, whose answers are more than what
+// may wait to be written.
+func TestManyAnswersOfOneRead(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Direct: longHeader{}})
+	p := greet(t, srv.addr)
+	var requests bytes.Buffer
+	framer := http2.NewFramer(&requests, nil)
+	for id := uint32(1); id < 200; id += 2 {
+		p.must(framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.request("GET", "/"), EndStream: true, EndHeaders: true}))
+	}
+	_, err := p.conn.Write(requests.Bytes())
+	p.must(err)
+	for answered := 0; answered < 100; {
+		f, err := p.ReadFrame()
+		p.must(err)
+		if f, ok := f.(*http2.DataFrame); ok && f.StreamEnded() {
+			answered++
+		}
+	}
 }

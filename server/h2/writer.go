@@ -173,6 +173,14 @@ func (c *conn) appendData(s *stream, p []byte, end bool) int {
 	return sent
 }
 
+// appendAll appends all of p, which fits. c.mu is held.
+func (c *conn) appendAll(s *stream, p []byte, end bool) {
+	for ; len(p) > maxFrameSize; p = p[maxFrameSize:] {
+		c.appendDataFrame(s, p[:maxFrameSize], false)
+	}
+	c.appendDataFrame(s, p, end)
+}
+
 // room is how many of n bytes that belong together fit into the next frame. c.mu is held.
 func (c *conn) room(s *stream, n int) int { return min(s.room(n), maxFrameSize, c.sendWindow) }
 

@@ -117,6 +117,39 @@ func TestFullWindowsDelayNoOther(t *testing.T) {
 	})
 }
 
+// slowCalls answers every request when it may leave, whatever has become of its caller.
+type slowCalls struct {
+	pathEcho
+	leave chan struct{}
+}
+
+func (s slowCalls) Route(context.Context, *h2.Head, h2.Route) h2.Route { return s }
+
+func (s slowCalls) Open(string, []byte) h2.Call { return s }
+
+func (slowCalls) Ready(context.Context) bool { return false }
+
+func (s slowCalls) Serve(ctx context.Context) *h2.Answer {
+	<-s.leave
+	return s.pathEcho.Serve(ctx)
+}
+
+// TestCancelledCallsGiveBackTheirRoom cancels calls that have come and wait for a place.
+func TestCancelledCallsGiveBackTheirRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const window = 128 << 10
+		slow := slowCalls{leave: make(chan struct{})}
+		defer close(slow.leave)
+		q := startQuiet(t, h2.Config{Direct: slow, MaxConcurrentStreams: 1, ConnWindow: window})
+		for id := uint32(1); id < 40; id += 2 {
+			q.must(q.open(id, false, q.request("POST", "/")))
+			q.send(id, true, 16_000)
+			q.must(q.WriteRSTStream(id, http2.ErrCodeCancel))
+		}
+	})
+}
+
 // longHeader answers at once, with more header than body.
 type longHeader struct{ pathEcho }
 

@@ -99,6 +99,7 @@ func (s *stream) close(err error) {
 		return
 	}
 	s.localDone, s.remoteDone, s.err = true, true, err
+	s.held = s.held && !s.waiting // What waits does not begin any more.
 	s.breakBody(err)
 	s.pending = nil
 	if s.cancel != nil {

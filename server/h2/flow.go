@@ -19,10 +19,12 @@ func (c *conn) take(s *stream, h frameHeader) error {
 	return nil
 }
 
-// giveBack lets the peer send n bytes more on the connection. c.mu is held.
+// giveBack lets the peer send n bytes more on the connection. What is owed waits for more
+// while the peer has more room than that: with less, none of the requests that have come in
+// part might go on. c.mu is held.
 func (c *conn) giveBack(n int) {
 	c.recvOwed += n
-	if c.recvOwed >= c.srv.config.ConnWindow/4 {
+	if c.recvOwed > 0 && c.recvOwed >= min(c.srv.config.ConnWindow/4, c.recvWindow) {
 		c.out = appendNumber(c.out, http2.FrameWindowUpdate, 0, uint32(c.recvOwed))
 		c.recvWindow += c.recvOwed
 		c.recvOwed = 0

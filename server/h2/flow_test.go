@@ -3,6 +3,7 @@ package h2_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -146,6 +147,36 @@ func TestCancelledCallsGiveBackTheirRoom(t *testing.T) {
 			q.must(q.open(id, false, q.request("POST", "/")))
 			q.send(id, true, 16_000)
 			q.must(q.WriteRSTStream(id, http2.ErrCodeCancel))
+		}
+	})
+}
+
+// TestLargeCallsOfOneConnection sends the first part of as many calls as a connection may
+// have, and then the rest of each, as clients do that let calls take turns.
+func TestLargeCallsOfOneConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const part, last = 16 << 10, 2*100 + 1
+		q := startQuiet(t, h2.Config{Direct: pathEcho{}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+		})})
+		q.must(q.open(1, false, q.request("POST", "/handler")))
+		for range 31 { // A little less than what the server gives back at a time.
+			q.send(1, false, part)
+		}
+		q.send(1, true, 0)
+		for id := uint32(3); id <= last; id += 2 {
+			q.must(q.open(id, false, q.request("POST", "/call")))
+			q.send(id, false, part)
+		}
+		for id := uint32(3); id <= last; id += 2 {
+			q.send(id, true, 100)
+		}
+		synctest.Wait()
+		for id := uint32(1); id <= last; id += 2 {
+			if !q.ended[id] {
+				t.Errorf("call %d is not answered", id)
+			}
 		}
 	})
 }

@@ -22,6 +22,8 @@ import (
 //     while they wait for a place are paid for when none comes free (fruitlessFactor). Go's
 //     client sends a PING with it, to learn when the stream is gone, and so one PING for each
 //     is free.
+//   - DATA that was on its way when we have reset its stream, as much as its window allowed.
+//     grpc-go sends a frame for each message, however small.
 //   - acknowledgements of our SETTINGS and PING.
 //
 // The rest is paid for from the budget, which time and answers refill. The clients named

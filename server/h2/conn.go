@@ -73,6 +73,9 @@ type conn struct {
 	waiting   []*stream  // For a handler to end, at most as many as may be open.
 	resets    [32]uint32 // Streams reset of late, whose frames may still be on their way.
 	resetNext int
+	// unaware is how many bytes of DATA the peer may send on streams that were reset, before it
+	// knows.
+	unaware int
 
 	encoder   *encoder
 	maxHeader int    // Of what is sent, in bytes: the peer's limit or Config.MaxSentHeaderBytes.

@@ -9,6 +9,10 @@ func (c *conn) take(s *stream, h frameHeader) error {
 	if c.recvWindow < 0 {
 		return connectionError(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
 	}
+	if s == nil && h.length > 0 && h.length <= c.unaware { // It was on its way when the stream was reset.
+		c.unaware -= h.length
+		return nil
+	}
 	if s == nil || s.remoteDone {
 		return streamError(h.stream, http2.ErrCodeStreamClosed, "DATA on a closed stream")
 	}

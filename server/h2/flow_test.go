@@ -181,6 +181,29 @@ func TestLargeCallsOfOneConnection(t *testing.T) {
 	})
 }
 
+// TestDataOnItsWay sends DATA in small frames on a stream that the server has ended, as a peer
+// does that does not know yet.
+func TestDataOnItsWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const streams, messages, size = 3, 5000, 100 // Less on each than the server takes.
+		q := startQuiet(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+		})})
+		for id := uint32(1); id < 2*streams; id += 2 {
+			q.must(q.open(id, false, q.request("POST", "/")))
+			for range messages {
+				q.send(id, false, size)
+			}
+		}
+		q.must(q.open(2*streams+1, true, q.request("GET", "/")))
+		synctest.Wait()
+		if !q.ended[2*streams+1] {
+			t.Error("the connection has ended")
+		}
+	})
+}
+
 // longHeader answers at once, with more header than body.
 type longHeader struct{ pathEcho }
 

@@ -112,7 +112,7 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 		c.out = appendSettings(c.out, http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxLongFrame})
 	}
 	s := c.streams[h.stream]
-	if err := c.take(s, h); err != nil {
+	if err = c.take(s, h); err != nil || s == nil {
 		c.giveBack(h.length)
 		c.mu.Unlock()
 		return err

@@ -115,11 +115,15 @@ func (s *stream) close(err error) {
 
 // reset closes a stream with RST_STREAM. c.mu is held.
 func (s *stream) reset(code http2.ErrCode, err error) {
-	if s.c.streams[s.id] != s {
+	c := s.c
+	if c.streams[s.id] != s {
 		return
 	}
-	s.c.out = appendNumber(s.c.out, http2.FrameRSTStream, s.id, uint32(code))
-	s.c.noteReset(s.id)
+	c.out = appendNumber(c.out, http2.FrameRSTStream, s.id, uint32(code))
+	c.noteReset(s.id)
+	if !s.remoteDone {
+		c.unaware = min(c.unaware+s.recvWindow, c.srv.config.ConnWindow)
+	}
 	s.close(err)
 }
 

@@ -217,6 +217,7 @@ type exchange struct {
 	handler  http.Handler
 	request  *http.Request
 	expects  bool // A 100 response is due when the body is first read.
+	begun    bool // The header of the response was sent. conn.mu guards it.
 	trailer  http.Header
 	response responseWriter
 }

@@ -188,7 +188,10 @@ func (w *responseWriter) sendHeader(p []byte, end bool) error {
 	if h.Get("Connection") == "close" {
 		w.x.c.startDrain()
 	}
-	return w.send(func() error { return w.x.sendHeaders(f, end) }, end)
+	return w.send(func() error {
+		w.x.begun = true
+		return w.x.sendHeaders(f, end)
+	}, end)
 }
 
 // contentLength is the length that the header declares, or "".
@@ -225,9 +228,15 @@ func (w *responseWriter) sendBody(p []byte) error {
 	return w.send(func() error { return w.x.sendHeaders(w.trailers, true) }, true)
 }
 
-// sendInformational sends a 1xx response.
+// sendInformational sends a 1xx response, unless the response itself has begun: it would be
+// taken for trailers.
 func (w *responseWriter) sendInformational(status int, header http.Header) {
-	_ = w.send(func() error { return w.x.sendHeaders(headerFields(status, header), false) }, false) // The response itself will fail, too.
+	_ = w.send(func() error {
+		if w.x.begun {
+			return nil
+		}
+		return w.x.sendHeaders(headerFields(status, header), false)
+	}, false) // The response itself will fail, too.
 }
 
 // headerFields are the status and the header of a response, without its length.

@@ -198,6 +198,16 @@ var semantics = []semantic{
 	}, handler: func(_ func(string, ...any), w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 	}},
+	{name: "expect continue, body read after the header is sent", request: func(url string) *http.Request {
+		req := post("body")(url)
+		req.Header.Set("Expect", "100-continue")
+		return req
+	}, handler: func(note func(string, ...any), w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		note("flush: %v", http.NewResponseController(w).Flush())
+		body, err := io.ReadAll(r.Body)
+		note("body %q %v", body, err)
+	}},
 	{name: "request", request: func(url string) *http.Request {
 		req := newRequest(http.MethodPut, url+"/a%20b/c?d=e&f=g", strings.NewReader("body"))
 		req.Host = "example.com"

@@ -310,6 +310,15 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 		p.must(p.open(3, true, p.request("GET", "/", "x-after", "one"))) // The table is still the same on both sides.
 		p.alive()
 	})
+	t.Run("path", func(t *testing.T) {
+		t.Parallel()
+		p := greet(t, srv.addr)
+		p.must(p.openLarge(1, p.request("GET", "/"+strings.Repeat("\x7e", 70_000))))
+		if status := p.status(1); status != "431" {
+			t.Errorf("status %s", status)
+		}
+		p.alive()
+	})
 	t.Run("beyond all bounds", func(t *testing.T) {
 		t.Parallel()
 		p := greet(t, srv.addr)

@@ -102,6 +102,9 @@ func (d *decoder) field(f hpack.HeaderField) {
 	h := &d.head
 	if h.size+int(f.Size()) > d.limit {
 		h.tooLarge = true // What still fits says how to answer.
+		if f.Name == ":path" {
+			h.pseudo(hpack.HeaderField{Name: f.Name, Value: "/"}) // Without one there is no answer.
+		}
 		return
 	}
 	h.size += int(f.Size())

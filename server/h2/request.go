@@ -72,7 +72,7 @@ const blockFactor = 4
 func (c *conn) headers(block headerBlock) error {
 	if c.isIdle(block.stream) {
 		if r := c.known(block.fragments); r != nil {
-			return c.request(block.stream, nil, r, block.end)
+			return c.request(block.stream, &r.head, r, block.end)
 		}
 	}
 	h, err := c.decoder.decode(block.fragments)
@@ -138,14 +138,13 @@ func (c *conn) endRequest(s *stream, h *head, end bool) error {
 
 // request opens a stream: for a Direct where there is a route, for an exchange else.
 func (c *conn) request(id uint32, h *head, r *routed, end bool) error {
-	if r == nil {
-		if end && h.contentLength > 0 {
-			h.fail("content-length without content")
-		}
-		if h.malformed != "" {
-			c.setLastID(id)
-			return streamError(id, http2.ErrCodeProtocol, h.malformed)
-		}
+	malformed := h.malformed
+	if end && h.contentLength > 0 {
+		malformed = "content-length without content"
+	}
+	if malformed != "" {
+		c.setLastID(id)
+		return streamError(id, http2.ErrCodeProtocol, malformed)
 	}
 	if c.setLastID(id) {
 		c.srv.stats.RefusedStreams.Add(1)

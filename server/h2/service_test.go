@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect/v2/connectgzip"
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectproto"
+	"golang.org/x/net/http2"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -229,6 +230,20 @@ func grpcCalls() []grpcCall {
 		calls = append(calls, grpcCall{body: envelope(0, textMessage(text))})
 	}
 	return calls
+}
+
+// TestLengthWithoutContent has a request say that it has content, and end before.
+func TestLengthWithoutContent(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{Handler: http.NotFoundHandler(), Direct: testLane(testRPC(), nil)})
+	for _, path := range []string{procedure, "/other"} {
+		p := greet(t, srv.addr)
+		p.must(p.open(1, true, p.request("POST", path, "content-type", "application/proto", "content-length", "5")))
+		if code := p.reset(1); code != http2.ErrCodeProtocol {
+			t.Errorf("%s: reset with %v", path, code)
+		}
+		p.alive()
+	}
 }
 
 // TestTrailersOfCalls ends a request with trailers, which gRPC has no use for.

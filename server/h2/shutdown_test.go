@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -120,6 +121,32 @@ func TestShutdownDoesNotWaitForPings(t *testing.T) {
 	if err := srv.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestDrainLooksForSilence has a peer fall silent on a connection that is to end when its
+// stream has.
+func TestDrainLooksForSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		var conn h2.Conn
+		q := startQuiet(t, h2.Config{
+			Served: func(_ net.Conn, c h2.Conn) { conn = c },
+			Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				close(gone)
+			}),
+		})
+		q.must(q.conn.SetDeadline(time.Time{}))
+		q.must(q.open(1, true, q.request("GET", "/")))
+		synctest.Wait()
+		conn.GoAway()
+		select {
+		case <-gone:
+		case <-time.After(time.Hour):
+			t.Fatal("the connection is still there")
+		}
+	})
 }
 
 func TestShutdownGivesUp(t *testing.T) {

@@ -1,9 +1,12 @@
 package deploy_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/example/userd/cmd/userd/userdtest"
@@ -34,6 +37,28 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 		out, err := exec.Command(analyze, args...).CombinedOutput()
 		if err != nil || args[0] == "verify" && len(out) > 0 {
 			t.Errorf("systemd-analyze %s: %v\n%s", args[0], err, out)
+		}
+	}
+}
+
+// A server that its database keeps from starting is started again for as long as that takes. One
+// whose settings make no sense is not.
+func TestSystemdStartsAgainWhatMayGoWell(t *testing.T) {
+	t.Parallel()
+	text := readFile(t, unit)
+	for _, line := range []string{"Restart=on-failure", "StartLimitIntervalSec=0"} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("the unit has not %s", line)
+		}
+	}
+	for database, again := range map[string]bool{"postgres://userd@127.0.0.1:1/users": true, "mysql://users": false} {
+		err := exec.Command(userdtest.Binary(t), "serve", "--database", database, "--listen", "127.0.0.1:0", "--admin-listen", "").Run()
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) {
+			t.Fatalf("%s: %v", database, err)
+		}
+		if given := strings.Contains(text, fmt.Sprintf("\nRestartPreventExitStatus=%d\n", ended.ExitCode())); given == again {
+			t.Errorf("%s: after %v it is started again: %t", database, err, !given)
 		}
 	}
 }

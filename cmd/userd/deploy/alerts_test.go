@@ -14,6 +14,7 @@ func TestPromtoolAcceptsConfigurationAndAlerts(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"check", "config", "prometheus/prometheus.yml"},
+		{"check", "config", "--syntax-only", "prometheus/kubernetes.yml"}, // Its token is elsewhere.
 		{"check", "rules", "prometheus/alerts.yaml"},
 		{"test", "rules", "prometheus/alerts_test.yaml"},
 	} {
@@ -21,6 +22,32 @@ func TestPromtoolAcceptsConfigurationAndAlerts(t *testing.T) {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+}
+
+// In Kubernetes Prometheus finds the servers by a service that has those that are not ready, too:
+// else its alerts would know nothing of what is wrong with them.
+func TestPrometheusFindsAllServersInKubernetes(t *testing.T) {
+	t.Parallel()
+	config := readFile(t, "prometheus/kubernetes.yml")
+	name := regexp.MustCompile(`names: \[([a-z-]+)\.`).FindStringSubmatch(config)
+	if name == nil {
+		t.Fatalf("no service is looked for: %s", config)
+	}
+	for service := range strings.SplitSeq(readFile(t, "kubernetes/service.yaml"), "---\n") {
+		if !strings.Contains(service, "\n  name: "+name[1]+"\n") {
+			continue
+		}
+		for _, line := range []string{"  clusterIP: None", "  publishNotReadyAddresses: true", "      port: 9090"} {
+			if !strings.Contains(service, line+"\n") {
+				t.Errorf("%s has no line %q", name[1], line)
+			}
+		}
+		if !strings.Contains(config, "port: 9090\n") {
+			t.Error("Prometheus looks at another port")
+		}
+		return
+	}
+	t.Errorf("there is no service %s", name[1])
 }
 
 // alertNames are the alerts in the order of the file.

@@ -97,7 +97,7 @@ var statuses = []struct {
 	{store.ErrTooManyAttributes, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_TOO_MANY_ATTRIBUTES, "set_attributes", fmt.Sprintf("a user can have at most %d attributes, and %d bytes of them", store.MaxAttributes, store.MaxAttributeBytes)}},
 	{store.ErrConflict, Status{connect.CodeAborted, userv1.Reason_REASON_CONFLICT, "", "a concurrent write came first; send the request again"}},
 	{store.ErrUnavailable, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the store cannot be reached; retry"}},
-	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor", `must be empty, "earliest" or a cursor that this service returned`}},
+	{store.ErrInvalidCursor, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_CURSOR, "cursor", `must be empty, "earliest" or a cursor of this database; after a restore from a backup those of before are not`}},
 	{store.ErrCursorExpired, Status{connect.CodeOutOfRange, userv1.Reason_REASON_CURSOR_EXPIRED, "", "the changes after this cursor are no longer kept; start over with an empty cursor and list all users"}},
 	{ErrInvalidPageToken, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_PAGE_TOKEN, "page_token", "must be empty or the token of the page before, with the same filters"}},
 	{ErrMessageTooLarge, messageTooLarge},

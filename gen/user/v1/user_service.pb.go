@@ -40,7 +40,8 @@ const (
 	// The page token was not made by this service, or was made for other filters.
 	// INVALID_ARGUMENT.
 	Reason_REASON_INVALID_PAGE_TOKEN Reason = 4
-	// The watch cursor was not made by this service. INVALID_ARGUMENT.
+	// The watch cursor was not made by this service, or before its database was
+	// restored from a backup. INVALID_ARGUMENT.
 	Reason_REASON_INVALID_CURSOR Reason = 5
 	// The user would have more than 32 roles. INVALID_ARGUMENT.
 	Reason_REASON_TOO_MANY_ROLES Reason = 6

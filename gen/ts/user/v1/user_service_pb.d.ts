@@ -1004,7 +1004,8 @@ export enum Reason {
   INVALID_PAGE_TOKEN = 4,
 
   /**
-   * The watch cursor was not made by this service. INVALID_ARGUMENT.
+   * The watch cursor was not made by this service, or before its database was
+   * restored from a backup. INVALID_ARGUMENT.
    *
    * @generated from enum value: REASON_INVALID_CURSOR = 5;
    */
@@ -1391,7 +1392,9 @@ export declare const UserService: GenService<{
    * happened.
    *
    * OUT_OF_RANGE (CURSOR_EXPIRED): the changes after this cursor are no longer
-   * kept. Start over with an empty cursor and list all users.
+   * kept. INVALID_ARGUMENT (INVALID_CURSOR): the cursor is not of this database,
+   * which may have been restored from a backup. In both cases start over with an
+   * empty cursor, and list all users when the first message has come.
    *
    * @generated from rpc user.v1.UserService.WatchUsers
    */

@@ -223,7 +223,9 @@ type UserServiceClient interface {
 	// happened.
 	//
 	// OUT_OF_RANGE (CURSOR_EXPIRED): the changes after this cursor are no longer
-	// kept. Start over with an empty cursor and list all users.
+	// kept. INVALID_ARGUMENT (INVALID_CURSOR): the cursor is not of this database,
+	// which may have been restored from a backup. In both cases start over with an
+	// empty cursor, and list all users when the first message has come.
 	WatchUsers(context.Context, *v1.WatchUsersRequest) (UserServiceWatchUsersClientStream, error)
 }
 
@@ -411,7 +413,9 @@ type UserServiceHandler interface {
 	// happened.
 	//
 	// OUT_OF_RANGE (CURSOR_EXPIRED): the changes after this cursor are no longer
-	// kept. Start over with an empty cursor and list all users.
+	// kept. INVALID_ARGUMENT (INVALID_CURSOR): the cursor is not of this database,
+	// which may have been restored from a backup. In both cases start over with an
+	// empty cursor, and list all users when the first message has come.
 	WatchUsers(context.Context, *v1.WatchUsersRequest, UserServiceWatchUsersServerStream) error
 }
 

@@ -18,15 +18,23 @@ var patterns = map[string]string{
 	"^[a-z][a-z0-9_.-]{0,62}$":  "must be a lower-case letter, then at most 62 lower-case letters, digits and _ . -",
 }
 
-// patternRule is the id of the rule that a text matches a regular expression.
-const patternRule = "string.pattern"
+// Ids of rules: that a text matches a regular expression, and that it has a length.
+const (
+	patternRule   = "string.pattern"
+	minLengthRule = "string.min_len"
+)
 
 // description says what a violation is, without regular expressions.
 func description(broken *protovalidate.Violation) string {
 	text := broken.Proto.GetMessage()
-	if broken.Proto.GetRuleId() == patternRule {
+	switch broken.Proto.GetRuleId() {
+	case patternRule:
 		if words, ok := patterns[broken.RuleValue.String()]; ok {
 			text = words
+		}
+	case minLengthRule:
+		if broken.RuleValue.Uint() == 1 {
+			text = "must not be empty"
 		}
 	}
 	if broken.Proto.GetForKey() {

@@ -1,9 +1,11 @@
 package failure
 
 import (
+	"errors"
 	"testing"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -41,6 +43,18 @@ func patternsOf(field protoreflect.FieldDescriptor) []string {
 		}
 	}
 	return found
+}
+
+// What is missing is said to be missing, not to be too short.
+func TestEmptyTextsHaveWords(t *testing.T) {
+	t.Parallel()
+	var invalid *protovalidate.ValidationError
+	if err := protovalidate.Validate(&userv1.CreateUserRequest{Email: "ada@example.com"}); !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	if got, want := InvalidRow(t.Context(), invalid).Message(), "display_name: must not be empty"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
 
 // JSON names fields as the schema says that it does.

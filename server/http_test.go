@@ -229,9 +229,31 @@ func TestNoGet(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
 	for _, method := range []string{"GetUserByEmail", "SearchUsers", "CreateUser", "DeleteUser", "ListUsers"} {
-		res, _ := get(t, servertest.HTTP1(t), getURL(running, method, "{}"))
-		if res.StatusCode != http.StatusMethodNotAllowed {
-			t.Errorf("%s: answer is %s, want 405", method, res.Status)
+		res, text := get(t, servertest.HTTP1(t), getURL(running, method, "{}"))
+		if res.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(text, "POST") {
+			t.Errorf("%s: answer is %s, want 405: %q", method, res.Status, text)
+		}
+	}
+}
+
+// Whoever opens in a browser what is called, or mistypes a path, is told what to do.
+func TestPathsThatAreNotCalled(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for path, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"/user.v1.UserService/GetUser":   {http.StatusUnsupportedMediaType, "called by POST"},
+		"/user.v1.UserService/ListUsers": {http.StatusMethodNotAllowed, "called by POST"},
+		"/user.v1.UserServic/GetUser":    {http.StatusNotFound, "/user.v1.UserService/"},
+		"/users":                         {http.StatusNotFound, "/user.v1.UserService/"},
+	} {
+		for version, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+			res, text := get(t, client, running.URL+path)
+			if res.StatusCode != want.status || !strings.Contains(text, want.text) {
+				t.Errorf("%s over %s: %s: %q", path, version, res.Status, text)
+			}
 		}
 	}
 }

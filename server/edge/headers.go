@@ -78,12 +78,21 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bodiless := *r
 	bodiless.Body = http.NoBody // That of the request must not be closed before it has come.
 	if known && failure.HasReasons(spec.Procedure) && isUnknownMedia(r) {
-		c.next.ServeHTTP(headerOnly{w}, &bodiless) // Connect has the content types that it takes.
+		c.next.ServeHTTP(&headerOnly{response: w}, &bodiless) // Connect has the content types that it takes.
 		refuse(withStatus{w, http.StatusUnsupportedMediaType}, r, mediaFault(spec))
+		return
+	}
+	if known && r.Method != http.MethodPost && isUnserved(spec, r, isCall) {
+		answer := headerOnly{response: w}
+		c.next.ServeHTTP(&answer, &bodiless)
+		refusePlainly(w, r, methodFault, answer.status)
 		return
 	}
 	answerEarly(w, r, func() { c.next.ServeHTTP(w, &bodiless) })
 }
+
+// methodFault is what somebody sees who opens the URL of an RPC in a browser.
+const methodFault = "this is an RPC, which is called by POST with a message; with curl: -H 'Content-Type: application/json' -d '{}'"
 
 // isUnknownMedia reports whether a request that is no call would be one with another content
 // type, and is of no protocol that has a form of its own for errors. So comes what curl sends
@@ -94,11 +103,14 @@ func isUnknownMedia(r *http.Request) bool {
 }
 
 // headerOnly takes the header of an answer that somebody else finishes.
-type headerOnly struct{ response http.ResponseWriter }
+type headerOnly struct {
+	response http.ResponseWriter
+	status   int
+}
 
-func (h headerOnly) Header() http.Header         { return h.response.Header() }
-func (h headerOnly) Write(p []byte) (int, error) { return len(p), nil }
-func (h headerOnly) WriteHeader(int)             {}
+func (h *headerOnly) Header() http.Header         { return h.response.Header() }
+func (h *headerOnly) Write(p []byte) (int, error) { return len(p), nil }
+func (h *headerOnly) WriteHeader(status int)      { h.status = status }
 
 // mediaFault says what to send instead.
 func mediaFault(spec connect.Spec) *connect.Error {

@@ -136,7 +136,7 @@ func (s withStatus) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 func (c *Refusals) UnknownPaths(w http.ResponseWriter, r *http.Request) {
 	c.path.Inc()
 	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-		http.NotFound(w, r)
+		http.Error(w, "there is nothing here: calls go to /user.v1.UserService/ and the name of an RPC, as /openapi.yaml describes", http.StatusNotFound)
 		return
 	}
 	refuse(w, r, failure.UnknownCall(r.URL.Path))

@@ -32,14 +32,30 @@ func TestGo(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./go").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	checkExample(t, func(server, cursor string) *exec.Cmd {
+	start := func(server, cursor string) *exec.Cmd {
 		return exec.CommandContext(t.Context(), program, "-server", server, "-cursor", cursor)
-	})
+	}
+	checkExample(t, start)
+	checkProtected(t, start)
 }
 
 func TestNode(t *testing.T) {
 	t.Parallel()
-	checkExample(t, installNode(t))
+	start := installNode(t)
+	checkExample(t, start)
+	checkProtected(t, start)
+}
+
+func TestNodeGivesUpSilentStreams(t *testing.T) {
+	t.Parallel()
+	example := installNode(t)("", "")
+	script := filepath.Join(filepath.Dir(example.Args[1]), "silence.mjs")
+	text, err := os.ReadFile("testdata/silence.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, script, string(text))
+	output(t, exec.CommandContext(t.Context(), example.Path, script, filepath.Join(t.TempDir(), "cursor")))
 }
 
 // The example opens another stream before one keeps too much.
@@ -103,6 +119,41 @@ func installNode(t *testing.T) func(server, cursor string) *exec.Cmd {
 	}
 }
 
+// startProtected runs a server with TLS that lets in whoever has the token.
+func startProtected(t *testing.T, scopes string) (server *userdtest.Userd, token, ca string) {
+	t.Helper()
+	pair, ca := userdtest.Certificate(t)
+	callers := filepath.Join(t.TempDir(), "auth")
+	token = strings.TrimSpace(output(t, exec.CommandContext(t.Context(), userdtest.Binary(t),
+		"token", "new", "--name", "example", "--scopes", scopes, "--append", callers)))
+	return userdtest.Start(t, "--auth-file", callers, "--tls-cert", pair, "--tls-key", pair), token, ca
+}
+
+// checkProtected looks whether an example is let in by a server that knows its callers.
+func checkProtected(t *testing.T, command func(server, cursor string) *exec.Cmd) {
+	t.Helper()
+	server, token, ca := startProtected(t, "users.read,users.list")
+	w := &world{
+		t: t, server: server, cursor: filepath.Join(t.TempDir(), "cursor"), lines: make(chan string, 10), wantListed: 1,
+		command: func(server, cursor string) *exec.Cmd {
+			example := command(server, cursor)
+			example.Env = append(os.Environ(), "USERD_TOKEN="+token, "SSL_CERT_FILE="+ca, "NODE_EXTRA_CA_CERTS="+ca)
+			return example
+		},
+	}
+	w.start()
+	w.seen()
+	resp, err := http.Get(w.url + "/greeting?user=00000000-0000-4000-8000-000000000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("nobody is greeted with %s", resp.Status)
+	}
+	w.kill()
+}
+
 // world is an example and its server, which go and come.
 type world struct {
 	t        *testing.T
@@ -115,6 +166,8 @@ type world struct {
 	lines    chan string       // Of all examples that have run.
 	printed  map[string]string // By user: the newest change that was seen.
 	expected map[string]string
+
+	listed, wantListed int // How often all users have come.
 }
 
 // checkExample kills an example and the server while users change, and looks whether a change
@@ -125,7 +178,7 @@ func checkExample(t *testing.T, command func(server, cursor string) *exec.Cmd) {
 	w := &world{
 		t: t, flags: flags, command: command, server: userdtest.Start(t, flags...),
 		cursor: filepath.Join(t.TempDir(), "cursor"), lines: make(chan string, 1000),
-		printed: map[string]string{}, expected: map[string]string{},
+		printed: map[string]string{}, expected: map[string]string{}, wantListed: 1,
 	}
 	old, gone := w.create("before"), w.create("soon gone") // Found by the first list.
 	w.start()
@@ -154,6 +207,15 @@ func checkExample(t *testing.T, command func(server, cursor string) *exec.Cmd) {
 	w.delete(old)
 	w.create("at last")
 	w.seen()
+
+	w.server.Kill(t) // Its database is lost, and the backup knows nobody yet.
+	w.expected, w.wantListed = map[string]string{}, 2
+	w.server = userdtest.Start(t, "--database", "sqlite:"+filepath.Join(t.TempDir(), "backup.db"), "--listen", w.server.Host())
+	w.create("after the restore")
+	w.seen()
+	if w.listed != w.wantListed {
+		t.Errorf("all users have come %d times, want %d", w.listed, w.wantListed)
+	}
 
 	_ = w.example.Process.Signal(syscall.SIGTERM)
 	if err := w.example.Wait(); err != nil {
@@ -202,6 +264,10 @@ func (w *world) seen() {
 	for !w.complete() {
 		select {
 		case line := <-w.lines:
+			if line == "listed" {
+				w.listed++
+				continue
+			}
 			var kind, id string
 			var version int64
 			if _, err := fmt.Sscan(line, &kind, &id, &version); err != nil {
@@ -209,7 +275,7 @@ func (w *world) seen() {
 			}
 			w.printed[id] = fmt.Sprint(kind, " ", version)
 		case <-ctx.Done():
-			w.t.Fatalf("seen: %v, not %v", w.printed, w.expected)
+			w.t.Fatalf("seen: %v, not %v; all users %d times, not %d", w.printed, w.expected, w.listed, w.wantListed)
 		}
 	}
 }
@@ -220,7 +286,7 @@ func (w *world) complete() bool {
 			return false
 		}
 	}
-	return true
+	return w.listed >= w.wantListed
 }
 
 // users is a client of the server that runs.

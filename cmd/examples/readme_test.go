@@ -1,6 +1,7 @@
 package examples
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,12 +31,33 @@ func TestREADME(t *testing.T) {
 	python := exec.CommandContext(t.Context(), userdtest.Program(t, "/usr/bin/python3"), filepath.Join(folder, "client.py"))
 	python.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(folder, "clients/python"))
 	checkClient(t, python)
+	protect(t, folder)
+	again := exec.CommandContext(t.Context(), python.Path, python.Args[1:]...)
+	again.Env = python.Env
+	checkClient(t, again)
 
 	classes := filepath.Join(folder, "classes")
 	path := "/usr/share/java/*:" + classes
 	output(t, exec.CommandContext(t.Context(), userdtest.Program(t, "javac"), "-nowarn", "-cp", path, "-d", classes,
 		"-sourcepath", filepath.Join(folder, "clients/java"), filepath.Join(folder, "Client.java")))
 	checkClient(t, exec.CommandContext(t.Context(), userdtest.Program(t, "java"), "-cp", path, "Client"))
+}
+
+// protect has the client for Python call a server that knows its callers, as gen/README.md tells.
+func protect(t *testing.T, folder string) {
+	t.Helper()
+	server, token, ca := startProtected(t, "users.write")
+	code := block(t, "python")
+	for from, to := range map[string]string{
+		`grpc.insecure_channel("localhost:8080")`: fmt.Sprintf(`grpc.secure_channel(%q, grpc.ssl_channel_credentials(open(%q, "rb").read()))`, server.Host(), ca),
+		`display_name="Guido")`:                   `display_name="Guido"), metadata=[("authorization", "Bearer " + "` + token + `")]`,
+	} {
+		if !strings.Contains(code, from) {
+			t.Fatalf("there is no %s in %s", from, code)
+		}
+		code = strings.Replace(code, from, to, 1)
+	}
+	write(t, filepath.Join(folder, "client.py"), code)
 }
 
 // generate runs buf, and has the folder get what it makes.

@@ -4,7 +4,9 @@
 //	go run ./cmd/examples/go -server http://127.0.0.1:8080 -cursor cursor
 //
 // It prints each change, where yours would do something with it: send a mail, keep an index.
-// GET /greeting?user=ID greets a user. retry.go and follow.go are to be copied.
+// GET /greeting?user=ID greets a user. A userd that knows its callers gets the token in
+// USERD_TOKEN, which may do users.read and users.list. Where the authority of its certificate
+// is not known to the system, SSL_CERT_FILE names it. retry.go and follow.go are to be copied.
 package main
 
 import (
@@ -33,15 +35,14 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *server, *listen, *cursor); err != nil {
+	if err := run(ctx, newClient(*server, os.Getenv("USERD_TOKEN")), *listen, *cursor); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
 // run serves and follows until the context ends.
-func run(ctx context.Context, server, listen, cursor string) error {
-	users := newClient(server)
+func run(ctx context.Context, users userv1connect.UserServiceClient, listen, cursor string) error {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err
@@ -50,20 +51,36 @@ func run(ctx context.Context, server, listen, cursor string) error {
 	web := &http.Server{Handler: greeter{users}, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
-	follower := follower{users: users, cursor: cursor, handle: show}
+	follower := follower{users: users, cursor: cursor, handle: show, listed: listed}
 	err = follower.run(ctx)
 	_ = web.Close()
 	<-served
 	return err
 }
 
-// newClient returns a client of userd over HTTP/2, in the clear or over TLS.
-func newClient(server string) userv1connect.UserServiceClient {
+// newClient returns a client of userd over HTTP/2, in the clear or over TLS. A connection that
+// is silent is asked whether the server is still there.
+func newClient(server, token string) userv1connect.UserServiceClient {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-	return userv1connect.NewUserServiceClient(connect.NewClient(connecthttp.NewTransport(client, server), retry))
+	client := &http.Client{Transport: &http.Transport{
+		Protocols: protocols, TLSHandshakeTimeout: 10 * time.Second,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 10 * time.Second},
+	}}
+	return userv1connect.NewUserServiceClient(connect.NewClient(connecthttp.NewTransport(client, server), retry, authorize(token)))
+}
+
+// authorize sends a token with each call, where there is one.
+func authorize(token string) connect.ClientInterceptor {
+	return func(next connect.ClientFunc) connect.ClientFunc {
+		return func(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+			if call, ok := connect.CallInfoForClientContext(ctx); ok && token != "" {
+				call.RequestHeader().Set("Authorization", "Bearer "+token)
+			}
+			return next(ctx, spec)
+		}
+	}
 }
 
 // show prints a change.
@@ -74,6 +91,12 @@ func show(event *userv1.UserEvent) error {
 	} else {
 		_, err = fmt.Println("deleted", event.GetDeleted().GetUserId(), event.GetDeleted().GetVersion())
 	}
+	return err
+}
+
+// listed says that all users have come. Yours drops those that it knows and has not seen since.
+func listed(time.Time) error {
+	_, err := fmt.Println("listed")
 	return err
 }
 

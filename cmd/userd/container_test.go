@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"debug/elf"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -94,6 +96,23 @@ func TestComposeSetsFlagsThatExist(t *testing.T) {
 				t.Errorf("%s: %s sets no flag", name, variable)
 			}
 		}
+	}
+}
+
+// What the image sets lets others than the container reach the service.
+func TestImageListensForOthers(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := regexp.MustCompile(`\bUSERD_LISTEN=(\S+)`).FindStringSubmatch(string(text))
+	if address == nil {
+		t.Fatal("the image does not say where it listens")
+	}
+	host, port, err := net.SplitHostPort(address[1])
+	if err != nil || isLoopback(host) || !strings.Contains(string(text), "\nEXPOSE "+port+"\n") {
+		t.Errorf("the image listens on %s, %v", address[1], err)
 	}
 }
 

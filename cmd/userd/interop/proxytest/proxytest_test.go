@@ -13,6 +13,7 @@ import (
 	"github.com/example/userd/cmd/userd/interop/proxytest"
 )
 
+// The server learns which host its callers ask for: it answers those that it knows.
 func TestStart(t *testing.T) {
 	for _, name := range []string{"nginx", "haproxy", "caddy"} {
 		t.Run(name, func(t *testing.T) {
@@ -25,18 +26,20 @@ func TestStart(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			answer, err := io.ReadAll(resp.Body)
-			if err != nil || string(answer) != "here" {
-				t.Errorf("answer %q, %v", answer, err)
+			host, port, _ := strings.Cut(proxy.Address, ":")
+			if got := strings.TrimSuffix(string(answer), ":"+port); err != nil || got != host {
+				t.Errorf("asked for %q, %v", answer, err)
 			}
 		})
 	}
 }
 
-// newBackend serves HTTP/1.1 and h2c until the test ends, and returns where.
+// newBackend serves HTTP/1.1 and h2c until the test ends, and returns where. It answers with
+// the host that it is asked for.
 func newBackend(t *testing.T) string {
 	t.Helper()
-	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "here")
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Host)
 	}))
 	backend.Config.Protocols = new(http.Protocols)
 	backend.Config.Protocols.SetHTTP1(true)

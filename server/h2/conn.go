@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// closeTimeout bounds what a connection still writes, and waits for its peer to
-	// read it, when it is being closed.
+	// closeTimeout bounds what a connection still writes, but for answers, and waits for its
+	// peer to read it, when it is being closed.
 	closeTimeout = time.Second
 	// lingerBytes is how much of the peer's is thrown away meanwhile.
 	lingerBytes = 1 << 20
@@ -375,7 +375,11 @@ func (c *conn) fail(err error) {
 func (c *conn) close(err error) {
 	wrong := new(frameError)
 	answer := errors.As(err, &wrong)
+	limit := closeTimeout
 	c.mu.Lock()
+	if c.closing && len(c.streams) == 0 {
+		limit = max(limit, c.srv.config.WriteTimeout) // What is left are answers.
+	}
 	if answer && (wrong.code != http2.ErrCodeNo || !c.closing) {
 		c.out = appendGoAway(c.out, c.lastID, wrong.code, wrong.reason)
 	}
@@ -392,7 +396,7 @@ func (c *conn) close(err error) {
 		c.srv.stats.Floods.Add(1)
 	}
 	c.cancel()
-	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(limit))
 	c.finishWriting()
 	if answer {
 		c.linger()

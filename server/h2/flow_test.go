@@ -15,6 +15,23 @@ import (
 	"github.com/example/userd/server/h2"
 )
 
+// startAlone serves one connection until the test ends, which runs in a bubble of its own.
+func startAlone(t *testing.T, config h2.Config) *peer {
+	t.Helper()
+	srv := h2.New(config)
+	ours, theirs := net.Pipe()
+	served := make(chan struct{})
+	go func() { srv.ServeConn(theirs); close(served) }()
+	t.Cleanup(func() {
+		_ = ours.Close()
+		<-served
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return newPeer(t, ours)
+}
+
 // quiet is a peer that is alone with a server. It takes all that comes, and says nothing
 // that its test does not have it say.
 type quiet struct {
@@ -24,24 +41,16 @@ type quiet struct {
 	ended  map[uint32]bool
 }
 
-// startQuiet serves one connection until the test ends. It is called in a bubble, whose Wait
-// returns when all that was said has been answered.
+// startQuiet is startAlone for such a peer. The Wait of the bubble returns when all that was
+// said has been answered.
 func startQuiet(t *testing.T, config h2.Config, settings ...http2.Setting) *quiet {
 	t.Helper()
-	srv := h2.New(config)
-	ours, theirs := net.Pipe()
-	served := make(chan struct{})
-	go func() { srv.ServeConn(theirs); close(served) }()
-	q := &quiet{newPeer(t, ours), 1<<16 - 1, make(map[uint32]int), make(map[uint32]bool)}
+	q := &quiet{startAlone(t, config), 1<<16 - 1, make(map[uint32]int), make(map[uint32]bool)}
 	read := make(chan struct{})
 	go func() { q.read(); close(read) }()
 	t.Cleanup(func() {
-		_ = ours.Close()
+		_ = q.conn.Close()
 		<-read
-		<-served
-		if err := srv.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
 	})
 	q.preface(settings...)
 	synctest.Wait()

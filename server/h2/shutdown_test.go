@@ -123,6 +123,28 @@ func TestShutdownDoesNotWaitForPings(t *testing.T) {
 	}
 }
 
+// TestDrainWaitsForReaders has a peer read nothing for some seconds when its answer is under way
+// on a connection that is to end.
+func TestDrainWaitsForReaders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const size = 50_000
+		var conn h2.Conn
+		p := startAlone(t, h2.Config{
+			Served:  func(_ net.Conn, c h2.Conn) { conn = c },
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, size)) }),
+		})
+		p.preface()
+		p.must(p.open(1, true, p.request("GET", "/")))
+		synctest.Wait()
+		conn.GoAway()
+		time.Sleep(10 * time.Second)
+		if body, reset := p.bodyOf(1); len(body) != size || reset {
+			t.Errorf("%d bytes of the answer, reset %t", len(body), reset)
+		}
+	})
+}
+
 // TestDrainLooksForSilence has a peer fall silent on a connection that is to end when its
 // stream has.
 func TestDrainLooksForSilence(t *testing.T) {

@@ -23,7 +23,6 @@ type Contents struct {
 	Deleted     int64    // Users that have been deleted.
 	Last        Position // Of the last user.
 	LastDeleted string   // The highest id of a deleted user.
-	CopyOf      string   // Incarnation of the store of which a copy has begun and not ended.
 }
 
 // Load is a part of a copy of a store.
@@ -51,6 +50,10 @@ type Copyable interface {
 	// deleted ones in the store and it does not go on with the copy that put them
 	// there.
 	Load(ctx context.Context, load Load) error
+
+	// Unfinished reports whether a copy into the store has begun and not ended: users
+	// are missing.
+	Unfinished(ctx context.Context) (bool, error)
 }
 
 // loadSize is the number of users in a part of a copy.

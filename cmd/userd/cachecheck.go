@@ -57,7 +57,7 @@ func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
 	}
 	users, err := database.openShared(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("--database %s: %w", database, err)
 	}
 	defer func() { err = errors.Join(err, users.Close()) }()
 	settings := config{redis: c.redis}

@@ -46,21 +46,14 @@ func (c copyConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	schema, err := from.status(ctx)
-	if err != nil {
-		return fmt.Errorf("--from %s: %w", from, err)
-	}
-	if schema.Current == 0 {
-		return fmt.Errorf("--from %s: this is no database of userd", from)
-	}
-	if _, err := to.migrate(ctx); err != nil {
-		return fmt.Errorf("--to %s: %w", to, err)
-	}
 	source, err := from.openShared(ctx)
 	if err != nil {
 		return fmt.Errorf("--from %s: %w", from, err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
+	if _, err := to.migrate(ctx); err != nil {
+		return fmt.Errorf("--to %s: %w", to, err)
+	}
 	target, err := to.open(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("--to %s: %w", to, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -65,9 +66,45 @@ func (d database) open(ctx context.Context, logger *slog.Logger) (engine, error)
 	return d.openAs(ctx, logger, false)
 }
 
-// openShared opens the store to look at it, beside a server that has it open.
+// openWhole is open for all that is no copy: one that has not ended lacks users.
+func (d database) openWhole(ctx context.Context, logger *slog.Logger) (engine, error) {
+	opened, err := d.open(ctx, logger)
+	if err != nil {
+		return nil, err
+	}
+	return whole(ctx, opened)
+}
+
+// openShared opens the store to look at it, beside a server that has it open. It makes no
+// file, and leaves the schema as it is.
 func (d database) openShared(ctx context.Context) (store.Copyable, error) {
-	return d.openAs(ctx, nil, true)
+	schema, err := d.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if schema.Current == 0 {
+		return nil, errors.New("this is no database of userd")
+	}
+	if err := schema.Check(); err != nil {
+		return nil, err
+	}
+	opened, err := d.openAs(ctx, nil, true)
+	if err != nil {
+		return nil, err
+	}
+	return whole(ctx, opened)
+}
+
+// whole is a store, or an error where it has a part of a copy.
+func whole(ctx context.Context, opened engine) (engine, error) {
+	unfinished, err := opened.Unfinished(ctx)
+	if unfinished {
+		err = errors.New("users are missing: a copy into this database was interrupted, or has found a difference; start `userd copy` again")
+	}
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return opened, nil
 }
 
 func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) (engine, error) {

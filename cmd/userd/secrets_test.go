@@ -94,10 +94,14 @@ func TestNoCommandShowsAPassword(t *testing.T) {
 			runSecretly(t, nil, append([]string{"migrate", "status", "--database"}, strings.Fields(setting+" more")...)...)
 		})
 	}
+	database := "sqlite:" + filepath.Join(t.TempDir(), "userd.db")
+	if out, err := exec.CommandContext(t.Context(), userdPath(t), "migrate", "up", "--database", database).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	for i, setting := range secretRedises {
 		t.Run(fmt.Sprint("redis ", i), func(t *testing.T) {
 			t.Parallel()
-			runSecretly(t, nil, "cache", "check", "--database", "sqlite:there.db", "--redis", setting)
+			runSecretly(t, nil, "cache", "check", "--database", database, "--redis", setting)
 		})
 	}
 }

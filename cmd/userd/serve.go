@@ -144,7 +144,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 
 // openUsers opens the store and the cache before it, if there is to be one.
 func (p *program) openUsers(ctx context.Context) (server.Config, error) {
-	opened, err := p.database.open(ctx, p.logger)
+	opened, err := p.database.openWhole(ctx, p.logger)
 	if err != nil {
 		return server.Config{}, err
 	}

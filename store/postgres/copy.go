@@ -17,7 +17,7 @@ const (
 	contentsSQL = `
 		select (select count(*) from users), (select count(*) from deleted_users),
 			last.created_at, coalesce(last.id::text, ''),
-			coalesce((select id::text from deleted_users order by id desc limit 1), ''), copy_of
+			coalesce((select id::text from deleted_users order by id desc limit 1), '')
 		from meta left join (
 			select created_at, id from users order by created_at desc, id desc limit 1
 		) last on true`
@@ -30,6 +30,8 @@ const (
 		update meta set copy_of = $1
 		where copy_of = $1 or copy_of = ''
 			and not exists (select from users) and not exists (select from deleted_users)`
+
+	unfinishedSQL = `select copy_of <> '' from meta`
 )
 
 // Contents implements store.Copyable.
@@ -40,7 +42,7 @@ func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 				return err
 			}
 			var last pgtype.Timestamptz
-			err := tx.QueryRow(ctx, contentsSQL).Scan(&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted, &c.CopyOf)
+			err := tx.QueryRow(ctx, contentsSQL).Scan(&c.Users, &c.Deleted, &last, &c.Last.ID, &c.LastDeleted)
 			if last.Valid {
 				c.Last.CreatedAt = timeOf(last)
 			}
@@ -83,6 +85,18 @@ func (s *Store) Load(ctx context.Context, load store.Load) error {
 		return fmt.Errorf("load %d users: %w", len(load.Users), err)
 	}
 	return nil
+}
+
+// Unfinished implements store.Copyable.
+func (s *Store) Unfinished(ctx context.Context) (bool, error) {
+	unfinished, err := read(ctx, s, func(ctx context.Context, on *session) (unfinished bool, err error) {
+		err = on.QueryRow(ctx, unfinishedSQL).Scan(&unfinished)
+		return unfinished, err
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for a copy: %w", err)
+	}
+	return unfinished, nil
 }
 
 func loadInto(ctx context.Context, tx pgx.Tx, load store.Load) error {

@@ -14,7 +14,7 @@ var _ store.Copyable = (*Store)(nil)
 
 const (
 	contentsSQL = `select (select count(*) from users), (select count(*) from deleted_users),
-			last.created_at, ifnull(last.id, ''), ifnull((select max(id) from deleted_users), ''), copy_of
+			last.created_at, ifnull(last.id, ''), ifnull((select max(id) from deleted_users), '')
 		from meta left join (
 			select created_at, id from users order by created_at desc, id desc limit 1
 		) as last`
@@ -25,6 +25,8 @@ const (
 	copyOfSQL = `update meta set copy_of = ?1
 		where copy_of = ?1 or copy_of = ''
 			and not exists (select 1 from users) and not exists (select 1 from deleted_users)`
+
+	unfinishedSQL = `select count(*) from meta where copy_of <> ''`
 
 	loadSQL = `insert into users (` + userColumns + `) values (` + userPlaces + `)`
 )
@@ -37,7 +39,7 @@ func (s *Store) Contents(ctx context.Context) (store.Contents, error) {
 			c = store.Contents{
 				Users: stmt.ColumnInt64(0), Deleted: stmt.ColumnInt64(1),
 				Last:        store.Position{ID: stmt.ColumnText(3)},
-				LastDeleted: stmt.ColumnText(4), CopyOf: stmt.ColumnText(5),
+				LastDeleted: stmt.ColumnText(4),
 			}
 			if c.Users > 0 {
 				c.Last.CreatedAt = timeOf(stmt.ColumnInt64(2))
@@ -78,6 +80,19 @@ func (s *Store) Load(ctx context.Context, load store.Load) error {
 		return fmt.Errorf("load %d users: %w", len(load.Users), err)
 	}
 	return nil
+}
+
+// Unfinished implements store.Copyable.
+func (s *Store) Unfinished(ctx context.Context) (unfinished bool, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		n, err := scalar(conn, unfinishedSQL)
+		unfinished = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for a copy: %w", err)
+	}
+	return unfinished, nil
 }
 
 func (s *Store) load(conn *sqlite.Conn, load store.Load) error {

@@ -130,6 +130,12 @@ func (i *interrupted) Load(ctx context.Context, load store.Load) error {
 func copyGoesOn(t *testing.T, from, to store.Copyable) {
 	fillForCopy(t, from, 12_000)
 	loaded := int64(0)
+	isUnfinished := func(want bool) {
+		t.Helper()
+		if unfinished, err := to.Unfinished(t.Context()); err != nil || unfinished != want {
+			t.Errorf("with %d rows a copy is unfinished: %v, error %v", loaded, unfinished, err)
+		}
+	}
 	for _, parts := range []int{0, 1, 2, 3, 2} {
 		err := store.Copy(t.Context(), from, &interrupted{to, parts}, noProgress)
 		if !errors.Is(err, errInterrupted) {
@@ -141,8 +147,10 @@ func copyGoesOn(t *testing.T, from, to store.Copyable) {
 			t.Fatalf("%d rows after %d", contents.Users+contents.Deleted, loaded)
 		}
 		loaded = contents.Users + contents.Deleted
+		isUnfinished(parts > 0)
 	}
 	check(t, store.Copy(t.Context(), from, to, noProgress))
+	isUnfinished(false)
 	sameContents(t, from, to)
 }
 

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/example/userd/store"
+	"github.com/example/userd/store/sqlite"
+)
+
+// wantRefused runs a command, which is to say in one line why it does nothing.
+func wantRefused(t *testing.T, why string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), userdPath(t), args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), why) || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("userd %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// A part of a copy is not served, nor copied in its turn, as if it were the whole. The copy goes
+// on with it.
+func TestAnUnfinishedCopyIsNotServed(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "userd.db")
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Load(t.Context(), store.Load{CopyOf: uuid.NewString()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const why = "users are missing: a copy into this database was interrupted"
+	wantRefused(t, why, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--database", "sqlite:"+path)
+	wantRefused(t, why, "copy", "--from", "sqlite:"+path, "--to", "sqlite:"+filepath.Join(folder, "other.db"))
+}
+
+// What only looks at a database leaves its schema to the program that owns it.
+func TestLookingLeavesTheSchema(t *testing.T) {
+	t.Parallel()
+	const why = "run `userd migrate up`"
+	database := firstSQLite(t)
+	wantRefused(t, why, "cache", "check", "--database", database, "--redis", "redis://127.0.0.1:1")
+	wantRefused(t, why, "copy", "--from", database, "--to", "sqlite:"+filepath.Join(t.TempDir(), "other.db"))
+	wantRefused(t, why, "migrate", "status", "--database", database)
+}

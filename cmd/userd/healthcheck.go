@@ -45,7 +45,9 @@ func healthcheck(ctx context.Context, admin string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	req.Host = "localhost"                                // Whatever the address is called: a server answers to that name.
+	client := http.Client{Transport: new(http.Transport)} // Without a proxy: that would be asked instead.
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("not reachable: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +211,8 @@ func TestMendedFileIsGoneOnWith(t *testing.T) {
 	}
 }
 
+var failedRow = regexp.MustCompile(`^it has no name,user\d+@example\.com,\n?$`)
+
 // Failed rows of an import that goes on stand behind those of before, in one file, or in a new
 // one where that was taken away.
 func TestFailuresOfAnInterruptedImport(t *testing.T) {
@@ -266,11 +269,11 @@ func TestFailuresOfAnInterruptedImport(t *testing.T) {
 			}
 			text := read(t, failures)
 			lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
-			if len(lines) != test.want || lines[0] != "email,display_name,failure\n" || strings.Contains(text, "\x00") {
+			if len(lines) != test.want || lines[0] != "failure,email,display_name\n" || strings.Contains(text, "\x00") {
 				t.Errorf("%d lines, want %d:\n%.200q", len(lines), test.want, text)
 			}
 			for _, line := range lines[1:] {
-				if strings.TrimSuffix(line, "\n") != "user"+line[len("user"):strings.Index(line, "@")]+"@example.com,,it has no name" {
+				if !failedRow.MatchString(line) {
 					t.Errorf("a line is %q", line)
 				}
 			}

@@ -142,25 +142,24 @@ type csvFailures struct {
 	headed bool
 }
 
-// Write puts the reason behind the other columns, or where an earlier import has put one.
+// Write puts the reason before the other cells, which stay as they came, however many they are.
 func (f *csvFailures) Write(row Row, why string) error {
-	at := slices.Index(f.header, failureColumn)
+	earlier := slices.Index(f.header, failureColumn)
 	if !f.headed {
 		f.headed = true
-		_ = f.out.Write(withField(f.header, at, failureColumn)) // Flush tells.
+		_ = f.out.Write(withReason(f.header, earlier, failureColumn)) // Flush tells.
 	}
-	_ = f.out.Write(withField(row.text.([]string), at, why))
+	_ = f.out.Write(withReason(row.text.([]string), earlier, why))
 	f.out.Flush()
 	return f.out.Error()
 }
 
-func withField(record []string, at int, value string) []string {
-	record = slices.Clone(record)
-	if at < 0 || at >= len(record) {
-		return append(record, value)
+// withReason puts a reason before a record, in which that of an earlier import may stand.
+func withReason(record []string, earlier int, why string) []string {
+	if 0 <= earlier && earlier < len(record) {
+		record = slices.Delete(slices.Clone(record), earlier, earlier+1)
 	}
-	record[at] = value
-	return record
+	return slices.Insert(slices.Clone(record), 0, why)
 }
 
 // csvWriter writes a CSV that has a column for each of these attributes.

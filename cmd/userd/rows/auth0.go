@@ -44,12 +44,13 @@ func parseAuth0(text []byte) (user *userv1.CreateUserRequest, err error) {
 			return nil, errors.New("last_login: " + err.Error())
 		}
 	}
-	setText(user, "picture", from.Picture)
-	setText(user, "phone_number", from.PhoneNumber)
+	names := newRenaming(user)
+	names.text("picture", "picture", from.Picture)
+	names.text("phone_number", "phone_number", from.PhoneNumber)
 	if from.EmailVerified {
-		setText(user, "email_verified", "true")
+		names.text("email_verified", "email_verified", "true")
 	}
-	setAttributes(user, "user_metadata.", from.UserMetadata)
-	setAttributes(user, "app_metadata.", from.AppMetadata)
-	return user, nil
+	names.values("user_metadata.", "user_metadata.", from.UserMetadata)
+	names.values("app_metadata.", "app_metadata.", from.AppMetadata)
+	return user, names.err
 }

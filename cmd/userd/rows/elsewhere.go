@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,35 +93,76 @@ func (r *listReader) enter() error {
 // the other system.
 func (r *listReader) Failures(out io.Writer, _ bool) FailureWriter { return jsonFailures{out} }
 
-var notInNames = regexp.MustCompile(`[^a-z0-9_.-]+`)
+// What is not allowed in names of ours.
+var (
+	notInAttributes = regexp.MustCompile(`[^a-z0-9_.-]+`)
+	notInRoles      = regexp.MustCompile(`[^a-z0-9_.:-]+`)
+)
 
 // nameOf makes what elsewhere is a name of an attribute or role one of ours: in lower case,
-// with _ for what is not allowed.
-func nameOf(name string) string {
-	name = strings.Trim(notInNames.ReplaceAllString(strings.ToLower(name), "_"), "_")
+// with _ for what is not allowed, and x before what is no letter.
+func nameOf(name string, notAllowed *regexp.Regexp) string {
+	name = strings.Trim(notAllowed.ReplaceAllString(strings.ToLower(name), "_"), "_")
 	if name == "" || name[0] < 'a' || name[0] > 'z' {
 		name = "x" + name
 	}
 	return name
 }
 
-// setAttributes keeps values of JSON: texts as they are, all others as JSON.
-func setAttributes(user *userv1.CreateUserRequest, prefix string, values map[string]json.RawMessage) {
-	for name, value := range values {
-		var text string
-		if json.Unmarshal(value, &text) != nil {
-			var compact bytes.Buffer
-			_ = json.Compact(&compact, value) // It was read from JSON.
-			text = compact.String()
-		}
-		setAttribute(user, prefix+nameOf(name), text)
+// renaming gives a user attributes and roles whose names elsewhere are not ours. Where two
+// names become one, only one of what they stand for could be kept: that is an error.
+type renaming struct {
+	user   *userv1.CreateUserRequest
+	theirs map[string]string // The name elsewhere, by what it is here.
+	err    error             // The first two that become one.
+}
+
+func newRenaming(user *userv1.CreateUserRequest) *renaming {
+	return &renaming{user: user, theirs: make(map[string]string)}
+}
+
+// take takes what is ours, such as "role admin", for a name elsewhere. It may stand for two
+// that are the same.
+func (r *renaming) take(ours, theirs string, same bool) {
+	if other, taken := r.theirs[ours]; taken && !same && r.err == nil {
+		r.err = fmt.Errorf("%s and %s would both become the %s", other, theirs, ours)
+	}
+	r.theirs[ours] = theirs
+}
+
+func (r *renaming) attribute(theirs, ours, value string) {
+	r.take("attribute "+ours, theirs, r.user.GetAttributes()[ours] == value)
+	setAttribute(r.user, ours, value)
+}
+
+// text keeps a text that is there as an attribute.
+func (r *renaming) text(theirs, ours, value string) {
+	if value != "" {
+		r.attribute(theirs, ours, value)
 	}
 }
 
-// setText keeps a text that is there as an attribute.
-func setText(user *userv1.CreateUserRequest, name, value string) {
-	if value != "" {
-		setAttribute(user, name, value)
+// values keeps values of JSON as attributes: texts as they are, all others but null as JSON.
+// Names begin with a prefix, there and here.
+func (r *renaming) values(theirs, ours string, values map[string]json.RawMessage) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		var text *string
+		if json.Unmarshal(values[name], &text) != nil {
+			var compact bytes.Buffer
+			_ = json.Compact(&compact, values[name]) // It was read from JSON.
+			text = new(compact.String())
+		}
+		if text != nil {
+			r.attribute(theirs+name, ours+nameOf(name, notInAttributes), *text)
+		}
+	}
+}
+
+func (r *renaming) roles(roles []string) {
+	for _, role := range roles {
+		name := nameOf(role, notInRoles)
+		r.take("role "+name, role, false)
+		r.user.Roles = append(r.user.Roles, name)
 	}
 }
 

@@ -30,17 +30,18 @@ func parseFirebase(text []byte) (*userv1.CreateUserRequest, error) {
 		ExternalId: from.LocalID, Email: from.Email, DisplayName: firstOf(from.DisplayName, from.Email), Disabled: from.Disabled,
 		CreatedAt: milliseconds(from.CreatedAt), LastLogin: milliseconds(from.LastSignedInAt),
 	}
-	setText(user, "photo_url", from.PhotoURL)
-	setText(user, "phone_number", from.PhoneNumber)
+	names := newRenaming(user)
+	names.text("photoUrl", "photo_url", from.PhotoURL)
+	names.text("phoneNumber", "phone_number", from.PhoneNumber)
 	if from.EmailVerified {
-		setText(user, "email_verified", "true")
+		names.text("emailVerified", "email_verified", "true")
 	}
 	if from.CustomAttributes != "" {
 		var claims map[string]json.RawMessage
 		if json.Unmarshal([]byte(from.CustomAttributes), &claims) != nil {
 			return nil, errors.New("customAttributes: must be a JSON object")
 		}
-		setAttributes(user, "claims.", claims)
+		names.values("customAttributes.", "claims.", claims)
 	}
-	return user, nil
+	return user, names.err
 }

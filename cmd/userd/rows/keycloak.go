@@ -2,6 +2,8 @@ package rows
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -30,15 +32,14 @@ func parseKeycloak(text []byte) (*userv1.CreateUserRequest, error) {
 		ExternalId: from.ID, Email: from.Email, DisplayName: firstOf(from.FirstName+" "+from.LastName, from.Username, from.Email),
 		Disabled: from.Enabled != nil && !*from.Enabled, CreatedAt: milliseconds(from.CreatedTimestamp),
 	}
-	for _, role := range from.RealmRoles {
-		user.Roles = append(user.Roles, nameOf(role))
-	}
-	setText(user, "username", from.Username)
+	names := newRenaming(user)
+	names.roles(from.RealmRoles)
+	names.text("username", "username", from.Username)
 	if from.EmailVerified {
-		setText(user, "email_verified", "true")
+		names.text("emailVerified", "email_verified", "true")
 	}
-	for name, values := range from.Attributes {
-		setText(user, nameOf(name), strings.Join(values, ","))
+	for _, name := range slices.Sorted(maps.Keys(from.Attributes)) {
+		names.text("attributes."+name, nameOf(name, notInAttributes), strings.Join(from.Attributes[name], ","))
 	}
-	return user, nil
+	return user, names.err
 }

@@ -1,8 +1,11 @@
 package rows
 
 import (
+	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -85,5 +88,97 @@ func TestRowsThatAreNoObjects(t *testing.T) {
 				t.Errorf("%s: %s is told as %s, error %v", format, text, &failures, err)
 			}
 		}
+	}
+}
+
+// Names elsewhere that become one here lose nothing in silence, and not one of them by chance:
+// the row fails, and says which.
+func TestNamesThatBecomeOne(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ format, user, why string }{
+		{Keycloak, `"attributes":{"Tenant":["a"],"tenant":["b"]}`, "attributes.Tenant and attributes.tenant would both become the attribute tenant"},
+		{Keycloak, `"attributes":{"größe":["a"],"grüße":["b"]}`, "attributes.größe and attributes.grüße would both become the attribute gr_e"},
+		{Keycloak, `"username":"ada","attributes":{"Username":["other"]}`, "username and attributes.Username would both become the attribute username"},
+		{Keycloak, `"emailVerified":true,"attributes":{"email verified":["no"]}`, "emailVerified and attributes.email verified would both become the attribute email_verified"},
+		{Keycloak, `"realmRoles":["Admin","billing","admin"]`, "Admin and admin would both become the role admin"},
+		{Auth0, `"user_metadata":{"Theme":"dark","theme":"light"}`, "user_metadata.Theme and user_metadata.theme would both become the attribute user_metadata.theme"},
+		{Auth0, `"app_metadata":{"a b":1,"a c":2,"A b":3}`, "app_metadata.A b and app_metadata.a b would both become the attribute app_metadata.a_b"},
+		{Firebase, `"customAttributes":"{\"Level\":1,\"level\":2}"`, "customAttributes.Level and customAttributes.level would both become the attribute claims.level"},
+		{Keycloak, `"username":"ada","attributes":{"Username":["ada"],"tenant":["a"]}`, ""},
+		{Auth0, `"user_metadata":{"theme":"dark"},"app_metadata":{"theme":"light"}`, ""},
+	} {
+		for range 20 { // Maps are in another order each time.
+			if row := elsewhere(t, test.format, `{"email":"a@example.com",`+test.user+`}`); row.Why != test.why || (row.User == nil) != (test.why != "") {
+				t.Errorf("%s %s: %q, want %q", test.format, test.user, row.Why, test.why)
+				break
+			}
+		}
+	}
+}
+
+// What is allowed in names stays as it is, and what is null is not there.
+func TestNamesThatAreKept(t *testing.T) {
+	t.Parallel()
+	user := elsewhere(t, Keycloak, `{"email":"a@example.com","attributes":{"a.b-c:d":["1"]},"realmRoles":["svc:read"]}`).User
+	if !maps.Equal(user.GetAttributes(), map[string]string{"a.b-c_d": "1"}) || !slices.Equal(user.GetRoles(), []string{"svc:read"}) {
+		t.Errorf("attributes %q, roles %q", user.GetAttributes(), user.GetRoles())
+	}
+	user = elsewhere(t, Auth0, `{"email":"a@example.com","user_metadata":{"none":null,"empty":"","list":[1, 2]}}`).User
+	if !maps.Equal(user.GetAttributes(), map[string]string{"user_metadata.empty": "", "user_metadata.list": "[1,2]"}) {
+		t.Errorf("attributes %q", user.GetAttributes())
+	}
+}
+
+// elsewhere is a user of another system, as a row.
+func elsewhere(t *testing.T, format, user string) Row {
+	t.Helper()
+	if format != Auth0 {
+		user = `{"users":[` + user + `]}`
+	}
+	reader, err := NewReader(format, strings.NewReader(user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, err := reader.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// A failed row stays as it came, with the reason under the name of that column, however many
+// cells it has. Unmended it fails again.
+func TestFailedRowsOfCSV(t *testing.T) {
+	t.Parallel()
+	text := "email,display_name,roles\na@example.com,A\nb@example.com,B,admin,billing\nc@example.com,C,admin\nd@example.com\n"
+	want := [][]string{
+		{"failure", "email", "display_name", "roles"},
+		{"why 0", "a@example.com", "A"},
+		{"why 1", "b@example.com", "B", "admin", "billing"},
+		{"why 2", "c@example.com", "C", "admin"},
+		{"why 3", "d@example.com"},
+	}
+	for range 3 { // The failed rows fail again.
+		var failures strings.Builder
+		reader, err := NewReader(CSV, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writer := reader.Failures(&failures, false)
+		for n := range 4 {
+			row, err := reader.Read()
+			if err != nil || (row.User != nil) != (n == 2) {
+				t.Errorf("row %d is read as %v, error %v", n, row.User, err)
+			}
+			if err := writer.Write(row, fmt.Sprint("why ", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		records := csv.NewReader(strings.NewReader(failures.String()))
+		records.FieldsPerRecord = -1
+		if got, err := records.ReadAll(); err != nil || !slices.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("the failed rows are %q, error %v", got, err)
+		}
+		text = failures.String()
 	}
 }

@@ -293,6 +293,42 @@ func TestFailuresOfOneImportAreInOneFile(t *testing.T) {
 	}
 }
 
+// A look at a file leaves the failed rows of imports where they are: of one that goes on, and of
+// one that is over.
+func TestDryRunLeavesFailures(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	failures := strings.TrimSuffix(file, ".csv") + ".failed.csv"
+	writeRows(t, file, 2_500)
+	s.interruptAt(t, 2, file)
+	before, progress := read(t, failures), read(t, file+".progress")
+	dryRun := func(want int, args ...string) {
+		t.Helper()
+		out, err := s.runImport(t.Context(), append([]string{"--dry-run"}, args...)...)
+		if cli.Code(err) != want {
+			t.Errorf("%q: %serror %v", args, out, err)
+		}
+		if read(t, failures) != before {
+			t.Errorf("%q: the failed rows are others", args)
+		}
+	}
+	dryRun(cli.Failure, file)
+	if lines := strings.Count(read(t, strings.TrimSuffix(file, ".csv")+".invalid.csv"), "\n"); lines != 1+25 {
+		t.Errorf("%d lines tell of what is not valid", lines)
+	}
+	dryRun(cli.WrongUse, "--failures", failures, file)
+	dryRun(cli.WrongUse, "--failures", filepath.Join(filepath.Dir(file), ".", "users.failed.csv"), "--resume", file)
+	if read(t, file+".progress") != progress {
+		t.Error("what is known of the import is something else")
+	}
+	if out, err := s.runImport(t.Context(), "--resume", file); cli.Code(err) != cli.Failure || !strings.Contains(out, "25 failed; see "+failures) {
+		t.Errorf("%serror %v", out, err)
+	}
+	before = read(t, failures)
+	dryRun(cli.Failure, file)
+}
+
 // Failed rows never go into a file that is to be read, nor over those of another file.
 func TestFailuresOverwriteNothing(t *testing.T) {
 	t.Parallel()

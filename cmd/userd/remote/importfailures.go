@@ -17,20 +17,24 @@ func hasPlace(name string) bool {
 	return name != "-" && !strings.HasPrefix(full, "/dev/") && !strings.HasPrefix(full, "/proc/")
 }
 
-// failuresOf is where the failed rows of a file go. What is not CSV fails as JSON Lines.
+// failuresOf is where the failed rows of a file go. What is not CSV fails as JSON Lines. A dry
+// run leaves those of imports where they are.
 func (f *importFlags) failuresOf(name string) string {
 	if f.failures != "" {
 		return f.failures
 	}
-	ending := ".jsonl"
+	what, ending := "failed", ".jsonl"
+	if f.dryRun {
+		what = "invalid"
+	}
 	if f.formatOf(name) == rows.CSV {
 		ending = ".csv"
 	}
 	if !hasPlace(name) {
-		return "failed" + ending
+		return what + ending
 	}
 	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	return strings.TrimSuffix(name, filepath.Ext(name)) + ".failed" + ending
+	return strings.TrimSuffix(name, filepath.Ext(name)) + "." + what + ending
 }
 
 // checkPlaces finds failed rows that would go into a file that is read, or where those of

@@ -307,10 +307,10 @@ func (i *fileImport) countBatch(b *batch, r result) error {
 // result is what became of the rows, for people.
 func (i *fileImport) result(dryRun bool) string {
 	s := i.state
-	if dryRun {
-		return fmt.Sprintf("%d rows, %d of them not valid; nothing was sent", s.Rows, s.Failed)
-	}
 	text := fmt.Sprintf("%d rows: %d created, %d updated, %d as they were, %d failed", s.Rows, s.Created, s.Updated, s.Skipped, s.Failed)
+	if dryRun {
+		text = fmt.Sprintf("%d rows, %d of them not valid; nothing was sent", s.Rows, s.Failed)
+	}
 	if s.Failed > 0 {
 		text += "; see " + i.failuresName
 	}

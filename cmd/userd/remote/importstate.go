@@ -45,31 +45,51 @@ func (s *importState) id(row int) string {
 func (i *fileImport) begin(fresh importState) error {
 	i.state = fresh
 	i.state.FailuresTo = absolute(i.failuresName)
-	if i.progressName == "" || i.flags.dryRun {
+	if i.progressName == "" {
 		return nil
 	}
-	text, err := os.ReadFile(i.progressName)
-	if errors.Is(err, fs.ErrNotExist) {
-		if i.flags.resume {
-			return cli.Wrong(fmt.Errorf("there is nothing to resume: %w", err))
-		}
-		return nil
-	}
+	earlier, err := readImportState(i.progressName)
 	if err != nil {
 		return err
 	}
-	var earlier importState
-	if err := json.Unmarshal(text, &earlier); err != nil {
-		return fmt.Errorf("%s: %w", i.progressName, err)
-	}
 	same := earlier.goesOnWith(fresh)
 	switch {
+	case i.flags.dryRun:
+		return i.leaveFailures(earlier)
+	case earlier == nil && i.flags.resume:
+		return cli.Wrong(fmt.Errorf("there is nothing to resume: there is no %s", i.progressName))
+	case earlier == nil:
+		return nil
 	case !i.flags.resume && earlier.Rows > 0:
 		return cli.Wrong(fmt.Errorf("an import of this file into %s was interrupted: go on with --resume, or remove %s to begin anew", earlier.Server, i.progressName))
 	case i.flags.resume && !same:
 		return cli.Wrong(fmt.Errorf("--resume needs the same file as before, --server %s, --format %s and --on-conflict %s", earlier.Server, earlier.Format, earlier.OnConflict))
 	case same:
-		return i.goOn(earlier)
+		return i.goOn(*earlier)
+	}
+	return nil
+}
+
+// readImportState reads a state, which is nil where there is none.
+func readImportState(name string) (*importState, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	state := new(importState)
+	if err := json.Unmarshal(text, state); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return state, nil
+}
+
+// leaveFailures refuses to write over the failed rows of an import that can go on.
+func (i *fileImport) leaveFailures(earlier *importState) error {
+	if earlier != nil && earlier.Failures > 0 && isSameFile(earlier.FailuresTo, i.failuresName) {
+		return cli.Wrong(fmt.Errorf("%s has the failed rows of an import that was interrupted: name another file with --failures", i.failuresName))
 	}
 	return nil
 }
@@ -77,7 +97,7 @@ func (i *fileImport) begin(fresh importState) error {
 // goesOnWith reports whether an import is the one that has stopped. Its rows that are done are
 // looked at later.
 func (s *importState) goesOnWith(fresh importState) bool {
-	return s.Server == fresh.Server && s.Format == fresh.Format && s.OnConflict == fresh.OnConflict && (s.Rows > 0 || s.Size == fresh.Size)
+	return s != nil && s.Server == fresh.Server && s.Format == fresh.Format && s.OnConflict == fresh.OnConflict && (s.Rows > 0 || s.Size == fresh.Size)
 }
 
 // goOn takes the state of an earlier import, and its file of failed rows if it has begun one.

@@ -112,6 +112,9 @@ func pairs(flag string, list []string) (map[string]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s must be NAME=VALUE", flag)
 		}
+		if _, twice := result[name]; twice {
+			return nil, fmt.Errorf("%s names %s twice", flag, printable(name))
+		}
 		result[name] = value
 	}
 	return result, nil

@@ -3,15 +3,21 @@ package remote
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/example/userd/cmd/userd/cli"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -373,5 +379,61 @@ func TestFailuresOverwriteNothing(t *testing.T) {
 				t.Error("rows were sent")
 			}
 		})
+	}
+}
+
+// Where no userd is, an import says so at once: only a server that is away is waited for.
+func TestImportNeedsUserd(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"a page":            func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+		"no such page":      http.NotFound,
+		"a page of a proxy": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			var calls atomic.Int32
+			server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if calls.Add(1) > 1 {
+					interrupt()
+				}
+				handler(w, r)
+			}))
+			file := filepath.Join(t.TempDir(), "users.csv")
+			writeRows(t, file, 1)
+			if err := run(ctx, importCommand(), io.Discard, "--server", server.URL, file); cli.Code(err) != cli.Failure || calls.Load() != 1 {
+				t.Errorf("it ends with %v, after %d calls", err, calls.Load())
+			}
+		})
+	}
+}
+
+// Nor is who has another certificate waited for, or none.
+func TestImportNeedsTheRightCertificate(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "users.csv")
+	writeRows(t, file, 1)
+	for url, why := range map[string]string{
+		strings.Replace(server.URL, "127.0.0.1", "localhost", 1): "certificate is valid for",
+		strings.Replace(plain.URL, "http:", "https:", 1):         "HTTP response to HTTPS client",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // It waits for two.
+		defer cancel()
+		if err := run(ctx, importCommand(), io.Discard, "--server", url, "--tls-ca", ca, file); cli.Code(err) != cli.Failure || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: it ends with %v", url, err)
+		}
 	}
 }

@@ -185,9 +185,12 @@ func (i *fileImport) send(ctx context.Context, b *batch) result {
 	if i.flags.dryRun {
 		return check(ctx, b)
 	}
-	since := time.Now()
+	var since time.Time // Since when the server is away.
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		r := i.sendOnce(ctx, b)
+		if since.IsZero() {
+			since = time.Now()
+		}
 		if r.err == nil || ctx.Err() != nil || !passing(r.err) || time.Since(since) > retryFor {
 			i.waiting.Store(false)
 			return r

@@ -21,7 +21,13 @@ func serve(t *testing.T, users userv1connect.UserServiceHandler) *httptest.Serve
 	userv1connect.RegisterUserServiceHandler(rpc, users)
 	mux := http.NewServeMux()
 	connecthttp.Mount(mux, rpc)
-	server := httptest.NewUnstartedServer(mux)
+	return serveHTTP(t, mux)
+}
+
+// serveHTTP runs a server for commands that may be none of userd.
+func serveHTTP(t *testing.T, handler http.Handler) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()

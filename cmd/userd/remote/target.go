@@ -2,13 +2,12 @@ package remote
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	"connectrpc.com/connect/v2"
@@ -60,29 +59,13 @@ func (t *target) users() (userv1connect.UserServiceClient, error) {
 		t.server = parsed.String()
 	}
 	t.address = strings.TrimSuffix(parsed.String(), "/")
-	calls := connecthttp.NewTransport(&http.Client{Transport: transport}, strings.TrimSuffix(address, "/"))
-	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize)), nil
+	return t.client(transport, strings.TrimSuffix(address, "/")), nil
 }
 
-func (t *target) transport(scheme string) (*http.Transport, error) {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	protocols.SetHTTP1(scheme == "https")
-	protocols.SetUnencryptedHTTP2(scheme == "http")
-	transport := &http.Transport{Protocols: protocols, Proxy: http.ProxyFromEnvironment}
-	if t.ca == "" {
-		return transport, nil
-	}
-	text, err := os.ReadFile(t.ca)
-	if err != nil {
-		return nil, cli.Wrong(fmt.Errorf("--tls-ca: %w", err))
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, cli.Wrong(fmt.Errorf("--tls-ca: %s has no certificate, PEM", t.ca))
-	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return transport, nil
+// client is a client of the server at an address.
+func (t *target) client(transport http.RoundTripper, address string) userv1connect.UserServiceClient {
+	calls := connecthttp.NewTransport(&http.Client{Transport: attentive{transport}}, address)
+	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize))
 }
 
 // authorize sends the token, where there is one.
@@ -107,8 +90,10 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return err
 	case !failed.IsRemote() && untrusted(err):
 		return fmt.Errorf("%s has a certificate of an authority that is not known here: name the authority's file with --tls-ca", t.server)
-	case !failed.IsRemote() && failed.Code() == connect.CodeUnavailable:
+	case !failed.IsRemote() && (failed.Code() == connect.CodeUnavailable || failed.Code() == connect.CodeDeadlineExceeded):
 		return fmt.Errorf("%s cannot be reached; is userd running there, and is --server right?: %s", t.server, failed.Message())
+	case isLost(failed):
+		return fmt.Errorf("the connection to %s was lost: %s", t.server, failed.Message())
 	}
 	reason := userv1errors.Reason(failed)
 	switch {
@@ -123,17 +108,27 @@ func (t *target) explain(ctx context.Context, err error) error {
 // passing reports whether an error may be gone soon, so that a call can be made again.
 func passing(err error) bool {
 	var failed *connect.Error
-	if !errors.As(err, &failed) || untrusted(err) {
+	switch {
+	case !errors.As(err, &failed) || mistaken(err):
 		return false
+	case isLost(failed):
+		return true
 	}
 	switch failed.Code() {
 	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeDeadlineExceeded:
 		return true
-	case connect.CodeResourceExhausted:
+	case connect.CodeResourceExhausted: // Not what is too large.
 		reason := userv1errors.Reason(failed)
 		return reason == userv1.Reason_REASON_OVERLOADED || reason == userv1.Reason_REASON_SLOW_CONSUMER
 	}
-	return !failed.IsRemote() // The connection was lost.
+	return false
+}
+
+// isLost reports whether an answer, or the rest of it, has not come. A stream may also be cut
+// off where a message ends, or within one.
+func isLost(failed *connect.Error) bool {
+	cutOff := failed.Code() == connect.CodeInternal && errors.Is(failed, io.ErrUnexpectedEOF)
+	return !failed.IsRemote() && (cutOff || errors.As(failed, new(lostError)))
 }
 
 // untrusted reports whether a call has failed for who has signed the server's certificate.

@@ -23,7 +23,8 @@ func watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Follow the changes of users until it is interrupted",
-		Long: "Follow the changes of users until it is interrupted, also while the server starts again.\n\n" +
+		Long: "Follow the changes of users until it is interrupted, also while the server starts again. A connection on which the\n" +
+			"server does not answer for 20 seconds counts as lost.\n\n" +
 			"With --json each line is a message of WatchUsers, with the cursor from which --cursor goes on.",
 		Example: "  userd watch\n  userd watch --cursor earliest --json",
 		Args:    exactly(0, "flags only"),

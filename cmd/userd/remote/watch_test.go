@@ -3,12 +3,16 @@ package remote
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/example/userd/cmd/userd/cli"
@@ -101,5 +105,71 @@ func TestWatchGoesOn(t *testing.T) {
 				t.Errorf("it ends with %v, after streams from %q: %s", err, s.cursors, out)
 			}
 		})
+	}
+}
+
+// rawMessage is a message of a stream as it is sent.
+func rawMessage(flags byte, size uint32, text string) string {
+	return string(binary.BigEndian.AppendUint32([]byte{flags}, size)) + text
+}
+
+// A watch ends with what no other stream would change, and goes on behind a stream that was cut
+// off.
+func TestWatchEndsForGood(t *testing.T) {
+	t.Parallel()
+	const tooLarge = 5 << 20
+	for name, test := range map[string]struct {
+		stream string // What the first one has behind its message.
+		goesOn bool
+	}{
+		"a message that cannot be decoded":    {stream: rawMessage(0, 3, "\xff\xff\xff")},
+		"a message that is too large":         {stream: rawMessage(0, tooLarge, strings.Repeat("x", tooLarge))},
+		"a message in an unknown form":        {stream: rawMessage(0x40, 1, "x")},
+		"an end that cannot be decoded":       {stream: rawMessage(2, 1, "x")},
+		"nothing: it was cut off":             {goesOn: true},
+		"a part of a message: it was cut off": {stream: rawMessage(0, 100, "x"), goesOn: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			var streams atomic.Int32
+			server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if streams.Add(1) > 1 {
+					interrupt()
+					return
+				}
+				w.Header().Set("Content-Type", "application/connect+proto")
+				_, _ = io.WriteString(w, rawMessage(0, 3, "\x12\x01c")+test.stream) // The first has the cursor c.
+			}))
+			err := run(ctx, watchCommand(), io.Discard, "--server", server.URL)
+			want := cli.Failure
+			if test.goesOn {
+				want = cli.Interrupt
+			}
+			if cli.Code(err) != want || (streams.Load() > 1) != test.goesOn {
+				t.Errorf("it ends with %v, after %d streams", err, streams.Load())
+			}
+		})
+	}
+}
+
+// fullDisk is an output that cannot be written.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// Changes that cannot be written are not asked for again.
+func TestWatchEndsWithItsOutput(t *testing.T) {
+	t.Parallel()
+	var streams atomic.Int32
+	server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		streams.Add(1)
+		w.Header().Set("Content-Type", "application/connect+proto")
+		_, _ = io.WriteString(w, rawMessage(0, 3, "\x12\x01c"))
+	}))
+	err := run(t.Context(), watchCommand(), fullDisk{}, "--server", server.URL, "--json")
+	if !errors.Is(err, syscall.ENOSPC) || streams.Load() != 1 {
+		t.Errorf("it ends with %v, after %d streams", err, streams.Load())
 	}
 }

@@ -79,7 +79,10 @@ func isAway(err error) bool {
 	case userv1.Reason_REASON_UNAVAILABLE, userv1.Reason_REASON_OVERLOADED, userv1.Reason_REASON_SLOW_CONSUMER:
 		return true
 	}
-	return !failed.IsRemote() || failed.Code() == connect.CodeUnavailable // The connection was lost, or a proxy says so.
+	// An error that was made here has a cause where the connection was lost, or where a message
+	// could not be read, which no other try would change.
+	lost := !failed.IsRemote() && failed.Unwrap() != nil && failed.Code() != connect.CodeInvalidArgument
+	return lost || failed.Code() == connect.CodeUnavailable // Which proxies say as well.
 }
 
 // follow handles changes as long as one stream lasts, from the stored cursor on.

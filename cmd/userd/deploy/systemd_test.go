@@ -62,3 +62,12 @@ func TestSystemdStartsAgainWhatMayGoWell(t *testing.T) {
 		}
 	}
 }
+
+// Go looks into /proc/sys for how many connections may wait to be accepted, and Prometheus's
+// client into /proc/stat for when the process began.
+func TestSystemdHidesNothingThatIsRead(t *testing.T) {
+	t.Parallel()
+	if !strings.Contains(readFile(t, unit), "\nProcSubset=all\n") {
+		t.Error("the unit hides what is not of a process in /proc")
+	}
+}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -49,7 +51,11 @@ func rootCommand() *cobra.Command {
 		for _, warning := range unknownVariables(root, os.Environ()) {
 			fmt.Fprintln(cmd.ErrOrStderr(), "userd: warning:", warning)
 		}
-		return cli.Wrong(settle(cmd.Flags()))
+		err := settle(cmd.Flags())
+		if errors.As(err, new(*fs.PathError)) {
+			return err // The file may yet come, so that whoever has started us tries again.
+		}
+		return cli.Wrong(err)
 	}
 	root.SetVersionTemplate("userd {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)

@@ -41,8 +41,8 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 	}
 }
 
-// A server that its database keeps from starting is started again for as long as that takes. One
-// whose settings make no sense is not.
+// A server that cannot start as long as its database or a file is away is started again until it
+// can. One whose settings make no sense is not.
 func TestSystemdStartsAgainWhatMayGoWell(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, unit)
@@ -51,14 +51,19 @@ func TestSystemdStartsAgainWhatMayGoWell(t *testing.T) {
 			t.Errorf("the unit has not %s", line)
 		}
 	}
-	for database, again := range map[string]bool{"postgres://userd@127.0.0.1:1/users": true, "mysql://users": false} {
-		err := exec.Command(userdtest.Binary(t), "serve", "--database", database, "--listen", "127.0.0.1:0", "--admin-listen", "").Run()
+	for setting, again := range map[string]bool{
+		"--database=postgres://userd@127.0.0.1:1/users": true,
+		"--database-file=nothing":                       true,
+		"--auth-file=nothing":                           true,
+		"--database=mysql://users":                      false,
+	} {
+		err := exec.Command(userdtest.Binary(t), "serve", setting, "--listen", "127.0.0.1:0", "--admin-listen", "").Run()
 		var ended *exec.ExitError
 		if !errors.As(err, &ended) {
-			t.Fatalf("%s: %v", database, err)
+			t.Fatalf("%s: %v", setting, err)
 		}
 		if given := strings.Contains(text, fmt.Sprintf("\nRestartPreventExitStatus=%d\n", ended.ExitCode())); given == again {
-			t.Errorf("%s: after %v it is started again: %t", database, err, !given)
+			t.Errorf("%s: after %v it is started again: %t", setting, err, !given)
 		}
 	}
 }

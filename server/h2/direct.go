@@ -195,7 +195,7 @@ func (c *conn) openDirect(id uint32, r *routed, end bool) {
 func (d *directStream) progress() {
 	c := d.c
 	c.mu.Lock()
-	whole, large := d.remoteDone, d.body.size > directBytes
+	whole, large := d.remoteDone, d.body.size > directBytes || d.isInTheWay()
 	if d.started || d.localDone || !whole && !large {
 		c.mu.Unlock()
 		return
@@ -210,6 +210,13 @@ func (d *directStream) progress() {
 	body := d.body.head()
 	c.mu.Unlock()
 	d.begin(body)
+}
+
+// isInTheWay reports whether the part of the request that is here takes room which the
+// connection is short of: the rest, and that of others, could not come. The Handler reads it.
+// conn.mu is held.
+func (d *directStream) isInTheWay() bool {
+	return !d.remoteDone && d.body.size > 0 && d.c.recvWindow < d.c.srv.config.ConnWindow/2
 }
 
 // begin makes a call of the request, and serves it here or has it served.

@@ -164,30 +164,36 @@ func TestCancelledCallsGiveBackTheirRoom(t *testing.T) {
 // have, and then the rest of each, as clients do that let calls take turns.
 func TestLargeCallsOfOneConnection(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const part, last = 16 << 10, 2*100 + 1
-		q := startQuiet(t, h2.Config{Direct: pathEcho{}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-		})})
-		q.must(q.open(1, false, q.request("POST", "/handler")))
-		for range 31 { // A little less than what the server gives back at a time.
-			q.send(1, false, part)
+	for _, calls := range []int{100, 1000} {
+		synctest.Test(t, func(t *testing.T) { sendByTurns(t, calls) })
+	}
+}
+
+func sendByTurns(t *testing.T, calls int) {
+	t.Helper()
+	const part = 16 << 10
+	last := uint32(2*calls + 1)
+	q := startQuiet(t, h2.Config{MaxConcurrentStreams: calls, Direct: pathEcho{}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	})})
+	q.must(q.open(1, false, q.request("POST", "/handler")))
+	for range 31 { // A little less than what the server gives back at a time.
+		q.send(1, false, part)
+	}
+	q.send(1, true, 0)
+	for id := uint32(3); id <= last; id += 2 {
+		q.must(q.open(id, false, q.request("POST", "/call")))
+		q.send(id, false, part)
+	}
+	for id := uint32(3); id <= last; id += 2 {
+		q.send(id, true, 100)
+	}
+	synctest.Wait()
+	for id := uint32(1); id <= last; id += 2 {
+		if !q.ended[id] {
+			t.Errorf("call %d is not answered", id)
 		}
-		q.send(1, true, 0)
-		for id := uint32(3); id <= last; id += 2 {
-			q.must(q.open(id, false, q.request("POST", "/call")))
-			q.send(id, false, part)
-		}
-		for id := uint32(3); id <= last; id += 2 {
-			q.send(id, true, 100)
-		}
-		synctest.Wait()
-		for id := uint32(1); id <= last; id += 2 {
-			if !q.ended[id] {
-				t.Errorf("call %d is not answered", id)
-			}
-		}
-	})
+	}
 }
 
 // TestDataOnItsWay sends DATA in small frames on a stream that the server has ended, as a peer

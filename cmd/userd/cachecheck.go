@@ -39,6 +39,18 @@ func cacheCommand() *cobra.Command {
 	return cmd
 }
 
+// maxRate is more than Redis has time for, in entries a second.
+const maxRate = 1_000_000
+
+// redisError is an error of --redis, which may be that it makes no sense.
+func redisError(err error) error {
+	told := fmt.Errorf("--redis: %w", err)
+	if errors.Is(err, cache.ErrRedisURL) {
+		return cli.Wrong(told)
+	}
+	return told
+}
+
 type checkConfig struct {
 	database, redis string
 	rate            int
@@ -48,8 +60,8 @@ func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if c.redis == "" {
 		return cli.Wrong(errors.New("--redis must say which cache; one in a server's own process cannot be seen from outside"))
 	}
-	if c.rate < 1 {
-		return cli.Wrong(fmt.Errorf("--rate must be at least 1, not %d", c.rate))
+	if c.rate < 1 || c.rate > maxRate {
+		return cli.Wrong(fmt.Errorf("--rate must be between 1 and %d, not %d", maxRate, c.rate))
 	}
 	database, err := parseDatabase("--database", c.database)
 	if err != nil {
@@ -62,7 +74,10 @@ func (c checkConfig) run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, users.Close()) }()
 	settings := config{redis: c.redis}
 	report, err := cache.Check(ctx, users, settings.cache(nil), c.rate)
-	if err != nil {
+	switch {
+	case errors.Is(err, cache.ErrRedisURL):
+		return redisError(err)
+	case err != nil:
 		return fmt.Errorf("check cache: %w", err)
 	}
 	for _, stale := range report.Stale {

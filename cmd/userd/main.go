@@ -61,7 +61,28 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(remote.Commands()...)
 	root.AddCommand(serveCommand(), migrateCommand(), copyCommand(), cacheCommand(), healthcheckCommand(), tokenCommand(), versionCommand())
+	strict(root)
 	return root
+}
+
+// strict has the commands that cobra adds refuse what they do not know, as all others do.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				topic, rest, _ := root.Find(args) // What it does not know is the rest.
+				return noArgs(topic, rest)
+			}
+		case "completion":
+			cmd.Args, cmd.RunE = noArgs, showHelp
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 }
 
 // showHelp is what a command does that only has others below it.

@@ -169,7 +169,7 @@ func (p *program) openUsers(ctx context.Context) (server.Config, error) {
 	}
 	cached, err := cache.New(admitted, settings)
 	if err != nil {
-		return server.Config{}, errors.Join(fmt.Errorf("--redis: %w", err), admitted.Close())
+		return server.Config{}, errors.Join(redisError(err), admitted.Close())
 	}
 	telemetry.RegisterCache(p.registry, cached.Stats, p.redis != "")
 	config.Store, config.Reader = cached, cached

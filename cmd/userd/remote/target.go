@@ -50,6 +50,9 @@ func (t *target) users() (userv1connect.UserServiceClient, error) {
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return nil, cli.Wrong(errors.New("--server must be a URL such as https://userd.example.com"))
 	}
+	if strings.ContainsFunc(t.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, cli.Wrong(errors.New("the token must be one word, without blanks and ends of lines"))
+	}
 	transport, err := t.transport(parsed.Scheme)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 
 const (
 	// refreshInterval is how often keys are fetched, and retryInterval how often they are
-	// at most for tokens of a key that is not there.
+	// at most for tokens that none of them has signed.
 	refreshInterval = 15 * time.Minute
 	retryInterval   = time.Minute
 	// firstInterval is how often they are fetched as long as there are none.

@@ -55,8 +55,7 @@ func (s *keySet) verify(parser *jwt.Parser, token string) (*signed, *Refusal) {
 		if _, critical := t.Header["crit"]; critical { // As RFC 7515 section 4.1.11 wants it of what is not known.
 			return nil, jwt.ErrTokenUnverifiable
 		}
-		id, _ := t.Header["kid"].(string)
-		if by = s.Find(id, t.Method.Alg()); by == nil {
+		if by = s.signerOf(t); by == nil {
 			return nil, errUnknownKey
 		}
 		return by.Public, nil
@@ -71,11 +70,27 @@ func (s *keySet) verify(parser *jwt.Parser, token string) (*signed, *Refusal) {
 	return &signed{principal, by, said.ExpiresAt.Add(leeway).Unix()}, nil
 }
 
+// signerOf is the key that has signed a token, if any has, or nil where there is none that could.
+func (s *keySet) signerOf(t *jwt.Token) *jwk.Key {
+	id, _ := t.Header["kid"].(string)
+	keys := s.Find(id, t.Method.Alg())
+	if len(keys) == 0 {
+		return nil
+	}
+	text := t.Raw[:strings.LastIndexByte(t.Raw, '.')]
+	for _, key := range keys[:len(keys)-1] { // Most often there are none: the last is tried by the parser.
+		if t.Method.Verify(text, t.Signature, key.Public) == nil {
+			return key
+		}
+	}
+	return keys[len(keys)-1]
+}
+
 // refusalOf says of a token why it is not believed. Only of one whose signature is good it
 // says what is wrong.
 func refusalOf(err error) *Refusal {
 	switch {
-	case errors.Is(err, errUnknownKey):
+	case errors.Is(err, errUnknownKey), errors.Is(err, jwt.ErrTokenSignatureInvalid): // The issuer may have another one of that id now.
 		return unknownKey
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer), errors.Is(err, jwt.ErrTokenInvalidAudience),
 		errors.Is(err, jwt.ErrTokenInvalidSubject), errors.Is(err, jwt.ErrTokenRequiredClaimMissing):

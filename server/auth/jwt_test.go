@@ -168,6 +168,65 @@ func TestForgedJWT(t *testing.T) {
 	checkWho(t, a, "no id, and two keys", unnamed.Sign(t, claimSet{"scope": "users.read"}), "unknown")
 }
 
+// twoKeys is a JWK set with a key of each of two issuers, all of the same id.
+func twoKeys(a, b *authtest.Issuer) string {
+	return strings.TrimSuffix(a.Set(), "]}") + "," + strings.TrimPrefix(b.Set(), `{"keys":[`)
+}
+
+// An issuer may give several keys one id, and list a key more than once.
+func TestKeysOfOneID(t *testing.T) {
+	t.Parallel()
+	one, other, stranger := authtest.NewIssuer(t), authtest.NewIssuer(t), authtest.NewIssuer(t)
+	read := claimSet{"scope": "users.read"}
+	unnamed := *one.Key("first")
+	unnamed.ID = ""
+	renamed := authtest.NewIssuer(t)
+	renamed.Remove("first")
+	renamed.Add(&authtest.Key{ID: "second", Algorithm: unnamed.Algorithm, Private: unnamed.Private})
+	for name, test := range map[string]struct{ set, one, other, unnamed string }{
+		"same key":           {twoKeys(one, one), "somebody", "unknown", "somebody"},
+		"same key, two ids":  {twoKeys(one, renamed), "somebody", "unknown", "somebody"},
+		"two keys":           {twoKeys(one, other), "somebody", "somebody", "unknown"},
+		"two keys, reversed": {twoKeys(other, one), "somebody", "somebody", "unknown"},
+	} {
+		a, f := openKeys(t, one)
+		f.write(t, test.set)
+		if err := a.Reload(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		checkWho(t, a, name, one.Sign(t, read), test.one)
+		checkWho(t, a, name+", of the other", other.Sign(t, read), test.other)
+		checkWho(t, a, name+", of a stranger", stranger.Sign(t, read), "unknown")
+		checkWho(t, a, name+", without id", unnamed.Sign(t, read), test.unnamed)
+	}
+}
+
+// A stream ends with the key that has signed its token, whatever others have its id.
+func TestStreamsEndWithTheirKeyOfOneID(t *testing.T) {
+	t.Parallel()
+	one, other := authtest.NewIssuer(t), authtest.NewIssuer(t)
+	a, f := openKeys(t, one)
+	f.write(t, twoKeys(one, other))
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan *authtest.Issuer, 2)
+	for _, issuer := range []*authtest.Issuer{one, other} {
+		grant, refusal := a.Authorize(t.Context(), UsersList, []string{"Bearer " + issuer.Sign(t, claimSet{"scope": "users.list"})}, nil)
+		if refusal != nil {
+			t.Fatal(refusal.kind)
+		}
+		defer a.Follow(grant, UsersList, func() { ended <- issuer })()
+	}
+	f.write(t, other.Set())
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if <-ended != one || len(a.streams) != 1 {
+		t.Errorf("the stream of another key has ended, and %d go on", len(a.streams))
+	}
+}
+
 // FuzzJWT looks for what panics, and what is let in.
 func FuzzJWT(f *testing.F) {
 	issuer := authtest.NewIssuer(f)
@@ -430,6 +489,22 @@ func TestKeysAreFetched(t *testing.T) {
 	checkWho(t, a, "removed key", old, "unknown")
 	if gather(t, f.registry, "userd_auth_keys_broken")[""] != 0 {
 		t.Error("keys are broken that are not")
+	}
+}
+
+// A key that takes the place of another one with its id is fetched as well.
+func TestReplacedKeyIsFetched(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	a, _ := atURL(t, issuer)
+	old := issuer.Sign(t, claimSet{"scope": "users.read"})
+	checkWho(t, a, "first key", old, "somebody")
+	issuer.Add(authtest.NewKey(t, "first", "ES256"))
+	a.issuer.passed(retryInterval)
+	checkWho(t, a, "new key", issuer.Sign(t, claimSet{"scope": "users.read"}), "somebody")
+	checkWho(t, a, "replaced key", old, "unknown")
+	if n := issuer.Fetches(); n != 2 {
+		t.Errorf("%d fetches, want 2", n)
 	}
 }
 

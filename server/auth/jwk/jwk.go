@@ -22,6 +22,7 @@ const minRSABits = 2048
 type Key struct {
 	Public        any    // As package crypto has it.
 	id, algorithm string // Either may be "".
+	der           string // Public, the same for one key under several names.
 	print         fingerprint
 }
 
@@ -37,16 +38,16 @@ type Set struct {
 var errNoKeys = errors.New(`it has no key for signatures by RSA, with 2,048 bits or more, by ECDSA or by EdDSA; it must be a JWK set: {"keys": [...]}`)
 
 // Parse reads a JWK set, as RFC 7517 section 5 has it: keys of kinds that are not known,
-// and those that are not for signatures, do not count. Secrets that are shared are among
-// these. A set without keys is an error.
+// those that are not well-formed, and those that are not for signatures, do not count. Secrets
+// that are shared are among these. A set without keys is an error.
 func Parse(text string) (*Set, error) {
-	var set jwkset.JWKSMarshal
+	var set struct{ Keys []json.RawMessage }
 	if err := json.Unmarshal([]byte(text), &set); err != nil {
 		return nil, errNoKeys // What it is instead is not to be in the log.
 	}
 	s := &Set{prints: make(map[fingerprint]bool)}
-	for _, marshal := range set.Keys {
-		if k := keyOf(marshal); k != nil {
+	for _, key := range set.Keys {
+		if k := keyOf(key); k != nil && !s.prints[k.print] {
 			s.keys = append(s.keys, k)
 			s.prints[k.print] = true
 		}
@@ -58,8 +59,9 @@ func Parse(text string) (*Set, error) {
 }
 
 // keyOf is a key that verifies signatures, or nil.
-func keyOf(marshal jwkset.JWKMarshal) *Key {
-	parsed, err := jwkset.NewJWKFromMarshal(marshal, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+func keyOf(text json.RawMessage) *Key {
+	parsed, err := jwkset.NewJWKFromRawJSON(text, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	marshal := parsed.Marshal()
 	if err != nil || marshal.USE == jwkset.UseEnc {
 		return nil
 	}
@@ -74,7 +76,8 @@ func keyOf(marshal jwkset.JWKMarshal) *Key {
 	if err != nil || len(algorithmsOf(k.Public)) == 0 {
 		return nil
 	}
-	k.print = sha256.Sum256(slices.Concat([]byte(k.id+"\x00"+k.algorithm+"\x00"), der))
+	k.der = string(der)
+	k.print = sha256.Sum256([]byte(k.id + "\x00" + k.algorithm + "\x00" + k.der))
 	return k
 }
 
@@ -109,18 +112,18 @@ func (k *Key) verifies(algorithm string) bool {
 	return (k.algorithm == "" || k.algorithm == algorithm) && slices.Contains(algorithmsOf(k.Public), algorithm)
 }
 
-// Find is the key for a token, or nil. A token that does not name one is of the only one
-// that there is for its algorithm.
-func (s *Set) Find(id, algorithm string) *Key {
-	var found *Key
+// Find returns the keys of which one has signed a token, if any has. Those with one id, which
+// RFC 7517 section 4.5 does not forbid, are all of them. A token that names no key is of the
+// only one that there is for its algorithm.
+func (s *Set) Find(id, algorithm string) []*Key {
+	var found []*Key
 	for _, k := range s.keys {
-		if !k.verifies(algorithm) || id != "" && k.id != id {
-			continue
+		if k.verifies(algorithm) && (id == "" || k.id == id) {
+			found = append(found, k)
 		}
-		if found != nil {
-			return nil
-		}
-		found = k
+	}
+	if id == "" && slices.ContainsFunc(found, func(k *Key) bool { return k.der != found[0].der }) {
+		return nil
 	}
 	return found
 }

@@ -46,6 +46,11 @@ func TestKeysOfNoUse(t *testing.T) {
 		"no coordinate":    {change("y", nil), 0},
 		"shared secret":    {`{"kty":"oct","k":"c2VjcmV0","kid":"first","alg":"HS256"}`, 0},
 		"short RSA":        {short, 0},
+		"no list of uses":  {change("key_ops", "verify"), 0},
+		"id of no kind":    {change("kid", 7), 0},
+		"no key":           {`"first"`, 0},
+		"same once more":   {change("use", "sig") + "," + change("use", nil), 1},
+		"same id":          {change("use", "sig") + "," + change("alg", "ES256"), 2},
 		"X25519":           {`{"kty":"OKP","crv":"X25519","x":"` + base64.RawURLEncoding.EncodeToString(make([]byte, 32)) + `"}`, 0},
 	} {
 		for _, others := range []int{0, 1} {
@@ -68,7 +73,7 @@ func TestKeysOfNoUse(t *testing.T) {
 		}
 	}
 	key, err := Parse(`{"keys":[` + change("alg", "ES256") + `]}`)
-	if err != nil || key.Find("first", "ES256") == nil || key.Find("first", "ES384") != nil || key.Find("first", "RS256") != nil {
+	if err != nil || len(key.Find("first", "ES256")) != 1 || key.Find("first", "ES384") != nil || key.Find("first", "RS256") != nil {
 		t.Errorf("a key is for another algorithm: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -357,7 +358,7 @@ type Store interface {
 // does not touch version and times, and does not know other users. It returns
 // ErrVersionMismatch, ErrTooManyRoles and ErrTooManyAttributes as [Store.Update] does,
 // and an [InvalidUserError] where u is not a user that could be stored and update does
-// not mend that.
+// not mend that, or has no next version.
 func (u User) Apply(update Update) (User, bool, error) {
 	if update.ExpectedVersion != 0 && update.ExpectedVersion != u.Version {
 		return User{}, false, ErrVersionMismatch
@@ -375,10 +376,7 @@ func (u User) Apply(update Update) (User, bool, error) {
 	if len(next.Attributes) > MaxAttributes || AttributeBytes(next.Attributes) > MaxAttributeBytes {
 		return User{}, false, ErrTooManyAttributes
 	}
-	if err := next.Check(); err != nil {
-		return User{}, false, err
-	}
-	return next, !next.Equal(u), nil
+	return u.changedTo(next)
 }
 
 // Replace returns u as a row of an import leaves it that updates users, and whether that
@@ -390,10 +388,28 @@ func (u User) Replace(row NewUser) (User, bool, error) {
 	if row.ExternalID != "" {
 		next.ExternalID = row.ExternalID
 	}
+	return u.changedTo(next)
+}
+
+// changedTo returns next and whether it differs from u, or why u cannot become it.
+func (u User) changedTo(next User) (User, bool, error) {
 	if err := next.Check(); err != nil {
 		return User{}, false, err
 	}
-	return next, !next.Equal(u), nil
+	if next.Equal(u) {
+		return next, false, nil
+	}
+	_, err := u.NextVersion()
+	return next, true, err
+}
+
+// NextVersion is the version after the next change, or an [InvalidUserError] where there is
+// none after the user's, which no changes could have come to.
+func (u User) NextVersion() (int64, error) {
+	if u.Version == math.MaxInt64 {
+		return 0, &InvalidUserError{ID: u.ID, Field: "version"}
+	}
+	return u.Version + 1, nil
 }
 
 func either[T any](given *T, before T) T {

@@ -192,6 +192,21 @@ func TestUpdatesPassKeysRound(t *testing.T) {
 	}
 }
 
+// Roles that no call gives stay as another program has written them.
+func TestForeignRolesStay(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	user := mustCreate(t, s)
+	run(t, connect(t, url), `update users set roles = array['cn=admin,dc=example'] where id = $1`, user.ID)
+	updated, err := s.UpdateMany(t.Context(), []store.Update{{ID: user.ID, AddRoles: []string{"reader"}}})
+	if err != nil || updated[0].Err != nil {
+		t.Fatalf("%v, %v", updated, err)
+	}
+	if got, err := s.Get(t.Context(), user.ID); err != nil || !slices.Equal(got.Roles, []string{"cn=admin,dc=example", "reader"}) {
+		t.Errorf("roles are %q, error %v", got.Roles, err)
+	}
+}
+
 // Calls that take keys from one another, in any order, end, and nobody gets two answers.
 func TestKeysThatManyWantAtOnce(t *testing.T) {
 	t.Parallel()

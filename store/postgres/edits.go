@@ -30,11 +30,11 @@ const (
 	// an id.
 	vacateSQL = `update users set email = id::text, external_id = null where id = any($1::uuid[])`
 
-	// $1 ids, $2 emails, $3 names, $4 names folded, $5 roles, comma between, $6 disabled,
+	// $1 ids, $2 emails, $3 names, $4 names folded, $5 roles, as joinRoles does, $6 disabled,
 	// $7 external ids, "" for none, $8 attributes, $9 versions, $10 now
 	updateManySQL = `
 		update users set email = given.email, display_name = given.name, folded_name = given.folded,
-			roles = string_to_array(given.roles, ','), disabled = given.disabled, external_id = nullif(given.external_id, ''),
+			roles = string_to_array(given.roles, chr(31)), disabled = given.disabled, external_id = nullif(given.external_id, ''),
 			attributes = given.attributes::jsonb, version = given.version, updated_at = $10
 		from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::text[], $9::bigint[])
 			as given (id, email, name, folded, roles, disabled, external_id, attributes, version)
@@ -265,9 +265,9 @@ func updateArgs(users []store.User) ([]any, error) {
 	return []any{ids, emails, names, folded, roles, disabled, externals, attributes, versions}, nil
 }
 
-// joinRoles returns roles as one text: arrays of arrays must be rectangular. No
-// role has a comma.
-func joinRoles(roles []string) string { return strings.Join(store.SortedRoles(roles), ",") }
+// joinRoles returns roles as one text: arrays of arrays must be rectangular. What separates
+// them is in no role of another program either.
+func joinRoles(roles []string) string { return strings.Join(store.SortedRoles(roles), "\x1f") }
 
 // owners are the ids of users by their emails, folded, and external ids, as far as they
 // are known.

@@ -427,8 +427,12 @@ func (s *Store) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 
 // replace stores a user's next version, but for its keys.
 func (s *Store) replace(e *edits, before stored, after store.User) (store.Written, error) {
+	version, err := before.NextVersion()
+	if err != nil {
+		return store.Written{}, err
+	}
 	stamp := s.tick()
-	after.UpdatedAt, after.Version = timeOf(stamp), before.Version+1
+	after.UpdatedAt, after.Version = timeOf(stamp), version
 	roles, err := encodeRoles(after.Roles)
 	if err != nil {
 		return store.Written{}, err
@@ -493,7 +497,11 @@ func (s *Store) remove(e *edits, id string, expectedVersion int64) (int64, error
 	if expectedVersion != 0 && expectedVersion != user.Version {
 		return 0, store.ErrVersionMismatch
 	}
-	stamp, version := s.tick(), user.Version+1
+	version, err := user.NextVersion()
+	if err != nil {
+		return 0, err
+	}
+	stamp := s.tick()
 	if err := exec(e.conn, deleteSQL, id); err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func RunCopy(t *testing.T, from, to func(t testing.TB) store.Copyable) {
 		"loading stores all or none and writes no change":      copyLoadsAllOrNone,
 		"a copy is a store like any other when it is complete": copyIsAStore,
 		"the lowest id of all is copied":                       copyHasTheLowestID,
+		"a user at the last version there is stays as it is":   copyHasTheLastVersion,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -252,6 +254,44 @@ func copyHasTheLowestID(t *testing.T, from, to store.Copyable) {
 	_, err := to.Create(t.Context(), store.NewUser{ID: id, Email: "again@example.com", DisplayName: "Again"})
 	if !errors.Is(err, store.ErrIDTaken) {
 		t.Errorf("create of a deleted id: %v", err)
+	}
+}
+
+func copyHasTheLastVersion(t *testing.T, _, to store.Copyable) {
+	last := store.User{
+		ID: uuid.NewString(), Email: "last@example.com", DisplayName: "Last", Version: math.MaxInt64,
+		CreatedAt: time.Unix(1e9, 0).UTC(), UpdatedAt: time.Unix(1e9, 0).UTC(),
+	}
+	other := last
+	other.ID, other.Email, other.Version = uuid.NewString(), "other@example.com", 7
+	check(t, to.Load(t.Context(), store.Load{CopyOf: uuid.NewString(), Users: []store.User{last, other}, Last: true}))
+
+	updated, err := to.UpdateMany(t.Context(), []store.Update{
+		{ID: last.ID, Email: new("new@example.com")}, {ID: other.ID, DisplayName: new("New")}, {ID: last.ID},
+	})
+	check(t, err)
+	if updated[0].Err == nil || updated[1].Version != other.Version+1 || updated[2].Err != nil {
+		t.Errorf("updates are %+v", updated)
+	}
+	imported, err := to.Import(t.Context(), []store.NewUser{
+		{ID: last.ID, Email: last.Email, DisplayName: "New", OnConflict: store.UpdateOnConflict},
+		{ID: other.ID, Email: other.Email, DisplayName: "Newer", OnConflict: store.UpdateOnConflict},
+	})
+	check(t, err)
+	if imported[0].Err == nil || imported[1].Version != other.Version+2 {
+		t.Errorf("rows of an import are %+v", imported)
+	}
+	for call, err := range map[string]error{
+		"update": second(to.Update(t.Context(), store.Update{ID: last.ID, DisplayName: new("New")})),
+		"login":  second(to.RecordLogin(t.Context(), last.ID, time.Unix(2e9, 0), 0)),
+		"delete": second(to.Delete(t.Context(), last.ID, 0)),
+	} {
+		if err == nil {
+			t.Errorf("%s: the user has a version after the last", call)
+		}
+	}
+	if user, err := to.Get(t.Context(), last.ID); err != nil || !cmp.Equal(user, last) {
+		t.Errorf("the user is %+v, error %v", user, err)
 	}
 }
 

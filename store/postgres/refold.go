@@ -30,6 +30,11 @@ const (
 
 // refold folds the names that were folded by the rule of another version. It locks a few
 // users at a time, and needs no new version of them: what they look like is the same.
+//
+// It is a part of migrations, with which another rule of ours has to come. Another version of
+// Unicode needs none: it folds as before whatever had a character before, and hardly any name
+// has one that is new. SQLite begins its index anew all the same, since that index has to know
+// what it has of a name in order to replace it.
 func refold(ctx context.Context, conn *pgxpool.Conn) error {
 	var last [16]byte
 	for {

@@ -64,9 +64,9 @@
 //     changes. copy.go: all users from here or to here.
 //   - errors.go has the one translation from PostgreSQL's errors to those of package store.
 //     causes.go: why the database cannot be used, in words of this package.
-//   - postgres.go opens the pools, pool.go shares what connections they have, call.go runs
-//     calls on them. session.go sets and checks what the statements rely on, reaper.go ends
-//     sessions of silent servers, stats.go counts.
+//   - postgres.go opens the pools, pool.go shares what connections they have, dial.go makes
+//     them, and call.go runs calls on them. session.go sets and checks what the statements
+//     rely on, reaper.go ends sessions of silent servers, stats.go counts.
 //   - migrate.go brings the schema up to date, refold.go the folded names. name.go says what a
 //     database may be called in the open.
 //

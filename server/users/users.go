@@ -117,11 +117,13 @@ func (u *Service) UpdateUser(ctx context.Context, req *userv1.UpdateUserRequest)
 }
 
 func (u *Service) DeleteUser(ctx context.Context, req *userv1.DeleteUserRequest) (*userv1.DeleteUserResponse, error) {
-	version, err := u.Store.Delete(ctx, wire.CanonicalID(req.GetUserId()), req.GetExpectedVersion())
+	id := wire.CanonicalID(req.GetUserId())
+	version, err := u.Store.Delete(ctx, id, req.GetExpectedVersion())
 	if err != nil {
 		return nil, err
 	}
-	u.Audit.Record(ctx, audit.Write{UserID: wire.CanonicalID(req.GetUserId()), Version: version, Changed: true})
+	u.watchers.Forget(id)
+	u.Audit.Record(ctx, audit.Write{UserID: id, Version: version, Changed: true})
 	return &userv1.DeleteUserResponse{Version: version}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ const (
 	// feedPages and feedBytes are how much of the feed is kept.
 	feedPages = 256
 	feedBytes = 8 << 20
-	// feedTime is how long it is kept. Its users are as they were then: some may be deleted.
+	// feedTime is how long it is kept. Its users are as they were then: some may have been
+	// deleted by other servers.
 	feedTime = time.Second
 )
 
@@ -103,9 +105,11 @@ type readKey struct {
 
 // feedRead is a read of the store that is under way.
 type feedRead struct {
-	done chan struct{}
-	page *feedPage
-	err  error
+	done    chan struct{}
+	page    *feedPage
+	err     error
+	deleted []string // The users who were deleted meanwhile.
+	stale   bool     // The page has one of them.
 }
 
 // follow is read for a watcher at the head of the log, which shares the page with all who
@@ -152,7 +156,7 @@ func (f *feed) read(ctx context.Context, after store.Cursor) (*feedPage, error) 
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if !isOfReader(under.err) {
+		if !under.stale && !isOfReader(under.err) {
 			return under.page, under.err
 		}
 	}
@@ -170,7 +174,8 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.reads, key)
-		if into.err == nil && f.isWanted(key.after, into.page) {
+		into.stale = into.err == nil && slices.ContainsFunc(into.deleted, into.page.tellsOf)
+		if into.err == nil && !into.stale && f.isWanted(key.after, into.page) {
 			f.keep(key.after, into.page)
 		}
 		close(into.done)
@@ -206,12 +211,38 @@ func (f *feed) keep(after store.Cursor, page *feedPage) {
 		if !oldest.isOld() && f.order.Len() < feedPages && f.bytes+len(page.message) <= feedBytes {
 			break
 		}
-		f.order.Remove(front)
-		delete(f.recent, oldest.after)
-		f.bytes -= len(oldest.message)
+		f.drop(front)
 	}
 	f.recent[after] = f.order.PushBack(keptPage{after, time.Now(), page})
 	f.bytes += len(page.message)
+}
+
+// drop lets go of a page. f.mu is held.
+func (f *feed) drop(element *list.Element) {
+	page := f.order.Remove(element).(keptPage)
+	delete(f.recent, page.after)
+	f.bytes -= len(page.message)
+}
+
+// forget is that this server has deleted a user: nobody is told any more of how it was.
+func (f *feed) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, under := range f.reads {
+		under.deleted = append(under.deleted, id)
+	}
+	for element := f.order.Front(); element != nil; {
+		next := element.Next()
+		if element.Value.(keptPage).tellsOf(id) {
+			f.drop(element)
+		}
+		element = next
+	}
+}
+
+// tellsOf reports whether a page has a user as it was read.
+func (p *feedPage) tellsOf(id string) bool {
+	return slices.ContainsFunc(p.events, func(e feedEvent) bool { return e.change.Kind == store.Upserted && e.change.UserID == id })
 }
 
 // feedWait is a wait for changes that watchers share.

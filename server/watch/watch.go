@@ -54,6 +54,10 @@ func (w *Watchers) Stats() stats.Watchers {
 	}
 }
 
+// Forget is called when a user has been deleted, before that is acknowledged: watchers that
+// come later are told of the deletion alone.
+func (w *Watchers) Forget(id string) { w.feed.forget(id) }
+
 // Close returns when nothing of them runs any more. They end with their calls.
 func (w *Watchers) Close() { w.feed.close() }
 

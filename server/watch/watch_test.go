@@ -295,35 +295,66 @@ func TestWatcherIsToldOfUsersAsTheyAre(t *testing.T) {
 		log := &deletedLater{}
 		service := watchedService(t, log)
 		defer service.feed.close()
-		watch := func() (upserted, deleted int) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
-				for _, event := range message.GetEvents() {
-					if event.GetUpserted() != nil {
-						upserted++
-					} else {
-						deleted++
-					}
-				}
-			}, "0"})
-			return upserted, deleted
-		}
-		if upserted, deleted := watch(); upserted != 1 || deleted != 0 {
+		if upserted, deleted := watchDeletion(t, service); upserted != 1 || deleted != 0 {
 			t.Fatalf("the first watcher is told of %d users and %d deletions", upserted, deleted)
 		}
 		log.gone.Store(true)
 		time.Sleep(2 * time.Second)
-		if upserted, deleted := watch(); upserted != 0 || deleted != 1 {
+		if upserted, deleted := watchDeletion(t, service); upserted != 0 || deleted != 1 {
 			t.Errorf("after the deletion a watcher is told of %d users and %d deletions", upserted, deleted)
 		}
 	})
 }
 
+// Whom this server has deleted it tells nobody of who asks after that, whatever it has read or
+// is reading.
+func TestWatcherIsToldOfNobodyWhoWasDeletedHere(t *testing.T) {
+	for name, reading := range map[string]time.Duration{"was read": 0, "is being read": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &deletedLater{reading: reading}
+				service := watchedService(t, log)
+				defer service.feed.close()
+				first := make(chan int, 1)
+				go func() {
+					upserted, _ := watchDeletion(t, service)
+					first <- upserted
+				}()
+				synctest.Wait()
+				log.gone.Store(true)
+				service.Forget(watchedID)
+				if upserted, deleted := watchDeletion(t, service); upserted != 0 || deleted != 1 {
+					t.Errorf("after the deletion a watcher is told of %d users and %d deletions", upserted, deleted)
+				}
+				if upserted := <-first; upserted != 1 {
+					t.Errorf("a watcher who came before is told of %d users", upserted)
+				}
+			})
+		})
+	}
+}
+
+// watchDeletion is of how many users and deletions a watcher is told who asks for all changes.
+func watchDeletion(t *testing.T, service *Watchers) (upserted, deleted int) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	_ = service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+		for _, event := range message.GetEvents() {
+			if event.GetUpserted() != nil {
+				upserted++
+			} else {
+				deleted++
+			}
+		}
+	}, "0"})
+	return upserted, deleted
+}
+
 // deletedLater is a log with the creation of a user, and later its deletion.
 type deletedLater struct {
 	store.Store
-	gone atomic.Bool
+	gone    atomic.Bool
+	reading time.Duration // How long it takes to read the user.
 }
 
 func (d *deletedLater) Changes(_ context.Context, after store.Cursor, _ int) ([]store.Change, store.Cursor, error) {
@@ -339,6 +370,7 @@ func (d *deletedLater) GetMany(context.Context, []string) ([]store.User, error) 
 	if d.gone.Load() {
 		return nil, nil
 	}
+	time.Sleep(d.reading)
 	return []store.User{{ID: watchedID, Version: 1}}, nil
 }
 

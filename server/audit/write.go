@@ -19,6 +19,7 @@ type writer struct {
 	handler slog.Handler
 	lines   bytes.Buffer // Of the handler.
 	count   int          // Of them.
+	over    bool         // The Log was closed while the output did not take them.
 }
 
 // run writes lines until the Log is closed.
@@ -62,24 +63,33 @@ func (w *writer) add(b batch) {
 	}
 }
 
-// flush writes the lines that there are. What fails is tried again, until the Log is
-// closed: then it is lost.
+// flush writes the lines that there are. What fails is tried again, until the Log is closed:
+// then it is lost, and so is all that comes after it, for the output may have a part of it.
 func (w *writer) flush() {
-	for w.count > 0 {
+	for w.count > 0 && !w.over {
 		err := w.log.config.Output.Write(w.lines.Bytes())
 		w.log.outcome(err)
-		if err == nil {
+		switch {
+		case err == nil:
 			w.log.written.Add(int64(w.count))
-		} else if !w.log.pause() {
-			w.log.lost.Add(int64(w.count))
-		} else {
+			w.leave()
+		case w.log.pause():
 			w.reopen()
-			continue
+		default:
+			w.over = true
 		}
-		w.log.leave(w.count)
-		w.lines.Reset()
-		w.count = 0
 	}
+	if w.over {
+		w.log.lost.Add(int64(w.count))
+		w.leave()
+	}
+}
+
+// leave is that the lines do not wait any more.
+func (w *writer) leave() {
+	w.log.leave(w.count)
+	w.lines.Reset()
+	w.count = 0
 }
 
 // reopen opens the output anew if that was asked for.

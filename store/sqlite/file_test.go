@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	zombiezen "zombiezen.com/go/sqlite"
@@ -166,27 +165,29 @@ func TestAnEmptyFileBecomesAStore(t *testing.T) {
 	mustCreate(t, openPath(t, path))
 }
 
-// Tools may start at once where there is no file yet.
-func TestANewFileIsOpenedSeveralTimesAtOnce(t *testing.T) {
+// Whoever looks at a file makes none, and leaves an older one to its owner, which may be an
+// older program that has it open.
+func TestAToolLeavesFilesAsTheyAre(t *testing.T) {
 	t.Parallel()
-	for range 4 {
-		config := sqlite.Config{Path: newPath(t), Shared: true}
-		stores := make([]*sqlite.Store, 4)
-		errs := make([]error, len(stores))
-		var group sync.WaitGroup
-		for i := range stores {
-			group.Go(func() { stores[i], errs[i] = sqlite.Open(t.Context(), config) })
+	older, err := os.ReadFile("testdata/version2.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, before := range map[string][]byte{"no such file": nil, "run `userd migrate up`": older} {
+		path := newPath(t)
+		if before != nil {
+			if err := os.WriteFile(path, before, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		group.Wait()
-		for i, err := range errs {
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			if stores[i].Identity() != open(t, config).Identity() {
-				t.Error("the stores have two identities")
-			}
-			mustClose(t, stores[i])
+		if s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Shared: true}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a store: %t, error %v, want %q", s != nil, err, want)
+		}
+		if after, err := os.ReadFile(path); (err == nil) != (before != nil) || !bytes.Equal(before, after) {
+			t.Errorf("%s: the file has %d bytes and had %d, error %v", want, len(after), len(before), err)
+		}
+		if _, err := os.Stat(path + "-lock"); err == nil {
+			t.Errorf("%s: there is a lock", want)
 		}
 	}
 }

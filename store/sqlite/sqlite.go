@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,9 @@ type Config struct {
 	// has personal data and the store's secret. Its folder is not made.
 	Path string
 	// Shared opens a file that another process owns or may want to own, to read it as a
-	// tool does. Without it the store is the only one that owns the file: it returns an
-	// error while another does, and notices when the file goes away.
+	// tool does: the file and its schema must be there. Without it the store is the only one
+	// that owns the file: it returns an error while another does, and notices when the file
+	// goes away.
 	Shared bool
 	// Logger receives what no caller is told; slog.Default() when nil.
 	Logger *slog.Logger
@@ -139,7 +141,7 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 			}
 		}
 	}()
-	conn, err := connectOrCreate(config.Path)
+	conn, err := s.connectFirst(config.Path)
 	if err != nil {
 		return err
 	}
@@ -198,10 +200,7 @@ func (s *Store) committed(conn *sqlite.Conn) error {
 // prepare brings the file to the state that the store works with, and reads what
 // the store keeps in memory.
 func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
-	if err := migrate(ctx, conn); err != nil {
-		return err
-	}
-	if err := useWAL(ctx, conn); err != nil {
+	if err := s.prepareSchema(ctx, conn); err != nil {
 		return err
 	}
 	// Imports touch pages all over the indexes: a larger cache (in KiB) makes them faster.
@@ -225,8 +224,21 @@ func (s *Store) prepare(ctx context.Context, conn *sqlite.Conn) error {
 	return err
 }
 
-// useWAL has the file keep a write-ahead log. When several processes do that to a
-// new file, SQLite does not wait for the lock of the others.
+// prepareSchema brings the schema up to date. That of a shared file is the concern of its owner,
+// who may be an older program that has it open.
+func (s *Store) prepareSchema(ctx context.Context, conn *sqlite.Conn) error {
+	if s.owner == nil {
+		found, err := readSchema(conn)
+		return cmp.Or(err, found.Check())
+	}
+	if err := migrate(ctx, conn); err != nil {
+		return err
+	}
+	return useWAL(ctx, conn)
+}
+
+// useWAL has the file keep a write-ahead log. Where another process reads a new file meanwhile,
+// SQLite does not wait for its lock.
 func useWAL(ctx context.Context, conn *sqlite.Conn) error {
 	giveUp := time.Now().Add(busyTimeout)
 	for {
@@ -254,12 +266,16 @@ func (s *Store) readIdentity(conn *sqlite.Conn) error {
 	})
 }
 
-// connectOrCreate opens the first connection and makes the file if need be.
+// connectFirst opens the first connection. It makes the file if need be, unless that is to be
+// another's.
 //
 // Its mode is set by name. A descriptor of our own would, when it is closed, take
 // SQLite's locks on the file from every connection of this process.
-func connectOrCreate(path string) (*sqlite.Conn, error) {
+func (s *Store) connectFirst(path string) (*sqlite.Conn, error) {
 	_, missing := os.Stat(path)
+	if s.owner == nil && missing != nil {
+		return nil, missing
+	}
 	conn, err := connect(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
 	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
 		return conn, err

@@ -27,7 +27,7 @@ func (p *program) auditLog(stderr *output) (*audit.Log, error) {
 	case "none":
 		return nil, nil
 	case "log":
-		config.Output = auditToLog{stderr}
+		config.Output = &auditToLog{stderr: stderr}
 		config.Handler = func(buffer *bytes.Buffer) slog.Handler { return p.handler(buffer, slog.LevelInfo) }
 	default:
 		file, err := audit.OpenFile(to)
@@ -50,13 +50,32 @@ func auditLines(buffer *bytes.Buffer) slog.Handler {
 }
 
 // auditToLog writes the audit log among the lines of the log, whatever its level.
-type auditToLog struct{ stderr *output }
+type auditToLog struct {
+	stderr *output
+	done   <-chan error // Of lines that the log has taken, but has not written yet; else nil.
+}
 
-// Write implements audit.Output.
-func (l auditToLog) Write(lines []byte) error { return l.stderr.writePatiently(lines, auditPatience) }
+// Write implements audit.Output. Lines that the log has taken and not written in time come
+// again, and are not given to it a second time.
+func (l *auditToLog) Write(lines []byte) (err error) {
+	timer := time.NewTimer(auditPatience)
+	defer timer.Stop()
+	if l.done == nil {
+		if l.done, err = l.stderr.deliver(lines, timer.C); err != nil {
+			return err
+		}
+	}
+	select {
+	case err := <-l.done:
+		l.done = nil
+		return err
+	case <-timer.C:
+		return errNotRead
+	}
+}
 
 // Reopen implements audit.Output.
-func (auditToLog) Reopen() error { return nil }
+func (*auditToLog) Reopen() error { return nil }
 
 // Close implements audit.Output.
-func (auditToLog) Close() error { return nil }
+func (*auditToLog) Close() error { return nil }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -56,6 +57,38 @@ func TestAuditFileIsOpenedAnew(t *testing.T) {
 	}
 }
 
+// It does not wait for an issuer that does not answer.
+func TestAuditFileIsOpenedAnewBeforeKeysAreFetched(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	asked, givenUp := make(chan struct{}), make(chan struct{})
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if issuer.Fetches() == 1 {
+			close(asked)
+			<-r.Context().Done()
+			close(givenUp)
+		}
+		issuer.ServeHTTP(w, r)
+	}))
+	defer keys.Close()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	p, _ := startReading(t, "--audit-log", path, "--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	for _, err := os.Stat(path); err != nil; _, err = os.Stat(path) {
+		select {
+		case <-givenUp:
+			t.Fatal("the file is not there when the keys were given up")
+		default:
+		}
+	}
+}
+
 // A full disk keeps no call waiting. It is counted, and makes the server unready if the log
 // is required.
 func TestAuditLogOnAFullDisk(t *testing.T) {
@@ -86,6 +119,37 @@ func TestAuditLogOnAFullDisk(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Lines that the log was to have and that cannot be written are not lost, and make the server
+// unready if they are required.
+func TestAuditInALogThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	p := startLogging(t, full, "--audit-log", "log", "--audit-required", "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	createUser(t, grpcClient(t, p.url), "ada@example.com")
+	awaitMetric(t, p.adminHost, `userd_audit_write_failures_total [1-9]`)
+	metrics := userdtest.Get(t, "http://"+p.adminHost+"/metrics")
+	for _, want := range []string{"\nuserd_audit_lines_waiting 1\n", "\nuserd_audit_lines_total 0\n", "\nuserd_audit_lines_lost_total 0\n"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics have no %q", want)
+		}
+	}
+	resp, err := http.Get("http://" + p.adminHost + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %s", resp.Status)
+	}
+	if err := p.stop(t); err != nil {
+		t.Error(err)
 	}
 }
 

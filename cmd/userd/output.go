@@ -24,11 +24,18 @@ type output struct {
 	done      chan struct{}     // Closed when the writer has ended.
 	room      chan struct{}     // Has an element when there may be room again.
 
-	mu       sync.Mutex
-	waiting  []byte
-	closed   bool
-	dropped  int64 // Lines, so far.
-	reported int64 // Of them.
+	mu         sync.Mutex
+	waiting    []byte
+	deliveries []delivery // Of waiting.
+	closed     bool
+	dropped    int64 // Lines, so far.
+	reported   int64 // Of them.
+}
+
+// delivery is that somebody wants to hear what becomes of lines.
+type delivery struct {
+	end  int        // Of the lines, in what is written together with them.
+	done chan error // Gets nil when they are written, or why they are not.
 }
 
 func newOutput(out io.Writer) *output {
@@ -53,28 +60,33 @@ func (o *output) Write(lines []byte) (int, error) {
 // errNotRead is that nobody reads an output.
 var errNotRead = errors.New("nobody reads the log")
 
-// writePatiently is Write for one that can wait for a while: it drops nothing, but fails
-// when there is no room in all that time.
-func (o *output) writePatiently(lines []byte, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+// deliver is Write for one that wants to hear what becomes of the lines. It drops nothing, but
+// fails when there has been no room for them until it is late.
+func (o *output) deliver(lines []byte, late <-chan time.Time) (done <-chan error, err error) {
 	for {
-		o.mu.Lock()
-		fits := !o.closed && len(o.waiting)+len(lines) <= outputBytes
-		if fits {
-			o.waiting = append(o.waiting, lines...)
-		}
-		o.mu.Unlock()
-		if fits {
+		if done := o.accept(lines); done != nil {
 			o.signal()
-			return nil
+			return done, nil
 		}
 		select {
 		case <-o.room:
-		case <-timer.C:
-			return errNotRead
+		case <-late:
+			return nil, errNotRead
 		}
 	}
+}
+
+// accept takes lines that are to be delivered, or returns nil where there is no room.
+func (o *output) accept(lines []byte) chan error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || len(o.waiting)+len(lines) > outputBytes {
+		return nil
+	}
+	o.waiting = append(o.waiting, lines...)
+	done := make(chan error, 1)
+	o.deliveries = append(o.deliveries, delivery{len(o.waiting), done})
+	return done
 }
 
 func countLines(lines []byte) int64 { return int64(bytes.Count(lines, []byte{'\n'})) }
@@ -120,13 +132,22 @@ func (o *output) run() {
 	for range o.wake {
 		o.mu.Lock()
 		writing, o.waiting = o.waiting, writing[:0]
+		deliveries := o.deliveries
+		o.deliveries = nil
 		closed := o.closed
 		o.mu.Unlock()
 		select {
 		case o.room <- struct{}{}:
 		default: // Nobody has looked yet.
 		}
-		o.write(writing)
+		n, err := o.write(writing)
+		for _, d := range deliveries {
+			if d.end <= n {
+				d.done <- nil
+			} else {
+				d.done <- err
+			}
+		}
 		if closed {
 			return
 		}
@@ -134,11 +155,11 @@ func (o *output) run() {
 }
 
 // write writes lines, and says how many were dropped before if that has gone well.
-func (o *output) write(lines []byte) {
+func (o *output) write(lines []byte) (n int, err error) {
 	if len(lines) == 0 {
-		return
+		return 0, nil
 	}
-	n, err := o.out.Write(lines)
+	n, err = o.out.Write(lines)
 	o.mu.Lock()
 	if err != nil {
 		o.dropped += countLines(lines[n:])
@@ -151,4 +172,5 @@ func (o *output) write(lines []byte) {
 	if err == nil && dropped > 0 {
 		o.onDropped(dropped)
 	}
+	return n, err
 }

@@ -154,12 +154,13 @@ func (p *program) reload(ctx context.Context, c *certificate) {
 	}
 }
 
-// reloadAll reads the certificate and the callers again, and opens the audit log anew.
+// reloadAll opens the audit log anew, whose file somebody waits to compress, and reads callers
+// and certificate again.
 func (p *program) reloadAll(c *certificate) {
+	p.audit.Reopen()
 	if p.auth != nil {
 		_ = p.auth.Reload() // It is in the log.
 	}
-	p.audit.Reopen()
 	c.reload(p.logger, "SIGHUP", p.allowedHosts)
 }
 

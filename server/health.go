@@ -147,12 +147,13 @@ func (h *health) now(ctx context.Context) servingStatus {
 	return serving
 }
 
-// recent is now for all watchers, which share one look.
+// recent is now for all watchers, which share one look. It does not end with the one who takes
+// it: the others would be told that the server is not serving.
 func (h *health) recent(ctx context.Context) servingStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Since(h.looked) >= healthInterval {
-		h.status, h.looked = h.now(ctx), time.Now()
+		h.status, h.looked = h.now(context.WithoutCancel(ctx)), time.Now()
 	}
 	return h.status
 }

@@ -9,7 +9,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
-	"github.com/example/userd/server/failure"
+	"github.com/example/userd/gen/user/v1/userv1errors"
 )
 
 // FinishErrors is for unary calls of Connect that connecthttp answers. Their errors end with
@@ -35,7 +35,7 @@ func NoteTooLarge(next connect.ServerFunc) connect.ServerFunc {
 		err := next(ctx, spec, stream)
 		if err != nil {
 			if e, ok := ctx.Value(errorLineKey{}).(*errorLine); ok {
-				e.tooLarge = failure.ReasonOf(err) == userv1.Reason_REASON_MESSAGE_TOO_LARGE
+				e.tooLarge = userv1errors.Reason(err) == userv1.Reason_REASON_MESSAGE_TOO_LARGE
 			}
 		}
 		return err

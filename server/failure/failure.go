@@ -267,24 +267,6 @@ func WithDetail(err *connect.Error, message proto.Message) *connect.Error {
 	return err.WithDetail(detail)
 }
 
-// ReasonOf is the reason of an error that callers see, or REASON_UNSPECIFIED where it has none.
-func ReasonOf(err error) userv1.Reason {
-	authored := new(connect.Error)
-	if !errors.As(err, &authored) {
-		return userv1.Reason_REASON_UNSPECIFIED
-	}
-	var info errdetails.ErrorInfo
-	for _, detail := range authored.Details() {
-		if detail.Type == infoName && proto.Unmarshal(detail.Value, &info) == nil {
-			break
-		}
-	}
-	return userv1.Reason(userv1.Reason_value["REASON_"+info.GetReason()])
-}
-
-// infoName is the name of the detail that has a reason.
-var infoName = string(new(errdetails.ErrorInfo).ProtoReflect().Descriptor().FullName())
-
 // reasonName is the name of a reason in an ErrorInfo.
 func reasonName(reason userv1.Reason) string {
 	return strings.TrimPrefix(reason.String(), "REASON_")

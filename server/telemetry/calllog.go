@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1errors"
 	"github.com/example/userd/server/auth"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/store/guard"
@@ -71,7 +72,7 @@ func (l *callLog) ended(ctx context.Context, s *observedStream, code connect.Cod
 		slog.String("peer", s.call.PeerAddr), slog.String("request_id", RequestID(s.call)),
 		slog.String("user_id", s.userID()), slog.String("principal", auth.NameOf(ctx)),
 	}
-	if reason := failure.ReasonOf(err); reason != userv1.Reason_REASON_UNSPECIFIED {
+	if reason := userv1errors.Reason(err); reason != userv1.Reason_REASON_UNSPECIFIED {
 		attributes = append(attributes, slog.String("reason", strings.TrimPrefix(reason.String(), "REASON_")))
 	}
 	if id := traceID(ctx, s.call); id.IsValid() {

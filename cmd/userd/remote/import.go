@@ -58,7 +58,7 @@ func importCommand() *cobra.Command {
 	flags.StringVar(&f.format, "format", "", "csv, jsonl, firebase, keycloak or auth0; else csv or jsonl, as the name of the file ends")
 	flags.StringVar(&f.conflict, "on-conflict", "fail", "what a row does to a user who is there: fail, skip or update")
 	flags.StringVar(&f.failures, "failures", "", "`file` for rows that fail; else FILE with .failed in its name, with --dry-run .invalid; failed.csv or failed.jsonl for standard input")
-	flags.IntVar(&f.streams, "streams", 4, "calls at a time")
+	flags.IntVar(&f.streams, "streams", 4, "calls at a time; 1 keeps the order of the rows, for files with several of one user")
 	flags.BoolVar(&f.resume, "resume", false, "go on after an interruption")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check the rows by the rules of the schema, and send nothing")
 	return cmd

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,11 @@ func export(ctx context.Context, users userv1connect.UserServiceClient, format, 
 		}
 		return errors.Join(exportTo(ctx, users, format, name, into), into.Close())
 	}
-	file, err := os.OpenFile(name+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	path := name
+	if behind, err := filepath.EvalSymlinks(name); err == nil {
+		path = behind // A link stays, and leads to the users.
+	}
+	file, err := os.OpenFile(path+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -77,7 +82,7 @@ func export(ctx context.Context, users userv1connect.UserServiceClient, format, 
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return os.Rename(file.Name(), name)
+	return os.Rename(file.Name(), path)
 }
 
 func exportTo(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) (err error) {

@@ -95,7 +95,7 @@ func mistaken(err error) bool {
 
 // exchange is a request and its answer.
 type exchange struct {
-	ctx    context.Context //nolint:containedctx // Of the request.
+	ctx    context.Context // Of the request.
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // Runs while something is to be heard.
 }

@@ -427,8 +427,8 @@ func TestImportNeedsTheRightCertificate(t *testing.T) {
 	file := filepath.Join(dir, "users.csv")
 	writeRows(t, file, 1)
 	for url, why := range map[string]string{
-		strings.Replace(server.URL, "127.0.0.1", "localhost", 1): "certificate is valid for",
-		strings.Replace(plain.URL, "http:", "https:", 1):         "HTTP response to HTTPS client",
+		strings.Replace(server.URL, "127.0.0.1", "localhost", 1): "has a certificate that is not good for it: tls: failed to verify certificate: x509: certificate is valid for",
+		strings.Replace(plain.URL, "http:", "https:", 1):         "does not speak TLS: begin --server with http://",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // It waits for two.
 		defer cancel()

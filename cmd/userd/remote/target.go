@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -93,6 +94,10 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return err
 	case !failed.IsRemote() && untrusted(err):
 		return fmt.Errorf("%s has a certificate of an authority that is not known here: name the authority's file with --tls-ca", t.server)
+	case !failed.IsRemote() && errors.As(err, new(*tls.CertificateVerificationError)):
+		return fmt.Errorf("%s has a certificate that is not good for it: %s", t.server, failed.Message())
+	case !failed.IsRemote() && mistaken(err):
+		return fmt.Errorf("%s does not speak TLS: begin --server with http:// if that is meant", t.server)
 	case !failed.IsRemote() && (failed.Code() == connect.CodeUnavailable || failed.Code() == connect.CodeDeadlineExceeded):
 		return fmt.Errorf("%s cannot be reached; is userd running there, and is --server right?: %s", t.server, failed.Message())
 	case isLost(failed):

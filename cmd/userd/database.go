@@ -75,8 +75,7 @@ func (d database) openWhole(ctx context.Context, logger *slog.Logger) (engine, e
 	return whole(ctx, opened)
 }
 
-// openShared opens the store to look at it, beside a server that has it open. It makes no
-// file, and leaves the schema as it is.
+// openShared opens the store to look at it, beside a server that has it open.
 func (d database) openShared(ctx context.Context) (store.Copyable, error) {
 	schema, err := d.status(ctx)
 	if err != nil {
@@ -84,9 +83,6 @@ func (d database) openShared(ctx context.Context) (store.Copyable, error) {
 	}
 	if schema.Current == 0 {
 		return nil, errors.New("this is no database of userd")
-	}
-	if err := schema.Check(); err != nil {
-		return nil, err
 	}
 	opened, err := d.openAs(ctx, nil, true)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -105,10 +106,19 @@ func (s slowStore) Changes(ctx context.Context, after store.Cursor, limit int) (
 }
 
 // openStore opens the store of a drill: the URL of a PostgreSQL database, or the
-// path of a SQLite file.
+// path of a SQLite file, which all peers share, and which is made for the first.
 func openStore(ctx context.Context, database string) (store.Store, error) {
 	if strings.HasPrefix(database, "postgres") {
 		return postgres.Open(ctx, postgres.Config{URL: database})
+	}
+	if _, err := os.Stat(database); errors.Is(err, fs.ErrNotExist) {
+		owner, err := sqlite.Open(ctx, sqlite.Config{Path: database})
+		if err != nil {
+			return nil, err
+		}
+		if err := owner.Close(); err != nil {
+			return nil, err
+		}
 	}
 	return sqlite.Open(ctx, sqlite.Config{Path: database, Shared: true})
 }

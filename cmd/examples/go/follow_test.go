@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,13 +19,24 @@ import (
 // hanging is a server whose first list hangs, and then its second watch behind the first message.
 type hanging struct {
 	userv1connect.UnimplementedUserServiceHandler
+	stop func() // Called when the third watch begins.
+
+	mu      sync.Mutex
 	cursors []string // That watches began at.
-	stop    func()   // Called when the third watch begins.
+}
+
+// watches is how many watches have begun.
+func (h *hanging) watches() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.cursors)
 }
 
 func (h *hanging) WatchUsers(ctx context.Context, request *userv1.WatchUsersRequest, stream userv1connect.UserServiceWatchUsersServerStream) error {
+	h.mu.Lock()
 	h.cursors = append(h.cursors, request.GetCursor())
-	if len(h.cursors) == 3 {
+	h.mu.Unlock()
+	if h.watches() == 3 {
 		h.stop()
 	} else if err := stream.Send(&userv1.WatchUsersResponse{Cursor: "one"}); err != nil {
 		return err
@@ -34,7 +46,7 @@ func (h *hanging) WatchUsers(ctx context.Context, request *userv1.WatchUsersRequ
 }
 
 func (h *hanging) ListUsers(ctx context.Context, _ *userv1.ListUsersRequest, _ userv1connect.UserServiceListUsersServerStream) error {
-	if len(h.cursors) == 1 {
+	if h.watches() == 1 {
 		<-ctx.Done()
 	}
 	return ctx.Err()

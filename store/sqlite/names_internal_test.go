@@ -273,11 +273,12 @@ func TestSearchesInTheIndexOfNamesEnd(t *testing.T) {
 // search, but again when a second has passed.
 func TestSearchesInVainAreNotRepeated(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "userd.db")})
-	if err != nil {
-		t.Fatal(err)
+	lab := &namesLab{T: t, path: filepath.Join(t.TempDir(), "userd.db")}
+	lab.open()
+	defer lab.store.Close()
+	for state := lab.step(); !state.current(); {
+		state = lab.step()
 	}
-	defer s.Close()
 	now := time.Now()
 	var inVain store.InVain[string]
 	for _, step := range []struct {
@@ -290,7 +291,7 @@ func TestSearchesInVainAreNotRepeated(t *testing.T) {
 		{"another search", "abcd", time.Hour, store.AskAgain - 1, true},
 		{"later", "abc", time.Hour, store.AskAgain, true},
 	} {
-		err := s.read(t.Context(), func(conn *sqlite.Conn) error {
+		lab.try(lab.store.read(t.Context(), func(conn *sqlite.Conn) error {
 			l := &listing{
 				Listing: store.Listing{Query: store.Query{NameContains: step.text, Limit: 1}}, byNameTime: step.limit,
 				inVain: &inVain, now: func() time.Time { return now.Add(step.at) }, conn: conn,
@@ -300,9 +301,6 @@ func TestSearchesInVainAreNotRepeated(t *testing.T) {
 				t.Errorf("%s: the index says: %t, want %t", step.name, asked, step.asked)
 			}
 			return err
-		})
-		if err != nil {
-			t.Errorf("%s: %v", step.name, err)
-		}
+		}))
 	}
 }

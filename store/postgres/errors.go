@@ -147,6 +147,9 @@ const lockNotAvailable = "55P03"
 // statement_timeout, or that was to end.
 const queryCanceled = "57014"
 
+// tooManyConnections is PostgreSQL's code for a connection that it has no room for.
+const tooManyConnections = "53300"
+
 func lockTimeout(err error) bool { return hasCode(err, lockNotAvailable) }
 
 // conflict reports whether PostgreSQL rolled a transaction back for the sake of

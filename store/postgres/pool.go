@@ -25,9 +25,6 @@ type connections struct {
 // withheld is how long it is not tried again whether there is room for a connection.
 const withheld = 5 * time.Second
 
-// tooManyConnections is PostgreSQL's code for a connection that it has no room for.
-const tooManyConnections = "53300"
-
 func newConnections(pool *pgxpool.Pool, log *slog.Logger) *connections {
 	return &connections{Pool: pool, log: log, seats: semaphore.NewWeighted(int64(pool.Config().MaxConns))}
 }

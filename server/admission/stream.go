@@ -24,7 +24,7 @@ type Stream struct {
 	ticket
 	deadline time.Time // Zero for none.
 	working  int       // Calls under way. share.mu guards it, and what follows.
-	ended    int       // Calls that have ended in time.
+	ended    int       // Calls that have ended before the deadline, if there is one.
 	active   time.Time // The end of the last one, or the beginning.
 }
 
@@ -76,7 +76,7 @@ func (s *Stream) Leave() {
 // that was cut off would have had more, unless it has had none: it was in too much of a hurry.
 func (q *queue) learnCalls(stream *Stream, now time.Time) {
 	switch calls := float64(stream.ended); {
-	case stream.deadline.IsZero() || calls == 0:
+	case calls == 0:
 	case calls > q.calls || !now.Before(stream.deadline):
 		q.calls *= medianStep
 	case calls < q.calls:
@@ -151,7 +151,7 @@ func (s *Stream) pause() {
 	defer s.share.mu.Unlock()
 	s.working--
 	s.active = time.Now()
-	if s.deadline.IsZero() || s.active.Before(s.deadline) {
+	if s.active.Before(s.deadline) {
 		s.ended++
 	}
 }

@@ -156,10 +156,13 @@ func (f *csvFailures) Write(row Row, why string) error {
 
 // withReason puts a reason before a record, in which that of an earlier import may stand.
 func withReason(record []string, earlier int, why string) []string {
-	if 0 <= earlier && earlier < len(record) {
-		record = slices.Delete(slices.Clone(record), earlier, earlier+1)
+	cells := []string{why}
+	for at, cell := range record {
+		if at != earlier {
+			cells = append(cells, cell)
+		}
 	}
-	return slices.Insert(slices.Clone(record), 0, why)
+	return cells
 }
 
 // csvWriter writes a CSV that has a column for each of these attributes.

@@ -3,31 +3,18 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/store/postgres"
-	"github.com/example/userd/store/storetest"
 )
 
 // A database that has no room for all connections of the pool, because other programs have
 // them, serves all calls with those that there are, and with more when it has room again.
 func TestDatabaseWithFewerConnections(t *testing.T) {
 	t.Parallel()
-	server := storetest.NewServer(t, "fsync=off")
-	admin := connect(t, server.URL("postgres"))
-	address := server.Login(t, "postgres", "userd", "secret")
-	if err := migrate(t.Context(), address); err != nil {
-		t.Fatal(err)
-	}
-	log := new(lines)
-	s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s, admin, log := openAsUserd(t, "secret")
 	user := mustCreate(t, s)
 	var held int
 	if err := admin.QueryRow(t.Context(), `select count(*) from pg_stat_activity where usename = 'userd'`).Scan(&held); err != nil {

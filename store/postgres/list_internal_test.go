@@ -47,6 +47,31 @@ func importMoved(t *testing.T, s *Store, n int, email string, since time.Time, r
 	}
 }
 
+// openTraced opens a new store, and a connection to its database that is traced.
+func openTraced(t *testing.T, tracer pgx.QueryTracer) (*Store, *pgx.Conn) {
+	t.Helper()
+	url := storetest.Postgres(t, func(ctx context.Context, url string) error {
+		_, err := Migrate(ctx, Config{URL: url})
+		return err
+	})
+	s, err := Open(t.Context(), Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Tracer = tracer
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return s, conn
+}
+
 // However many users come while a search looks on, it finds all who were there.
 func TestSearchWhileManyAreImported(t *testing.T) {
 	t.Parallel()
@@ -63,26 +88,10 @@ func TestSearchWhileManyAreImported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := storetest.Postgres(t, func(ctx context.Context, url string) error {
-				_, err := Migrate(ctx, Config{URL: url})
-				return err
-			})
-			s, err := Open(t.Context(), Config{URL: url})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
+			tracer := new(afterFirst)
+			s, conn := openTraced(t, tracer)
 			importMoved(t, s, known, "xb", since.Add(time.Hour), "known")
-			config, err := pgx.ParseConfig(url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			config.Tracer = &afterFirst{func() { importMoved(t, s, come, "xa", since, "new") }}
-			conn, err := pgx.ConnectConfig(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close(context.Background())
+			tracer.do = func() { importMoved(t, s, come, "xa", since, "new") }
 			query := store.Query{Role: "known", EmailPrefix: "x", Limit: 2 * known}
 			l := &listing{Listing: store.Listing{Query: query}, on: &session{Conn: conn, caller: t.Context()}}
 			if ended, err := look(t.Context(), l); err != nil || !ended || len(l.Page.Users) != known {
@@ -111,27 +120,9 @@ func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDa
 // but again when a second has passed.
 func TestSearchesInVainAreNotRepeated(t *testing.T) {
 	t.Parallel()
-	url := storetest.Postgres(t, func(ctx context.Context, url string) error {
-		_, err := Migrate(ctx, Config{URL: url})
-		return err
-	})
-	s, err := Open(t.Context(), Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	importMoved(t, s, 20_000, "x", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), "common")
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tried := &statements{of: `set local statement_timeout`}
-	config.Tracer = tried
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
+	s, conn := openTraced(t, tried)
+	importMoved(t, s, 20_000, "x", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), "common")
 	now := time.Now()
 	var inVain store.InVain[content]
 	for _, step := range []struct {

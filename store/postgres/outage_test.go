@@ -65,21 +65,28 @@ func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 	}
 }
 
-func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
-	t.Parallel()
+// openAsUserd opens a store on a server of its own, whose role userd has a password. admin is
+// connected as another one.
+func openAsUserd(t *testing.T, password string) (s *postgres.Store, admin *pgx.Conn, log *lines) {
+	t.Helper()
 	server := storetest.NewServer(t, "fsync=off")
-	admin := connect(t, server.URL("postgres"))
-	address := server.Login(t, "postgres", "userd", "first-secret")
+	admin = connect(t, server.URL("postgres"))
+	address := server.Login(t, "postgres", "userd", password)
 	if err := migrate(t.Context(), address); err != nil {
 		t.Fatal(err)
 	}
-	log := new(lines)
+	log = new(lines)
 	s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
+	return s, admin, log
+}
 
+func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
+	t.Parallel()
+	s, admin, log := openAsUserd(t, "first-secret")
 	outage := func(begin, end, advice string) {
 		t.Helper()
 		run(t, admin, begin)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"strings"
 
@@ -105,7 +106,9 @@ func whole(ctx context.Context, opened engine) (engine, error) {
 
 func (d database) openAs(ctx context.Context, logger *slog.Logger, shared bool) (engine, error) {
 	if d.path != "" {
-		return sqlite.Open(ctx, sqlite.Config{Path: d.path, Logger: logger, Shared: shared})
+		config := sqlite.Config{Path: d.path, Logger: logger, Shared: shared}
+		config.SpareProcessor = os.Getenv("GOMAXPROCS") == "" // Who sets it, decides.
+		return sqlite.Open(ctx, config)
 	}
 	return postgres.Open(ctx, postgres.Config{URL: d.url, Logger: logger})
 }

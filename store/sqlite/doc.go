@@ -23,6 +23,6 @@
 // says what that is. Imports are in batch.go here; what becomes of a row of theirs, as of an
 // update, is in users.go. sqlite.go opens the file and its connections, writer.go is the one
 // writer, checkpoint.go keeps the write-ahead log short, turns.go lets others go first where
-// many read, names.go and namer.go are the index of names, owner.go sees to it that one server
+// many read, spare.go has them wait less for whoever computes or waits for the disk, names.go and namer.go are the index of names, owner.go sees to it that one server
 // owns the file and notices when it is gone.
 package sqlite

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -96,7 +95,7 @@ func (n *namer) loop(ctx context.Context) {
 
 // namesRest is the pause after a step that has taken some time.
 func namesRest(step time.Duration) time.Duration {
-	return max(0, step*namesShare/time.Duration(runtime.GOMAXPROCS(0))-step)
+	return max(0, step*namesShare/time.Duration(spareProcessor.processors())-step)
 }
 
 func pause(ctx context.Context, d time.Duration) {

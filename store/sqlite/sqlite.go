@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +44,10 @@ type Config struct {
 	// PollInterval is the time between two looks for changes of other processes;
 	// 100 ms when 0.
 	PollInterval time.Duration
+	// SpareProcessor has GOMAXPROCS be one more than the runtime's default while the store is
+	// at work: cached reads and other goroutines then wait less for it, most of all where there
+	// is one processor. It is for programs that leave GOMAXPROCS alone.
+	SpareProcessor bool
 }
 
 const (
@@ -67,6 +70,7 @@ type Store struct {
 	vital    *pool // One connection, for calls that are marked by store.Vital.
 	idle     *idle.Gate
 	turns    *turns
+	spare    *spare // Nil where there is none.
 	writer   *writer
 	log      *checkpointer
 	names    *namer // Nil for a shared file.
@@ -161,7 +165,7 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	opened = append(opened, s.idle)
-	s.turns = &turns{pace: pace{idle: s.idle}, processors: int32(runtime.GOMAXPROCS(0))}
+	s.turns = &turns{pace: pace{idle: s.idle}, processors: int32(spareProcessor.processors())}
 	copier, err := connect(config.Path, sqlite.OpenReadWrite)
 	if err != nil {
 		return err
@@ -170,7 +174,10 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 	if s.wake, err = newWaker(config); err != nil {
 		return err
 	}
-	s.writer = newWriter(conn, func() error { return s.committed(conn) })
+	if config.SpareProcessor {
+		s.spare = &spareProcessor
+	}
+	s.writer = newWriter(conn, s.spare, func() error { return s.committed(conn) })
 	s.log = newCheckpointer(copier, s.writer, config.Logger)
 	if s.owner != nil {
 		s.names = newNamer(s.writer, s.wake, config.Logger)
@@ -402,6 +409,7 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 	if err == nil {
 		defer readers.put(conn)
 		if readers == s.readers {
+			s.spare.use()
 			err = s.turns.begin()
 			defer s.turns.end()
 		}

@@ -37,6 +37,7 @@ var errClosed = fmt.Errorf("store is closed: %w", store.ErrUnavailable)
 // many imports there are, a small write waits for the rows of one.
 type writer struct {
 	conn      *sqlite.Conn
+	spare     *spare
 	committed func() error
 	queue     chan *writeOp // Of small writes, which share a transaction.
 	bulk      chan *writeOp // Of writes of many rows.
@@ -61,9 +62,9 @@ type writeOp struct {
 
 // newWriter starts a writer, which owns conn. It calls committed after every
 // commit, and acknowledges the writes when that returns nil.
-func newWriter(conn *sqlite.Conn, committed func() error) *writer {
+func newWriter(conn *sqlite.Conn, spare *spare, committed func() error) *writer {
 	w := &writer{
-		conn: conn, committed: committed, done: make(chan error, 1),
+		conn: conn, spare: spare, committed: committed, done: make(chan error, 1),
 		queue: make(chan *writeOp, maxGroup), bulk: make(chan *writeOp, bulkQueue),
 		between: make(chan func()), written: make(chan struct{}, 1),
 		groups: stats.NewHistogram([]int64{1, 2, 4, 8, 16, 32, 64, maxGroup}),
@@ -168,6 +169,7 @@ func (w *writer) loop() error {
 			w.small.Add(-1)
 			w.finish(op)
 		case f := <-w.between:
+			w.spare.use()
 			f()
 		}
 	}
@@ -208,6 +210,7 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
+	w.spare.use()
 	w.groups.Observe(int64(len(group)))
 	if err := w.commitAndTell(group); err != nil {
 		for _, op := range group {

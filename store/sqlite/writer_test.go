@@ -34,7 +34,7 @@ func newTestWriter(t *testing.T) *writerOf {
 	if err := errors.Join(pragmas(conn, `journal_mode = WAL`), exec(conn, `create table numbers (n, padding)`)); err != nil {
 		t.Fatal(err)
 	}
-	w.writer = newWriter(conn, func() error { w.commits++; return nil })
+	w.writer = newWriter(conn, nil, func() error { w.commits++; return nil })
 	t.Cleanup(w.mustClose)
 	return w
 }

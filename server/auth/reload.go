@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,12 +30,21 @@ type reading struct {
 	err        error
 }
 
+// readFile looks at the file. A pipe is opened without waiting for whoever writes to it, and
+// refused: what is read from it is there once.
 func readFile(path string) reading {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return reading{path: path, err: err}
 	}
 	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return reading{path: path, err: err}
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() { // Reading says what a folder is.
+		return reading{path: path, err: fmt.Errorf("%s is no regular file", path)}
+	}
 	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 	if err == nil && len(text) > maxFileBytes {
 		err = errors.New("it is larger than 4 MiB")

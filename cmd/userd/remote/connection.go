@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,6 +23,8 @@ const (
 	// is still there, and pingTimeout how long that answer may take.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 10 * time.Second
+	// askTimeout is how long it may take to find out that a server speaks TLS.
+	askTimeout = 2 * time.Second
 	// silence is how long a call may hear nothing. A watch is told something every ten
 	// seconds. It is for what answers in the place of the server, such as a proxy.
 	silence = time.Minute
@@ -62,11 +65,15 @@ func (e lostError) Unwrap() error { return e.error }
 // errSilent is that nothing was heard for too long.
 var errSilent = fmt.Errorf("nothing was heard for %v", silence)
 
+// errSpeaksTLS is that a server hangs up because it is called without TLS.
+var errSpeaksTLS = errors.New("it speaks TLS")
+
 // attentive makes requests that end when nothing is heard. It tells what was lost from what
 // has come and is wrong, which looks the same later.
-type attentive struct{ next http.RoundTripper }
+type attentive struct{ next *http.Transport }
 
 func (a attentive) RoundTrip(request *http.Request) (*http.Response, error) {
+	began := time.Now()
 	ctx, cancel := context.WithCancelCause(request.Context())
 	e := &exchange{ctx: ctx, cancel: cancel, timer: time.AfterFunc(silence, func() { cancel(errSilent) })}
 	request = request.WithContext(ctx)
@@ -76,7 +83,11 @@ func (a attentive) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := a.next.RoundTrip(request)
 	e.timer.Stop()
 	if err != nil {
-		if !mistaken(err) {
+		switch {
+		case mistaken(err):
+		case time.Since(began) < pingAfter && a.speaksTLS(request): // Who does hangs up at once.
+			err = errSpeaksTLS
+		default:
 			err = e.lost(err)
 		}
 		cancel(nil)
@@ -86,10 +97,27 @@ func (a attentive) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// speaksTLS reports whether a server that is called without TLS takes a connection with it.
+// Nothing is said there, so it does not matter whose certificate it has.
+func (a attentive) speaksTLS(request *http.Request) bool {
+	if request.URL.Scheme != "http" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(request.Context(), askTimeout)
+	defer cancel()
+	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "80"))
+	conn, err := a.next.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: request.URL.Hostname()}).HandshakeContext(ctx) == nil
+}
+
 // mistaken reports whether who answers is not who is called: its certificate is another one, or
-// it has none.
+// it has one where it is to have none, or the other way round.
 func mistaken(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) ||
+	return errors.Is(err, errSpeaksTLS) || errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) ||
 		errors.Is(err, http.ErrSchemeMismatch) // As which http.Client tells of that.
 }
 

@@ -428,6 +428,7 @@ func TestImportNeedsTheRightCertificate(t *testing.T) {
 	writeRows(t, file, 1)
 	for url, why := range map[string]string{
 		strings.Replace(server.URL, "127.0.0.1", "localhost", 1): "has a certificate that is not good for it: tls: failed to verify certificate: x509: certificate is valid for",
+		strings.Replace(server.URL, "https:", "http:", 1):        "speaks TLS: begin --server with https://",
 		strings.Replace(plain.URL, "http:", "https:", 1):         "does not speak TLS: begin --server with http://",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // It waits for two.

@@ -67,7 +67,7 @@ func (t *target) users() (userv1connect.UserServiceClient, error) {
 }
 
 // client is a client of the server at an address.
-func (t *target) client(transport http.RoundTripper, address string) userv1connect.UserServiceClient {
+func (t *target) client(transport *http.Transport, address string) userv1connect.UserServiceClient {
 	calls := connecthttp.NewTransport(&http.Client{Transport: attentive{transport}}, address)
 	return userv1connect.NewUserServiceClient(connect.NewClient(calls, t.authorize))
 }
@@ -96,6 +96,8 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%s has a certificate of an authority that is not known here: name the authority's file with --tls-ca", t.server)
 	case !failed.IsRemote() && errors.As(err, new(*tls.CertificateVerificationError)):
 		return fmt.Errorf("%s has a certificate that is not good for it: %s", t.server, failed.Message())
+	case !failed.IsRemote() && errors.Is(err, errSpeaksTLS):
+		return fmt.Errorf("%s speaks TLS: begin --server with https://", t.server)
 	case !failed.IsRemote() && mistaken(err):
 		return fmt.Errorf("%s does not speak TLS: begin --server with http:// if that is meant", t.server)
 	case !failed.IsRemote() && (failed.Code() == connect.CodeUnavailable || failed.Code() == connect.CodeDeadlineExceeded):

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -347,7 +348,7 @@ func TestFailuresOverwriteNothing(t *testing.T) {
 		"a link":             {func(dir string) error { return os.Symlink("users.csv", filepath.Join(dir, "link")) }, []string{"--failures", "DIR/link", "DIR/users.csv"}},
 		"read later":         {args: []string{"DIR/users.csv", "DIR/users.failed.csv"}},
 		"read before":        {args: []string{"DIR/users.failed.csv", "DIR/users.csv"}},
-		"those of two files": {args: []string{"DIR/users.csv", "DIR/users.csv.gz"}},
+		"those of two files": {args: []string{"--format", "csv", "DIR/users.csv", "DIR/users"}},
 		"one file twice":     {args: []string{"DIR/users.csv", "DIR/users.csv"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -379,6 +380,31 @@ func TestFailuresOverwriteNothing(t *testing.T) {
 				t.Error("rows were sent")
 			}
 		})
+	}
+}
+
+// Files whose names differ in their endings alone have a file of failed rows each.
+func TestFailuresOfOtherEndings(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 100)
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := io.WriteString(w, read(t, file))
+	if err := errors.Join(err, w.Close(), os.WriteFile(file+".gz", packed.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.runImport(t.Context(), file, file+".gz"); cli.Code(err) != cli.Failure {
+		t.Errorf("it ends with %v", err)
+	}
+	for failures, want := range map[string]int{
+		strings.TrimSuffix(file, ".csv") + ".failed.csv": 1 + 1,
+		file + ".gz.failed.csv":                          1 + 100, // Its users are there already.
+	} {
+		if lines := strings.Count(read(t, failures), "\n"); lines != want {
+			t.Errorf("%s has %d lines", failures, lines)
+		}
 	}
 }
 

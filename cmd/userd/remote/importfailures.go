@@ -18,7 +18,8 @@ func hasPlace(name string) bool {
 }
 
 // failuresOf is where the failed rows of a file go. What is not CSV fails as JSON Lines. A dry
-// run leaves those of imports where they are.
+// run leaves those of imports where they are. Only an ending like theirs is left out: users.csv
+// and users.csv.gz have a file each.
 func (f *importFlags) failuresOf(name string) string {
 	if f.failures != "" {
 		return f.failures
@@ -33,8 +34,7 @@ func (f *importFlags) failuresOf(name string) string {
 	if !hasPlace(name) {
 		return what + ending
 	}
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	return strings.TrimSuffix(name, filepath.Ext(name)) + "." + what + ending
+	return strings.TrimSuffix(name, ending) + "." + what + ending
 }
 
 // checkPlaces finds failed rows that would go into a file that is read, or where those of

@@ -162,7 +162,7 @@ func (c *copying) compare(ctx context.Context) error {
 		return err
 	}
 	if from != to {
-		return fmt.Errorf("the copy is not like the source: %v, the source has %v; was it written to meanwhile?", to, from)
+		return fmt.Errorf("the copy is not like the source: %v, the source has %v; was it written to meanwhile? Copy again while nothing writes to either, to an empty database if that finds a difference too", to, from)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func copyCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&c.from, "from", "", databaseUsage)
 	addFileFlag(cmd.Flags(), "from")
-	cmd.Flags().StringVar(&c.to, "to", "", databaseUsage+"; its schema is updated first")
+	cmd.Flags().StringVar(&c.to, "to", "", databaseUsage+"; a new one gets its schema first")
 	addFileFlag(cmd.Flags(), "to")
 	return cmd
 }
@@ -51,7 +51,7 @@ func (c copyConfig) run(ctx context.Context, out io.Writer) (err error) {
 		return fmt.Errorf("--from %s: %w", from, err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	if _, err := to.migrate(ctx); err != nil {
+	if err := to.makeSchema(ctx); err != nil {
 		return fmt.Errorf("--to %s: %w", to, err)
 	}
 	target, err := to.open(ctx, nil)
@@ -74,7 +74,7 @@ func copyUsers(ctx context.Context, source, target store.Copyable, out io.Writer
 	}
 	err := store.Copy(ctx, source, target, progress)
 	if errors.Is(err, store.ErrNotEmpty) {
-		return errors.New("--to has users already that no copy of --from has put there; nothing was written")
+		return notEmpty(ctx, target)
 	}
 	if err != nil {
 		return err
@@ -85,4 +85,13 @@ func copyUsers(ctx context.Context, source, target store.Copyable, out io.Writer
 	}
 	fmt.Fprintf(out, "copied and compared %d users and %d ids of deleted users\n", contents.Users, contents.Deleted)
 	return nil
+}
+
+// notEmpty says what is in a target that no copy of the source has put there.
+func notEmpty(ctx context.Context, target store.Copyable) error {
+	unfinished, err := target.Unfinished(ctx)
+	if unfinished {
+		return errors.New("--to has a part of a copy of another database; nothing was written: delete it and copy anew, or go on with a copy of that one")
+	}
+	return errors.Join(err, errors.New("--to has users already that no copy of --from has put there; nothing was written"))
 }

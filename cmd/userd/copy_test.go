@@ -42,6 +42,31 @@ func TestAnUnfinishedCopyIsNotServed(t *testing.T) {
 	wantRefused(t, why, "copy", "--from", "sqlite:"+path, "--to", "sqlite:"+filepath.Join(folder, "other.db"))
 }
 
+// What a copy does not go on with stays as it is, its schema too, and the error says the way out.
+func TestCopyLeavesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	from, begun := "sqlite:"+filepath.Join(folder, "from.db"), filepath.Join(folder, "begun.db")
+	if out, err := exec.CommandContext(t.Context(), userdPath(t), "migrate", "up", "--database", from).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	old := firstSQLite(t)
+	wantRefused(t, "run `userd migrate up`", "copy", "--from", from, "--to", old)
+	wantRefused(t, "has schema version 1 and", "migrate", "status", "--database", old)
+
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: begun})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Load(t.Context(), store.Load{CopyOf: uuid.NewString()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, "a part of a copy of another database; nothing was written: delete it and copy anew", "copy", "--from", from, "--to", "sqlite:"+begun)
+}
+
 // What only looks at a database leaves its schema to the program that owns it.
 func TestLookingLeavesTheSchema(t *testing.T) {
 	t.Parallel()

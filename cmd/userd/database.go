@@ -96,7 +96,7 @@ func (d database) openShared(ctx context.Context) (store.Copyable, error) {
 func whole(ctx context.Context, opened engine) (engine, error) {
 	unfinished, err := opened.Unfinished(ctx)
 	if unfinished {
-		err = errors.New("users are missing: a copy into this database was interrupted, or has found a difference; start `userd copy` again")
+		err = errors.New("users are missing: a copy into this database was interrupted, or has found a difference; start `userd copy` again, or delete this database and copy anew")
 	}
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
@@ -119,6 +119,16 @@ func (d database) status(ctx context.Context) (store.Schema, error) {
 		return sqlite.Status(ctx, sqlite.Config{Path: d.path})
 	}
 	return postgres.Status(ctx, postgres.Config{URL: d.url})
+}
+
+// makeSchema makes the schema of a database that is new. An older one is left to whoever has it.
+func (d database) makeSchema(ctx context.Context) error {
+	schema, err := d.status(ctx)
+	if err != nil || schema.Current > 0 {
+		return errors.Join(err, schema.Check())
+	}
+	_, err = d.migrate(ctx)
+	return err
 }
 
 // migrate brings the schema up to date and returns what it was before.

@@ -11,7 +11,9 @@ import (
 type dashboard struct {
 	UID        string
 	Panels     []panel
-	Templating struct{ List []struct{ Name string } }
+	Templating struct {
+		List []struct{ Name, AllValue string }
+	}
 }
 
 type panel struct {
@@ -72,6 +74,11 @@ func TestDashboardIsWhole(t *testing.T) {
 			t.Errorf("panel %d, %q, is there twice, has no title or shows nothing", p.ID, p.Title)
 		}
 		known[p.ID] = true
+	}
+	for _, variable := range d.Templating.List {
+		if variable.AllValue != "" { // Such as .*, which would be those of other programs, too.
+			t.Errorf("all of %s are not those that are listed, but %s", variable.Name, variable.AllValue)
+		}
 	}
 	for _, title := range []string{
 		"Calls by RPC", "Errors by RPC and code", "p50 by RPC", "p99 by RPC", "Users read, by tier", "Staleness of reads (at most 2 s)",

@@ -35,6 +35,14 @@ func TestConsole(t *testing.T) {
 	})
 }
 
+// TestConsoleMistakes has a person do at the console what is wrong, or too fast for it.
+func TestConsoleMistakes(t *testing.T) {
+	t.Parallel()
+	auth := filepath.Join(t.TempDir(), "auth")
+	token := newToken(t, auth, "operator", "users.read,users.list,users.write,users.delete,admin")
+	useConsole(t, map[string]any{"journey": "mistakes", "width": 1280, "scheme": "light", "token": token}, "--auth-file", auth)
+}
+
 func TestConsoleCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	for flag, want := range map[string]int{"--console": http.StatusOK, "--console=false": http.StatusNotFound} {

@@ -1,4 +1,4 @@
-import { Code, createClient, type Interceptor } from "@connectrpc/connect";
+import { Code, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { failureOf } from "./failure";
 import { UserService } from "@example/userd";
@@ -47,7 +47,15 @@ const authorize: Interceptor = (next) => async (request) => {
   }
 };
 
-const transport = createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] });
+const grpcWeb = createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] });
+
+/** How long a call may take, in milliseconds: a server that is frozen says nothing. Who reads a stream looks at that. */
+const patience = 30_000;
+
+const transport: Transport = {
+  unary: (method, signal, timeout, ...rest) => grpcWeb.unary(method, signal, timeout ?? patience, ...rest),
+  stream: grpcWeb.stream,
+};
 
 export const users = createClient(UserService, transport);
 export const server = createClient(StatusService, transport);
@@ -59,6 +67,10 @@ export function signOut(why = "") {
 
 /** signIn takes a token, or none, and looks what it is good for. */
 export async function signIn(given?: string) {
+  if (given !== undefined && /[^!-~]/.test(given.trim())) { // No header can have it.
+    signOut("No token has such a character: copy it again, and nothing beside it.");
+    return;
+  }
   if (given !== undefined) sessionStorage.setItem(tokenKey, given.trim());
   try {
     session.value = { state: "signedIn", rights: await findRights(), why: "" };

@@ -24,6 +24,8 @@ export function failureOf(err: unknown): Failure {
   if (error.code === Code.Unknown || error.code === Code.Unavailable && failure.reason === "") {
     failure.code = Code.Unavailable;
     failure.text = "The server cannot be reached.";
+  } else if (error.code === Code.DeadlineExceeded && failure.reason === "") {
+    failure.text = "The server does not answer.";
   }
   return failure;
 }

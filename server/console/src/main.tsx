@@ -27,7 +27,10 @@ function App() {
         {state === "away" && (
           <div class="notice bad" role="alert">
             <p>{why}</p>
-            <button type="button" onClick={() => signIn()}>Try again</button>
+            <div class="buttons">
+              <button type="button" onClick={() => signIn()}>Try again</button>
+              {token() !== "" && <button type="button" onClick={() => signOut()}>Sign in with another token</button>}
+            </div>
           </div>
         )}
       </main>

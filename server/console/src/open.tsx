@@ -1,8 +1,8 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { session, users } from "./client";
 import { failureOf } from "./failure";
 import type { User } from "@example/userd";
-import { addressOf, go } from "./page";
+import { addressOf, go, page } from "./page";
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -10,11 +10,15 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 export function OpenUser() {
   const [text, setText] = useState("");
   const [problem, setProblem] = useState("");
+  const latest = useRef(0); // Of what was typed or asked for.
   const submit = async (event: Event) => {
     event.preventDefault();
     setProblem("");
+    const [mine, from] = [++latest.current, page.value];
+    const isWanted = () => mine === latest.current && from === page.value;
     try {
       const user = await find(text.trim());
+      if (!isWanted()) return;
       if (user === undefined) {
         setProblem("There is no such user.");
         return;
@@ -22,7 +26,7 @@ export function OpenUser() {
       setText("");
       go(addressOf(user.id));
     } catch (err) {
-      setProblem(failureOf(err).text);
+      if (isWanted()) setProblem(failureOf(err).text);
     }
   };
   return (
@@ -30,7 +34,7 @@ export function OpenUser() {
       <input
         type="text" aria-label="Id, email or external id" placeholder="Id, email or external id" required autocomplete="off" spellcheck={false}
         aria-invalid={problem !== ""} aria-describedby="open-problem" value={text}
-        onInput={(event) => { setText(event.currentTarget.value); setProblem(""); }}
+        onInput={(event) => { latest.current++; setText(event.currentTarget.value); setProblem(""); }}
       />
       <button type="submit">Open</button>
       <span id="open-problem" role="status">{problem}</span>

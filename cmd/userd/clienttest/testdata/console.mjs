@@ -1,8 +1,8 @@
 // A person at the console: node console.mjs CHROMIUM '{"url": …, "token": …, "width": …, "scheme": …}'
-// "pictures" names a folder for screenshots.
+// "pictures" names a folder for screenshots. With "journey": "mistakes" it does what people do
+// wrong, or too fast, instead of everything that the page is for.
 // When it writes "restart", the server is to be restarted, and then a line to come back.
-// Does everything that the page is for, and looks that it stays usable by everybody:
-// nothing on the browser's console, no request to another host, nothing that axe finds serious.
+// Looks that the page stays usable by everybody: nothing on the browser's console, no request to another host, nothing that axe finds serious.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const [executablePath, settings] = process.argv.slice(2);
-const { url, token, reader, width, scheme, pictures } = JSON.parse(settings);
+const { url, token, reader, width, scheme, pictures, journey = "everything" } = JSON.parse(settings);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({
@@ -345,13 +345,15 @@ async function followUser() {
   await usable("changes of a user");
 }
 
-/** passOver has the next watcher hear that there was nothing to tell, and then of a change of a user. */
-async function passOver(id) {
+/** passOver has the next watcher hear that there was nothing to tell, and then that a user was changed, or deleted. */
+async function passOver(id, what = "changed") {
   const text = (number, bytes) => Buffer.concat([Buffer.from([number << 3 | 2, bytes.length]), Buffer.from(bytes)]);
   const frame = (kind, bytes) => Buffer.concat([Buffer.from([kind, 0, 0, 0, bytes.length]), bytes]);
-  const changed = Buffer.concat([text(1, id), Buffer.from([7 << 3, 2])]);
+  const event = what === "deleted"
+    ? text(2, Buffer.concat([text(1, id), Buffer.from([2 << 3, 2])]))
+    : text(1, Buffer.concat([text(1, id), Buffer.from([7 << 3, 2])]));
   const body = Buffer.concat([
-    frame(0, text(2, "cursor")), frame(0, text(1, text(1, changed))), frame(0x80, Buffer.from("grpc-status: 0\r\n")),
+    frame(0, text(2, "cursor")), frame(0, text(1, event)), frame(0x80, Buffer.from("grpc-status: 0\r\n")),
   ]);
   await page.route("**/WatchUsers", (route) => route.fulfill({ contentType: "application/grpc-web+proto", body }), { times: 1 });
 }
@@ -470,12 +472,17 @@ async function textOf(click) {
   return readFileSync(await file.path(), "utf8");
 }
 
-async function importFile(name, text, taken, done) {
+/** chooseFile has the page show what it would make of a file. */
+async function chooseFile(name, text) {
   await page.getByRole("link", { name: "Import" }).click();
   const again = button("Import another file");
   await field("File").or(again).waitFor();
   if (await again.isVisible()) await again.click();
   await field("File").setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
+}
+
+async function importFile(name, text, taken, done) {
+  await chooseFile(name, text);
   await seen(page.getByText("First users"));
   const tenant = field("Column firm becomes");
   if (await tenant.count()) await tenant.selectOption("Attribute firm");
@@ -592,9 +599,83 @@ async function lookForMissing() {
   await seen(heading("No such user"));
 }
 
+/** importWhole imports a file, and returns the rows that have failed, as they are downloaded. */
+async function importWhole(name, text, done) {
+  await chooseFile(name, text);
+  await button("Import").click();
+  await seen(status(done));
+  return done.includes(" 0 failed") ? "" : textOf(() => button("Download the failed rows").click());
+}
+
+/** drawnAfter waits until the page has taken the answer to a call that was held, and is drawn. */
+async function drawnAfter(method, release) {
+  const answered = page.waitForEvent("requestfinished", (request) => request.url().endsWith(method));
+  release();
+  await answered;
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+}
+
+async function openPage(user) {
+  await page.goto(`${url}/console/#/user/${user.id}`);
+  await seen(heading(user.displayName));
+}
+
+/** signInBadly gives tokens that no request can have, and one where no server answers. */
+async function signInBadly() {
+  await page.goto(`${url}/console/`);
+  await field("Token").fill("userd_\u200babc");
+  await button("Sign in").click();
+  await seen(page.getByText("No token has such a character: copy it again, and nothing beside it."));
+  away = true;
+  await page.route("**/GetUser", (route) => route.abort("connectionrefused"));
+  await field("Token").fill(token);
+  await button("Sign in").click();
+  await seen(page.getByText("The server cannot be reached."));
+  await page.unroute("**/GetUser");
+  away = false;
+  await button("Sign in with another token").click();
+  await field("Token").fill(token);
+  await page.keyboard.press("Enter");
+  await seen(heading("Users"));
+}
+
+/** openTwo opens a user while another one is still looked for. */
+async function openTwo() {
+  const [first, second] = await Promise.all(["First", "Second"].map((displayName) => call("CreateUser", { email: `${displayName}@opened.example`, displayName })));
+  const late = await hold("GetUserByEmail");
+  const open = async (key) => {
+    await field("Id, email or external id").fill(key);
+    await page.keyboard.press("Enter");
+  };
+  await open(first.user.email);
+  await late.held;
+  await open(second.user.id);
+  await seen(heading("Second"));
+  await drawnAfter("GetUserByEmail", late.release);
+  assert.ok(page.url().endsWith(second.user.id), "the one who was looked for before is opened");
+}
+
+/** outwaitFrozen saves to a server that does not answer. */
+async function outwaitFrozen() {
+  const { user } = await call("CreateUser", { email: "frozen@example.com", displayName: "Frozen" });
+  await openPage(user);
+  const late = await hold("UpdateUser");
+  await page.clock.install();
+  await button("Disable").click();
+  await late.held;
+  await page.clock.fastForward(31_000);
+  await seen(page.getByRole("alert").filter({ hasText: "The server does not answer." }));
+  late.release();
+}
+
+const journeys = {
+  everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
+    watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
+  mistakes: [signInBadly, openTwo, outwaitFrozen],
+};
+
 try {
-  for (const step of [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
-    watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut]) {
+  for (const step of journeys[journey]) {
     await step().catch((err) => { throw new Error(`${step.name}: ${err.stack}\n${faults.join("\n")}`); });
   }
   assert.deepEqual(faults, []);

@@ -5,7 +5,7 @@ import { newId } from "./create";
 import { failureOf } from "./failure";
 import type { CreateUserRequest, User } from "@example/userd";
 import { retried } from "./retry";
-import { csvLine, download, failureColumn, isJSON, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
+import { download, NoRows, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
 import { Store, useStore } from "./store";
 import { attributePrefix, differing, fieldsOf, labels, noFields, updateOf, type Fields } from "./users";
 
@@ -30,8 +30,10 @@ interface Run {
   stop: AbortController;
 }
 
-/** What to say of a file that the browser cannot read any more. */
-const unreadableFile = "The file cannot be read. Has it been changed or moved since it was chosen? Choose it again.";
+/** unreadableFile is what to say of a file that has no rows, or that the browser cannot read any more. */
+function unreadableFile(err: unknown): string {
+  return err instanceof NoRows ? err.message : "The file cannot be read. Has it been changed or moved since it was chosen? Choose it again.";
+}
 
 const previewRows = 5;
 const shownFailures = 100;
@@ -67,19 +69,23 @@ export function ImportPage() {
 function Prepare() {
   const [file, setFile] = useState<File>();
   const [rows, setRows] = useState<Row[]>([]);
-  const [mapping, setMapping] = useState<Mapping>({});
+  const [mapping, setMapping] = useState<Mapping>(new Map());
   const [taken, setTaken] = useState<Taken>("fail");
   const [problem, setProblem] = useState("");
   const id = useId();
   useEffect(() => {
-    if (file !== undefined) firstRows(file).then(setRows, () => setProblem(unreadableFile));
+    let isChosen = true;
+    if (file !== undefined) {
+      firstRows(file).then((rows) => isChosen && setRows(rows), (err) => isChosen && setProblem(unreadableFile(err)));
+    }
+    return () => { isChosen = false; };
   }, [file]);
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row.cells)))];
   return (
     <form class="card" aria-label="Import a file" onSubmit={(event) => { event.preventDefault(); void start(file!, mapping, taken); }}>
       <label for={`${id}-file`}>File</label>
       <input id={`${id}-file`} type="file" accept=".csv,.jsonl,.ndjson,.json,text/csv" aria-describedby={`${id}-hint`}
-        onChange={(event) => { setMapping({}); setRows([]); setProblem(""); setFile(event.currentTarget.files?.[0]); }} />
+        onChange={(event) => { setMapping(new Map()); setRows([]); setProblem(""); setFile(event.currentTarget.files?.[0]); }} />
       <p class="hint" id={`${id}-hint`}>CSV with a row of names, or JSON Lines (.jsonl). Exports of this page are such files.</p>
       {rows.length > 0 && (
         <>
@@ -116,7 +122,7 @@ function Columns({ columns, rows, mapping, change }: { columns: string[]; rows: 
         {columns.map((column) => (
           <tr key={column}>
             <th scope="row">{column}</th>
-            <td><Target column={column} value={mapping[column] ?? targetOf(column)} set={(target) => change({ ...mapping, [column]: target })} /></td>
+            <td><Target column={column} value={targetOf(column, mapping)} set={(target) => change(new Map(mapping).set(column, target))} /></td>
             <td class="wide">{rows.map((row) => row.cells[column]).find((cell) => cell !== "" && cell !== undefined)}</td>
           </tr>
         ))}
@@ -175,19 +181,9 @@ async function start(file: File, mapping: Mapping, taken: Taken) {
   current.value = run;
   const rows = read(file);
   const drawing = setInterval(() => draw(run), 200);
-  let header: string[] | undefined;
   const fail = (row: Row, why: string) => {
-    run.counts.failed++;
+    run.failed.write(row.failed(why, run.counts.failed++ === 0));
     if (run.failures.length < shownFailures) run.failures.push({ number: row.number, why });
-    if (isJSON(file)) {
-      run.failed.write(JSON.stringify({ ...jsonOf(row.cells), [failureColumn]: why }) + "\n");
-      return;
-    }
-    if (header === undefined) {
-      header = Object.keys(row.cells).filter((name) => name !== failureColumn);
-      run.failed.write(csvLine([...header, failureColumn]));
-    }
-    run.failed.write(csvLine([...header.map((name) => row.cells[name] ?? ""), why]));
   };
   const worker = async () => {
     for (;;) {
@@ -203,28 +199,14 @@ async function start(file: File, mapping: Mapping, taken: Taken) {
       run.read = Math.max(run.read, row.read);
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, worker)).catch(() => {
-    run.problem = unreadableFile;
+  await Promise.all(Array.from({ length: concurrency }, worker)).catch((err) => {
+    run.problem = unreadableFile(err);
     run.stop.abort();
   });
   clearInterval(drawing);
   run.state = run.stop.signal.aborted ? "stopped" : "done";
   run.ended = Date.now();
   draw(run);
-}
-
-/** jsonOf is a row of JSON Lines again. */
-function jsonOf(cells: Record<string, string>): Record<string, unknown> {
-  const object: Record<string, unknown> = {};
-  const attributes: Record<string, string> = {};
-  for (const [name, text] of Object.entries(cells)) {
-    const target = targetOf(name);
-    if (target.startsWith(attributePrefix)) attributes[target.slice(attributePrefix.length)] = text;
-    else if (target === "roles") object[name] = text.split(" ").filter((role) => role !== "");
-    else if (target === "disabled") object[name] = text === "true";
-    else object[name] = text;
-  }
-  return Object.keys(attributes).length > 0 ? { ...object, attributes } : object;
 }
 
 function draw(run: Run) {

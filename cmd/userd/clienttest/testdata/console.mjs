@@ -496,7 +496,7 @@ async function importFiles() {
   const lines = ["mail,Full Name,roles,firm,note", 'one@imported.example,"One, the ""first""",a b,acme,x', "two,Two,,,", "three@imported.example,Three,,initech,"];
   await importFile("users.csv", lines.join("\r\n"), "fail", "Done. 2 created, 0 updated, 0 there already, 1 failed.");
   await usable("imported");
-  assert.equal(await textOf(() => button("Download the failed rows").click()), "mail,Full Name,roles,firm,note,failure\ntwo,Two,,,,email must be a valid email address\n");
+  assert.equal(await textOf(() => button("Download the failed rows").click()), "failure,mail,Full Name,roles,firm,note\nemail must be a valid email address,two,Two,,,\n");
   const { user } = await call("GetUserByEmail", { email: "one@imported.example" });
   assert.deepEqual([user.displayName, user.roles, user.attributes], ['One, the "first"', ["a", "b"], { firm: "acme" }]);
   lines[3] = "three@imported.example,Drei,,initech,";
@@ -607,6 +607,65 @@ async function importWhole(name, text, done) {
   return done.includes(" 0 failed") ? "" : textOf(() => button("Download the failed rows").click());
 }
 
+/** mendRows mends rows that have failed in the file of them, which has all that they had, and imports that. */
+async function mendRows() {
+  const csv = await importWhole("users.csv", '\ufeffemail,display_name\r\none@mended.example,One,more,"and, more"\r\ntwo@mended.example,Two\r\n', "Done. 1 created, 0 updated, 0 there already, 1 failed.");
+  assert.equal(csv, 'failure,email,display_name\n"has 4 cells, the row of names has 2",one@mended.example,One,more,"and, more"\n');
+  assert.equal(await importWhole("failed-users.csv", csv, "Done. 0 created, 0 updated, 0 there already, 1 failed."), csv);
+  await importWhole("failed-users.csv", csv.replace(',more,"and, more"', ""), "Done. 1 created, 0 updated, 0 there already, 0 failed.");
+
+  const line = '{ "email":"three@mended.example", "displayName":"Three", "externalId":12345678901234567890, "attributes":{"empty":"","count":7,"none":null} }';
+  const why = "externalId is a number that cannot be read exactly: put it in quotes";
+  const lines = await importWhole("users.jsonl", line, "Done. 0 created, 0 updated, 0 there already, 1 failed.");
+  assert.equal(lines, `${line.slice(0, -2)},"failure":"${why}"}\n`);
+  assert.equal(await importWhole("failed-users.jsonl", lines, "Done. 0 created, 0 updated, 0 there already, 1 failed."), lines);
+  await importWhole("failed-users.jsonl", lines.replace(/\d{20}/, '"$&"'), "Done. 1 created, 0 updated, 0 there already, 0 failed.");
+  const { user } = await call("GetUserByEmail", { email: "three@mended.example" });
+  assert.deepEqual([user.externalId, user.attributes], ["12345678901234567890", { empty: "", count: "7" }]);
+}
+
+/** refuseRows shows of files that are no good why, before anything is imported. */
+async function refuseRows() {
+  const name = '"email":"x@refused.example","displayName"';
+  for (const [file, text, why] of [
+    ["users.jsonl", `{${name}:{"first":"Ada"}}`, "displayName must be text"],
+    ["users.jsonl", `{${name}:"X","roles":["team lead"]}`, "roles must be a list of words without blanks"],
+    ["users.json", JSON.stringify([{ email: "x@refused.example", displayName: "X".repeat(2 << 20) }]), "A line has more than a million characters: this is no JSON Lines."],
+    ["users.csv", "mail,display_name,email\nx@refused.example,X,", "mail and email would both become Email"],
+    ["users.csv", "email,display_name,display_name\nx@refused.example,X,Y", 'the column "display_name" is there twice'],
+    ["users.csv", "email;display_name\nx@refused.example;X", "the columns are separated by semicolons: save the file with commas"],
+    ["users.csv", 'email,display_name\nx@refused.example,"X', "a quote is opened, and not closed before the file ends"],
+    ["users.csv", `email,display_name\nx@refused.example,"${"X\n".repeat(1 << 20)}`, "A row has more than a million characters: this is no CSV, or a quote is not closed."],
+  ]) {
+    await chooseFile(file, text);
+    await seen(page.getByText(why, { exact: true }));
+  }
+}
+
+/** chooseAgain chooses a file before the rows of another one have come. */
+async function chooseAgain() {
+  await page.evaluate(() => {
+    const { stream } = Blob.prototype;
+    const release = Promise.withResolvers();
+    window.read = new Promise((resolve) => {
+      Blob.prototype.stream = function () {
+        const late = new TransformStream({ transform: (chunk, to) => release.promise.then(() => to.enqueue(chunk)), flush: resolve });
+        return this.name === "late.csv" ? stream.call(this).pipeThrough(late) : stream.call(this);
+      };
+    });
+    window.release = release.resolve;
+  });
+  await chooseFile("late.csv", "email,late\nx@again.example,X");
+  await chooseFile("other.csv", "email,other\nx@again.example,X");
+  await seen(row("other"));
+  await page.evaluate(async () => {
+    window.release();
+    await window.read;
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  });
+  assert.equal(await row("late").count(), 0, "the rows of a file that was not chosen are shown");
+}
+
 /** drawnAfter waits until the page has taken the answer to a call that was held, and is drawn. */
 async function drawnAfter(method, release) {
   const answered = page.waitForEvent("requestfinished", (request) => request.url().endsWith(method));
@@ -671,7 +730,7 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, openTwo, outwaitFrozen],
+  mistakes: [signInBadly, openTwo, mendRows, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

@@ -54,6 +54,14 @@ session.follow(() => {
   feed.value = { state: "off", changes: [], interruptions: 0, gap: false, problem: "" };
 });
 
+// Over HTTP/1.1 a browser has six connections to a server, for all tabs: one that is not seen takes
+// none, and goes on where it was when it is.
+document.addEventListener("visibilitychange", () => {
+  if (followers === 0) return;
+  if (document.hidden) stop();
+  else if (running === undefined) void run();
+});
+
 let followers = 0;
 let running: AbortController | undefined;
 let cursor = "";
@@ -64,7 +72,7 @@ const known = new Map<string, Fields>();
 
 /** follow follows the changes until what it returns is called; all who do share one stream. */
 export function follow(): () => void {
-  if (followers++ === 0) void run();
+  if (followers++ === 0 && !document.hidden) void run();
   return () => {
     if (--followers === 0) stop();
   };
@@ -158,10 +166,11 @@ export interface History {
 const atEnd = 8_000;
 
 /**
- * lookBack looks through the changes that are kept for those of a user, up to a version. What
- * one of them did not outlive is not there any more; it shows the user as it became later.
+ * lookBack looks through the changes that are kept for those of a user, up to a version, or of one
+ * who is deleted, up to that. What one of them did not outlive is not there any more; it shows the
+ * user as it became later.
  */
-export async function* lookBack(userId: string, upTo: bigint, signal: AbortSignal): AsyncGenerator<History> {
+export async function* lookBack(userId: string, upTo: bigint | undefined, signal: AbortSignal): AsyncGenerator<History> {
   const history: History = { found: [], looked: 0 };
   const before = new Map<string, Fields>();
   let last = Date.now();
@@ -176,7 +185,9 @@ export async function* lookBack(userId: string, upTo: bigint, signal: AbortSigna
     yield { ...history };
     const silent = Date.now() - last;
     last += silent;
-    if (events.length === 0 && silent > atEnd || (history.found[0]?.version ?? 0n) >= upTo) return;
+    const [newest] = history.found;
+    const isLast = newest?.kind === "deleted" || newest !== undefined && upTo !== undefined && newest.version >= upTo;
+    if (isLast || events.length === 0 && silent > atEnd) return;
   }
 }
 

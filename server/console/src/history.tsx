@@ -5,7 +5,7 @@ import { ChangeTable } from "./live";
 import { useStore } from "./store";
 
 /** RecentChanges are those of a user that have come since the page was opened, and the earlier ones that are kept. */
-export function RecentChanges({ id, version }: { id: string; version: bigint }) {
+export function RecentChanges({ id, version }: { id: string; version: bigint | undefined }) {
   const { changes } = useStore(feed);
   const [earlier, setEarlier] = useState<History>({ found: [], looked: 0 });
   const [running, setRunning] = useState<AbortController>();
@@ -34,7 +34,7 @@ export function RecentChanges({ id, version }: { id: string; version: bigint }) 
         {running === undefined
           ? <button type="button" onClick={look}>Look for earlier ones</button>
           : <button type="button" onClick={() => running.abort()}>Stop looking</button>}
-        <span role="status">{said}{earlier.looked > 0 && `${earlier.looked} changes looked at`}</span>
+        <span role="status">{said} {earlier.looked > 0 && `${earlier.looked} changes looked at`}</span>
       </div>
     </section>
   );

@@ -80,7 +80,7 @@ function What({ change }: { change: Change }) {
       <span class={kind === "deleted" ? "tag bad" : "tag"}>{kind}</span>
       <span class="second small"><Time at={at} /></span>
       {fieldsChanged(change).map((name) => (
-        <span class="second" key={name}>{labelOf(name)}: {before?.[name] || "none"} → {after?.[name] || "none"}</span>
+        <span class="second" key={name}>{labelOf(name)}: <bdi>{before?.[name] || "none"}</bdi> → <bdi>{after?.[name] || "none"}</bdi></span>
       ))}
     </>
   );

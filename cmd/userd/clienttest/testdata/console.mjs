@@ -714,6 +714,55 @@ async function openTwo() {
   assert.ok(page.url().endsWith(second.user.id), "the one who was looked for before is opened");
 }
 
+/** lookAfterDeletion looks for changes of a user who is not there any more. */
+async function lookAfterDeletion() {
+  const { user } = await call("CreateUser", { email: "deleted@example.com", displayName: "Deleted" });
+  await call("DeleteUser", { userId: user.id });
+  await page.goto(`${url}/console/#/user/${user.id}`);
+  await page.reload();
+  await seen(heading("No such user"));
+  await seen(page.getByText("None since this page was opened."));
+  await passOver(user.id, "deleted");
+  await button("Look for earlier ones").click();
+  await seen(row("deleted"));
+}
+
+/** writeFromTheRight has names that are written from the right to the left: a change still goes from the left to the right. */
+async function writeFromTheRight() {
+  const { user } = await call("CreateUser", { email: "right@example.com", displayName: "אבג" });
+  await openPage(user);
+  await call("UpdateUser", { update: { userId: user.id, displayName: "דהו" } });
+  await seen(row("Display name: אבג → דהו"));
+  const [before, after] = await row("Display name").evaluate((row) => ["אבג", "דהו"].map((name) => {
+    const texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+    while (!texts.nextNode().data.includes(name));
+    const range = document.createRange();
+    const at = texts.currentNode.data.indexOf(name);
+    range.setStart(texts.currentNode, at);
+    range.setEnd(texts.currentNode, at + name.length);
+    return range.getBoundingClientRect().left;
+  }));
+  assert.ok(before < after, "the name before stands where the one after is to stand");
+}
+
+/** lookElsewhere shows another tab for a while: the one that is not seen takes no connection from others, and misses nothing. */
+async function lookElsewhere() {
+  const { user } = await call("CreateUser", { email: "elsewhere@example.com", displayName: "Here" });
+  await openPage(user);
+  await call("UpdateUser", { update: { userId: user.id, displayName: "Seen" } });
+  await seen(heading("Seen"));
+  const turn = (isHidden) => page.evaluate((isHidden) => {
+    Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, isHidden);
+  const ended = page.waitForEvent("requestfailed", (request) => request.url().endsWith("/WatchUsers"));
+  await turn(true);
+  await ended;
+  await call("UpdateUser", { update: { userId: user.id, displayName: "Seen later" } });
+  await turn(false);
+  await seen(row("Display name: Seen → Seen later"));
+}
+
 /** outwaitFrozen saves to a server that does not answer. */
 async function outwaitFrozen() {
   const { user } = await call("CreateUser", { email: "frozen@example.com", displayName: "Frozen" });
@@ -730,7 +779,7 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, openTwo, mendRows, refuseRows, chooseAgain, outwaitFrozen],
+  mistakes: [signInBadly, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, mendRows, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

@@ -1,8 +1,9 @@
 import { useState } from "preact/hooks";
 import { users } from "./client";
 import { failureOf, type Failure } from "./failure";
-import { draftOf, fieldsOfDraft, UserFields } from "./form";
+import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
 import { Problem } from "./notice";
+import { useOnce } from "./once";
 import { addressOf, go } from "./page";
 import { creationOf, noFields } from "./users";
 
@@ -11,14 +12,19 @@ export function NewPage() {
   // With an id of ours the request may be sent again: it makes one user.
   const [id] = useState(() => newId());
   const [failure, setFailure] = useState<Failure>();
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const create = useOnce(async () => {
     try {
       const { user } = await users.createUser(creationOf(fieldsOfDraft(draft), id));
       go(addressOf(user!.id));
     } catch (err) {
       setFailure(failureOf(err));
     }
+  });
+  const submit = (event: Event) => {
+    event.preventDefault();
+    const mistake = mistakeOf(draft);
+    if (mistake === undefined) void create();
+    else setFailure(mistake);
   };
   return (
     <form class="card" noValidate onSubmit={submit}>

@@ -1,4 +1,6 @@
-import { useId } from "preact/hooks";
+import { Code } from "@connectrpc/connect";
+import { useEffect, useId, useRef } from "preact/hooks";
+import type { Failure } from "./failure";
 import { attributePrefix, labels, noFields, type Fields } from "./users";
 
 /** Draft is what a form holds: fields, and attributes as they are typed. */
@@ -22,6 +24,16 @@ export function fieldsOfDraft(draft: Draft): Fields {
     if (name.trim() !== "") fields[attributePrefix + name.trim()] = value;
   }
   return fields;
+}
+
+/** mistakeOf is what is wrong with the attributes of a draft where fields would lack one of them. */
+export function mistakeOf({ attributes }: Draft): Failure | undefined {
+  const names = attributes.map(({ name }) => name.trim());
+  const nameless = attributes.find(({ value }, i) => names[i] === "" && value !== "");
+  const twice = names.find((name, i) => name !== "" && names.indexOf(name) < i);
+  if (nameless === undefined && twice === undefined) return undefined;
+  const text = twice === undefined ? `The attribute with the value ${nameless!.value} needs a name` : `The attribute ${twice} is there twice`;
+  return { code: Code.InvalidArgument, reason: "", text, fields: { attributes: text }, retryAfter: undefined };
 }
 
 interface Props {
@@ -88,11 +100,19 @@ function FieldProblem({ id, text }: { id: string; text: string | undefined }) {
 function AttributeFields({ draft, change, problem }: { draft: Draft; change: (draft: Draft) => void; problem: string | undefined }) {
   const id = useId();
   const { attributes } = draft;
+  const box = useRef<HTMLFieldSetElement>(null);
+  const before = useRef(attributes.length);
+  useEffect(() => {
+    const added = attributes.length > before.current;
+    before.current = attributes.length;
+    if (added) [...box.current!.querySelectorAll<HTMLInputElement>(".pair input:first-child")].at(-1)!.focus();
+    else if (document.activeElement === document.body) box.current!.querySelector<HTMLButtonElement>(":scope > button")!.focus(); // Its button is gone.
+  }, [attributes.length]);
   const put = (attributes: Draft["attributes"]) => change({ ...draft, attributes });
   const set = (index: number, part: { name?: string; value?: string }) =>
     put(attributes.map((attribute, i) => i === index ? { ...attribute, ...part } : attribute));
   return (
-    <fieldset aria-describedby={`${id}-problem`}>
+    <fieldset ref={box} aria-describedby={`${id}-problem`}>
       <legend>Attributes</legend>
       {attributes.map(({ name, value }, index) => (
         <div class="pair" key={index}>

@@ -3,10 +3,11 @@ import { session, users } from "./client";
 import { Conflict } from "./conflict";
 import { failureOf, type Failure } from "./failure";
 import { feed, follow, remember } from "./feed";
-import { draftOf, fieldsOfDraft, UserFields } from "./form";
+import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
 import type { User } from "@example/userd";
 import { RecentChanges } from "./history";
 import { Problem } from "./notice";
+import { useOnce } from "./once";
 import { go } from "./page";
 import { Roles } from "./search";
 import { useStore } from "./store";
@@ -26,10 +27,17 @@ export function UserPage({ id }: { id: string }) {
   const [missing, setMissing] = useState(false);
   const [editing, setEditing] = useState(false);
   const [said, say] = useState("");
+  const shown = useRef(0); // Counts what is shown: an answer that was asked for before is not shown over it.
+  const show = (user: User | undefined) => {
+    shown.current++;
+    setUser(user);
+  };
   const load = async () => {
+    const before = shown.current;
     try {
       const found = await fresh(id);
-      setUser(found);
+      if (shown.current !== before) return;
+      show(found);
       if (found !== undefined) remember(id, fieldsOf(found));
       setMissing(found === undefined);
       setFailure(undefined);
@@ -43,22 +51,27 @@ export function UserPage({ id }: { id: string }) {
   useEffect(() => {
     const last = changes.find(({ userId }) => userId === id);
     if (last?.kind === "deleted") {
-      setUser(undefined);
+      show(undefined);
       setMissing(true);
     } else if (last?.user !== undefined && user !== undefined && last.version > user.version && !editing) {
-      setUser(last.user); // What is edited stays as it was when that began.
+      show(last.user); // What is edited stays as it was when that began.
     }
   }, [changes, editing]);
-  const saved = (changed: User) => {
-    setUser(changed);
+  const top = useRef<HTMLHeadingElement>(null);
+  const edited = () => {
     setEditing(false);
+    top.current?.focus(); // The form, where the focus was, goes away.
+  };
+  const saved = (changed: User) => {
+    show(changed);
+    setFailure(undefined);
     say(`Saved as version ${changed.version}.`);
   };
   const heading = user?.displayName ?? (missing ? "No such user" : "User");
   useEffect(() => { document.title = `${heading} – userd`; }, [heading]);
   return (
     <>
-      <h1 tabIndex={-1}>{heading}</h1>
+      <h1 ref={top} tabIndex={-1}>{heading}</h1>
       <p role="status" class={said === "" ? "hidden" : "notice good"}>{said}</p>
       <Problem failure={failure} />
       {missing && <p>There is no user with the id <code>{id}</code>. It may have been deleted.</p>}
@@ -73,8 +86,8 @@ export function UserPage({ id }: { id: string }) {
           </div>
         </>
       )}
-      {user !== undefined && editing && <Edit user={user} saved={saved} cancel={() => setEditing(false)} />}
-      {rights.list && <RecentChanges id={id} version={user?.version ?? 0n} />}
+      {user !== undefined && editing && <Edit user={user} saved={(changed) => { saved(changed); edited(); }} cancel={edited} />}
+      {rights.list && <RecentChanges id={id} version={user?.version} />}
     </>
   );
 }
@@ -105,10 +118,13 @@ function Attributes({ user }: { user: User }) {
 /** Edit changes a user, if nobody else has meanwhile. */
 function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void; cancel: () => void }) {
   const [draft, setDraft] = useState(() => draftOf(fieldsOf(user)));
+  const [base, setBase] = useState(user); // What the draft has changed.
   const [failure, setFailure] = useState<Failure>();
   const [conflict, setConflict] = useState<User>();
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => form.current?.querySelector("input")?.focus(), []);
   /** save makes the fields of one version of a user those that are wanted. */
-  const save = async (base: User, wanted: Fields) => {
+  const save = useOnce(async (base: User, wanted: Fields) => {
     if (differing(fieldsOf(base), wanted).length === 0) {
       saved(base);
       return;
@@ -119,20 +135,23 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
     } catch (err) {
       const failure = failureOf(err);
       const now = failure.reason === "VERSION_MISMATCH" ? await fresh(base.id).catch(() => undefined) : undefined;
+      setBase(base);
       setConflict(now);
       setDraft(draftOf(wanted));
       setFailure(now === undefined ? failure : undefined);
     }
-  };
+  });
   if (conflict !== undefined) {
-    return <Conflict key={String(conflict.version)} base={fieldsOf(user)} mine={fieldsOfDraft(draft)} now={conflict} save={(wanted) => save(conflict, wanted)} cancel={() => saved(conflict)} />;
+    return <Conflict key={String(conflict.version)} base={fieldsOf(base)} mine={fieldsOfDraft(draft)} now={conflict} save={(wanted) => save(conflict, wanted)} cancel={() => saved(conflict)} />;
   }
   const submit = (event: Event) => {
     event.preventDefault();
-    void save(user, fieldsOfDraft(draft));
+    const mistake = mistakeOf(draft);
+    if (mistake === undefined) void save(base, fieldsOfDraft(draft));
+    else setFailure(mistake);
   };
   return (
-    <form class="card" noValidate aria-label="Edit the user" onSubmit={submit}>
+    <form ref={form} class="card" noValidate aria-label="Edit the user" onSubmit={submit}>
       <Problem failure={failure} />
       <UserFields draft={draft} change={setDraft} problems={failure?.fields ?? {}} />
       <div class="buttons">
@@ -144,14 +163,14 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
 }
 
 function Disable({ user, done, fail }: { user: User; done: (user: User) => void; fail: (failure: Failure) => void }) {
-  const toggle = async () => {
+  const toggle = useOnce(async () => {
     try {
       const update = { userId: user.id, disabled: !user.disabled, expectedVersion: user.version };
       done((await users.updateUser({ update })).user!);
     } catch (err) {
       fail(failureOf(err));
     }
-  };
+  });
   return <button type="button" onClick={toggle}>{user.disabled ? "Enable" : "Disable"}</button>;
 }
 
@@ -176,7 +195,7 @@ function Delete({ user }: { user: User }) {
       <button type="button" class="danger" onClick={() => dialog.current?.showModal()}>Delete…</button>
       <dialog ref={dialog} aria-labelledby="delete-heading" onClose={() => { setTyped(""); setFailure(undefined); }}>
         <form onSubmit={submit}>
-          <h2 id="delete-heading">Delete {user.displayName}?</h2>
+          <h2 id="delete-heading">Delete <bdi>{user.displayName}</bdi>?</h2>
           <p>This cannot be undone. The id is never used again. Type <strong>{user.email}</strong> to confirm.</p>
           <Problem failure={failure} />
           <label for="delete-email">Email of the user</label>

@@ -698,6 +698,88 @@ async function signInBadly() {
   await seen(heading("Users"));
 }
 
+/** meetTwoConflicts has somebody change a user again before a conflict is settled. */
+async function meetTwoConflicts() {
+  const { user } = await call("CreateUser", { email: "twice@example.com", displayName: "Begun", externalId: "urn:0" });
+  const change = (externalId) => call("UpdateUser", { update: { userId: user.id, externalId } });
+  await openPage(user);
+  await button("Edit").press("Enter");
+  await page.waitForFunction(() => document.activeElement.name === "email");
+  await field("Display name").fill("Mine");
+  await change("urn:1");
+  await button("Save").click();
+  await seen(page.getByText("It is at version 2 now."));
+  await change("urn:2");
+  await button("Save").click();
+  await seen(page.getByText("It is at version 3 now."));
+  assert.ok(await page.getByRole("radio", { name: "Display name, yours: Mine" }).isChecked());
+  assert.ok(await page.getByRole("radio", { name: "External id, stored: urn:2" }).isChecked(), "what was theirs is taken for mine");
+  await button("Save").press("Enter");
+  await seen(status("Saved as version 4."));
+  await page.waitForFunction(() => document.activeElement.tagName === "H1");
+  const { user: now } = await call("GetUserByEmail", { email: user.email });
+  assert.deepEqual([now.displayName, now.externalId], ["Mine", "urn:2"]);
+}
+
+/** nameAttributes leaves an attribute without a name, and gives two the same, by keyboard. */
+async function nameAttributes() {
+  const { user } = await call("CreateUser", { email: "attributes@example.com", displayName: "Attributes" });
+  await openPage(user);
+  const focused = (label) => page.waitForFunction((label) => (document.activeElement.ariaLabel ?? document.activeElement.textContent) === label, label);
+  await button("Edit").click();
+  for (const value of ["1", "2", "3"]) {
+    await button("Add an attribute").press("Enter");
+    await focused(`Name of attribute ${value}`);
+    await page.keyboard.type("a");
+    await field(`Value of attribute ${value}`).fill(value);
+  }
+  await page.getByRole("button", { name: "Remove attribute a" }).last().press("Enter");
+  await focused("Add an attribute");
+  await button("Save").click();
+  await seen(page.getByRole("alert").filter({ hasText: "The attribute a is there twice." }));
+  await field("Name of attribute 2").fill("");
+  await button("Save").click();
+  await seen(page.getByRole("alert").filter({ hasText: "The attribute with the value 2 needs a name." }));
+  await field("Name of attribute 2").fill("b");
+  await button("Save").click();
+  await seen(status("Saved as version 2."));
+  const { user: now } = await call("GetUserByEmail", { email: user.email });
+  assert.deepEqual(now.attributes, { a: "1", b: "2" });
+}
+
+/** clickTooOften clicks again before there is an answer, and after a failure. */
+async function clickTooOften() {
+  const { user } = await call("CreateUser", { email: "clicks@example.com", displayName: "Clicks" });
+  await openPage(user);
+  let calls = 0;
+  const counted = (request) => { if (request.url().endsWith("/UpdateUser")) calls++; };
+  page.on("request", counted);
+  const late = await hold("UpdateUser");
+  await button("Disable").click();
+  await late.held;
+  await button("Disable").click();
+  await drawnAfter("UpdateUser", late.release);
+  await seen(status("Saved as version 2."));
+  assert.equal(calls, 1, "two clicks make two calls");
+  page.off("request", counted);
+
+  await unreachable("UpdateUser");
+  await button("Enable").click();
+  await seen(page.getByRole("alert").filter({ hasText: "The server cannot be reached." }));
+  away = false;
+  await button("Enable").click();
+  await seen(status("Saved as version 3."));
+  assert.equal(await page.getByRole("alert").count(), 0, "what has failed before is shown");
+
+  const old = await hold("GetUser");
+  await button("Read again").click();
+  await old.held;
+  await button("Disable").click();
+  await seen(status("Saved as version 4."));
+  await drawnAfter("GetUser", old.release);
+  await seen(button("Enable"));
+}
+
 /** openTwo opens a user while another one is still looked for. */
 async function openTwo() {
   const [first, second] = await Promise.all(["First", "Second"].map((displayName) => call("CreateUser", { email: `${displayName}@opened.example`, displayName })));
@@ -779,7 +861,8 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, mendRows, refuseRows, chooseAgain, outwaitFrozen],
+  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, mendRows,
+    refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

@@ -1,45 +1,66 @@
 import { create, fromJsonString, toJson, toJsonString, type MessageInitShape } from "@bufbuild/protobuf";
 import { TimestampSchema, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { useState } from "preact/hooks";
-import { users } from "./client";
+import { session, users } from "./client";
 import { failureOf } from "./failure";
 import { CreateUserRequestSchema, type CreateUserRequest, type SearchUsersRequestSchema, type User } from "@example/userd";
 import { retried } from "./retry";
 import { csvLine, download, targets, Writer } from "./rows";
+import { Store, useStore } from "./store";
 import { attributePrefix } from "./users";
 
 type Request = MessageInitShape<typeof SearchUsersRequestSchema>;
 
+/** Run is an export, under way or done. It goes on when another page is shown. */
+interface Run {
+  state: "running" | "done";
+  count: number;
+  waiting: string;
+  /** How it has ended. */
+  said: string;
+  stop: AbortController;
+}
+
+const current = new Store<Run | undefined>(undefined);
+
+// Another caller does not go on with it.
+session.follow(() => {
+  if (session.value.state !== "signedOut") return;
+  current.value?.stop.abort();
+  current.value = undefined;
+});
+
 /** Export writes what a search finds to a file that an import takes. */
-export function Export({ request }: { request: () => Request }) {
-  const [count, setCount] = useState(0);
-  const [waiting, setWaiting] = useState("");
-  const [running, setRunning] = useState<AbortController>();
-  const [said, say] = useState("");
-  const run = async (format: "csv" | "jsonl") => {
-    const mine = new AbortController();
-    setRunning(mine);
-    setCount(0);
-    say("");
-    try {
-      const { lines, total } = await collect(request(), mine.signal, setCount, setWaiting);
-      const file = format === "jsonl" ? lines : await csvOf(lines);
-      download(file, `users.${format}`);
-      say(total === 1 ? "1 user exported." : `${total} users exported.`);
-    } catch (err) {
-      say(mine.signal.aborted ? "The export was stopped." : err instanceof NotCSV ? err.message : failureOf(err).text);
-    }
-    setRunning(undefined);
-    setWaiting("");
-  };
+export function Export({ request, isOffered }: { request: () => Request; isOffered: boolean }) {
+  const run = useStore(current);
+  const isRunning = run?.state === "running";
+  if (!isOffered && !isRunning) return null;
   return (
     <div class="buttons">
-      <button type="button" disabled={running !== undefined} onClick={() => run("csv")}>Export as CSV</button>
-      <button type="button" disabled={running !== undefined} onClick={() => run("jsonl")}>Export as JSON Lines</button>
-      {running !== undefined && <button type="button" onClick={() => running.abort()}>Stop the export</button>}
-      <span role="status">{running === undefined ? said : `${count} users so far${waiting && `. Waiting: ${waiting}`}`}</span>
+      <button type="button" disabled={isRunning} onClick={() => start(request(), "csv")}>Export as CSV</button>
+      <button type="button" disabled={isRunning} onClick={() => start(request(), "jsonl")}>Export as JSON Lines</button>
+      {isRunning && <button type="button" onClick={() => run.stop.abort()}>Stop the export</button>}
+      <span role="status">{isRunning ? `${run.count} users so far${run.waiting && `. Waiting: ${run.waiting}`}` : run?.said}</span>
     </div>
   );
+}
+
+/** start exports what a search finds, and gives the file to whoever uses the page. */
+async function start(request: Request, format: "csv" | "jsonl") {
+  const stop = new AbortController();
+  const { signal } = stop;
+  current.value = { state: "running", count: 0, waiting: "", said: "", stop };
+  const set = (part: Partial<Run>) => {
+    if (current.value?.stop === stop) current.value = { ...current.value, ...part };
+  };
+  try {
+    const { lines, total } = await collect(request, signal, (count) => set({ count }), (waiting) => set({ waiting }));
+    const file = format === "jsonl" ? lines : await csvOf(lines);
+    signal.throwIfAborted();
+    download(file, `users.${format}`);
+    set({ state: "done", said: total === 1 ? "1 user exported." : `${total} users exported.` });
+  } catch (err) {
+    set({ state: "done", said: signal.aborted ? "The export was stopped." : err instanceof NotCSV ? err.message : failureOf(err).text });
+  }
 }
 
 /** NotCSV is why users cannot be written as CSV. */
@@ -77,7 +98,9 @@ async function csvOf(lines: Blob): Promise<Blob> {
   writer.write(csvLine(columns));
   for await (const request of requestsOf(lines)) {
     const cells = cellsOf(request);
-    if (Object.values(request.attributes).includes("")) throw new NotCSV(`User ${request.userId} has an empty attribute, which cannot stand in a CSV: export JSON Lines.`);
+    if (Object.values(request.attributes).some((value) => value === "" || value.includes("\r"))) {
+      throw new NotCSV(`User ${request.userId} has an attribute that cannot stand in a CSV, since it is empty or has a carriage return: export JSON Lines.`);
+    }
     writer.write(csvLine(columns.map((column) => cells[column] ?? "")));
   }
   return writer.file("text/csv");

@@ -1,5 +1,6 @@
 import { useEffect, useId, useState } from "preact/hooks";
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { session, users } from "./client";
 import { Export } from "./export";
 import { failureOf, type Failure } from "./failure";
@@ -7,9 +8,9 @@ import type { SearchUsersRequestSchema, User } from "@example/userd";
 import { Problem } from "./notice";
 import { addressOf } from "./page";
 import { Store, useStore } from "./store";
-import { Time, timestampOf } from "./time";
+import { momentOf, textOf, Time, utc } from "./time";
 
-/** Filters are what is looked for, as it is typed. */
+/** Filters are what is looked for, as it is typed; times are moments, whatever zone is shown. */
 interface Filters {
   emailPrefix: string;
   nameContains: string;
@@ -36,12 +37,14 @@ interface Search {
   found: User[];
   next: string;
   busy: boolean;
+  /** The search was given up. */
+  stopped: boolean;
   /** Users have been looked through, and nobody is so: there are very many. */
   inVain: boolean;
   failure: Failure | undefined;
 }
 
-const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: "", busy: false, inVain: false, failure: undefined });
+const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: "", busy: false, stopped: false, inVain: false, failure: undefined });
 
 let running: AbortController | undefined;
 
@@ -57,7 +60,7 @@ session.follow(() => {
 async function run(filters: Filters, tokens: string[]) {
   running?.abort();
   const mine = running = new AbortController();
-  search.value = { ...search.value, filters, tokens, busy: true, inVain: false, failure: undefined };
+  search.value = { ...search.value, filters, tokens, busy: true, stopped: false, inVain: false, failure: undefined };
   const showEmpty = () => {
     if (mine === running) search.value = { ...search.value, found: [], next: "", inVain: true };
   };
@@ -67,7 +70,8 @@ async function run(filters: Filters, tokens: string[]) {
     search.value = { ...search.value, found, next, busy: false };
   } catch (err) {
     if (mine !== running) return;
-    search.value = { ...search.value, found: [], next: "", busy: false, failure: failureOf(err) };
+    const stopped = mine.signal.aborted;
+    search.value = { ...search.value, found: [], next: "", busy: false, stopped, failure: stopped ? undefined : failureOf(err) };
   }
 }
 
@@ -94,6 +98,10 @@ function requestOf(filters: Filters): MessageInitShape<typeof SearchUsersRequest
     newestFirst: filters.newestFirst,
     pageSize: filters.pageSize,
   };
+}
+
+function timestampOf(moment: string): Timestamp | undefined {
+  return moment === "" ? undefined : timestampFromDate(new Date(moment));
 }
 
 /** pairsOf reads attributes: name=value, separated by commas. */
@@ -125,6 +133,7 @@ export function SearchPage() {
 
 function FilterForm() {
   const { filters } = useStore(search);
+  const inUTC = useStore(utc);
   const [draft, setDraft] = useState(filters);
   const [more, setMore] = useState(() => [filters.role, filters.attributes, filters.inactiveSince, filters.createdAfter, filters.createdBefore].some((value) => value !== ""));
   const set = (part: Partial<Filters>) => setDraft({ ...draft, ...part });
@@ -132,7 +141,7 @@ function FilterForm() {
     <Field label={label} hint={hint} value={String(draft[name])} type="text" set={(value) => set({ [name]: value })} />
   );
   const time = (name: keyof Filters, label: string) => (
-    <Field label={label} value={String(draft[name])} type="datetime-local" set={(value) => set({ [name]: value })} />
+    <Field label={label} value={textOf(String(draft[name]), inUTC)} type="datetime-local" set={(value) => set({ [name]: momentOf(value, inUTC) })} />
   );
   const submit = (event: Event) => {
     event.preventDefault();
@@ -206,10 +215,11 @@ function Choice({ label, value, options, set }: { label: string; value: string; 
 }
 
 function Results() {
-  const { filters, tokens, found, next, busy, inVain, failure } = useStore(search);
+  const { filters, tokens, found, next, busy, stopped, inVain, failure } = useStore(search);
   const counted = found.length === 1 ? "1 user" : `${found.length} users`;
   const searching = inVain ? "Nobody so far. Still searching…" : "Searching…";
-  const status = busy ? searching : found.length === 0 ? "No user is so." : `Page ${tokens.length}: ${counted}`;
+  const ended = stopped ? "The search was stopped." : "No user is so.";
+  const status = busy ? searching : found.length === 0 ? ended : `Page ${tokens.length}: ${counted}`;
   return (
     <section aria-label="Results" aria-busy={busy}>
       {found.length > 0 && <UserTable found={found} />}
@@ -219,7 +229,7 @@ function Results() {
         <button type="button" disabled={busy || next === ""} onClick={() => run(filters, [...tokens, next])}>Next page</button>
         {busy && <button type="button" onClick={stop}>Stop</button>}
       </div>
-      {found.length > 0 && <Export request={() => requestOf(filters)} />}
+      <Export request={() => requestOf(filters)} isOffered={found.length > 0} />
     </section>
   );
 }

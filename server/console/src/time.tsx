@@ -1,4 +1,4 @@
-import { timestampDate, timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
+import { timestampDate, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { Store, useStore } from "./store";
 
 /** utc says whether times are shown in UTC, or in the zone of whoever looks. */
@@ -31,8 +31,16 @@ export function Time({ at, none = "never" }: { at: Timestamp | Date | undefined;
   return <time dateTime={date.toISOString()} title={format(date, !inUTC)}>{format(date, inUTC)}</time>;
 }
 
-/** timestampOf reads what a datetime-local field holds. */
-export function timestampOf(text: string): Timestamp | undefined {
-  const date = new Date(text + (utc.value && text !== "" ? "Z" : ""));
-  return Number.isNaN(date.getTime()) ? undefined : timestampFromDate(date);
+/** momentOf is the moment that a datetime-local field holds, as ISO 8601 has it; "" is none. */
+export function momentOf(text: string, inUTC: boolean): string {
+  const date = new Date(text + (inUTC && text !== "" ? "Z" : ""));
+  return Number.isNaN(date.getTime()) ? "" : date.toISOString();
+}
+
+/** textOf is what a datetime-local field holds of a moment. */
+export function textOf(moment: string, inUTC: boolean): string {
+  if (moment === "") return "";
+  const date = new Date(moment);
+  const away = inUTC ? 0 : date.getTimezoneOffset() * 60_000;
+  return new Date(Math.round(date.getTime() - away)).toISOString().replace(/:\d\d\.\d{3}Z$/, "");
 }

@@ -845,6 +845,69 @@ async function lookElsewhere() {
   await seen(row("Display name: Seen → Seen later"));
 }
 
+/** turnZone shows times in another zone between two pages of a search by time. */
+async function turnZone() {
+  for (let i = 0; i < 12; i++) {
+    await call("CreateUser", { email: `zone${i}@example.com`, displayName: `Zone ${i}`, createdAt: new Date(Date.UTC(2020, 0, 1, i)).toISOString() });
+  }
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(heading("Users"));
+  await page.getByText("More filters").click();
+  await search(async () => {
+    await field("Created before").fill("2020-01-01T20:30"); // Of Tokyo: half past 11 of UTC.
+    await field("Users a page").selectOption("10");
+  }, 10);
+  await button("UTC").click();
+  assert.equal(await field("Created before").inputValue(), "2020-01-01T11:30");
+  await button("Next page").click();
+  await seen(status("Page 2: 2 users"));
+  await button("UTC").click();
+  assert.equal(await field("Created before").inputValue(), "2020-01-01T20:30");
+}
+
+/** stopSearch gives up a search, and then finds what it looked for. */
+async function stopSearch() {
+  const late = await hold("SearchUsers");
+  await button("Search").click();
+  await late.held;
+  await button("Stop").click();
+  await seen(status("The search was stopped."));
+  assert.equal(await page.getByRole("alert").count(), 0);
+  late.release();
+  await button("Search").click();
+  await seen(page.locator("tbody tr"));
+}
+
+/** exportMeanwhile shows another page while users are exported, and signs out. */
+async function exportMeanwhile() {
+  const leave = async () => {
+    const late = await hold("SearchUsers");
+    await button("Export as JSON Lines").click();
+    await late.held;
+    await page.getByRole("link", { name: "Live" }).click();
+    await seen(heading("Live"));
+    return late;
+  };
+  const late = await leave();
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(status("0 users so far"));
+  assert.equal((await textOf(late.release)).trim().split("\n").length, 12);
+  await seen(status("12 users exported."));
+
+  let downloads = 0;
+  page.on("download", () => downloads++);
+  const lost = await leave();
+  await button("Sign out").click();
+  await field("Token").fill(token);
+  await page.keyboard.press("Enter");
+  await seen(heading("Live"));
+  lost.release();
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(page.locator("tbody tr"));
+  await textOf(() => button("Export as JSON Lines").click());
+  assert.equal(downloads, 1, "what another caller has exported is downloaded");
+}
+
 /** outwaitFrozen saves to a server that does not answer. */
 async function outwaitFrozen() {
   const { user } = await call("CreateUser", { email: "frozen@example.com", displayName: "Frozen" });
@@ -861,8 +924,8 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, mendRows,
-    refuseRows, chooseAgain, outwaitFrozen],
+  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
+    mendRows, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

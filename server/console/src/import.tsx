@@ -42,11 +42,20 @@ const concurrency = 5;
 
 const current = new Store<Run | undefined>(undefined);
 
-// Another caller does not go on with it.
+/** What to say of an import whose token has ended before it. */
+const signedOut = "Its token was not known any more, and the rows that failed are gone with it. " +
+  "Choose the file again, and have users who are there already stay as they are.";
+
+// Another caller does not go on with it, and sees nothing of its rows. How far it has come is told
+// where nobody meant to end it.
 session.follow(() => {
-  if (session.value.state !== "signedOut") return;
-  current.value?.stop.abort();
-  current.value = undefined;
+  const run = current.value;
+  if (session.value.state !== "signedOut" || run === undefined) return;
+  run.stop.abort();
+  const isLost = run.state === "running" && session.value.why !== "";
+  current.value = isLost
+    ? { ...run, state: "stopped", ended: Date.now(), failures: [], failed: new Writer(), waiting: "", problem: signedOut, stop: new AbortController() }
+    : undefined;
 });
 
 addEventListener("beforeunload", (event) => {
@@ -278,7 +287,7 @@ function Progress({ run }: { run: Run }) {
         {run.state === "running"
           ? <button type="button" onClick={() => run.stop.abort()}>Stop</button>
           : <button type="button" onClick={again}>Import another file</button>}
-        {failed > 0 && run.state !== "running" && (
+        {run.failures.length > 0 && run.state !== "running" && (
           <button type="button" onClick={() => download(run.failed.file("text/plain"), `failed-${run.name}`)}>Download the failed rows</button>
         )}
       </div>

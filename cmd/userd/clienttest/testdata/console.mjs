@@ -624,6 +624,25 @@ async function mendRows() {
   assert.deepEqual([user.externalId, user.attributes], ["12345678901234567890", { empty: "", count: "7" }]);
 }
 
+/** outliveToken has the token end while a file is imported: how far that has come is still told, and none of its rows. */
+async function outliveToken() {
+  await chooseFile("users.csv", "email,display_name\none@outlived.example,One\nnobody,Two\nlast@outlived.example,Last");
+  await page.route("**/CreateUser", async (route) => {
+    if (!route.request().postDataBuffer().includes("last@")) return route.continue();
+    await seen(status("1 created, 0 updated, 0 there already, 1 failed."));
+    return route.fulfill({ contentType: "application/grpc-web+proto", headers: { "grpc-status": "16", "grpc-message": "unknown" } });
+  });
+  await button("Import").click();
+  await seen(page.getByText("The server does not know this token, or not any more."));
+  await page.unroute("**/CreateUser");
+  await field("Token").fill(token);
+  await page.keyboard.press("Enter");
+  await seen(status("Stopped. 1 created, 0 updated, 0 there already, 1 failed."));
+  await seen(page.getByRole("alert").filter({ hasText: "Its token was not known any more" }));
+  assert.equal(await page.getByText("valid email").count(), 0, "rows of another caller are shown");
+  assert.equal(await button("Download the failed rows").count(), 0);
+}
+
 /** refuseRows shows of files that are no good why, before anything is imported. */
 async function refuseRows() {
   const name = '"email":"x@refused.example","displayName"';
@@ -925,7 +944,7 @@ const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
   mistakes: [signInBadly, meetTwoConflicts, nameAttributes, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
-    mendRows, refuseRows, chooseAgain, outwaitFrozen],
+    mendRows, outliveToken, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

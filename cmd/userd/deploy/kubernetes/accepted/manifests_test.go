@@ -66,7 +66,7 @@ func TestKubernetesTakesTheManifests(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"Deployment userd", "Service userd", "Service userd-servers", "ServiceAccount userd",
+		"Deployment userd", "Service userd", "Service userd-servers", "Service userd-admin", "ServiceAccount userd",
 		"PodDisruptionBudget userd", "NetworkPolicy userd",
 	} {
 		if all[want] == nil {

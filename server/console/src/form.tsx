@@ -19,7 +19,7 @@ export function draftOf(fields: Fields): Draft {
 }
 
 export function fieldsOfDraft(draft: Draft): Fields {
-  const fields: Fields = { ...draft.fields };
+  const fields: Fields = { ...draft.fields, email: (draft.fields.email ?? "").trim() }; // Blanks come with what is pasted.
   for (const { name, value } of draft.attributes) {
     if (name.trim() !== "") fields[attributePrefix + name.trim()] = value;
   }

@@ -101,11 +101,14 @@ function Prepare() {
           <Columns columns={columns} rows={rows} mapping={mapping} change={setMapping} />
           <Preview rows={rows} mapping={mapping} />
           <label for={`${id}-taken`}>A user who is there already</label>
-          <select id={`${id}-taken`} value={taken} onChange={(event) => setTaken(event.currentTarget.value as Taken)}>
+          <select id={`${id}-taken`} value={taken} aria-describedby={`${id}-taken-hint`} onChange={(event) => setTaken(event.currentTarget.value as Taken)}>
             <option value="fail">makes the row fail</option>
             <option value="skip">stays as it is</option>
             <option value="update">gets what the row has</option>
           </select>
+          <p class="hint" id={`${id}-taken-hint`}>
+            {taken === "update" && "It then has the roles, the attributes and the state of the row: a file without them takes them away."}
+          </p>
           <div class="buttons"><button type="submit" class="main">Import</button></div>
         </>
       )}

@@ -643,6 +643,16 @@ async function outliveToken() {
   assert.equal(await button("Download the failed rows").count(), 0);
 }
 
+/** takeAway chooses to change users who are there, and learns what they lose. */
+async function takeAway() {
+  await chooseFile("users.csv", "email,display_name\ntaken@example.com,Taken");
+  const hint = page.getByText("a file without them takes them away");
+  await field("A user who is there already").selectOption("stays as it is");
+  assert.equal(await hint.count(), 0);
+  await field("A user who is there already").selectOption("gets what the row has");
+  await seen(hint);
+}
+
 /** refuseRows shows of files that are no good why, before anything is imported. */
 async function refuseRows() {
   const name = '"email":"x@refused.example","displayName"';
@@ -764,6 +774,17 @@ async function nameAttributes() {
   await seen(status("Saved as version 2."));
   const { user: now } = await call("GetUserByEmail", { email: user.email });
   assert.deepEqual(now.attributes, { a: "1", b: "2" });
+}
+
+/** typeBlanks creates a user with an email as it is pasted. */
+async function typeBlanks() {
+  await page.goto(`${url}/console/#/new`);
+  await field("Email").fill(" blanks@example.com ");
+  await field("Display name").fill("Blanks");
+  await button("Create").click();
+  await seen(heading("Blanks"));
+  const { user } = await call("GetUserByEmail", { email: "blanks@example.com" });
+  assert.equal(user.displayName, "Blanks");
 }
 
 /** clickTooOften clicks again before there is an answer, and after a failure. */
@@ -943,8 +964,8 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
-    mendRows, outliveToken, refuseRows, chooseAgain, outwaitFrozen],
+  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, typeBlanks, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
+    mendRows, outliveToken, takeAway, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

@@ -150,6 +150,10 @@ const queryCanceled = "57014"
 // tooManyConnections is PostgreSQL's code for a connection that it has no room for.
 const tooManyConnections = "53300"
 
+// withoutExtension are PostgreSQL's codes for an extension that the role may not make, or that
+// is not installed: as not supported, or as a file that is not there.
+var withoutExtension = []string{"42501", "0A000", "58P01"}
+
 func lockTimeout(err error) bool { return hasCode(err, lockNotAvailable) }
 
 // conflict reports whether PostgreSQL rolled a transaction back for the sake of

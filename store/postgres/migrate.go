@@ -292,17 +292,17 @@ func applySince(ctx context.Context, tx pgx.Tx, version int64) error {
 			return err
 		}
 		if _, err := tx.Exec(ctx, string(script)); err != nil {
-			return fmt.Errorf("%s: %w", name, explained(err))
+			return fmt.Errorf("%s: %w", name, explained(string(script), err))
 		}
 	}
 	return nil
 }
 
 // explained says what to do about an extension that cannot be had, whose error is
-// otherwise taken for one of userd's tables.
-func explained(err error) error {
+// otherwise taken for one of userd's tables. PostgreSQL may tell it in any language.
+func explained(script string, err error) error {
 	refused := new(pgconn.PgError)
-	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "extension") {
+	if !errors.As(err, &refused) || !strings.Contains(script, "create extension") || !slices.Contains(withoutExtension, refused.Code) {
 		return err
 	}
 	return fmt.Errorf("searches need the extension pg_trgm, which is part of PostgreSQL's contrib modules: "+

@@ -61,7 +61,10 @@ const (
 
 // NewReader reads a format.
 func NewReader(format string, in io.Reader) (Reader, error) {
-	in = withoutMark(in)
+	in, err := withoutMark(in)
+	if err != nil {
+		return nil, err
+	}
 	switch format {
 	case CSV:
 		return newCSVReader(in)

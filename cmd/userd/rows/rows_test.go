@@ -1,6 +1,8 @@
 package rows
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
 
 // emailsIn are those of the rows of a text, and why it could not be read to its end.
@@ -42,6 +45,34 @@ func TestListsThatEndTooEarly(t *testing.T) {
 	}
 }
 
+// A compressed file that was cut off, wherever that is, is not taken for a whole one.
+func TestCompressedFilesThatAreCutOff(t *testing.T) {
+	t.Parallel()
+	const text = `{"email":"a@example.com"}` + "\n"
+	for _, name := range []string{"users.jsonl.gz", "users.jsonl.zst"} {
+		var file bytes.Buffer
+		out, err := Compress(name, &file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(out, text) // Close tells.
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		whole := file.Bytes()
+		for length := range len(whole) + 1 {
+			var got []byte
+			in, err := Decompress(name, bytes.NewReader(whole[:length]))
+			if err == nil {
+				got, err = io.ReadAll(in)
+			}
+			if isWhole := length == len(whole); (err == nil) != isWhole || isWhole && string(got) != text {
+				t.Errorf("%d of %d bytes of %s are read as %q, error %v", length, len(whole), name, got, err)
+			}
+		}
+	}
+}
+
 // Programs of Windows begin files with a byte order mark, and some put quotes around all.
 func TestFilesWithAByteOrderMark(t *testing.T) {
 	t.Parallel()
@@ -62,6 +93,23 @@ func TestFilesWithAByteOrderMark(t *testing.T) {
 	for _, short := range []string{"", "\xef", "\xef\xbb", mark} {
 		if emails, err := emailsIn(t, JSONLines, short); err != nil || len(emails) > 1 {
 			t.Errorf("%q: %q, error %v", short, emails, err)
+		}
+	}
+}
+
+// A file of UTF-16, as PowerShell writes what a command shows, is refused as a whole.
+func TestFilesInUTF16(t *testing.T) {
+	t.Parallel()
+	for _, order := range []interface {
+		binary.ByteOrder
+		binary.AppendByteOrder
+	}{binary.LittleEndian, binary.BigEndian} {
+		var text []byte
+		for _, unit := range utf16.Encode([]rune(mark + "{\"email\":\"a@example.com\"}\n")) {
+			text = order.AppendUint16(text, unit)
+		}
+		if emails, err := emailsIn(t, JSONLines, string(text)); err == nil || !strings.Contains(err.Error(), "save it as UTF-8") {
+			t.Errorf("%s: %q, error %v", order, emails, err)
 		}
 	}
 }

@@ -136,6 +136,9 @@ func (f *importFlags) open(name string) (*fileImport, error) {
 	if err := i.begin(newImportState(f.address, format, f.conflict, size)); err != nil {
 		return nil, err
 	}
+	if err := i.tryFailures(); err != nil {
+		return nil, err
+	}
 	i.shown = newProgress(size, "imported")
 	in, err := rows.Decompress(name, io.TeeReader(file, i.shown))
 	if err == nil {

@@ -218,6 +218,35 @@ func TestMendedFileIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// Where failed rows cannot be kept no row is sent: those that fail would be lost.
+func TestFailuresThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	dir := t.TempDir()
+	file, failures := filepath.Join(dir, "users.csv"), filepath.Join(dir, "missing", "failed.csv")
+	writeRows(t, file, 50)
+	if out, err := s.runImport(t.Context(), "--failures", failures, file); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), failures) || s.streams > 0 {
+		t.Errorf("%serror %v, %d streams", out, err, s.streams)
+	}
+	failures = filepath.Join(dir, "failed.csv")
+	if out, err := s.runImport(t.Context(), "--dry-run", "--failures", failures, writeValid(t, dir)); err != nil {
+		t.Errorf("%serror %v", out, err)
+	}
+	if _, err := os.Stat(failures); err == nil {
+		t.Error("there is a file of failed rows, and none has failed")
+	}
+}
+
+// writeValid makes a CSV of one user, and returns its name.
+func writeValid(t *testing.T, dir string) string {
+	t.Helper()
+	file := filepath.Join(dir, "valid.csv")
+	if err := os.WriteFile(file, []byte("email,display_name\nada@example.com,Ada\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 var failedRow = regexp.MustCompile(`^it has no name,user\d+@example\.com,\n?$`)
 
 // Failed rows of an import that goes on stand behind those of before, in one file, or in a new

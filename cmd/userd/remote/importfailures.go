@@ -1,12 +1,15 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/example/userd/cmd/userd/cli"
 	"github.com/example/userd/cmd/userd/rows"
 )
 
@@ -81,6 +84,25 @@ func absolute(name string) string {
 		return full
 	}
 	return filepath.Clean(name)
+}
+
+// tryFailures finds out whether the file that --failures names can be written, before any row is
+// sent. Where there was none it leaves none.
+func (i *fileImport) tryFailures() error {
+	info, err := os.Stat(i.flags.failures)
+	if i.flags.failures == "" || err == nil && !info.Mode().IsRegular() { // To open a pipe is to wait for its reader.
+		return nil
+	}
+	missing := errors.Is(err, fs.ErrNotExist)
+	file, err := os.OpenFile(i.flags.failures, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return cli.Wrong(fmt.Errorf("--failures: %w", err))
+	}
+	err = file.Close()
+	if missing {
+		err = errors.Join(err, os.Remove(i.flags.failures))
+	}
+	return err
 }
 
 // fail writes a row that was not taken.

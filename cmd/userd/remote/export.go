@@ -74,7 +74,7 @@ func export(ctx context.Context, users userv1connect.UserServiceClient, format, 
 	if behind, err := filepath.EvalSymlinks(name); err == nil {
 		path = behind // A link stays, and leads to the users.
 	}
-	file, err := os.OpenFile(path+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // Another export may write its own.
 	if err != nil {
 		return err
 	}
@@ -85,23 +85,31 @@ func export(ctx context.Context, users userv1connect.UserServiceClient, format, 
 	return os.Rename(file.Name(), path)
 }
 
-func exportTo(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) (err error) {
+// exportTo writes all users as a file of this name holds them. What is compressed is ended only
+// where it is whole: else its reader would take it for that.
+func exportTo(ctx context.Context, users userv1connect.UserServiceClient, format, name string, out io.Writer) error {
 	compressed, err := rows.Compress(name, out)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, compressed.Close()) }()
-	writer := rows.NewLineWriter(compressed)
+	if err := exportRows(ctx, users, format, compressed); err != nil {
+		return err
+	}
+	return compressed.Close()
+}
+
+func exportRows(ctx context.Context, users userv1connect.UserServiceClient, format string, out io.Writer) error {
+	writer := rows.NewLineWriter(out)
 	if format == rows.CSV {
 		names, err := attributeNames(ctx, users)
 		if err != nil {
 			return err
 		}
-		writer = rows.NewCSVWriter(compressed, names)
+		writer = rows.NewCSVWriter(out, names)
 	}
 	progress := newProgress(-1, "exported")
 	defer progress.end()
-	err = eachUser(ctx, users, func(user *userv1.User) error {
+	err := eachUser(ctx, users, func(user *userv1.User) error {
 		progress.add(1)
 		return writer.Write(user)
 	})

@@ -169,6 +169,7 @@ func TestSamples(t *testing.T) {
 	for i := range int64(100) {
 		s.add(i+1, store.Cursor(fmt.Sprint(i)))
 	}
+	s.add(50, "49") // By a store that was slow to answer.
 	for _, test := range []struct {
 		mark        store.Cursor
 		since, want int64

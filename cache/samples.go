@@ -24,10 +24,14 @@ type sample struct {
 	cursor store.Cursor
 }
 
-// add remembers that the store was at cursor at some time after at.
+// add remembers that the store was at cursor at some time after at. One that was asked for
+// before the last tells nothing new.
 func (s *samples) add(at int64, cursor store.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at < s.ring[(s.next-1+samplesKept)%samplesKept].at {
+		return
+	}
 	s.ring[s.next%samplesKept] = sample{at, cursor}
 	s.next++
 }

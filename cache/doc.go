@@ -41,7 +41,7 @@
 // near cache holds is then as fresh as the newest sample that the watermark covers.
 // Reads come from the cache while that is at most X ago, by one clock of one
 // process. Floors, which last for longer than X, do the rest: they send reads to
-// the store while the cache may be behind what this server has shown.
+// the store while the cache may be behind what this server has shown, or has said is gone.
 //
 // What was heard is worth nothing once a connection is lost, Redis is flushed, or
 // another node answers: the watermark must then cover a sample that is newer. A reply

@@ -92,6 +92,15 @@ func (f *fakeStore) Update(_ context.Context, update store.Update) (store.Writte
 	return store.Written{User: f.put(u, store.Upserted), Changed: true}, nil
 }
 
+func (f *fakeStore) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
+	updated := make([]store.Updated, len(updates))
+	for i, update := range updates {
+		written, err := f.Update(ctx, update)
+		updated[i] = store.Updated{Written: written, Err: err}
+	}
+	return updated, nil
+}
+
 // Import knows rows that update the users who have their ids.
 func (f *fakeStore) Import(_ context.Context, rows []store.NewUser) ([]store.Created, error) {
 	created := make([]store.Created, len(rows))

@@ -25,10 +25,10 @@ type flight struct {
 	token string // Of the lease, "" without.
 }
 
-// final reports whether the flight says that a user that there was at this time is
-// gone, which it then is for good.
-func (f *flight) final(began int64) bool {
-	return f.fromStore && !f.entry.Found && f.asOf >= began
+// answers reports whether the flight brings what the store said after a time, or at least
+// nothing that is older than a floor.
+func (f *flight) answers(began int64, floor floor) bool {
+	return f.fromStore && f.asOf >= began || floor.allows(f.entry.Found, f.entry.Version)
 }
 
 // flights are those under way.

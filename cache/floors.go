@@ -9,9 +9,9 @@ import (
 const floorShards = 16
 
 // floors remembers the highest version of each key that this server has shown or
-// written, for X and a half at least and 3 X at most. X would do, because what is
-// trusted then contains all that was committed before; the half lets a hit raise a
-// floor only now and then.
+// written, and whose user it has said is not there, for X and a half at least and 3 X at
+// most. X would do, because what is trusted then contains all that was committed before;
+// the half lets a hit raise a floor only now and then.
 //
 // It knows keys by a hash, since a large import raises a floor for every row: two
 // keys that share one share the higher floor, which at worst sends a read to the
@@ -23,13 +23,24 @@ type floors struct {
 
 type floorShard struct {
 	mu        sync.RWMutex
-	now, last map[uint64]int64
+	now, last map[uint64]floor
+}
+
+// floor is what a slot is compared with before it is shown.
+type floor struct {
+	version int64 // The highest that was shown or written.
+	gone    int64 // When the store had said that there is no such user; 0 where it did not, or had one later.
+}
+
+// allows reports whether what was found, or that nothing was, is no older than that.
+func (f floor) allows(found bool, version int64) bool {
+	return version >= f.version && (f.gone == 0 || !found)
 }
 
 func newFloors() *floors {
 	f := &floors{seed: maphash.MakeSeed()}
 	for i := range f.shards {
-		f.shards[i].now = make(map[uint64]int64)
+		f.shards[i].now = make(map[uint64]floor)
 	}
 	return f
 }
@@ -48,19 +59,50 @@ func (f *floors) raise(k key, version int64) {
 	}
 	hash, s := f.shard(k)
 	s.mu.Lock()
-	if s.now[hash] < version {
-		s.now[hash] = version
-	}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.lift(hash, version)
 }
 
-// of returns the floor of k, 0 for none.
-func (f *floors) of(k key) int64 {
+func (s *floorShard) lift(hash uint64, version int64) {
+	if known := s.now[hash]; known.version < version {
+		known.version = version
+		s.now[hash] = known
+	}
+}
+
+// found is raise where the store was asked, at a time of the cache's clock. A user who was
+// not there before that has been created since.
+func (f *floors) found(k key, version, asked int64) {
+	hash, s := f.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lift(hash, version)
+	for _, floors := range []map[uint64]floor{s.now, s.last} {
+		if known := floors[hash]; known.gone != 0 && known.gone <= asked {
+			known.gone = 0
+			floors[hash] = known
+		}
+	}
+}
+
+// missing has the store say, up to a time of the cache's clock, that there is no such user:
+// one that a cache still has was deleted.
+func (f *floors) missing(k key, answered int64) {
+	hash, s := f.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.now[hash]
+	known.gone = max(known.gone, answered)
+	s.now[hash] = known
+}
+
+// of returns the floor of k, the zero one for none.
+func (f *floors) of(k key) floor {
 	hash, s := f.shard(k)
 	s.mu.RLock()
-	floor := max(s.now[hash], s.last[hash])
+	now, last := s.now[hash], s.last[hash]
 	s.mu.RUnlock()
-	return floor
+	return floor{max(now.version, last.version), max(now.gone, last.gone)}
 }
 
 // turn forgets what was raised before the last turn. It is called every X and a half.
@@ -68,7 +110,7 @@ func (f *floors) turn() {
 	for i := range f.shards {
 		s := &f.shards[i]
 		s.mu.Lock()
-		s.now, s.last = make(map[uint64]int64), s.now
+		s.now, s.last = make(map[uint64]floor), s.now
 		s.mu.Unlock()
 	}
 }

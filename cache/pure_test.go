@@ -148,16 +148,43 @@ func TestFloorsLastForTwoTurns(t *testing.T) {
 	f.raise(k, 3)
 	f.raise(k, 2)
 	f.turn()
-	if got := f.of(k); got != 3 {
+	if got := f.of(k).version; got != 3 {
 		t.Errorf("after one turn: %d, want 3", got)
 	}
 	f.raise(k, 1)
 	for turns, want := range []int64{3, 1, 0} {
-		if got := f.of(k); got != want {
+		if got := f.of(k).version; got != want {
 			t.Errorf("%d turns after a lower floor: %d, want %d", turns, got, want)
 		}
 		f.turn()
 	}
+}
+
+// Whoever is gone is so for two turns, unless the store was asked later and had a user.
+func TestFloorsOfTheGone(t *testing.T) {
+	t.Parallel()
+	f, k := newFloors(), userKey("id")
+	expect := func(when string, found, missing bool) {
+		t.Helper()
+		if f.of(k).allows(true, 5) != found || f.of(k).allows(false, 5) != missing {
+			t.Errorf("%s: %+v, want a user to be shown %v, and none %v", when, f.of(k), found, missing)
+		}
+	}
+	expect("at first", true, true)
+	f.missing(k, 10)
+	expect("when it is gone", false, true)
+	f.found(k, 5, 9)
+	expect("found by who has asked before", false, true)
+	f.turn()
+	expect("after one turn", false, true)
+	f.found(k, 5, 11)
+	expect("found by who has asked later", true, true)
+	f.found(k, 6, 12)
+	expect("when there is a later version", false, false)
+	f.missing(k, 20)
+	f.turn()
+	f.turn()
+	expect("after two turns", true, true)
 }
 
 func TestSamples(t *testing.T) {

@@ -105,7 +105,7 @@ func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
 	if h.kind != found && h.kind != tombstone || h.version < minVersion {
 		return Entry{}, false
 	}
-	if h.version < c.floors.of(k) {
+	if !c.floors.of(k).allows(h.kind == found, h.version) {
 		return Entry{}, false
 	}
 	now := c.clock()
@@ -140,9 +140,10 @@ func (c *Cache) check(k key, h *held) bool {
 // miss joins or starts the flights of the keys and returns what they bring.
 func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry, error) {
 	began := c.clock()
-	needs := make([]int64, len(keys))
+	floors := make([]floor, len(keys))
 	for i, k := range keys {
-		needs[i] = max(minVersion, c.floors.of(k))
+		floors[i] = c.floors.of(k)
+		floors[i].version = max(floors[i].version, minVersion)
 	}
 	flights, own := c.flights.board(keys, began, int64(c.config.Staleness)/2)
 	if len(own) > 0 {
@@ -164,7 +165,7 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 		}
 		// A flight that began before this call may bring what was true before it.
 		stale := f.asOf < began-int64(c.config.Staleness)
-		if refused || stale || f.entry.Version < needs[i] && !f.final(began) {
+		if refused || stale || !f.answers(began, floors[i]) {
 			again, at = append(again, keys[i]), append(at, i)
 			continue
 		}
@@ -205,15 +206,17 @@ type answer struct {
 // fromStore reads users from the store.
 func (c *Cache) fromStore(ctx context.Context, keys []key) ([]answer, error) {
 	c.counts.store.Add(int64(len(keys)))
+	asked := c.clock()
 	if len(keys) == 1 {
 		u, err := c.Store.Get(ctx, keys[0].name)
 		if errors.Is(err, store.ErrNotFound) {
+			c.floors.missing(keys[0], c.clock())
 			return []answer{{}}, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		return []answer{c.shown(u)}, nil
+		return []answer{c.shown(u, asked)}, nil
 	}
 	ids := make([]string, len(keys))
 	for i, k := range keys {
@@ -223,22 +226,25 @@ func (c *Cache) fromStore(ctx context.Context, keys []key) ([]answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	answered := c.clock()
 	answers := make([]answer, len(keys))
 	for i, k := range keys {
 		if len(users) > 0 && users[0].ID == k.name {
-			answers[i], users = c.shown(users[0]), users[1:]
+			answers[i], users = c.shown(users[0], asked), users[1:]
+			continue
 		}
+		c.floors.missing(k, answered)
 	}
 	return answers, nil
 }
 
-// shown encodes a user that the store returned, and raises the floor to it.
-func (c *Cache) shown(u store.User) answer {
+// shown encodes a user that the store returned when it was asked, and raises the floor to it.
+func (c *Cache) shown(u store.User, asked int64) answer {
 	data, err := c.config.Encode(u)
 	if err != nil {
 		return answer{err: err}
 	}
-	c.floors.raise(userKey(u.ID), u.Version)
+	c.floors.found(userKey(u.ID), u.Version, asked)
 	return answer{entry: Entry{Data: data, Version: u.Version, Found: true}}
 }
 
@@ -271,7 +277,7 @@ type name struct {
 }
 
 func (c *Cache) lookupByName(ctx context.Context, n name, read Read) (Entry, error) {
-	if !read.NoCache && c.floors.of(n.key) == 0 {
+	if !read.NoCache && c.floors.of(n.key) == (floor{}) {
 		if e, ok, err := c.byKnownName(ctx, n, read); ok || err != nil {
 			return e, err
 		}
@@ -315,6 +321,7 @@ func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
 		token = c.leaseName(n.key)
 	}
 	c.counts.store.Add(1)
+	asked := c.clock()
 	u, err := n.get()
 	if errors.Is(err, store.ErrNotFound) {
 		return Entry{}, nil
@@ -322,7 +329,7 @@ func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	answer := c.shown(u)
+	answer := c.shown(u, asked)
 	if token != "" && answer.err == nil {
 		c.fillLater([]fill{{n.key, token, newSlot(found, u.Version, []byte(u.ID))}})
 	}
@@ -352,9 +359,26 @@ func (c *Cache) leaseName(k key) string {
 	return token
 }
 
-// recent is how old a user's last change can be for a cache to be behind it, with
-// room for long transactions and for clocks that differ.
-const recent = time.Minute
+// recent is how old a change can be for a cache to be behind it, with room for long
+// transactions and for clocks that differ.
+const recent = replayMargin
+
+// Changes is store.Store.Changes, from the store. Who is told of a change here is shown
+// nothing older here.
+func (c *Cache) Changes(ctx context.Context, after store.Cursor, limit int) ([]store.Change, store.Cursor, error) {
+	changes, next, err := c.Store.Changes(ctx, after, limit)
+	answered := c.clock()
+	for _, change := range changes {
+		switch k := userKey(change.UserID); {
+		case time.Since(change.At) >= recent:
+		case change.Kind == store.Deleted:
+			c.floors.missing(k, answered)
+		default:
+			c.floors.raise(k, change.Version)
+		}
+	}
+	return changes, next, err
+}
 
 // GetMany is store.Store.GetMany: all are from one moment, so none from the cache.
 func (c *Cache) GetMany(ctx context.Context, ids []string) ([]store.User, error) {

@@ -106,7 +106,7 @@ func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 	for !c.Stats().Trusted {
 		_, _ = c.Get(t.Context(), u.ID)
 	}
-	for c.floors.of(emailKey(u.Email)) != 0 {
+	for c.floors.of(emailKey(u.Email)) != (floor{}) {
 		c.floors.turn()
 	}
 	for range 3 {

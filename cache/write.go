@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/example/userd/store"
@@ -36,6 +38,7 @@ func (c *Cache) Update(ctx context.Context, update store.Update) (store.Written,
 	if err == nil {
 		c.wrote(c.updated(u.User, update)...)
 	}
+	c.refused(update.ID, update.ExpectedVersion, err)
 	return u, err
 }
 
@@ -48,6 +51,7 @@ func (c *Cache) UpdateMany(ctx context.Context, updates []store.Update) ([]store
 		if row.Err == nil {
 			changes = append(changes, c.updated(row.User, updates[i])...)
 		}
+		c.refused(updates[i].ID, updates[i].ExpectedVersion, row.Err)
 	}
 	c.wrote(changes...)
 	return updated, err
@@ -60,6 +64,7 @@ func (c *Cache) Delete(ctx context.Context, id string, expectedVersion int64) (i
 	if err == nil {
 		c.wrote(change{userKey(id), version, newSlot(tombstone, version, nil).raw})
 	}
+	c.refused(id, expectedVersion, err)
 	return version, err
 }
 
@@ -70,7 +75,19 @@ func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 	if err == nil {
 		c.wrote(c.upserted(u.User))
 	}
+	c.refused(id, 0, err)
 	return u, err
+}
+
+// refused learns from the error of a write what its caller does: that the user is not there,
+// or not at the version that was expected. Who reads it again here is not shown it so.
+func (c *Cache) refused(id string, expected int64, err error) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		c.floors.missing(userKey(id), c.clock())
+	case errors.Is(err, store.ErrVersionMismatch) && expected < math.MaxInt64:
+		c.floors.raise(userKey(id), expected+1)
+	}
 }
 
 // updated is what an update changes. What the user was found by before needs nothing: who

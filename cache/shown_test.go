@@ -1,0 +1,146 @@
+package cache
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/example/userd/store"
+)
+
+// behind returns a cache that never hears of what is committed behind its back, and trusts
+// what it has all the same: only what it has shown keeps it from what is old.
+func (b *bundle) behind(t testing.TB) *Cache {
+	t.Helper()
+	b.lines = make(lines, 1000)
+	config := Config{Redis: b.url, Logger: slog.New(b.lines), Staleness: time.Hour} // Floors last for as long.
+	c, err := openWeak(b.store, config, func(c *Cache) backend { return relayless{trusting{c.backend, c.clock}} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	b.lines.await(t, "cache is trusted")
+	return c
+}
+
+// A user of whom a server has said that there is none is not shown by it any more, though its
+// cache has it still.
+func TestWhoIsGoneStaysGone(t *testing.T) {
+	t.Parallel()
+	none := func(e Entry, err error) error {
+		if err == nil && e.Found {
+			return errors.New("found")
+		}
+		return err
+	}
+	for told, tell := range map[string]func(t *testing.T, c *Cache, id string) error{
+		"by a read without the cache": func(t *testing.T, c *Cache, id string) error {
+			return none(c.Lookup(t.Context(), id, Read{NoCache: true}))
+		},
+		"by a read of many without the cache": func(t *testing.T, c *Cache, id string) error {
+			entries, err := c.LookupMany(t.Context(), []string{uuid.NewString(), id}, Read{NoCache: true})
+			return errors.Join(err, none(entries[1], nil))
+		},
+		"by a read of the version of the deletion": func(t *testing.T, c *Cache, id string) error {
+			return none(c.Lookup(t.Context(), id, Read{MinVersion: 2}))
+		},
+		"by an update": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Update(t.Context(), store.Update{ID: id})
+			return err
+		},
+		"by a deletion": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Delete(t.Context(), id, 0)
+			return err
+		},
+		"by the change log": func(t *testing.T, c *Cache, _ string) error {
+			_, _, err := c.Changes(t.Context(), "0", 10)
+			return err
+		},
+	} {
+		t.Run(told, func(t *testing.T) {
+			t.Parallel()
+			onBackends(t, func(t *testing.T, b *bundle) {
+				c, u := b.behind(t), b.user(t)
+				warm(t, c, u.ID, 1)
+				b.store.put(u, store.Deleted)
+				if err := tell(t, c, u.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+					t.Fatal(err)
+				}
+				if e, err := c.Lookup(t.Context(), u.ID, Read{}); err != nil || e.Found {
+					t.Errorf("then it is found %v at version %d, error %v", e.Found, e.Version, err)
+				}
+				if e, ok := c.Cached(u.ID, Read{}); ok && e.Found {
+					t.Errorf("then it is near at version %d", e.Version)
+				}
+			})
+		})
+	}
+}
+
+// A user is cached who was looked for before it was created.
+func TestWhoWasNotThereYetIsCached(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c, id := b.behind(t), uuid.NewString()
+		for range 3 {
+			if e, err := c.Lookup(t.Context(), id, Read{}); err != nil || e.Found {
+				t.Fatalf("before its creation it is found %v, error %v", e.Found, err)
+			}
+		}
+		if _, err := c.Create(t.Context(), store.NewUser{ID: id, Email: id + "@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+		warm(t, c, id, 1)
+	})
+}
+
+// Whoever is told that a user is not at the version that it has read gets another one when it
+// reads the user again.
+func TestAMismatchedVersionIsNotShownAgain(t *testing.T) {
+	t.Parallel()
+	for write, refused := range map[string]func(t *testing.T, c *Cache, id string) error{
+		"update": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Update(t.Context(), store.Update{ID: id, ExpectedVersion: 1})
+			return err
+		},
+		"updates of many": func(t *testing.T, c *Cache, id string) error {
+			updated, err := c.UpdateMany(t.Context(), []store.Update{{ID: id, ExpectedVersion: 1}})
+			return errors.Join(err, updated[0].Err)
+		},
+	} {
+		t.Run(write, func(t *testing.T) {
+			t.Parallel()
+			onBackends(t, func(t *testing.T, b *bundle) {
+				c, u := b.behind(t), b.user(t)
+				warm(t, c, u.ID, 1)
+				rename(t, b.store, u.ID, "two")
+				if err := refused(t, c, u.ID); !errors.Is(err, store.ErrVersionMismatch) {
+					t.Fatalf("version 1 was expected: %v", err)
+				}
+				look(t, c, u.ID, 2)
+			})
+		})
+	}
+}
+
+// The clocks of servers may differ by minutes.
+func TestWhatWasListedIsShown(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c, u := b.behind(t), b.user(t)
+		warm(t, c, u.ID, 1)
+		u = rename(t, b.store, u.ID, "two")
+		u.UpdatedAt = u.UpdatedAt.Add(-5 * time.Minute)
+		b.store.mu.Lock()
+		b.store.users[u.ID] = u
+		b.store.mu.Unlock()
+		users, err := c.GetMany(t.Context(), []string{u.ID})
+		if err != nil || len(users) != 1 || users[0].Version != 2 {
+			t.Fatalf("listed: %+v, error %v", users, err)
+		}
+		look(t, c, u.ID, 2)
+	})
+}

@@ -137,7 +137,7 @@ func (r *redis) diagnosed(ctx context.Context, client rueidis.Client, err error)
 		b.Ping().Build(),
 		b.Evalsha().Sha1(writableScript.sha).Numkeys(1).Key(key).Build(),
 		b.Eval().Script("return 1").Numkeys(1).Key(key).Build(),
-		b.Get().Key(key).Build(), b.Pttl().Key(key).Build(), b.Exists().Key(key).Build(),
+		b.Get().Key(key).Build(), b.Getex().Key(key).Build(), b.Pttl().Key(key).Build(), b.Exists().Key(key).Build(),
 		b.Set().Key(none).Value("").Xx().Build(), b.Del().Key(none).Build(), b.Dbsize().Build(),
 	} {
 		name := command.Commands()[0]

@@ -41,6 +41,11 @@ func redisOption(address string) (rueidis.ClientOption, int, error) {
 	// overtaken by, an answer.
 	option.PipelineMultiplex = -1
 	option.ClientTrackingOptions = nil // OPTIN: BCAST would break the fence of apply.
+	if buckets > 1 {
+		// While a slot moves, what is read on its new node stands behind an ASKING, which
+		// takes the place of the opting in: Redis would not tell of its changes.
+		option.ClientTrackingOptions = []string{"OPTOUT"}
+	}
 	option.DisableCache, option.AlwaysRESP2 = false, false
 	option.DisableRetry = true
 	option.Dialer.Timeout, option.Dialer.KeepAlive = dialTimeout, keepAlive

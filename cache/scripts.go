@@ -8,10 +8,11 @@ import (
 )
 
 // The scripts give back raw forms as they are, and never fail on a foreign type:
-// it counts as corrupt. well tells whether a raw form is one of ours.
+// it counts as corrupt. well tells whether a raw form is one of ours. GETEX is GET, but
+// Redis does not remember for the near cache what it has read.
 const library = `
 local function get(k)
-  local v = redis.pcall('GET', k)
+  local v = redis.pcall('GETEX', k)
   if type(v) == 'table' then redis.call('DEL', k) return false end
   return v
 end
@@ -57,7 +58,7 @@ return 1`)
 
 	// relayScript: the watermark and keys; from, to, and for each key as in apply.
 	relayScript = newScript(library + `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.call('GETEX', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, #KEYS do apply(KEYS[i], ARGV[3*i-3], ARGV[3*i-2], ARGV[3*i-1]) end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1`)

@@ -1,0 +1,93 @@
+package cache
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/example/userd/cache/cachetest"
+)
+
+// onCluster returns a bundle over a Cluster of its own.
+func onCluster(t testing.TB) (*bundle, *cachetest.Cluster) {
+	t.Helper()
+	cluster := cachetest.StartCluster(t, nil)
+	return &bundle{store: newFakeStore(), url: cluster.URL()}, cluster
+}
+
+// What was read from a slot on its way to another node is not shown for longer than that from
+// elsewhere.
+func TestSlotThatMoves(t *testing.T) {
+	t.Parallel()
+	b, cluster := onCluster(t)
+	c, u := b.open(t), b.user(t)
+	warm(t, c, u.ID, 1)
+	name := newKeyspace(b.store.identity.Incarnation, clusterBuckets).name(userKey(u.ID))
+	m := cluster.Move(name)
+	m.Take(name)
+	if _, err := c.backend.read(t.Context(), []key{userKey(u.ID)}); err != nil { // From the new node.
+		t.Fatal(err)
+	}
+	m.End()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(20 * time.Second)
+	for near := false; !near; {
+		select {
+		case <-again.C:
+			_, near = c.Cached(u.ID, Read{})
+			if !near && c.Stats().Trusted { // The connection was lost.
+				_, _ = c.backend.read(t.Context(), []key{userKey(u.ID)})
+			}
+		case <-deadline:
+			t.Fatalf("the cache is not used any more: %+v", c.Stats())
+		}
+	}
+	rename(t, b.store, u.ID, "two")
+	for {
+		select {
+		case <-again.C:
+			if e, err := c.Lookup(t.Context(), u.ID, Read{}); err == nil && e.Version == 2 {
+				return
+			}
+		case <-deadline:
+			t.Fatal("still shown as it was before it was changed")
+		}
+	}
+}
+
+// A node remembers for a server what that has near, and not all that was changed.
+func TestNodesRememberWhatIsNear(t *testing.T) {
+	t.Parallel()
+	b, cluster := onCluster(t)
+	c := b.open(t)
+	const users = 200
+	for range users {
+		b.user(t)
+	}
+	relayed := time.NewTicker(time.Millisecond)
+	defer relayed.Stop()
+	for c.Stats().Relayed < users {
+		select {
+		case <-relayed.C:
+		case <-t.Context().Done():
+			t.Fatal("the changes are not relayed")
+		}
+	}
+	remembered := 0
+	for _, node := range cluster.Nodes {
+		info := node.Do("INFO", "stats")
+		text, _ := info.ToString()
+		_, text, _ = strings.Cut(text, "tracking_total_keys:")
+		text, _, _ = strings.Cut(text, "\r")
+		keys, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		remembered += keys
+	}
+	if remembered > clusterBuckets {
+		t.Errorf("the nodes remember %d keys, want the watermarks alone", remembered)
+	}
+}

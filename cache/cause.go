@@ -79,6 +79,7 @@ var (
 	masterDown    = elsewhereNow("replica_without_primary", "the node is a replica that has lost its primary; looking for the primary at the same address")
 	loading       = elsewhereNow("loading", "Redis is loading its data")
 	clusterDown   = elsewhereNow("cluster_down", "the Cluster is down; see CLUSTER INFO")
+	slotMoves     = passing("slot_moves", "a slot of the Cluster is on its way to another node, and users of it have changed; what of it is cached is used again when it is there")
 	scriptRuns    = passing("busy", "Redis is busy with somebody's script; see SCRIPT KILL")
 	otherReply    = passing("unexpected_reply", "Redis answers with an error that the cache does not know")
 
@@ -100,7 +101,8 @@ var (
 var byCode = map[string]*cause{
 	"WRONGPASS": wrongPassword, "NOAUTH": noPassword, "NOPERM": noRights, "NOPROTO": tooOld, "DENIED": denied,
 	"READONLY": demoted, "MASTERDOWN": masterDown, "LOADING": loading, "BUSY": scriptRuns,
-	"CLUSTERDOWN": clusterDown, "MOVED": notCluster, "ASK": notCluster, "CROSSSLOT": notCluster,
+	"CLUSTERDOWN": clusterDown, "TRYAGAIN": slotMoves,
+	"MOVED": notCluster, "ASK": notCluster, "CROSSSLOT": notCluster,
 	"OOM": noMemory, "MISCONF": noDisk, "NOREPLICAS": noReplicas,
 }
 

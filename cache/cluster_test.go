@@ -1,12 +1,14 @@
 package cache
 
 import (
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/store"
 )
 
 // onCluster returns a bundle over a Cluster of its own.
@@ -54,6 +56,60 @@ func TestSlotThatMoves(t *testing.T) {
 		case <-deadline:
 			t.Fatal("still shown as it was before it was changed")
 		}
+	}
+}
+
+// While a slot moves, and its users change, those of others are cached. The log says why.
+func TestSlotThatMovesSlowly(t *testing.T) {
+	t.Parallel()
+	b, cluster := onCluster(t)
+	c := b.open(t)
+	var users []store.User
+	for range 50 {
+		u := b.user(t)
+		warm(t, c, u.ID, 1)
+		users = append(users, u)
+	}
+	name := newKeyspace(b.store.identity.Incarnation, clusterBuckets).name(userKey(users[0].ID))
+	m := cluster.Move(name)
+	m.Take(name)
+	for _, u := range users {
+		rename(t, b.store, u.ID, "two")
+	}
+	if got := b.lines.await(t, "cache is not trusted"); got.cause != "slot_moves" || got.level != slog.LevelWarn {
+		t.Errorf("logged %+v, want slot_moves at WARN", got)
+	}
+	near := 0
+	for _, u := range users {
+		for e := (Entry{}); e.Version != 2; {
+			var err error
+			if e, err = c.Lookup(t.Context(), u.ID, Read{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.backend.bucket(userKey(u.ID)) != c.backend.bucket(userKey(users[0].ID)) {
+			warm(t, c, u.ID, 2)
+			near++
+		}
+	}
+	if near == 0 {
+		t.Error("all users have one slot")
+	}
+	m.End()
+	b.lines.await(t, "cache is trusted")
+	warm(t, c, users[0].ID, 2)
+}
+
+// Nodes without data need nothing of what is in the change log.
+func TestEmptyClusterNeedsNoReplay(t *testing.T) {
+	t.Parallel()
+	b, _ := onCluster(t)
+	for range 10 {
+		b.user(t)
+	}
+	c := b.open(t)
+	if n := c.Stats().Relayed; n > 0 {
+		t.Errorf("when it was trusted %d changes from before had been relayed, want none", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -176,7 +177,8 @@ func (c *Cache) relayLoop() {
 }
 
 // relay moves each watermark by at most one batch. It returns a position behind
-// which there may be changes to come, and whether there are more already.
+// which there may be changes to come, and whether there are more already. One that cannot be
+// moved does not hinder the others.
 func (c *Cache) relay() (position store.Cursor, more bool, err error) {
 	if !c.backend.ready() {
 		return "", false, nil
@@ -193,19 +195,14 @@ func (c *Cache) relay() (position store.Cursor, more bool, err error) {
 	}
 	for mark, at := range buckets {
 		if mark == "" {
-			if err := c.beginAll(ctx, at); err != nil {
-				return "", false, err
-			}
+			err = cmp.Or(err, c.beginAll(ctx, at))
 			more = true
 			continue
 		}
-		to, full, err := c.advance(ctx, mark, at)
-		if err != nil {
-			return "", false, err
-		}
-		position, more = to, more || full
+		to, full, failed := c.advance(ctx, mark, at)
+		position, more, err = to, more || full, cmp.Or(err, failed)
 	}
-	return position, more, nil
+	return position, more, err
 }
 
 // beginAll sets missing watermarks. No value is older than TTL, so what is there
@@ -220,11 +217,9 @@ func (c *Cache) beginAll(ctx context.Context, buckets []int) error {
 		return blame(storeSilent, err)
 	}
 	for _, bucket := range buckets {
-		if err := c.backend.begin(ctx, bucket, head, old); err != nil {
-			return err
-		}
+		err = cmp.Or(err, c.backend.begin(ctx, bucket, head, old))
 	}
-	return nil
+	return err
 }
 
 func (c *Cache) replayFrom(ctx context.Context) (store.Cursor, error) {
@@ -255,13 +250,11 @@ func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (
 		}
 	}
 	for _, m := range moves {
-		if err := c.backend.relay(ctx, *m); err != nil {
-			return mark, false, err
-		}
+		err = cmp.Or(err, c.backend.relay(ctx, *m))
 	}
-	if n := len(changes); n > 0 {
+	if n := len(changes); n > 0 && err == nil {
 		c.counts.relayed.Add(int64(n))
 		c.counts.relayLag.Store(int64(time.Since(changes[n-1].At)))
 	}
-	return to, len(changes) == c.backend.batch(), nil
+	return to, len(changes) == c.backend.batch(), err
 }

@@ -423,6 +423,9 @@ func (r *redis) batch() int { return scriptBatch }
 
 func (r *redis) begin(ctx context.Context, bucket int, head, old store.Cursor) error {
 	call := invocation{beginScript, []string{r.keys.mark(bucket)}, []string{string(head), string(old)}}
+	for i := range r.keys.buckets {
+		call.args = append(call.args, r.keys.mark(i))
+	}
 	return r.mark(ctx, "begin", call)
 }
 

@@ -63,10 +63,16 @@ for i = 2, #KEYS do apply(KEYS[i], ARGV[3*i-3], ARGV[3*i-2], ARGV[3*i-1]) end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1`)
 
-	// beginScript: the watermark; where there are no data at all, and else.
+	// beginScript: the watermark; where its node has no data at all, and else; the names of
+	// all watermarks. Those of other nodes are errors here.
 	beginScript = newScript(`
-if redis.call('DBSIZE') == 0 then redis.call('SET', KEYS[1], ARGV[1]) return 1 end
-return redis.call('SET', KEYS[1], ARGV[2], 'NX') and 1 or 0`)
+local marks = 0
+for i = 3, #ARGV do
+  local n = redis.pcall('EXISTS', ARGV[i])
+  if type(n) == 'number' then marks = marks + n end
+end
+local empty = redis.call('DBSIZE') == marks
+return redis.call('SET', KEYS[1], empty and ARGV[1] or ARGV[2], 'NX') and 1 or 0`)
 )
 
 // invocation is a script with its keys and arguments.

@@ -288,6 +288,7 @@ func TestCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		warm(t, there, id, 2) // It may have come from the store.
 	}
 	for i, node := range cluster.Nodes {
 		listed := node.Do("KEYS", "*:u:*")

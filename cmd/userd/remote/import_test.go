@@ -235,6 +235,15 @@ func TestFailuresThatCannotBeKept(t *testing.T) {
 	if _, err := os.Stat(failures); err == nil {
 		t.Error("there is a file of failed rows, and none has failed")
 	}
+	if err := os.Symlink("elsewhere.csv", failures); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.runImport(t.Context(), "--failures", failures, writeValid(t, dir)); err != nil {
+		t.Errorf("%serror %v", out, err)
+	}
+	if _, err := os.Lstat(failures); err != nil {
+		t.Errorf("the link for failed rows: %v", err)
+	}
 }
 
 // writeValid makes a CSV of one user, and returns its name.

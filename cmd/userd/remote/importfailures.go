@@ -93,6 +93,7 @@ func (i *fileImport) tryFailures() error {
 	if i.flags.failures == "" || err == nil && !info.Mode().IsRegular() { // To open a pipe is to wait for its reader.
 		return nil
 	}
+	_, err = os.Lstat(i.flags.failures) // A link to what is not there yet stays.
 	missing := errors.Is(err, fs.ErrNotExist)
 	file, err := os.OpenFile(i.flags.failures, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -75,7 +75,7 @@ type Config struct {
 	// each from its first byte to its last. Default: 10 seconds.
 	ReceiveTimeout time.Duration
 	// SendTimeout is how long what is sent may wait for a caller that does not read it:
-	// nobody can hold memory and goroutines for longer than twice that. Default: 30 seconds.
+	// nobody can hold memory and goroutines for much longer than twice that. Default: 30 seconds.
 	SendTimeout time.Duration
 	// ShutdownDelay is how long Shutdown goes on serving after it has said that the server
 	// is not ready: as long as those who choose servers may take to notice. Default: not at all.

@@ -67,7 +67,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults(), rules: rules.New()}
 	s.ready, s.unready = context.WithCancel(context.Background())
 	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections = connections.New(s.config.MaxConnections, s.config.Logger)
+	s.connections = connections.New(s.config.MaxConnections, s.unread(), s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = body.NewArrivals(s.config.ReceiveTimeout)
@@ -264,6 +264,10 @@ func (s *Server) authorize() func(context.Context, string, []string, *tls.Connec
 	}
 }
 
+// unread is how long something may wait on a connection that its peer does not read. Streams
+// are ended before, and told why, where that is possible: see package gather.
+func (s *Server) unread() time.Duration { return 2 * s.config.SendTimeout }
+
 // takesRows reports whether an RPC takes a stream of rows, none of which is larger than
 // wire.MaxRowBytes.
 func takesRows(spec connect.Spec) bool {
@@ -328,7 +332,7 @@ func (s *Server) Serve(listener net.Listener) error {
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
 	return s.admin.Run(listener, func(listener net.Listener) error {
-		return s.admin.Serve(connections.New(AdminConnections, s.config.Logger).Listen(listener))
+		return s.admin.Serve(connections.New(AdminConnections, s.unread(), s.config.Logger).Listen(listener))
 	})
 }
 

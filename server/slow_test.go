@@ -130,3 +130,35 @@ func TestUnreadStreamEnds(t *testing.T) {
 		})
 	}
 }
+
+// Whoever does not read an answer over HTTP/1.1 does not keep its connection, and all that
+// waits for it, for ever.
+func TestUnreadAnswerEnds(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"service": listRequest, "admin": readyRequest,
+		"refused": "GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := startInMemory(t, 0)
+				listener := s.service
+				if name == "admin" {
+					listener = s.admin
+				}
+				conn := listener.dial()
+				if _, err := io.WriteString(conn, request); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(70 * time.Second) // Twice as long as what is sent may wait, and a little more.
+				if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("later %d bytes of the answer come, %v", n, err)
+				}
+				conn.Close()
+				s.drain(t.Context())
+				s.awaitEnd(t)
+			})
+		})
+	}
+}

@@ -28,6 +28,7 @@ type connection struct {
 	number      uint64
 	served      atomic.Pointer[HTTP2]
 	idleSince   atomic.Int64 // In nanoseconds since 1970, or 0 while a request is under way.
+	writing     atomic.Int64 // The look before something began to be written, or 0 while nothing is.
 	ended       atomic.Bool
 }
 
@@ -116,6 +117,9 @@ func (c *connection) counted() net.Conn {
 
 func (c *connection) counts() *connection { return c }
 
+// Write implements net.Conn.
+func (c *connection) Write(p []byte) (int, error) { return c.write(c.Conn, p) }
+
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	c.end()
@@ -134,6 +138,8 @@ type countedTCP struct {
 }
 
 func (c *countedTCP) counts() *connection { return c.connection }
+
+func (c *countedTCP) Write(p []byte) (int, error) { return c.connection.write(c.TCPConn, p) }
 
 func (c *countedTCP) Close() error {
 	c.connection.end()

@@ -30,9 +30,11 @@ const (
 // is one address too; what its callers lose are idle connections, and it opens others.
 type Limiter struct {
 	most   int
+	unread time.Duration // How long something may wait to be read.
 	logger *slog.Logger
 
 	refused, evicted atomic.Int64
+	looks            atomic.Int64 // At what waits, so far, and one.
 
 	mu        sync.Mutex
 	open      map[*connection]struct{}
@@ -41,6 +43,8 @@ type Limiter struct {
 	heavy     netip.Prefix         // The last that has had more than half of them.
 	count     uint64               // Of all that have ever come.
 	logged    time.Time
+	timer     *time.Timer // For the next look.
+	looking   bool        // It is set.
 
 	searching       sync.Mutex // Guards what is below; before mu, where both are locked.
 	idle, heavyIdle search
@@ -48,12 +52,15 @@ type Limiter struct {
 	searched        netip.Prefix // The address of the last two.
 }
 
-// New allows so many connections. What it says of them goes to logger.
-func New(most int, logger *slog.Logger) *Limiter {
-	return &Limiter{
-		most: most, logger: logger,
+// New allows so many connections, on each of which something may wait for so long to be read,
+// and a little longer. What it says of them goes to logger.
+func New(most int, unread time.Duration, logger *slog.Logger) *Limiter {
+	c := &Limiter{
+		most: most, unread: unread, logger: logger,
 		open: make(map[*connection]struct{}), addresses: make(map[netip.Prefix]int),
 	}
+	c.looks.Store(1)
+	return c
 }
 
 // Listen returns a listener that takes the connections of inner within the bound.
@@ -142,6 +149,7 @@ func (c *Limiter) add(conn *connection) bool {
 	if c.isHeavy(conn.address) {
 		c.heavy = conn.address
 	}
+	c.keepLooking()
 	return true
 }
 

@@ -130,6 +130,9 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		body.AwaitMessages(kinds, s.arrivals),
 		gather.Streams(kinds, s.config.SendTimeout),
 	}
+	if s.config.HTTP2 == Std {
+		passes = slices.Insert(passes, 0, edge.LimitAnswers(kinds, s.config.SendTimeout))
+	}
 	handler := s.mount(rpc, compressors)
 	for _, pass := range slices.Backward(passes) {
 		handler = pass(handler)

@@ -162,3 +162,41 @@ func TestUnreadAnswerEnds(t *testing.T) {
 		})
 	}
 }
+
+// Over HTTP/2 it does not keep its stream, whose window is full.
+func TestUnreadAnswerOverHTTP2Ends(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"application/grpc", "application/json"} {
+		t.Run(contentType, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := startInMemory(t, 0)
+				conn := s.service.dial()
+				raw, _ := newRawConn(t, conn, "test", http2.Setting{ID: http2.SettingInitialWindowSize})
+				start := time.Now()
+				block := raw.fields(":method", "POST", ":scheme", "http", ":authority", "test", ":path", "/user.v1.UserService/SearchUsers",
+					"content-type", contentType, "te", "trailers")
+				raw.must(raw.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true}))
+				message := []byte("{}")
+				if contentType == "application/grpc" {
+					message = envelope(t, &userv1.SearchUsersRequest{})
+				}
+				raw.must(raw.framer.WriteData(1, true, message))
+				awaitFrame(raw, func(frame http2.Frame) bool {
+					if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+						raw.must(raw.framer.WritePing(true, ping.Data))
+					}
+					_, reset := frame.(*http2.RSTStreamFrame)
+					return reset || time.Since(start) > 10*time.Minute
+				})
+				if took := time.Since(start); took > 65*time.Second {
+					t.Errorf("the stream ends after %v", took)
+				}
+				go func() { _, _ = io.Copy(io.Discard, conn) }()
+				s.drain(t.Context())
+				s.awaitEnd(t)
+				conn.Close()
+			})
+		})
+	}
+}

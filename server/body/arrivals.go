@@ -151,8 +151,7 @@ func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) func
 				body := newPatientBody(w, r, arrivals.timeout)
 				arrivals.join(body)
 				defer arrivals.leave(body)
-				buffered := bufio.NewReaderSize(body, bodyBytes)
-				r = lane.WithBody(r.WithContext(context.WithValue(r.Context(), bodyKey{}, buffered)), buffered)
+				r = lane.WithBody(r.WithContext(context.WithValue(r.Context(), bodyKey{}, body)), body.buffered)
 			}
 			next.ServeHTTP(w, r)
 		})
@@ -164,19 +163,22 @@ func AwaitMessages(types map[string]connect.StreamType, arrivals *Arrivals) func
 type patientBody struct {
 	io.ReadCloser
 	arrival
-	frames  *frameReader // Nil for a body without frames.
-	timeout time.Duration
-	http1   bool
+	buffered *bufio.Reader // Of it.
+	frames   *frameReader  // Nil for a body without frames.
+	timeout  time.Duration
+	http1    bool
+	late     atomic.Bool // The deadline of the call has passed.
 
 	message int       // That has come in part, or 0.
 	due     time.Time // When the rest of it is, or zero.
 
 	mu   sync.Mutex
-	left bool // The handler has returned, and perhaps left a goroutine that still reads.
+	done bool // It has ended, or the handler has returned, and perhaps left a goroutine that still reads.
 }
 
 func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) *patientBody {
 	b := &patientBody{ReadCloser: r.Body, timeout: timeout, http1: r.ProtoMajor == 1}
+	b.buffered = bufio.NewReaderSize(b, bodyBytes)
 	if framed, ok := r.Body.(framedBody); ok {
 		b.frames = framed.frameReader
 	}
@@ -188,14 +190,23 @@ func newPatientBody(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 }
 
 // setDeadline sets when the next read fails, or that it may wait for ever. The response
-// must not be touched when its handler has returned.
+// must not be touched when its handler has returned. After the end of the body the deadline is
+// that of what net/http reads then: if it passed, all further requests of the connection
+// would be cancelled.
 func (b *patientBody) setDeadline(at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left {
+	if b.done {
 		return
 	}
 	_ = b.controller.SetReadDeadline(at) // A connection without deadlines is closed by its server instead.
+}
+
+// finish is that no deadline is to be set any more.
+func (b *patientBody) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = true
 }
 
 // expect finds out when what is read next is due.
@@ -210,23 +221,52 @@ func (b *patientBody) expect() {
 	b.message = message
 }
 
+// endWith ends the body with the deadline of its call: a handler that waits for a caller who
+// says nothing would not notice. What it returns must be called when the call has ended.
+func (b *patientBody) endWith(ctx context.Context) (stop func() bool) {
+	if _, ok := ctx.Deadline(); !ok {
+		return func() bool { return false }
+	}
+	return context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.DeadlineExceeded {
+			b.late.Store(true)
+			b.setDeadline(time.Now())
+		}
+	})
+}
+
+// over is why nothing more of the body is awaited, or nil.
+func (b *patientBody) over() error {
+	switch {
+	case b.ended.Load():
+		return failure.ErrDraining
+	case b.late.Load():
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
 // Read implements io.Reader. A deadline holds only while the handler reads, since that is
 // when its caller lets it wait. Over HTTP/1.1, net/http reads what the handler leaves of
 // the body, while it responds or afterwards, and must not wait for ever. So there only a
-// handler that is reading has no deadline.
+// handler that is reading has no deadline. The one that ends the body stays: what is left is
+// not awaited by anybody.
 func (b *patientBody) Read(p []byte) (int, error) {
 	b.expect()
 	bounded := !b.due.IsZero()
 	if b.http1 || bounded {
 		b.setDeadline(b.due)
 	}
-	if b.ended.Load() { // And its deadline lifted just now.
-		return 0, failure.ErrDraining
+	if err := b.over(); err != nil { // And its deadline lifted just now.
+		b.setDeadline(time.Now())
+		return 0, err
 	}
 	n, err := b.read(b.ReadCloser, p)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-	case b.http1 && err != io.EOF: // After the end the deadline is that of the next request.
+	case err == io.EOF:
+		b.finish()
+	case errors.Is(err, os.ErrDeadlineExceeded), b.over() != nil:
+	case b.http1:
 		b.setDeadline(time.Now().Add(b.timeout))
 	case !b.http1 && bounded:
 		b.setDeadline(time.Time{})

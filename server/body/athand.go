@@ -15,16 +15,18 @@ type bodyKey struct{}
 // DecodeAtHand returns an interceptor that decodes the messages of streams of requests where
 // they were read to, see AwaitMessages: Connect would copy each out first. decode does that
 // with the codec of a name, if it knows the message. What it does not know, has not come
-// whole, is compressed or wrong in any way is left to Connect.
+// whole, is compressed or wrong in any way is left to Connect. A stream that has a deadline ends
+// with it, whatever comes.
 func DecodeAtHand(decode func(codec string, data []byte, msg any) bool) connect.ServerInterceptor {
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 			if spec.StreamType&connect.StreamTypeClient == 0 {
 				return next(ctx, spec, stream)
 			}
-			if body, ok := ctx.Value(bodyKey{}).(*bufio.Reader); ok {
+			if body, ok := ctx.Value(bodyKey{}).(*patientBody); ok {
+				defer body.endWith(ctx)()
 				call, _ := connect.CallInfoForServerContext(ctx)
-				stream = &streamAtHand{ServerStream: stream, body: body, decode: decode, call: call}
+				stream = &streamAtHand{ServerStream: stream, body: body.buffered, decode: decode, call: call}
 			}
 			return next(ctx, spec, stream)
 		}

@@ -87,7 +87,5 @@ func (a *Arrivals) leave(b *patientBody) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.patient, b)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.left = true
+	b.finish()
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -667,6 +668,59 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// An import whose credentials go when it has come whole is finished, and what comes next on its
+// connection, perhaps of somebody else behind a proxy, is served.
+func TestRevokedImportLeavesItsConnection(t *testing.T) {
+	t.Parallel()
+	stays := tokenLine("stays", everyScope)
+	begun, revoked := make(chan struct{}), make(chan struct{})
+	g := startGuarded(t, func(config *server.Config) {
+		config.Store = &faultyStore{Store: servertest.NewStore(t), before: func(_ context.Context, method string) error {
+			if method == "Import" {
+				close(begun)
+				<-revoked
+			}
+			return nil
+		}}
+	}, stays, tokenLine("goes", everyScope))
+	conn, err := dialHTTP1(g.Server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	post := func(token, rpc, contentType, body string) {
+		_, err := fmt.Fprintf(conn, "POST /user.v1.UserService/%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			rpc, token, contentType, len(body), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := func() string {
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Status + " " + string(text)
+	}
+	post("goes", "BatchCreateUsers", "application/connect+proto", string(envelope(t, newUserRequest(1))))
+	<-begun
+	g.change(t, stays)
+	close(revoked)
+	if text := answer(); strings.Contains(text, "error") {
+		t.Errorf("the import is answered with %q", text)
+	}
+	post("stays", "GetUser", "application/json", `{"userId":"`+someID+`"}`)
+	if text := answer(); !strings.HasPrefix(text, "200 ") {
+		t.Errorf("the next request is answered with %q", text)
 	}
 }
 

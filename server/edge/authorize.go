@@ -102,7 +102,9 @@ func serveRevocable(a *auth.Authorizer, grant *auth.Grant, need auth.Scope, kind
 			return
 		}
 		body.revoked.Store(true)
-		_ = controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
+		if !body.ended.Load() { // Else it would be the deadline of what net/http reads then: all further requests of the connection would be cancelled.
+			_ = controller.SetReadDeadline(time.Now()) // A connection without deadlines is closed by its server instead.
+		}
 	})
 	defer stop()
 	next.ServeHTTP(w, lane.WithBody(r.WithContext(ctx), body))
@@ -112,6 +114,7 @@ func serveRevocable(a *auth.Authorizer, grant *auth.Grant, need auth.Scope, kind
 type revocableBody struct {
 	io.Reader
 	revoked atomic.Bool
+	ended   atomic.Bool // It has come whole.
 }
 
 func (b *revocableBody) Read(p []byte) (int, error) {
@@ -119,7 +122,10 @@ func (b *revocableBody) Read(p []byte) (int, error) {
 		return 0, failure.ErrRevoked
 	}
 	n, err := b.Reader.Read(p)
-	if err != nil && err != io.EOF && b.revoked.Load() {
+	switch {
+	case err == io.EOF:
+		b.ended.Store(true)
+	case err != nil && b.revoked.Load():
 		err = failure.ErrRevoked
 	}
 	return n, err

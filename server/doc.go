@@ -30,7 +30,7 @@
 // In the package itself, config.go has the settings, server.go what a request passes and in
 // which order Shutdown goes, listeners.go the servers of HTTP/1.1 and HTTP/2 with their bounds,
 // such as the size of headers, admin.go metrics and probes, health.go the health service of
-// gRPC, and refuse.go the lookups that do not begin.
+// gRPC, ready.go whether the store answers, and refuse.go the lookups that do not begin.
 //
 // A connection is counted (connections) and served by net/http, or for HTTP/2 by h2. What its
 // requests pass, and in which order, stands in server.go: the handler first, then the

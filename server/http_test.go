@@ -10,8 +10,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectgzip"
@@ -297,6 +300,56 @@ func TestProbes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowPing is a store that takes its time to say that it is there.
+type slowPing struct {
+	endlessStore
+	pings atomic.Int64
+}
+
+func (s *slowPing) Ping(context.Context) error {
+	s.pings.Add(1)
+	time.Sleep(readyWithin / 4)
+	return nil
+}
+
+// readyWithin is how long a probe may take.
+const readyWithin = 2 * time.Second
+
+// Probes need no credentials. However many there are, the store is asked once at a time.
+func TestProbesShareQuestions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := new(slowPing)
+		running, err := server.New(server.Config{Store: users, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var probes sync.WaitGroup
+		for range 100 {
+			probes.Go(func() {
+				ready := httptest.NewRecorder()
+				running.Handler().ServeHTTP(ready, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+				if ready.Code != http.StatusOK {
+					t.Errorf("/readyz is %d: %s", ready.Code, ready.Body)
+				}
+			})
+			probes.Go(func() {
+				client := &http.Client{Transport: handlerTransport{running.Handler()}}
+				if got, err := health(t.Context(), client, "http://test", ""); got != serving {
+					t.Errorf("health is %v, error %v", got, err)
+				}
+			})
+		}
+		probes.Wait()
+		if pings := users.pings.Load(); pings > 2 {
+			t.Errorf("the store is asked %d times", pings)
+		}
+		if err := running.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // handlerTransport calls a handler without a network.

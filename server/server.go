@@ -53,6 +53,7 @@ type Server struct {
 	refusals *edge.Refusals
 	ready    context.Context // Ends when the server is about to stop.
 	unready  context.CancelFunc
+	answers  *readiness
 	running  context.Context // Ends when the server begins to stop.
 	drain    context.CancelFunc
 
@@ -66,6 +67,7 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults(), rules: rules.New()}
 	s.ready, s.unready = context.WithCancel(context.Background())
+	s.answers = newReadiness(s.config.Store.Ping)
 	s.running, s.drain = context.WithCancel(context.Background())
 	s.connections = connections.New(s.config.MaxConnections, s.unread(), s.config.Logger)
 	s.config.Registry.MustRegister(s.connections)
@@ -384,15 +386,4 @@ func (s *Server) leave(ctx context.Context) {
 	case <-time.After(s.config.ShutdownDelay):
 	case <-ctx.Done():
 	}
-}
-
-// isReady returns nil when the server can answer calls.
-func (s *Server) isReady(ctx context.Context) error {
-	if s.ready.Err() != nil {
-		return failure.ErrDraining
-	}
-	if !s.config.Audit.Ready() {
-		return failure.ErrNoAudit
-	}
-	return s.config.Store.Ping(ctx)
 }

@@ -88,6 +88,9 @@ func (l *callLog) ended(ctx context.Context, s *observedStream, code connect.Cod
 func (l *callLog) take(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if now.Before(l.at) { // The clock was set back.
+		l.at = now
+	}
 	regained := now.Sub(l.at) / lineEvery
 	l.used = max(0, l.used-int(min(regained, linesAtOnce)))
 	l.at = l.at.Add(regained * lineEvery)

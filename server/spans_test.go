@@ -2,6 +2,9 @@ package server_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +69,22 @@ func TestSpansFollowTheirCaller(t *testing.T) {
 	for _, span := range ended {
 		if id := span.SpanContext().TraceID().String(); id != "4bf92f3577b34da6a3ce929d0e0e4736" {
 			t.Errorf("%s is of trace %s", span.Name(), id)
+		}
+	}
+}
+
+// What a caller asks for that is not there is no name of a span: it may be anything.
+func TestSpansOfUnknownRPCsHaveOneName(t *testing.T) {
+	t.Parallel()
+	running, spans := startTraced(t)
+	do(t, servertest.HTTP2(t), http.MethodPost, running.URL+"/user.v1.UserService/"+private, "{}",
+		"Content-Type", "application/json", "Traceparent", sampledParent)
+	if err := running.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, span := range spans.Ended() {
+		if text := fmt.Sprint(span.Name(), span.Attributes(), span.Status()); strings.Contains(text, private) || span.Name() != telemetry.OtherMethod {
+			t.Errorf("a span is %s", text)
 		}
 	}
 }

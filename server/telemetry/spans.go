@@ -42,6 +42,9 @@ func TraceInterceptor(provider trace.TracerProvider, sampled Sampler) (connect.S
 			if !sampled(parentOf(call.RequestHeader().Get("Traceparent"))) {
 				return next(ctx, spec, stream)
 			}
+			if spec.Schema == nil {
+				spec.Procedure = "/" + OtherMethod // What was asked for may be anything.
+			}
 			return inSpan(ctx, spec, stream)
 		}
 	}, nil

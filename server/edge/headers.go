@@ -16,13 +16,13 @@ const protocolVersionHeader = "Connect-Protocol-Version"
 // of Connect, and its unary calls.
 var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
 
-// FoldMediaType has the media types of requests in lower case, as what comes after it compares
-// them: RFC 9110 section 8.3.1 gives their case no meaning.
+// FoldMediaType has the media types of requests in lower case and without blanks behind, as what
+// comes after it compares them: RFC 9110 section 8.3.1 gives neither a meaning.
 func FoldMediaType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if types := r.Header["Content-Type"]; len(types) > 0 {
 			mediaType, _, _ := strings.Cut(types[0], ";")
-			types[0] = strings.ToLower(mediaType) + types[0][len(mediaType):]
+			types[0] = strings.ToLower(strings.TrimRight(mediaType, " \t")) + types[0][len(mediaType):]
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -33,6 +33,7 @@ type headerCheck struct {
 	specs        map[string]connect.Spec // By path.
 	codecs       map[string]bool         // By name.
 	compressions map[string]bool         // By name; "" is none.
+	accepted     string                  // Their names, but for identity.
 	refusals     *Refusals
 	next         http.Handler
 }
@@ -50,10 +51,14 @@ func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors [
 		names[codec.Name()] = true
 	}
 	compressions := map[string]bool{"": true, connect.CompressionNameIdentity: true}
+	var accepted []string
 	for _, compressor := range compressors {
 		compressions[compressor.Name()] = true
+		accepted = append(accepted, compressor.Name())
 	}
-	return func(next http.Handler) http.Handler { return &headerCheck{specs, names, compressions, refusals, next} }
+	return func(next http.Handler) http.Handler {
+		return &headerCheck{specs, names, compressions, strings.Join(accepted, ","), refusals, next}
+	}
 }
 
 func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -62,6 +67,7 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if fault := c.fault(r); fault != nil {
 			// With another version the writer would not know the protocol of the request.
 			r.Header.Del(protocolVersionHeader)
+			w.Header().Set(acceptHeader(r), c.accepted)
 			c.refusals.header.Inc()
 			refuse(w, r, fault)
 			return
@@ -89,6 +95,18 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answerEarly(w, r, func() { c.next.ServeHTTP(w, &bodiless) })
+}
+
+// acceptHeader is where the protocol of a request has the compressions that the server knows. All
+// answers of Connect say so.
+func acceptHeader(r *http.Request) string {
+	switch contentType := r.Header.Get("Content-Type"); {
+	case strings.HasPrefix(contentType, "application/grpc"):
+		return "Grpc-Accept-Encoding"
+	case strings.HasPrefix(contentType, "application/connect+"):
+		return "Connect-Accept-Encoding"
+	}
+	return "Accept-Encoding"
 }
 
 // methodFault is what somebody sees who opens the URL of an RPC in a browser.

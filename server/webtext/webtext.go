@@ -109,6 +109,9 @@ func (w *writer) Flush() {
 
 // FlushError is Flush for http.ResponseController.
 func (w *writer) FlushError() error {
+	if !w.wroteHeader { // It may be all of the response: an error can stand there.
+		w.WriteHeader(http.StatusOK)
+	}
 	if w.buffered.Len() > 0 {
 		if err := w.writeChunk(); err != nil {
 			return err
@@ -118,9 +121,6 @@ func (w *writer) FlushError() error {
 }
 
 func (w *writer) writeChunk() error {
-	if !w.wroteHeader {
-		w.WriteHeader(http.StatusOK)
-	}
 	chunk := base64.StdEncoding.AppendEncode(nil, w.buffered.Bytes())
 	w.buffered.Reset()
 	_, err := w.ResponseWriter.Write(chunk)

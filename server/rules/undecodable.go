@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server/failure"
@@ -218,16 +220,26 @@ func (w jsonWalker) entries(name string, field protoreflect.FieldDescriptor) err
 	})
 }
 
-// timestampName is the message that JSON has as a text.
-const timestampName = "google.protobuf.Timestamp"
+// texts are the messages that JSON has as a text, and how it looks.
+var texts = map[protoreflect.FullName]string{
+	"google.protobuf.Timestamp": "must be a time such as 2006-01-02T15:04:05Z",
+	"google.protobuf.Duration":  "must be a duration such as 1.5s",
+}
 
+// value follows a value that is no list, or an element of one or of a map.
 func (w jsonWalker) value(name string, field protoreflect.FieldDescriptor) error {
-	if field.Kind() == protoreflect.MessageKind && field.Message().FullName() != timestampName {
+	if field.Kind() == protoreflect.MessageKind && texts[field.Message().FullName()] == "" {
 		return w.message(name, field.Message())
 	}
 	token, err := w.next()
-	if err != nil || token == nil {
+	isElement := field.IsList() || field.ContainingMessage().IsMapEntry()
+	switch {
+	case err != nil:
 		return err
+	case token == nil && isElement:
+		return fault{field: name, problem: "must not have null in it"}
+	case token == nil:
+		return nil
 	}
 	if problem := scalarProblem(token, field); problem != "" {
 		return fault{field: name, problem: problem}
@@ -244,8 +256,8 @@ func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string 
 			return "must be a string"
 		}
 	case protoreflect.MessageKind:
-		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
-			return "must be a time such as 2006-01-02T15:04:05Z"
+		if !decodes(token, dynamicpb.NewMessage(field.Message())) {
+			return texts[field.Message().FullName()]
 		}
 	case protoreflect.BoolKind:
 		if _, ok := token.(bool); !ok {
@@ -255,15 +267,26 @@ func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string 
 		if _, ok := token.(json.Number); !ok && field.Enum().Values().ByName(protoreflect.Name(text)) == nil {
 			return "must be one of " + strings.Join(enumNames(field.Enum()), ", ")
 		}
-	case protoreflect.Int32Kind, protoreflect.Int64Kind:
-		if number, ok := token.(json.Number); ok {
-			text = number.String()
+	case protoreflect.Int32Kind:
+		if !decodes(token, new(wrapperspb.Int32Value)) {
+			return "must be a whole number of at most 32 bits"
 		}
-		if _, err := strconv.ParseFloat(text, 64); err != nil {
-			return "must be a number"
+	case protoreflect.Int64Kind:
+		if !decodes(token, new(wrapperspb.Int64Value)) {
+			return "must be a whole number of at most 64 bits"
 		}
 	}
 	return ""
+}
+
+// decodes reports whether a text or a number is a message of this kind.
+func decodes(token json.Token, message proto.Message) bool {
+	switch token.(type) {
+	case string, json.Number:
+		value, err := json.Marshal(token)
+		return err == nil && protojson.Unmarshal(value, message) == nil
+	}
+	return false
 }
 
 // enumNames are the names that a caller can choose from.

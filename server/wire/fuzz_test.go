@@ -16,7 +16,7 @@ var decodeErrorTexts = regexp.MustCompile(`^(` +
 	`([A-Za-z_]\w{0,99}: )?there is no such field(; \w+ has \w+(, \w+)*)?|` +
 	`(update|userId|user_id|displayName|display_name|addRoles|add_roles|removeRoles|remove_roles|expectedVersion|expected_version|` +
 	`email|disabled|externalId|external_id|setAttributes|set_attributes|removeAttributes|remove_attributes): ` +
-	`must (be (a string|a number|a list|an object|given once|true or false)|have each name once)|` +
+	`must (be (a string|a whole number of at most 64 bits|a list|an object|given once|true or false)|have each name once|not have null in it)|` +
 	`the request (must be a JSON object|goes on after its message|is not valid UTF-8)|` +
 	`the request is not valid JSON( for this method|: it ends too early|, at line \d+, column \d+)?` +
 	`)$`)
@@ -25,7 +25,7 @@ func FuzzJSONError(f *testing.F) {
 	for _, body := range []string{
 		`{}`, `{`, `[]`, `"invalid value for hush@example.com field email: 1"`, `{"hush@example.com":1}`,
 		`{"update":{"userId":1}}`, `{"update":{"addRoles":["a",{}]}}`, `{"update":{"expectedVersion":"hush"}}`,
-		`{"update":{"userId":"a","userId":"b"}}`, `{"update":{"setAttributes":{"a":"b","hush":1}}}`, `{"update":{"setAttributes":{"a":"b","a":""},"disabled":1}}`, `{"update":null}`, "{\"update\":{\"userId\":\"\xff\"}}",
+		`{"update":{"userId":"a","userId":"b"}}`, `{"update":{"setAttributes":{"a":"b","hush":1}}}`, `{"update":{"setAttributes":{"a":"b","a":""},"disabled":1}}`, `{"update":null}`, `{"update":{"addRoles":[null]}}`, "{\"update\":{\"userId\":\"\xff\"}}",
 	} {
 		f.Add(body)
 	}

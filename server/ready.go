@@ -2,10 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/example/userd/server/failure"
-	"github.com/example/userd/store/guard"
 )
 
 // readiness finds out whether the store answers. Probes need no credentials, and the few
@@ -50,7 +50,7 @@ func (r *readiness) join() (q *question, first bool) {
 	if r.next != nil {
 		return r.next, false
 	}
-	r.next = &question{answered: make(chan struct{})}
+	r.next = &question{answered: make(chan struct{}), err: errors.New("ping of the store panicked")}
 	return r.next, true
 }
 
@@ -64,8 +64,8 @@ func (r *readiness) ask(ctx context.Context, q *question) {
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 	defer cancel()
-	_, q.err = guard.Call(func() (struct{}, error) { return struct{}{}, r.ping(ctx) })
-	close(q.answered)
+	defer close(q.answered)
+	q.err = r.ping(ctx)
 }
 
 // isReady returns nil when the server can answer calls.

@@ -2,8 +2,7 @@ package connections
 
 import (
 	"io"
-
-	"github.com/example/userd/store/guard"
+	"time"
 )
 
 // Peers who do not read keep those waiting who write to them, with all that these hold.
@@ -37,7 +36,7 @@ func (c *Limiter) keepLooking() {
 	}
 	c.looking = true
 	if c.timer == nil {
-		c.timer = guard.Timer(c.unread/looksUnread, c.look)
+		c.timer = time.AfterFunc(c.unread/looksUnread, c.look)
 		return
 	}
 	c.timer.Reset(c.unread / looksUnread)

@@ -117,7 +117,7 @@ func (c *checkpointer) checkpoint(age time.Duration) {
 // during a pass is left to the next, and SQLite has the disk write what was copied only
 // at the end of one in which nothing was. Two small ones leave next to nothing to do.
 func (c *checkpointer) copy() (pages int) {
-	c.writer.spare.use()
+	defer c.writer.spare.worked(time.Now())
 	copied, small := 0, 0
 	for range maxPasses {
 		before := copied

@@ -45,7 +45,7 @@ type Config struct {
 	// 100 ms when 0.
 	PollInterval time.Duration
 	// SpareProcessor has GOMAXPROCS be one more than the runtime's default while the store is
-	// at work: cached reads and other goroutines then wait less for it, most of all where there
+	// much at work: cached reads and other goroutines then wait less for it, most of all where there
 	// is one processor. It is for programs that leave GOMAXPROCS alone.
 	SpareProcessor bool
 }
@@ -409,11 +409,11 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
 	if err == nil {
 		defer readers.put(conn)
 		if readers == s.readers {
-			s.spare.use()
 			err = s.turns.begin()
 			defer s.turns.end()
 		}
 		if err == nil {
+			defer s.spare.worked(time.Now())
 			err = f(conn)
 		}
 	}

@@ -169,7 +169,6 @@ func (w *writer) loop() error {
 			w.small.Add(-1)
 			w.finish(op)
 		case f := <-w.between:
-			w.spare.use()
 			f()
 		}
 	}
@@ -182,6 +181,7 @@ func (w *writer) betweenCommits(f func(*sqlite.Conn) error) (err error) {
 	done := make(chan struct{})
 	w.between <- func() {
 		defer close(done)
+		defer w.spare.worked(time.Now())
 		defer guard.Recover(&err)
 		err = f(w.conn)
 	}
@@ -210,7 +210,7 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
-	w.spare.use()
+	defer w.spare.worked(time.Now())
 	w.groups.Observe(int64(len(group)))
 	if err := w.commitAndTell(group); err != nil {
 		for _, op := range group {

@@ -693,33 +693,17 @@ func TestRevokedImportLeavesItsConnection(t *testing.T) {
 	defer conn.Close()
 	answers := bufio.NewReader(conn)
 	post := func(token, rpc, contentType, body string) {
-		_, err := fmt.Fprintf(conn, "POST /user.v1.UserService/%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
-			rpc, token, contentType, len(body), body)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	answer := func() string {
-		resp, err := http.ReadResponse(answers, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.Status + " " + string(text)
+		postOverHTTP1(t, conn, rpc, "Authorization: Bearer "+token+"\r\nContent-Type: "+contentType+"\r\n", body)
 	}
 	post("goes", "BatchCreateUsers", "application/connect+proto", string(envelope(t, newUserRequest(1))))
 	<-begun
 	g.change(t, stays)
 	close(revoked)
-	if text := answer(); strings.Contains(text, "error") {
+	if text := answerOf(t, answers); strings.Contains(text, "error") {
 		t.Errorf("the import is answered with %q", text)
 	}
 	post("stays", "GetUser", "application/json", `{"userId":"`+someID+`"}`)
-	if text := answer(); !strings.HasPrefix(text, "200 ") {
+	if text := answerOf(t, answers); !strings.HasPrefix(text, "200 ") {
 		t.Errorf("the next request is answered with %q", text)
 	}
 }

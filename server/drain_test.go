@@ -72,11 +72,13 @@ func (c *rawConn) must(err error) {
 	}
 }
 
-// call starts a gRPC call whose request has not ended.
-func (c *rawConn) call(stream uint32, procedure string) {
+// call starts a gRPC call, with names and values of further headers, whose request has not ended.
+func (c *rawConn) call(stream uint32, procedure string, header ...string) {
 	c.tb.Helper()
-	block := c.fields(":method", "POST", ":scheme", "http", ":authority", c.host, ":path", procedure,
-		"content-type", "application/grpc", "te", "trailers")
+	block := c.fields(append([]string{
+		":method", "POST", ":scheme", "http", ":authority", c.host, ":path", procedure,
+		"content-type", "application/grpc", "te", "trailers",
+	}, header...)...)
 	c.must(c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndHeaders: true}))
 }
 

@@ -30,10 +30,19 @@ func importBegun(t *testing.T, conn net.Conn, header string) {
 	}
 }
 
-// answerOf is the body of an answer over HTTP/1.1.
-func answerOf(t *testing.T, conn io.Reader) string {
+// postOverHTTP1 makes a call whose request is whole.
+func postOverHTTP1(t *testing.T, conn net.Conn, rpc, header, body string) {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	_, err := fmt.Fprintf(conn, "POST /user.v1.UserService/%s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s", rpc, header, len(body), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answerOf is the status and the body of the next answer over HTTP/1.1.
+func answerOf(t *testing.T, conn *bufio.Reader) string {
+	t.Helper()
+	resp, err := http.ReadResponse(conn, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +51,7 @@ func answerOf(t *testing.T, conn io.Reader) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text)
+	return resp.Status + " " + string(text)
 }
 
 // A stream of requests ends with its deadline, also where its caller then sends nothing.
@@ -51,7 +60,7 @@ func TestDeadlineEndsSilentStreams(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, conn net.Conn) (end string){
 		"HTTP/1.1": func(t *testing.T, conn net.Conn) string {
 			importBegun(t, conn, "Connect-Timeout-Ms: 500\r\n")
-			return answerOf(t, conn)
+			return answerOf(t, bufio.NewReader(conn))
 		},
 		"HTTP/2 import": func(t *testing.T, conn net.Conn) string {
 			return silentOverHTTP2(t, conn, "BatchCreateUsers", envelope(t, &userv1.CreateUserRequest{}))
@@ -88,9 +97,7 @@ func TestDeadlineEndsSilentStreams(t *testing.T) {
 func silentOverHTTP2(t *testing.T, conn net.Conn, rpc string, message []byte) string {
 	t.Helper()
 	raw, _ := newRawConn(t, conn, "test")
-	block := raw.fields(":method", "POST", ":scheme", "http", ":authority", "test", ":path", "/user.v1.UserService/"+rpc,
-		"content-type", "application/grpc", "te", "trailers", "grpc-timeout", "500m")
-	raw.must(raw.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true}))
+	raw.call(1, "/user.v1.UserService/"+rpc, "grpc-timeout", "500m")
 	if message != nil {
 		raw.must(raw.framer.WriteData(1, false, message))
 	}
@@ -127,7 +134,7 @@ func TestDrainAnswersSilentImports(t *testing.T) {
 		synctest.Wait() // The row was read.
 		start := time.Now()
 		s.drain(t.Context())
-		if end := answerOf(t, conn); !strings.Contains(end, "unavailable") {
+		if end := answerOf(t, bufio.NewReader(conn)); !strings.Contains(end, "unavailable") {
 			t.Errorf("the import ends with %q", end)
 		}
 		if took := time.Since(start); took > 3*time.Second {
@@ -159,11 +166,7 @@ func TestDeadlineOfWholeImportLeavesItsConnection(t *testing.T) {
 		{"BatchCreateUsers", "Content-Type: application/connect+proto\r\nConnect-Timeout-Ms: 50\r\n", string(row), "deadline_exceeded"},
 		{"GetUser", "Content-Type: application/json\r\n", `{"userId":"` + someID + `"}`, "{}"},
 	} {
-		_, err := fmt.Fprintf(conn, "POST /user.v1.UserService/%s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s",
-			request.rpc, request.header, len(request.body), request.body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		postOverHTTP1(t, conn, request.rpc, request.header, request.body)
 		if text := answerOf(t, answers); !strings.Contains(text, request.want) {
 			t.Errorf("%s is answered with %q", request.rpc, text)
 		}

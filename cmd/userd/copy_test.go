@@ -21,12 +21,9 @@ func wantRefused(t *testing.T, why string, args ...string) {
 	}
 }
 
-// A part of a copy is not served, nor copied in its turn, as if it were the whole. The copy goes
-// on with it.
-func TestAnUnfinishedCopyIsNotServed(t *testing.T) {
-	t.Parallel()
-	folder := t.TempDir()
-	path := filepath.Join(folder, "userd.db")
+// beginCopy makes a file of SQLite with the beginning of a copy of another database.
+func beginCopy(t *testing.T, path string) {
+	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +34,15 @@ func TestAnUnfinishedCopyIsNotServed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A part of a copy is not served, nor copied in its turn, as if it were the whole. The copy goes
+// on with it.
+func TestAnUnfinishedCopyIsNotServed(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "userd.db")
+	beginCopy(t, path)
 	const why = "users are missing: a copy into this database was interrupted"
 	wantRefused(t, why, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--database", "sqlite:"+path)
 	wantRefused(t, why, "copy", "--from", "sqlite:"+path, "--to", "sqlite:"+filepath.Join(folder, "other.db"))
@@ -54,16 +60,7 @@ func TestCopyLeavesWhatIsThere(t *testing.T) {
 	wantRefused(t, "run `userd migrate up`", "copy", "--from", from, "--to", old)
 	wantRefused(t, "has schema version 1 and", "migrate", "status", "--database", old)
 
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: begun})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Load(t.Context(), store.Load{CopyOf: uuid.NewString()}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	beginCopy(t, begun)
 	wantRefused(t, "a part of a copy of another database; nothing was written: delete it and copy anew", "copy", "--from", from, "--to", "sqlite:"+begun)
 }
 

@@ -122,7 +122,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.LimitStreams(s.streams, kinds),
 		body.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
-		edge.FinishErrors,
+		edge.FinishErrors(kinds),
 		webtext.Translate,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		body.Count(kinds, func(r *http.Request, cut func()) (context.Context, body.Hold) {

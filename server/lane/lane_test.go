@@ -209,7 +209,7 @@ func startServers(t *testing.T, on transport, ready bool) servers {
 		}
 	}
 	s := servers{left: new(int)}
-	general := edge.FinishErrors(mux)
+	general := edge.FinishErrors(nil)(mux)
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		*s.left++
 		general.ServeHTTP(w, r)

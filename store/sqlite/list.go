@@ -52,6 +52,7 @@ type listing struct {
 	plan       stats.Plan
 	byNameTime time.Duration
 	inVain     *store.InVain[string]
+	late       bool // The index of names had no answer within byNameTime.
 	now        func() time.Time
 	conn       *sqlite.Conn
 	pace       pace
@@ -167,8 +168,12 @@ func (l *listing) walk(n int) (bool, error) {
 	return l.Take(users, end), err
 }
 
-// walkOn looks at the next n users, at as many at a time as a turn has been enough for.
+// walkOn looks at the next n users, at as many at a time as a turn has been enough for. A page
+// that is late ends as it is.
 func (l *listing) walkOn(n int) (bool, error) {
+	if l.late {
+		return true, nil
+	}
 	for step := firstStep; n > 0; {
 		if err := l.pace.letOthers(); err != nil {
 			return false, err

@@ -213,11 +213,11 @@ func (l *listing) namesLike(ctx context.Context, query string) (ids string, know
 	if err != nil || !state.helps() {
 		return "", false, err
 	}
-	rows, known, err := rowsLike(ctx, l.conn, query, l.byNameTime)
+	rows, inTime, err := rowsLike(ctx, l.conn, query, l.byNameTime)
 	if err != nil {
 		return "", false, err
 	}
-	if !known {
+	if l.late = !inTime; l.late || len(rows) > few {
 		l.inVain.Add(query, l.now())
 		return "", false, nil
 	}
@@ -232,9 +232,9 @@ func (l *listing) namesLike(ctx context.Context, query string) (ids string, know
 	return ids, true, err
 }
 
-// rowsLike returns the rows of the index that a query finds, and whether they are few and
-// were found in time.
-func rowsLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.Duration) (rows []int64, known bool, err error) {
+// rowsLike returns the rows of the index that a query finds, one more than few at most, and
+// whether they were found in time.
+func rowsLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.Duration) (rows []int64, inTime bool, err error) {
 	limited, stop := context.WithTimeout(ctx, limit)
 	defer stop()
 	defer conn.SetInterrupt(conn.SetInterrupt(limited.Done()))
@@ -245,5 +245,5 @@ func rowsLike(ctx context.Context, conn *sqlite.Conn, query string, limit time.D
 	if sqlite.ErrCode(err) == sqlite.ResultInterrupt && ctx.Err() == nil {
 		return nil, false, nil
 	}
-	return rows, len(rows) <= few, err
+	return rows, true, err
 }

@@ -251,11 +251,11 @@ func TestSearchesInTheIndexOfNamesEnd(t *testing.T) {
 	}
 	defer s.Close()
 	err = s.read(t.Context(), func(conn *sqlite.Conn) error {
-		if _, known, err := rowsLike(t.Context(), conn, trigramsOf("abc"), 0); err != nil || known {
-			t.Errorf("without time: known %t, %v", known, err)
+		if _, inTime, err := rowsLike(t.Context(), conn, trigramsOf("abc"), 0); err != nil || inTime {
+			t.Errorf("without time: in time %t, %v", inTime, err)
 		}
-		if _, known, err := rowsLike(t.Context(), conn, trigramsOf("abc"), time.Hour); err != nil || !known {
-			t.Errorf("with time: known %t, %v", known, err)
+		if _, inTime, err := rowsLike(t.Context(), conn, trigramsOf("abc"), time.Hour); err != nil || !inTime {
+			t.Errorf("with time: in time %t, %v", inTime, err)
 		}
 		left, leave := context.WithCancel(t.Context())
 		leave()
@@ -266,6 +266,36 @@ func TestSearchesInTheIndexOfNamesEnd(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A page whose time is gone in the index of names has only looked at the first users. The next
+// one goes on from there, and further.
+func TestAPageThatIsLateIsShort(t *testing.T) {
+	t.Parallel()
+	lab := &namesLab{T: t, path: filepath.Join(t.TempDir(), "userd.db")}
+	lab.open()
+	defer lab.store.Close()
+	const last = 3 * firstStep
+	users := make([]store.NewUser, last+1)
+	for i := range users {
+		users[i] = store.NewUser{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Email: fmt.Sprintf("a%d@example.com", i), DisplayName: "Ada"}
+	}
+	users[last].DisplayName = "Grace"
+	_, err := lab.store.Import(t.Context(), users)
+	lab.try(err)
+	for state := lab.step(); !state.current(); {
+		state = lab.step()
+	}
+	lab.store.byNameTime = 0
+	query := store.Query{NameContains: "grace", Limit: 1}
+	page, err := lab.store.List(t.Context(), query)
+	if want := users[firstStep-1].ID; err != nil || len(page.Users) > 0 || page.Next.ID != want {
+		t.Fatalf("the first page has %d users and goes on after %q, %v; want none, after %q", len(page.Users), page.Next.ID, err, want)
+	}
+	query.After = page.Next
+	if page, err = lab.store.List(t.Context(), query); err != nil || len(page.Users) != 1 {
+		t.Errorf("the next page has %d users, %v; want the one who is sought", len(page.Users), err)
 	}
 }
 

@@ -23,10 +23,12 @@ var localHosts = map[string]bool{
 	"localhost": true, "localhost:1234": true, "LocalHost:8080": true, "localhost.": true, "localhost.:8080": true,
 	"app.localhost": true, "127.0.0.1": true, "127.0.0.1:1": true, "127.1.2.3": true,
 	"[::1]": true, "[::1]:8080": true, "[::ffff:127.0.0.1]:8080": true,
+	"127.0.0.1:8080,127.0.0.1:8081": true, "[::1]:8080,localhost": true, // As gRPC has it.
 
 	"evil.example": false, "evil.example:8080": false, "localhost.evil.example": false, "evillocalhost": false,
 	"127.0.0.1.evil.example": false, "127.0.0.1.": true, "users.example.com": false, "userd": false,
 	"192.0.2.1": false, "0.0.0.0": false, "[2001:db8::1]:8080": false, "::1": false, ".localhost": false,
+	"127.0.0.1,evil.example": false, "evil.example,localhost": false, "127.0.0.1:8080,192.0.2.1:8080": false,
 }
 
 // hostWays are the ways a host can come to a server.

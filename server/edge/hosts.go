@@ -52,11 +52,22 @@ func NewAllowedHosts(names []string, registry *prometheus.Registry) *AllowedHost
 func normalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
 // Allows reports whether a request for this authority, host or host:port, is
-// answered. The context is that of the request or of its connection.
+// answered. The context is that of the request or of its connection. Clients of gRPC that are
+// told several addresses, as in "ipv4:10.0.0.1:8080,10.0.0.2:8080", ask each for all of them.
 func (a *AllowedHosts) Allows(ctx context.Context, authority string) bool {
 	if a.all {
 		return true
 	}
+	for host := range strings.SplitSeq(authority, ",") {
+		if !a.allowsHost(ctx, host) {
+			return false
+		}
+	}
+	return true
+}
+
+// allowsHost is Allows for one host.
+func (a *AllowedHosts) allowsHost(ctx context.Context, authority string) bool {
 	host := normalHost(withoutPort(authority))
 	if a.names[host] {
 		return true

@@ -723,7 +723,15 @@ func ruleIDs(rules *validate.FieldRules) []string {
 func TestWrongContentType(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
-	for _, contentType := range []string{"", "text/plain", "application/xml", "application/x-www-form-urlencoded", "application/grpc+hush"} {
+	told := map[string]string{
+		"application/grpc+hush":               "",
+		"application/json; charset=utf-16":    `"message":"Content-Type: must say no other charset than UTF-8`,
+		"application/json;charset=ISO-8859-1": `"message":"Content-Type: must say no other charset than UTF-8`,
+	}
+	for _, contentType := range []string{"", "text/plain", "application/xml", "application/x-www-form-urlencoded"} {
+		told[contentType] = `"message":"Content-Type: must be application/json for JSON`
+	}
+	for contentType, want := range told {
 		for version, client := range map[string]*http.Client{"1.1": servertest.HTTP1(t), "2": servertest.HTTP2(t)} {
 			t.Run(version+" "+contentType, func(t *testing.T) {
 				t.Parallel()
@@ -739,8 +747,8 @@ func TestWrongContentType(t *testing.T) {
 					t.Errorf("Accept-Post is %q", accepted)
 				}
 				text, err := io.ReadAll(res.Body)
-				if told := strings.Contains(string(text), `"message":"Content-Type: must be application/json for JSON`); err != nil || told == strings.Contains(contentType, "grpc") {
-					t.Errorf("the body is %q, %v", text, err)
+				if err != nil || !strings.Contains(string(text), want) || want == "" && len(text) > 0 {
+					t.Errorf("the body is %q, %v, want %s in it", text, err, want)
 				}
 			})
 		}

@@ -70,8 +70,8 @@ func TestMalformedHeaders(t *testing.T) {
 	})
 }
 
-// Media types are taken as RFC 9110 section 8.3.1 lets callers write them: in any case, and with
-// blanks before their parameters.
+// Media types are taken as RFC 9110 section 8.3.1 lets callers write them: in any case, with
+// blanks before their parameters, and with parameters that mean nothing.
 func TestMediaTypesInAnyForm(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
@@ -81,6 +81,9 @@ func TestMediaTypesInAnyForm(t *testing.T) {
 		"parameter":          func(mediaType string) string { return mediaType + ";charset=utf-8" },
 		"blanks":             func(mediaType string) string { return mediaType + " \t; charset=utf-8" },
 		"blanks and nothing": func(mediaType string) string { return mediaType + " ;" },
+		"quotes":             func(mediaType string) string { return mediaType + `;charset="UTF-8"` },
+		"part of UTF-8":      func(mediaType string) string { return mediaType + "; charset=us-ascii" },
+		"others":             func(mediaType string) string { return mediaType + "; odata.metadata=minimal; charset=utf-8" },
 	} {
 		for _, protocol := range []protocol{grpcBinary, grpcWeb, connectJSON, connectRPC} {
 			t.Run(protocol.name+" "+name, func(t *testing.T) {

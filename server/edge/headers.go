@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"mime"
 	"net/http"
 	"strings"
 
@@ -16,16 +17,31 @@ const protocolVersionHeader = "Connect-Protocol-Version"
 // of Connect, and its unary calls.
 var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
 
-// FoldMediaType has the media types of requests in lower case and without blanks behind, as what
-// comes after it compares them: RFC 9110 section 8.3.1 gives neither a meaning.
+// FoldMediaType has the media types of requests in lower case, without blanks behind and without
+// parameters that change nothing, as what comes after it compares them: RFC 9110 section 8.3.1
+// gives case and blanks no meaning, and types that are called here have no parameters. What is
+// said to be in another charset than UTF-8 stays so, and is refused.
 func FoldMediaType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if types := r.Header["Content-Type"]; len(types) > 0 {
-			mediaType, _, _ := strings.Cut(types[0], ";")
-			types[0] = strings.ToLower(strings.TrimRight(mediaType, " \t")) + types[0][len(mediaType):]
+			mediaType, parameters, _ := strings.Cut(types[0], ";")
+			types[0] = strings.ToLower(strings.TrimRight(mediaType, " \t"))
+			if parameters != "" && !isUTF8(types[0]+";"+parameters) {
+				types[0] += ";" + parameters
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isUTF8 reports whether a media type with parameters says that it is of no other charset.
+func isUTF8(mediaType string) bool {
+	_, parameters, err := mime.ParseMediaType(mediaType)
+	switch strings.ToLower(parameters["charset"]) {
+	case "", "utf-8", "utf8", "us-ascii":
+		return err == nil
+	}
+	return false
 }
 
 // headerCheck looks at the header of a request.
@@ -85,7 +101,7 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bodiless.Body = http.NoBody // That of the request must not be closed before it has come.
 	if known && failure.HasReasons(spec.Procedure) && isUnknownMedia(r) {
 		c.next.ServeHTTP(&headerOnly{response: w}, &bodiless) // Connect has the content types that it takes.
-		refuse(withStatus{w, http.StatusUnsupportedMediaType}, r, mediaFault(spec))
+		refuse(withStatus{w, http.StatusUnsupportedMediaType}, r, mediaFault(spec, r.Header.Get("Content-Type")))
 		return
 	}
 	if known && r.Method != http.MethodPost && isUnserved(spec, r, isCall) {
@@ -131,7 +147,10 @@ func (h *headerOnly) Write(p []byte) (int, error) { return len(p), nil }
 func (h *headerOnly) WriteHeader(status int)      { h.status = status }
 
 // mediaFault says what to send instead.
-func mediaFault(spec connect.Spec) *connect.Error {
+func mediaFault(spec connect.Spec, contentType string) *connect.Error {
+	if strings.HasPrefix(contentType, "application/json;") {
+		return failure.MalformedField("Content-Type", "must say no other charset than UTF-8, which the request has to be in")
+	}
 	if spec.StreamType == connect.StreamTypeUnary {
 		return failure.MalformedField("Content-Type", "must be application/json for JSON, or application/proto; with curl: -H 'Content-Type: application/json'")
 	}
@@ -147,9 +166,10 @@ func isUnserved(spec connect.Spec, r *http.Request, isCall bool) bool {
 	return r.Method != http.MethodGet || spec.IdempotencyLevel != connect.IdempotencyNoSideEffects || !r.URL.Query().Has("message")
 }
 
-// isCall reports whether Connect looks at the body of a request.
+// isCall reports whether Connect looks at the body of a request. Its media type has no parameters
+// then, see FoldMediaType.
 func (c *headerCheck) isCall(spec connect.Spec, r *http.Request) bool {
-	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	mediaType := r.Header.Get("Content-Type")
 	if r.Method != http.MethodPost || lane.IsNativeGRPC(mediaType) {
 		return r.Method == http.MethodPost
 	}

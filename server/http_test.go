@@ -227,6 +227,24 @@ func TestConditionalGet(t *testing.T) {
 	}
 }
 
+// Programs of Windows write JSON with a byte order mark before it, and curl sends their files.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	for version, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		for method, message := range map[string]string{
+			"GetUser":     `{"userId": "` + nobody + `"}`,
+			"SearchUsers": `{}`,
+			"CreateUser":  `{"userId": "` + someID + `", "email": "` + testEmail(1) + `", "displayName": "Ada"}`,
+		} {
+			res, body := do(t, client, http.MethodPost, running.URL+"/user.v1.UserService/"+method, "\uFEFF"+message, "Content-Type", "application/json")
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("%s over %s: %s: %s", method, version, res.Status, body)
+			}
+		}
+	}
+}
+
 // Only what has no side effects, and no email in it, is served by GET.
 func TestNoGet(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,10 @@ func (c codec) marshalDecoded(ctx context.Context, dst io.Writer, response Encod
 	return c.marshalMessage(ctx, dst, message)
 }
 
+// byteOrderMark is what programs of Windows begin files with. RFC 8259 section 8.1 lets it be
+// left out of account.
+var byteOrderMark = []byte("\uFEFF")
+
 func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
 	message, ok := msg.(proto.Message)
 	if !ok {
@@ -121,6 +125,9 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 		}
 	}
 	data := body.Bytes()
+	if !c.IsBinary() {
+		data = bytes.TrimPrefix(data, byteOrderMark)
+	}
 	if err := packing.Take(ctx, len(data)); err != nil {
 		return err
 	}

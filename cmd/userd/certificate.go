@@ -6,12 +6,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/server/regular"
 )
 
 // certificate is that of the listener, with the authorities of its clients, if they may
@@ -20,10 +21,13 @@ type certificate struct {
 	certFile, keyFile, clientCAFile string
 	current                         atomic.Pointer[tls.Config]
 
-	read    string // What the files held when they were read.
-	seen    string // What they held at the last look.
-	expired bool   // The log knows.
+	read    pemTexts // What the files held when they were read.
+	seen    pemTexts // What they held at the last look.
+	expired bool     // The log knows.
 }
+
+// pemTexts is what the files of a certificate hold.
+type pemTexts struct{ cert, key, clientCA string }
 
 // certificateInterval is the time between two looks at the files of the certificate.
 const certificateInterval = time.Second / 4
@@ -37,8 +41,11 @@ func loadCertificate(certFile, keyFile, clientCAFile string) (*certificate, erro
 
 // load reads the files. When one of them is broken, all stays as it is.
 func (c *certificate) load() error {
-	c.read = c.contents()
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	var err error
+	if c.read, err = c.contents(); err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair([]byte(c.read.cert), []byte(c.read.key))
 	if err != nil {
 		return fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
@@ -47,8 +54,9 @@ func (c *certificate) load() error {
 		NextProtos: []string{"h2", "http/1.1"}, // net/http adds them only to the one that it is given.
 	}
 	if c.clientCAFile != "" {
-		if config.ClientCAs, err = readAuthorities(c.clientCAFile); err != nil {
-			return fmt.Errorf("--tls-client-ca: %w", err)
+		config.ClientCAs = x509.NewCertPool()
+		if !config.ClientCAs.AppendCertsFromPEM([]byte(c.read.clientCA)) {
+			return fmt.Errorf("--tls-client-ca: %s has no certificate, PEM", c.clientCAFile)
 		}
 		config.ClientAuth = tls.VerifyClientCertIfGiven // Tokens and probes need none.
 	}
@@ -56,26 +64,26 @@ func (c *certificate) load() error {
 	return nil
 }
 
-func readAuthorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// contents is what the files hold, nothing of one that cannot be read.
+func (c *certificate) contents() (all pemTexts, err error) {
+	for _, file := range []struct {
+		flag, path string
+		text       *string
+	}{
+		{"--tls-cert", c.certFile, &all.cert},
+		{"--tls-key", c.keyFile, &all.key},
+		{"--tls-client-ca", c.clientCAFile, &all.clientCA},
+	} {
+		if file.path == "" {
+			continue
+		}
+		text, cause := regular.Read(file.path)
+		if cause != nil && err == nil {
+			err = fmt.Errorf("%s: %w", file.flag, cause)
+		}
+		*file.text = text
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s has no certificate, PEM", path)
-	}
-	return pool, nil
-}
-
-// contents is what the files hold. Of one that cannot be read it is nothing; load says why.
-func (c *certificate) contents() string {
-	var all strings.Builder
-	for _, path := range []string{c.certFile, c.keyFile, c.clientCAFile} {
-		text, _ := os.ReadFile(path)
-		all.Write(text)
-	}
-	return all.String()
+	return all, err
 }
 
 // look reads the files again when they have changed: when they are the same twice, so that
@@ -84,9 +92,9 @@ func (c *certificate) look(logger *slog.Logger, hosts []string) {
 	if c == nil {
 		return
 	}
-	text := c.contents()
-	changed := text == c.seen && text != c.read
-	c.seen = text
+	now, _ := c.contents() // What is wrong load says.
+	changed := now == c.seen && now != c.read
+	c.seen = now
 	switch {
 	case changed:
 		c.reload(logger, "its files have changed", hosts)

@@ -4,52 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/example/userd/server/auth/jwk"
+	"github.com/example/userd/server/regular"
 )
 
-const (
-	// pollInterval is how often the file is looked at. A token that is removed from it must
-	// not be good for a second more, and a change counts at the second look only.
-	pollInterval = 250 * time.Millisecond
-	// maxFileBytes is more than a file has.
-	maxFileBytes = 4 << 20
-)
+// pollInterval is how often the file is looked at. A token that is removed from it must not be
+// good for a second more, and a change counts at the second look only.
+const pollInterval = 250 * time.Millisecond
 
 // reading is a look at the file.
 type reading struct {
-	path, text string
-	err        error
+	text string
+	err  error
 }
 
-// readFile looks at the file. A pipe is opened without waiting for whoever writes to it, and
-// refused: what is read from it is there once.
+// readFile looks at the file.
 func readFile(path string) reading {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return reading{path: path, err: err}
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return reading{path: path, err: err}
-	}
-	if !info.Mode().IsRegular() && !info.IsDir() { // Reading says what a folder is.
-		return reading{path: path, err: fmt.Errorf("%s is no regular file", path)}
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
-	if err == nil && len(text) > maxFileBytes {
-		err = errors.New("it is larger than 4 MiB")
-	}
-	return reading{path: path, text: string(text), err: err}
+	text, err := regular.Read(path)
+	return reading{text: text, err: err}
 }
 
 // same reports whether two looks have seen the same.

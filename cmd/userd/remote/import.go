@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -73,7 +74,7 @@ func (f *importFlags) run(ctx context.Context, files []string, out io.Writer) er
 	case f.failures != "" && len(files) > 1:
 		return cli.Wrong(errors.New("--failures is for one file"))
 	}
-	if err := f.checkPlaces(files); err != nil {
+	if err := cmp.Or(checkThere(files), f.checkPlaces(files), f.checkResume(files)); err != nil {
 		return cli.Wrong(err)
 	}
 	users, err := f.users()
@@ -81,22 +82,38 @@ func (f *importFlags) run(ctx context.Context, files []string, out io.Writer) er
 		return err
 	}
 	failed := 0
-	for _, name := range files {
+	for n, name := range files {
 		i, err := f.open(name)
 		if err != nil {
 			return err
 		}
 		i.users = users
 		err = errors.Join(f.explain(ctx, i.run(ctx)), i.close())
-		if err == nil {
-			fmt.Fprintf(out, "%s: %s\n", name, i.result(f.dryRun))
-			failed += i.state.Failed
-		} else {
-			return fmt.Errorf("%s: %w", name, i.interrupted(err))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, i.interrupted(err, n > 0))
 		}
+		fmt.Fprintf(out, "%s: %s\n", name, i.result(f.dryRun))
+		failed += i.state.Failed
+	}
+	if err := f.forget(files); err != nil {
+		return err
 	}
 	if failed > 0 {
 		return cli.Exit(cli.Failure, fmt.Errorf("%d rows have failed", failed))
+	}
+	return nil
+}
+
+// checkThere finds what is no file before any row of another one is sent.
+func checkThere(files []string) error {
+	for _, name := range files {
+		info, err := statInput(name)
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return fmt.Errorf("%s is no file", name)
+		}
 	}
 	return nil
 }
@@ -120,17 +137,14 @@ func (f *importFlags) open(name string) (*fileImport, error) {
 		if file, err = os.Open(name); err != nil {
 			return nil, cli.Wrong(err)
 		}
-		info, err := file.Stat()
-		if err != nil || info.IsDir() {
-			return nil, cli.Wrong(errors.Join(err, fmt.Errorf("%s is no file", name)))
-		}
 		if hasPlace(name) {
+			info, err := file.Stat()
+			if err != nil {
+				return nil, err
+			}
 			size = info.Size()
-			i.progressName = name + ".progress"
+			i.progressName = progressOf(name)
 		}
-	}
-	if f.resume && i.progressName == "" {
-		return nil, cli.Wrong(errors.New("--resume needs a file: what came by standard input is gone"))
 	}
 	i.file = file
 	if err := i.begin(newImportState(f.address, format, f.conflict, size)); err != nil {

@@ -246,6 +246,100 @@ func TestFailuresThatCannotBeKept(t *testing.T) {
 	}
 }
 
+// An import that cannot write beside its file sends nothing, and says what to do.
+func TestFolderThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		blocked string // Is a folder, which nobody can write, and no file.
+		flags   []string
+		advice  string
+	}{
+		"how far it has come":     {"users.csv.progress.part", nil, "from standard input, with --format csv"},
+		"failed rows":             {"users.failed.csv", nil, "name another file with --failures"},
+		"rows that are not valid": {"users.invalid.csv", []string{"--dry-run"}, "name another file with --failures"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startImportServer(t)
+			file := filepath.Join(t.TempDir(), "users.csv")
+			writeRows(t, file, 150)
+			blocked := filepath.Join(filepath.Dir(file), test.blocked)
+			if err := os.Mkdir(blocked, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.runImport(t.Context(), append(test.flags, file)...)
+			if cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), blocked) || !strings.Contains(err.Error(), test.advice) || s.streams > 0 {
+				t.Errorf("it ends with %v, %d streams", err, s.streams)
+			}
+		})
+	}
+}
+
+// writeUsers is writeRows of users whose addresses begin with a word.
+func writeUsers(t *testing.T, path, word string, count int) {
+	t.Helper()
+	writeRows(t, path, count)
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(read(t, path), "user", word)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An import of several files goes on in the one where it was stopped: those before it are done,
+// and those behind it begin.
+func TestSeveralFilesAreGoneOnWith(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	dir := t.TempDir()
+	var files []string
+	for name, count := range map[string]int{"a": 150, "b": 2_500, "c": 50} {
+		writeUsers(t, filepath.Join(dir, name+".csv"), name, count)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		files = append(files, filepath.Join(dir, name+".csv"))
+	}
+	s.interruptAt(t, 3, files...) // The second of b.
+	failed := read(t, filepath.Join(dir, "a.failed.csv"))
+	if _, err := s.runImport(t.Context(), files...); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), "--resume") || s.streams != 3 {
+		t.Errorf("without --resume it ends with %v, %d streams", err, s.streams)
+	}
+	if _, err := s.runImport(t.Context(), append([]string{"--resume", files[2]}, files[:2]...)...); cli.Code(err) != cli.WrongUse || s.streams != 3 {
+		t.Errorf("it begins a file that may be done: %v, %d streams", err, s.streams)
+	}
+	out, err := s.runImport(t.Context(), append([]string{"--resume"}, files...)...)
+	for _, want := range []string{
+		"a.csv: 150 rows: 149 created, 0 updated, 0 as they were, 1 failed",
+		"b.csv: 2500 rows: 2475 created, 0 updated, 0 as they were, 25 failed",
+		"c.csv: 50 rows: 50 created, 0 updated, 0 as they were, 0 failed",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %s:\n%s", want, out)
+		}
+	}
+	if cli.Code(err) != cli.Failure || !strings.Contains(err.Error(), "26 rows have failed") || s.streams != 3+2+1 {
+		t.Errorf("it ends with %v, %d streams", err, s.streams)
+	}
+	if read(t, filepath.Join(dir, "a.failed.csv")) != failed {
+		t.Error("the failed rows of a file that is done are others")
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*.progress")); err != nil || len(left) > 0 {
+		t.Errorf("left are %q, error %v", left, err)
+	}
+	if _, err := s.runImport(t.Context(), append([]string{"--resume"}, files...)...); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), "nothing to resume") {
+		t.Errorf("an import that is over goes on with %v", err)
+	}
+}
+
+// A name that is wrong is found before a row of another file is sent.
+func TestMissingFileIsFoundFirst(t *testing.T) {
+	t.Parallel()
+	s := startImportServer(t)
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "missing.csv")
+	if _, err := s.runImport(t.Context(), writeValid(t, dir), missing); cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), missing) || s.streams > 0 {
+		t.Errorf("it ends with %v, %d streams", err, s.streams)
+	}
+}
+
 // writeValid makes a CSV of one user, and returns its name.
 func writeValid(t *testing.T, dir string) string {
 	t.Helper()

@@ -86,24 +86,33 @@ func absolute(name string) string {
 	return filepath.Clean(name)
 }
 
-// tryFailures finds out whether the file that --failures names can be written, before any row is
-// sent. Where there was none it leaves none.
+// tryFailures finds out whether the file of failed rows can be written, before any row is sent.
+// Where there was none it leaves none. Without a file beside which it is, or where nothing is
+// sent, it is needed only when a row fails, unless it was named.
 func (i *fileImport) tryFailures() error {
-	info, err := os.Stat(i.flags.failures)
-	if i.flags.failures == "" || err == nil && !info.Mode().IsRegular() { // To open a pipe is to wait for its reader.
+	if i.flags.failures == "" && (i.progressName == "" || i.flags.dryRun) {
 		return nil
 	}
-	_, err = os.Lstat(i.flags.failures) // A link to what is not there yet stays.
+	info, err := os.Stat(i.failuresName)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // To open a pipe is to wait for its reader.
+		return nil
+	}
+	_, err = os.Lstat(i.failuresName) // A link to what is not there yet stays.
 	missing := errors.Is(err, fs.ErrNotExist)
-	file, err := os.OpenFile(i.flags.failures, os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(i.failuresName, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return cli.Wrong(fmt.Errorf("--failures: %w", err))
+		return cannotKeep(err)
 	}
 	err = file.Close()
 	if missing {
-		err = errors.Join(err, os.Remove(i.flags.failures))
+		err = errors.Join(err, os.Remove(i.failuresName))
 	}
 	return err
+}
+
+// cannotKeep is why failed rows cannot be written, and what to do.
+func cannotKeep(err error) error {
+	return cli.Wrong(fmt.Errorf("rows that fail cannot be kept: %w: name another file with --failures", err))
 }
 
 // fail writes a row that was not taken.
@@ -121,7 +130,7 @@ func (i *fileImport) fail(row rows.Row, why string) error {
 func (i *fileImport) openFailures() error {
 	file, err := os.OpenFile(i.failuresName, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return cannotKeep(err)
 	}
 	i.failures = file
 	info, err := file.Stat()

@@ -64,7 +64,8 @@ func (i *fileImport) run(ctx context.Context) error {
 		return err
 	}
 	if err := i.save(); err != nil { // Rows that are stored before any are counted keep their ids.
-		return err
+		return cli.Wrong(fmt.Errorf("an import writes beside its file how far it has come: %w: "+
+			"copy the file to a folder where you may write, or import what it holds from standard input, with --format %s", err, i.state.Format))
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	work, order := make(chan *batch), make(chan *batch, i.flags.streams)
@@ -81,20 +82,7 @@ func (i *fileImport) run(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := <-read; err != nil {
-		return err
-	}
-	if i.progressName != "" && !i.flags.dryRun {
-		return removeIfThere(i.progressName)
-	}
-	return nil
-}
-
-func removeIfThere(name string) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return <-read
 }
 
 // skip goes past the rows that are done, which must be those of before. Those behind them may

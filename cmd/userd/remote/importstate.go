@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -13,8 +14,8 @@ import (
 	"github.com/example/userd/cmd/userd/cli"
 )
 
-// importState is how far an import has come. It stands in a file beside the input while the
-// import goes on, and is what --resume begins with.
+// importState is how far an import has come. It stands in a file beside the input until all files
+// of the import are done, and is what --resume begins with.
 type importState struct {
 	Server     string    `json:"server"`
 	Format     string    `json:"format"`
@@ -33,6 +34,47 @@ type importState struct {
 
 func newImportState(server, format, conflict string, size int64) importState {
 	return importState{Server: server, Format: format, OnConflict: conflict, Size: size, IDs: uuid.New()}
+}
+
+// progressOf is where the state of the import of a file stands.
+func progressOf(name string) string { return name + ".progress" }
+
+// checkResume finds what cannot be gone on with. Files behind the last that has a state were not
+// come to yet, and begin; one before it that has none may be done, and is not begun again.
+func (f *importFlags) checkResume(files []string) error {
+	if !f.resume || f.dryRun {
+		return nil
+	}
+	hasState := func(name string) bool {
+		_, err := os.Stat(progressOf(name))
+		return err == nil
+	}
+	for n, name := range files {
+		switch {
+		case !hasPlace(name):
+			return errors.New("--resume needs a file: what came by standard input is gone")
+		case hasState(name):
+		case slices.ContainsFunc(files[n:], hasState):
+			return fmt.Errorf("there is nothing to resume of %s: there is no %s; leave it out, or import it alone", name, progressOf(name))
+		case n == 0:
+			return fmt.Errorf("there is nothing to resume: there is no %s", progressOf(name))
+		}
+	}
+	return nil
+}
+
+// forget removes the states of an import that is over, from the first: where it is killed
+// meanwhile, none begins anew.
+func (f *importFlags) forget(files []string) error {
+	for _, name := range files {
+		if f.dryRun || !hasPlace(name) {
+			continue
+		}
+		if err := os.Remove(progressOf(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // id is that of a row that brings none: the same whenever the row is sent again.
@@ -56,8 +98,6 @@ func (i *fileImport) begin(fresh importState) error {
 	switch {
 	case i.flags.dryRun:
 		return i.leaveFailures(earlier)
-	case earlier == nil && i.flags.resume:
-		return cli.Wrong(fmt.Errorf("there is nothing to resume: there is no %s", i.progressName))
 	case earlier == nil:
 		return nil
 	case !i.flags.resume && earlier.Rows > 0:
@@ -114,9 +154,10 @@ func (i *fileImport) goOn(earlier importState) error {
 	return nil
 }
 
-// interrupted adds to an error how the import goes on, where it can.
-func (i *fileImport) interrupted(err error) error {
-	if i.state.Rows == 0 || i.progressName == "" || i.flags.dryRun {
+// interrupted adds to an error how the import goes on, where it can; after other files it can
+// though no row of this one is done.
+func (i *fileImport) interrupted(err error, afterOthers bool) error {
+	if i.state.Rows == 0 && !afterOthers || i.progressName == "" || i.flags.dryRun {
 		return err
 	}
 	return fmt.Errorf("%w; %d rows are done: go on with --resume", err, i.state.Rows)

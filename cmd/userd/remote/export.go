@@ -74,15 +74,14 @@ func export(ctx context.Context, users userv1connect.UserServiceClient, format, 
 	if behind, err := filepath.EvalSymlinks(name); err == nil {
 		path = behind // A link stays, and leads to the users.
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // Another export may write its own.
+	part, err := createPart(path)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(exportTo(ctx, users, format, name, file), file.Sync(), file.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+	if err := errors.Join(exportTo(ctx, users, format, name, part), part.Sync()); err != nil {
+		return errors.Join(err, part.Close(), os.Remove(part.Name()))
 	}
-	return os.Rename(file.Name(), path)
+	return become(part, path)
 }
 
 // exportTo writes all users as a file of this name holds them. What is compressed is ended only

@@ -124,9 +124,15 @@ func startProtected(t *testing.T, scopes string) (server *userdtest.Userd, token
 	t.Helper()
 	pair, ca := userdtest.Certificate(t)
 	callers := filepath.Join(t.TempDir(), "auth")
-	token = strings.TrimSpace(output(t, exec.CommandContext(t.Context(), userdtest.Binary(t),
-		"token", "new", "--name", "example", "--scopes", scopes, "--append", callers)))
+	token = newToken(t, callers, scopes)
 	return userdtest.Start(t, "--auth-file", callers, "--tls-cert", pair, "--tls-key", pair), token, ca
+}
+
+// newToken makes a token, and adds it to a file of callers.
+func newToken(t *testing.T, callers, scopes string) string {
+	t.Helper()
+	return strings.TrimSpace(output(t, exec.CommandContext(t.Context(), userdtest.Binary(t),
+		"token", "new", "--name", "example", "--scopes", scopes, "--append", callers)))
 }
 
 // checkProtected looks whether an example is let in by a server that knows its callers.

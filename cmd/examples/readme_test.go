@@ -25,8 +25,10 @@ func TestREADME(t *testing.T) {
 	checkClient(t, exec.CommandContext(t.Context(), "go", "run", filepath.Join(folder, "main.go")))
 
 	generate(t, folder)
-	if _, err := os.Stat(filepath.Join(folder, "clients/typescript/buf/validate/validate_pb.ts")); err != nil {
-		t.Error(err) // What the client imports.
+	for _, imported := range []string{"typescript/buf/validate/validate_pb.ts", "csharp/Validate.cs"} {
+		if _, err := os.Stat(filepath.Join(folder, "clients", imported)); err != nil {
+			t.Error(err)
+		}
 	}
 	python := exec.CommandContext(t.Context(), userdtest.Program(t, "/usr/bin/python3"), filepath.Join(folder, "client.py"))
 	python.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(folder, "clients/python"))
@@ -41,6 +43,34 @@ func TestREADME(t *testing.T) {
 	output(t, exec.CommandContext(t.Context(), userdtest.Program(t, "javac"), "-nowarn", "-cp", path, "-d", classes,
 		"-sourcepath", filepath.Join(folder, "clients/java"), filepath.Join(folder, "Client.java")))
 	checkClient(t, exec.CommandContext(t.Context(), userdtest.Program(t, "java"), "-cp", path, "Client"))
+}
+
+// TestREADMEInCSharp runs the client of gen/README.md for C#, with Mono, also at a server that knows
+// its callers.
+func TestREADMEInCSharp(t *testing.T) {
+	t.Parallel()
+	callers := filepath.Join(t.TempDir(), "auth")
+	token := newToken(t, callers, "users.read,users.list,users.write")
+	const setting = "Timeout = TimeSpan.FromSeconds(10),"
+	header := setting + ` DefaultRequestHeaders = { Authorization = new AuthenticationHeaderValue("Bearer", "` + token + `") },`
+	for _, test := range []struct {
+		flags []string
+		with  string
+	}{
+		{nil, setting},
+		{[]string{"--auth-file", callers}, header},
+	} {
+		server := userdtest.Start(t, test.flags...)
+		folder := t.TempDir()
+		source, program := filepath.Join(folder, "client.cs"), filepath.Join(folder, "client.exe")
+		write(t, source, strings.NewReplacer("localhost:8080", server.Host(), setting, test.with).Replace(block(t, "csharp")))
+		output(t, exec.CommandContext(t.Context(), userdtest.Program(t, "mcs"), "-warnaserror", "-nowarn:649",
+			"-r:System.Net.Http", "-r:System.Runtime.Serialization", "-out:"+program, source))
+		got := checkClient(t, exec.CommandContext(t.Context(), userdtest.Program(t, "mono"), program))
+		if !strings.HasSuffix(got, "\nAnders\nEMAIL_TAKEN: email: another user has this address\n") {
+			t.Errorf("it says %s", got)
+		}
+	}
 }
 
 // protect has the client for Python call a server that knows its callers, as gen/README.md tells.
@@ -102,10 +132,13 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
-// checkClient runs a client, which prints the id of the user that it creates.
-func checkClient(t *testing.T, cmd *exec.Cmd) {
+// checkClient runs a client, which prints the id of the user that it creates, and returns all that
+// it prints.
+func checkClient(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
-	if got := output(t, cmd); !regexp.MustCompile(`(?m)^[0-9a-f-]{36}$`).MatchString(got) {
+	got := output(t, cmd)
+	if !regexp.MustCompile(`(?m)^[0-9a-f-]{36}$`).MatchString(got) {
 		t.Errorf("%v: %s", cmd.Args, got)
 	}
+	return got
 }

@@ -26,6 +26,13 @@ const nothing: Rights = { read: false, list: false, write: false, remove: false,
 
 export const session = new Store<Session>({ state: "unknown", rights: nothing, why: "" });
 
+/** onSignOut has what one caller has seen forgotten: it is nothing for the next. It is told why nobody is signed in, "" where that was meant. */
+export function onSignOut(forget: (why: string) => void) {
+  session.follow(() => {
+    if (session.value.state === "signedOut") forget(session.value.why);
+  });
+}
+
 // The token is kept for as long as the tab is open, and in no other tab.
 const tokenKey = "userd.token";
 

@@ -1,6 +1,6 @@
 import { create, fromJsonString, toJson, toJsonString, type MessageInitShape } from "@bufbuild/protobuf";
 import { TimestampSchema, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { session, users } from "./client";
+import { onSignOut, users } from "./client";
 import { failureOf } from "./failure";
 import { CreateUserRequestSchema, type CreateUserRequest, type SearchUsersRequestSchema, type User } from "@example/userd";
 import { retried } from "./retry";
@@ -23,8 +23,7 @@ interface Run {
 const current = new Store<Run | undefined>(undefined);
 
 // Another caller does not go on with it.
-session.follow(() => {
-  if (session.value.state !== "signedOut") return;
+onSignOut(() => {
   current.value?.stop.abort();
   current.value = undefined;
 });

@@ -1,5 +1,5 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { session, users } from "./client";
+import { onSignOut, users } from "./client";
 import type { Failure } from "./failure";
 import type { User, UserEvent } from "@example/userd";
 import { resume } from "./resume";
@@ -45,9 +45,7 @@ const maxSilence = 30_000;
 
 export const feed = new Store<Feed>({ state: "off", changes: [], interruptions: 0, gap: false, problem: "" });
 
-// What one caller has seen is nothing for the next.
-session.follow(() => {
-  if (session.value.state !== "signedOut") return;
+onSignOut(() => {
   stop();
   [cursor, pending] = ["", []];
   known.clear();

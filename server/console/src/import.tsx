@@ -1,6 +1,6 @@
 import { Code } from "@connectrpc/connect";
 import { useEffect, useId, useState } from "preact/hooks";
-import { session, users } from "./client";
+import { onSignOut, session, users } from "./client";
 import { newId } from "./create";
 import { failureOf } from "./failure";
 import type { CreateUserRequest, User } from "@example/userd";
@@ -48,11 +48,11 @@ const signedOut = "Its token was not known any more, and the rows that failed ar
 
 // Another caller does not go on with it, and sees nothing of its rows. How far it has come is told
 // where nobody meant to end it.
-session.follow(() => {
+onSignOut((why) => {
   const run = current.value;
-  if (session.value.state !== "signedOut" || run === undefined) return;
+  if (run === undefined) return;
   run.stop.abort();
-  const isLost = run.state === "running" && session.value.why !== "";
+  const isLost = run.state === "running" && why !== "";
   current.value = isLost
     ? { ...run, state: "stopped", ended: Date.now(), failures: [], failed: new Writer(), waiting: "", problem: signedOut, stop: new AbortController() }
     : undefined;

@@ -1,7 +1,7 @@
 import { useEffect, useId, useState } from "preact/hooks";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { session, users } from "./client";
+import { onSignOut, session, users } from "./client";
 import { Export } from "./export";
 import { failureOf, type Failure } from "./failure";
 import type { SearchUsersRequestSchema, User } from "@example/userd";
@@ -48,9 +48,7 @@ const search = new Store<Search>({ filters: all, tokens: [""], found: [], next: 
 
 let running: AbortController | undefined;
 
-// A search of another caller is nobody's business.
-session.follow(() => {
-  if (session.value.state !== "signedOut") return;
+onSignOut(() => {
   stop();
   running = undefined;
   search.value = { ...search.value, filters: all, tokens: [""], found: [], next: "", busy: false, failure: undefined };

@@ -1,5 +1,5 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { server, session } from "./client";
+import { onSignOut, server } from "./client";
 import type { WatchStatusResponse } from "@example/userd/status";
 import { resume } from "./resume";
 import { Store } from "./store";
@@ -33,9 +33,7 @@ const nothing: Watched = { state: "off", moments: [], changes: 0, problem: "" };
 
 export const watched = new Store<Watched>(nothing);
 
-session.follow(() => {
-  if (session.value.state === "signedOut") watched.value = nothing;
-});
+onSignOut(() => { watched.value = nothing; });
 
 /** follow follows the status until what it returns is called. */
 export function follow(): () => void {

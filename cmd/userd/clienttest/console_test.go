@@ -6,12 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/example/userd/cmd/userd/userdtest"
+	"github.com/example/userd/server/auth/authtest"
 )
 
 var pictures = flag.String("pictures", "", "folder for pictures of the console's pages, to look at")
@@ -40,7 +42,16 @@ func TestConsoleMistakes(t *testing.T) {
 	t.Parallel()
 	auth := filepath.Join(t.TempDir(), "auth")
 	token := newToken(t, auth, "operator", "users.read,users.list,users.write,users.delete,admin")
-	useConsole(t, map[string]any{"journey": "mistakes", "width": 1280, "scheme": "light", "token": token}, "--auth-file", auth)
+	issuer, keys := authtest.NewIssuer(t), filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte(issuer.Set()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var jwts []string
+	for _, subject := range []string{"ada", "ada", "grace"} {
+		jwts = append(jwts, issuer.Sign(t, map[string]any{"sub": subject, "scope": "users.read users.list users.write"}))
+	}
+	settings := map[string]any{"journey": "mistakes", "width": 1280, "scheme": "light", "token": token, "jwts": jwts}
+	useConsole(t, settings, "--auth-file", auth, "--jwt-keys", keys, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)
 }
 
 func TestConsoleCanBeTurnedOff(t *testing.T) {

@@ -18,13 +18,15 @@ export interface Rights {
 export interface Session {
   state: "unknown" | "away" | "signedOut" | "signedIn";
   rights: Rights;
+  /** Tells callers apart, "" where nobody is asked who calls. */
+  caller: string;
   /** Why nobody is signed in. */
   why: string;
 }
 
 const nothing: Rights = { read: false, list: false, write: false, remove: false, admin: false };
 
-export const session = new Store<Session>({ state: "unknown", rights: nothing, why: "" });
+export const session = new Store<Session>({ state: "unknown", rights: nothing, caller: "", why: "" });
 
 /** onSignOut has what one caller has seen forgotten: it is nothing for the next. It is told why nobody is signed in, "" where that was meant. */
 export function onSignOut(forget: (why: string) => void) {
@@ -69,7 +71,7 @@ export const server = createClient(StatusService, transport);
 
 export function signOut(why = "") {
   sessionStorage.removeItem(tokenKey);
-  session.value = { state: "signedOut", rights: nothing, why };
+  session.value = { state: "signedOut", rights: nothing, caller: "", why };
 }
 
 /** signIn takes a token, or none, and looks what it is good for. */
@@ -80,14 +82,25 @@ export async function signIn(given?: string) {
   }
   if (given !== undefined) sessionStorage.setItem(tokenKey, given.trim());
   try {
-    session.value = { state: "signedIn", rights: await findRights(), why: "" };
+    session.value = { state: "signedIn", rights: await findRights(), caller: callerOf(token()), why: "" };
   } catch (err) {
     const failure = failureOf(err);
     if (failure.code === Code.Unauthenticated) {
       signOut(token() === "" ? "" : "The server does not know this token.");
     } else {
-      session.value = { state: "away", rights: nothing, why: failure.text };
+      session.value = { state: "away", rights: nothing, caller: "", why: failure.text };
     }
+  }
+}
+
+/** callerOf is who has a token that the server knows: of a JWT its subject, so that another one is the same caller's. */
+function callerOf(token: string): string {
+  try {
+    const claims = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
+    const { iss, sub } = JSON.parse(atob(claims));
+    return typeof sub === "string" ? JSON.stringify([iss, sub]) : token;
+  } catch {
+    return token;
   }
 }
 

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { users } from "./client";
+import { useDraft } from "./draft";
 import { failureOf, type Failure } from "./failure";
 import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
 import { Problem } from "./notice";
@@ -8,9 +9,8 @@ import { addressOf, go } from "./page";
 import { creationOf, noFields } from "./users";
 
 export function NewPage() {
-  const [draft, setDraft] = useState(() => draftOf(noFields));
   // With an id of ours the request may be sent again: it makes one user.
-  const [id] = useState(() => newId());
+  const [{ draft, id }, put] = useDraft("#/new", () => ({ draft: draftOf(noFields), id: newId() }));
   const [failure, setFailure] = useState<Failure>();
   const create = useOnce(async () => {
     try {
@@ -30,7 +30,7 @@ export function NewPage() {
     <form class="card" noValidate onSubmit={submit}>
       <h1 tabIndex={-1}>New user</h1>
       <Problem failure={failure} />
-      <UserFields draft={draft} change={setDraft} problems={failure?.fields ?? {}} />
+      <UserFields draft={draft} change={(draft) => put({ draft, id })} problems={failure?.fields ?? {}} />
       <div class="buttons">
         <button type="submit" class="main">Create</button>
         <a class="button" href="#/">Cancel</a>

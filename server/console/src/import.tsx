@@ -1,7 +1,8 @@
 import { Code } from "@connectrpc/connect";
-import { useEffect, useId, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { onSignOut, session, users } from "./client";
 import { newId } from "./create";
+import { useDraft } from "./draft";
 import { failureOf } from "./failure";
 import type { CreateUserRequest, User } from "@example/userd";
 import { retried } from "./retry";
@@ -74,14 +75,29 @@ export function ImportPage() {
   );
 }
 
+/** Chosen is the file to import, and how. */
+interface Chosen {
+  file: File | undefined;
+  mapping: Mapping;
+  taken: Taken;
+}
+
+const nothingChosen: Chosen = { file: undefined, mapping: new Map(), taken: "fail" };
+
 /** Prepare takes a file, and shows what would become of it. */
 function Prepare() {
-  const [file, setFile] = useState<File>();
+  const [draft, put] = useDraft("#/import", () => nothingChosen);
+  const { file, mapping, taken } = draft;
   const [rows, setRows] = useState<Row[]>([]);
-  const [mapping, setMapping] = useState<Mapping>(new Map());
-  const [taken, setTaken] = useState<Taken>("fail");
   const [problem, setProblem] = useState("");
   const id = useId();
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (file === undefined) return;
+    const chosen = new DataTransfer();
+    chosen.items.add(file);
+    input.current!.files = chosen.files; // It names the file of a draft that is there again.
+  }, []);
   useEffect(() => {
     let isChosen = true;
     if (file !== undefined) {
@@ -93,15 +109,15 @@ function Prepare() {
   return (
     <form class="card" aria-label="Import a file" onSubmit={(event) => { event.preventDefault(); void start(file!, mapping, taken); }}>
       <label for={`${id}-file`}>File</label>
-      <input id={`${id}-file`} type="file" accept=".csv,.jsonl,.ndjson,.json,text/csv" aria-describedby={`${id}-hint`}
-        onChange={(event) => { setMapping(new Map()); setRows([]); setProblem(""); setFile(event.currentTarget.files?.[0]); }} />
+      <input ref={input} id={`${id}-file`} type="file" accept=".csv,.jsonl,.ndjson,.json,text/csv" aria-describedby={`${id}-hint`}
+        onChange={(event) => { setRows([]); setProblem(""); put({ ...draft, mapping: new Map(), file: event.currentTarget.files?.[0] }); }} />
       <p class="hint" id={`${id}-hint`}>CSV with a row of names, or JSON Lines (.jsonl). Exports of this page are such files.</p>
       {rows.length > 0 && (
         <>
-          <Columns columns={columns} rows={rows} mapping={mapping} change={setMapping} />
+          <Columns columns={columns} rows={rows} mapping={mapping} change={(mapping) => put({ ...draft, mapping })} />
           <Preview rows={rows} mapping={mapping} />
           <label for={`${id}-taken`}>A user who is there already</label>
-          <select id={`${id}-taken`} value={taken} aria-describedby={`${id}-taken-hint`} onChange={(event) => setTaken(event.currentTarget.value as Taken)}>
+          <select id={`${id}-taken`} value={taken} aria-describedby={`${id}-taken-hint`} onChange={(event) => put({ ...draft, taken: event.currentTarget.value as Taken })}>
             <option value="fail">makes the row fail</option>
             <option value="skip">stays as it is</option>
             <option value="update">gets what the row has</option>

@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { APIPage } from "./api";
 import { session, signIn, signOut, token } from "./client";
 import { NewPage } from "./create";
+import { WhatOutlived } from "./draft";
 import { ImportPage } from "./import";
 import { LivePage } from "./live";
 import { OpenUser } from "./open";
@@ -22,6 +23,7 @@ function App() {
       <a class="skip" href="#main" onClick={skip}>Skip to the content</a>
       <Header />
       <main id="main" tabIndex={-1}>
+        {state === "signedIn" && <WhatOutlived />}
         {(state === "signedIn" || state === "signedOut" && isForAll) && <Content />}
         {state === "signedOut" && !isForAll && <SignIn />}
         {state === "away" && (
@@ -29,7 +31,7 @@ function App() {
             <p>{why}</p>
             <div class="buttons">
               <button type="button" onClick={() => signIn()}>Try again</button>
-              {token() !== "" && <button type="button" onClick={() => signOut()}>Sign in with another token</button>}
+              {token() !== "" && <button type="button" onClick={() => signOut(why)}>Sign in with another token</button>}
             </div>
           </div>
         )}

@@ -5,23 +5,26 @@ export interface Page {
   name: "search" | "new" | "user" | "live" | "import" | "status" | "api";
   /** Of the user, or the name of the operation. */
   id: string;
+  /** What leads here. */
+  address: string;
   /** Whether somebody has come here from another page. */
   moved: boolean;
 }
 
 function read(moved: boolean): Page {
-  const [, name, id = ""] = location.hash.split("/");
+  const address = location.hash;
+  const [, name, id = ""] = address.split("/");
   switch (name) {
     case "new":
     case "live":
     case "import":
     case "status":
-      return { name, id: "", moved };
+      return { name, id: "", address, moved };
     case "user":
     case "api":
-      return { name, id, moved };
+      return { name, id, address, moved };
     default:
-      return { name: "search", id: "", moved };
+      return { name: "search", id: "", address, moved };
   }
 }
 

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { session, signIn } from "./client";
+import { Kept } from "./draft";
 import { useStore } from "./store";
 
 export function SignIn() {
@@ -17,6 +18,7 @@ export function SignIn() {
       <h1 tabIndex={-1}>Sign in</h1>
       <p>This server knows its callers. Give it a token: one that <code>userd token new</code> has made, or a JWT of its issuer.</p>
       {why !== "" && <p class="notice bad" role="alert">{why}</p>}
+      <Kept />
       <label for="token">Token</label>
       <input id="token" type="password" autocomplete="off" required value={given} onInput={(event) => setGiven(event.currentTarget.value)} />
       <p class="hint">It is kept until this tab is closed.</p>

@@ -1,6 +1,7 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { session, users } from "./client";
 import { Conflict } from "./conflict";
+import { hasDraft, useDraft } from "./draft";
 import { failureOf, type Failure } from "./failure";
 import { feed, follow, remember } from "./feed";
 import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
@@ -8,7 +9,7 @@ import type { User } from "@example/userd";
 import { RecentChanges } from "./history";
 import { Problem } from "./notice";
 import { useOnce } from "./once";
-import { go } from "./page";
+import { addressOf, go } from "./page";
 import { Roles } from "./search";
 import { useStore } from "./store";
 import { Time } from "./time";
@@ -25,7 +26,7 @@ export function UserPage({ id }: { id: string }) {
   const [user, setUser] = useState<User | undefined>();
   const [failure, setFailure] = useState<Failure>();
   const [missing, setMissing] = useState(false);
-  const [editing, setEditing] = useState(false);
+  const [editing, setEditing] = useState(() => hasDraft(addressOf(id)));
   const [said, say] = useState("");
   const shown = useRef(0); // Counts what is shown: an answer that was asked for before is not shown over it.
   const show = (user: User | undefined) => {
@@ -117,12 +118,12 @@ function Attributes({ user }: { user: User }) {
 
 /** Edit changes a user, if nobody else has meanwhile. */
 function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void; cancel: () => void }) {
-  const [draft, setDraft] = useState(() => draftOf(fieldsOf(user)));
-  const [base, setBase] = useState(user); // What the draft has changed.
+  // The base is what the draft has changed.
+  const [{ draft, base }, put] = useDraft(addressOf(user.id), () => ({ draft: draftOf(fieldsOf(user)), base: user }));
   const [failure, setFailure] = useState<Failure>();
   const [conflict, setConflict] = useState<User>();
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => form.current?.querySelector("input")?.focus(), []);
+  useLayoutEffect(() => form.current?.querySelector("input")?.focus(), []); // Before a key can be meant for another one.
   /** save makes the fields of one version of a user those that are wanted. */
   const save = useOnce(async (base: User, wanted: Fields) => {
     if (differing(fieldsOf(base), wanted).length === 0) {
@@ -135,9 +136,8 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
     } catch (err) {
       const failure = failureOf(err);
       const now = failure.reason === "VERSION_MISMATCH" ? await fresh(base.id).catch(() => undefined) : undefined;
-      setBase(base);
+      put({ draft: draftOf(wanted), base });
       setConflict(now);
-      setDraft(draftOf(wanted));
       setFailure(now === undefined ? failure : undefined);
     }
   });
@@ -153,7 +153,7 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
   return (
     <form ref={form} class="card" noValidate aria-label="Edit the user" onSubmit={submit}>
       <Problem failure={failure} />
-      <UserFields draft={draft} change={setDraft} problems={failure?.fields ?? {}} />
+      <UserFields draft={draft} change={(draft) => put({ draft, base })} problems={failure?.fields ?? {}} />
       <div class="buttons">
         <button type="submit" class="main">Save</button>
         <button type="button" onClick={cancel}>Cancel</button>

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const [executablePath, settings] = process.argv.slice(2);
-const { url, token, reader, width, scheme, pictures, journey = "everything" } = JSON.parse(settings);
+const { url, token, reader, jwts, width, scheme, pictures, journey = "everything" } = JSON.parse(settings);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({
@@ -643,6 +643,121 @@ async function outliveToken() {
   assert.equal(await button("Download the failed rows").count(), 0);
 }
 
+/** endToken has the next call of a method find that its token is not known any more. */
+async function endToken(method) {
+  await page.route(`**/${method}`, (route) => route.fulfill({
+    contentType: "application/grpc-web+proto", headers: { "grpc-status": "16", "grpc-message": "unknown" },
+  }), { times: 1 });
+}
+
+async function signInWith(given) {
+  await field("Token").fill(given);
+  await page.keyboard.press("Enter");
+  await button("Sign out").waitFor();
+}
+
+/** keepDrafts has tokens end while something is typed: it is there again for the same caller, and for nobody else. */
+async function keepDrafts() {
+  const [mine, renewed, others] = jwts;
+  const promised = page.getByText("What you had typed is kept for you");
+  const kept = status("What you had typed is there, and not saved yet.");
+  const isGone = status("What was typed here with another token, and not saved, is gone.");
+  await button("Sign out").click();
+  assert.equal(await promised.count(), 0);
+  await signInWith(mine);
+
+  const typeUser = async () => {
+    await page.goto(`${url}/console/#/new`);
+    await field("Email").fill("kept@example.com");
+    await field("Display name").fill("Kept");
+    await button("Add an attribute").click();
+    await field("Value of attribute 1").fill("half");
+  };
+  await typeUser();
+  await field("Name of attribute 1").fill("a");
+  await endToken("CreateUser");
+  await button("Create").click();
+  await seen(promised);
+  assert.equal(await field("Email").count(), 0, "what was typed is shown to anybody");
+  await field("Token").fill("nobody");
+  await button("Sign in").click();
+  await seen(page.getByText("The server does not know this token."));
+  await page.getByRole("link", { name: "API", exact: true }).click();
+  await seen(heading("GetUser"));
+  await page.getByRole("link", { name: "Sign in" }).click();
+  await signInWith(renewed);
+  await seen(kept);
+  await usable("kept");
+  await kept.getByRole("link", { name: "New user" }).click();
+  await seen(heading("New user"));
+  assert.equal(await kept.getByRole("link").count(), 0);
+  assert.equal(await field("Email").inputValue(), "kept@example.com");
+  assert.equal(await field("Value of attribute 1").inputValue(), "half");
+  await button("Create").click();
+  await seen(heading("Kept"));
+  assert.equal(await kept.count(), 0, "what is saved is said not to be");
+  const { user } = await call("GetUserByEmail", { email: "kept@example.com" });
+
+  await button("Edit").click();
+  await field("Display name").fill("Kept again");
+  await call("UpdateUser", { update: { userId: user.id, externalId: "urn:theirs" } });
+  await endToken("UpdateUser");
+  await button("Save").click();
+  await seen(promised);
+  await signInWith(mine);
+  await seen(kept);
+  assert.equal(await field("Display name").inputValue(), "Kept again");
+  await button("Save").click();
+  await seen(page.getByText("It is at version 2 now."));
+  await button("Save").click();
+  await seen(status("Saved as version 3."));
+  assert.equal(await kept.count(), 0);
+  const { user: now } = await call("GetUserByEmail", { email: user.email });
+  assert.deepEqual([now.displayName, now.externalId, now.attributes], ["Kept again", "urn:theirs", { a: "half" }]);
+
+  await chooseFile("chosen.csv", "email,who\nchosen@example.com,Chosen");
+  await field("Column who becomes").selectOption("Display name");
+  await field("A user who is there already").selectOption("stays as it is");
+  await endToken("GetUserByEmail");
+  await field("Id, email or external id").fill("nobody@example.com");
+  await page.keyboard.press("Enter");
+  await seen(promised);
+  await signInWith(renewed);
+  await seen(kept);
+  assert.equal(await field("File").evaluate((input) => input.files[0].name), "chosen.csv");
+  assert.equal(await field("Column who becomes").inputValue(), "display_name");
+  assert.equal(await field("A user who is there already").inputValue(), "skip");
+  await button("Import").click();
+  await seen(status("Done. 1 created, 0 updated, 0 there already, 0 failed."));
+  assert.equal(await kept.count(), 0);
+
+  const notShown = async (why) => {
+    await seen(heading("New user"));
+    assert.equal(await field("Email").inputValue(), "", why);
+    assert.equal(await field("Value of attribute 1").count(), 0, why);
+    assert.equal(await kept.count(), 0, why);
+  };
+  await typeUser();
+  await endToken("CreateUser");
+  await field("Name of attribute 1").fill("a");
+  await button("Create").click();
+  await seen(promised);
+  await signInWith(others);
+  await seen(isGone);
+  await notShown("what somebody else has typed is shown");
+  await button("Sign out").click();
+  await signInWith(mine);
+  await notShown("what was dropped is there again");
+  await typeUser();
+  await button("Sign out").click();
+  assert.equal(await promised.count(), 0);
+  await signInWith(mine);
+  await notShown("what was given up is there again");
+  assert.equal(await isGone.count(), 0);
+  await button("Sign out").click();
+  await signInWith(token);
+}
+
 /** takeAway chooses to change users who are there, and learns what they lose. */
 async function takeAway() {
   await chooseFile("users.csv", "email,display_name\ntaken@example.com,Taken");
@@ -965,7 +1080,7 @@ const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
   mistakes: [signInBadly, meetTwoConflicts, nameAttributes, typeBlanks, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
-    mendRows, outliveToken, takeAway, refuseRows, chooseAgain, outwaitFrozen],
+    mendRows, outliveToken, keepDrafts, takeAway, refuseRows, chooseAgain, outwaitFrozen],
 };
 
 try {

@@ -78,7 +78,9 @@ func everydayWork(t testing.TB, s *postgres.Store, caller int) error {
 	}
 	for range 6 {
 		user, err := s.Create(ctx, newUser())
-		check("create", err)
+		if err != nil {
+			return fmt.Errorf("caller %d: create: %w", caller, err)
+		}
 		_, err = s.Import(ctx, []store.NewUser{newUser(), newUser()})
 		check("import", err)
 		_, err = s.Get(ctx, user.ID)

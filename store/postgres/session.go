@@ -126,10 +126,19 @@ type sessions struct {
 	pooled atomic.Bool // There has been a pooler.
 }
 
-// beforeConnect gives a connection a way of executing statements.
+// keptDescriptions is how many statements a connection knows the types of, where the URL
+// says none.
+const keptDescriptions = 512
+
+// beforeConnect gives a connection a way of executing statements: one of the two that move
+// values in binary form and rely on nothing that another session of a pooler's may have
+// left, whatever the URL asks for. The form of text is for settings to say.
 func (s *sessions) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
-	if s.pooled.Load() && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+	if s.pooled.Load() || config.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || config.StatementCacheCapacity <= 0 {
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	if config.DescriptionCacheCapacity <= 0 {
+		config.DescriptionCacheCapacity = keptDescriptions
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
@@ -24,6 +25,11 @@ var harmless = []string{
 	`default_transaction_deferrable = on`, `statement_timeout = '30s'`, `lock_timeout = '10s'`,
 	`idle_in_transaction_session_timeout = '10s'`, `lc_messages = 'C'`, `client_min_messages = 'error'`, `check_function_bodies = off`,
 	`row_security = off`, `enable_indexscan = off`, `plan_cache_mode = 'force_generic_plan'`, `work_mem = '64kB'`, `default_toast_compression = 'pglz'`,
+	`escape_string_warning = off`, `lc_time = 'C'`, `lc_numeric = 'C'`, `xmlbinary = 'hex'`, `geqo_threshold = 2`, `from_collapse_limit = 1`,
+	`join_collapse_limit = 1`, `enable_seqscan = off`, `enable_bitmapscan = off`, `enable_hashjoin = off`, `enable_hashagg = off`, `enable_sort = off`,
+	`jit = off`, `stats_fetch_consistency = 'snapshot'`, `default_tablespace = 'pg_default'`, `default_table_access_method = 'heap'`,
+	`lo_compat_privileges = on`, `transaction_timeout = '10s'`, `event_triggers = off`, `client_connection_check_interval = 1000`,
+	`plpgsql.variable_conflict = 'error'`, `plpgsql.extra_errors = 'all'`, `plpgsql.extra_warnings = 'all'`,
 }
 
 // harmful are those that we set, and refuse to go without where we cannot.
@@ -65,6 +71,37 @@ func TestSettingsOfARole(t *testing.T) {
 			t.Errorf("open: %v", err)
 		}
 	})
+}
+
+// Whatever way of executing statements the URL asks for, settings do no harm, and through a
+// pooler calls at once have nothing to do with one another.
+func TestWaysOfExecutingStatements(t *testing.T) {
+	t.Parallel()
+	database := withSettings(t, harmless)
+	for name, through := range map[string]func(t *testing.T) string{
+		"directly": func(*testing.T) string { return database },
+		"through a pooler": func(t *testing.T) string {
+			return storetest.PgBouncer(t, database, "pool_mode = transaction", "default_pool_size = 2")
+		},
+	} {
+		for _, way := range []string{
+			"default_query_exec_mode=cache_statement", "default_query_exec_mode=cache_describe", "default_query_exec_mode=describe_exec",
+			"default_query_exec_mode=exec", "default_query_exec_mode=simple_protocol", "statement_cache_capacity=0&description_cache_capacity=0",
+		} {
+			t.Run(way+" "+name, func(t *testing.T) {
+				t.Parallel()
+				s := open(t, through(t)+"&"+way)
+				checkUsers(t, s)
+				var group errgroup.Group
+				for caller := range 4 {
+					group.Go(func() error { return everydayWork(t, s, caller) })
+				}
+				if err := group.Wait(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
 }
 
 // Statements, locks and idle transactions have limits, or lower ones of the operator's.
@@ -132,71 +169,21 @@ func withSettings(t *testing.T, settings []string) string {
 	url := storetest.Postgres(t, migrate)
 	conn := connect(t, url)
 	for _, setting := range settings {
-		run(t, conn, `alter database `+conn.Config().Database+` set `+setting)
+		if name, _, _ := strings.Cut(setting, " "); known(t, conn, name) {
+			run(t, conn, `alter database `+conn.Config().Database+` set `+setting)
+		}
 	}
 	return url
 }
 
-// checkUsers writes users and finds them again in every way.
-func checkUsers(t *testing.T, s *postgres.Store) {
+// known reports whether this version of PostgreSQL has a setting.
+func known(t *testing.T, conn *pgx.Conn, setting string) (known bool) {
 	t.Helper()
-	ctx := t.Context()
-	var failed []error
-	check := func(err error) { failed = append(failed, err) }
-	first, err := s.Create(ctx, store.NewUser{ID: newUser().ID, Email: newUser().ID + "@İstanbul.example", DisplayName: `Zoë \'日本'`, Roles: []string{"null", "admin"}})
-	check(err)
-	imported := newUser()
-	imported.DisplayName, imported.Roles = "ÉCLAIR İ", []string{"null"}
-	for range 2 { // The second time it is there.
-		results, err := s.Import(ctx, []store.NewUser{imported, newUser()})
-		check(err)
-		for _, result := range results {
-			check(result.Err)
-		}
+	err := conn.QueryRow(t.Context(), `select strpos($1, '.') > 0 or current_setting($1, true) is not null`, setting).Scan(&known)
+	if err != nil {
+		t.Fatal(err)
 	}
-	logged, err := s.RecordLogin(ctx, first.ID, first.CreatedAt, 0)
-	check(err)
-	if !logged.LastLogin.Equal(first.CreatedAt) {
-		t.Errorf("last login is %s, want %s", logged.LastLogin, first.CreatedAt)
-	}
-	taken := newUser()
-	taken.Email = strings.ToUpper(imported.Email)
-	if _, err := s.Create(ctx, taken); !errors.Is(err, store.ErrEmailTaken) {
-		t.Errorf("create of a taken email: %v", err)
-	}
-	for name, query := range map[string]store.Query{
-		first.ID:    {EmailPrefix: strings.ToUpper(first.Email[:36]) + "@İ", NameContains: `ZOË \'日`, Role: "null"},
-		imported.ID: {EmailPrefix: imported.Email[:36], NameContains: "éclair", Role: "null"},
-	} {
-		query.Limit = 10
-		found, err := s.List(ctx, query)
-		check(err)
-		if len(found.Users) != 1 || found.Users[0].ID != name {
-			t.Errorf("%+v finds %+v", query, found)
-		}
-	}
-	changed, err := s.UpdateMany(ctx, []store.Update{{ID: first.ID, DisplayName: new("Ÿ"), AddRoles: []string{"b", "a"}}})
-	check(err)
-	got, err := s.Get(ctx, first.ID)
-	check(err)
-	if got.DisplayName != "Ÿ" || !slices.Equal(got.Roles, []string{"a", "admin", "b", "null"}) || !got.UpdatedAt.Equal(changed[0].User.UpdatedAt) {
-		t.Errorf("user is %+v, was updated to %+v", got, changed[0])
-	}
-	_, err = s.Delete(ctx, first.ID, 0)
-	check(err)
-	if _, err := s.Create(ctx, store.NewUser{ID: first.ID, Email: first.Email, DisplayName: "x"}); !errors.Is(err, store.ErrIDTaken) {
-		t.Errorf("create of a deleted id: %v", err)
-	}
-	changes, _ := readAll(t, s, store.Earliest, 3)
-	changes = slices.DeleteFunc(changes, func(change store.Change) bool { return change.UserID != first.ID })
-	if read := names(changes, first.ID); read != "0:1 0:2 0:3 0:4" {
-		t.Errorf("changes are %s", read)
-	}
-	_, err = s.Contents(ctx)
-	check(err)
-	if err := errors.Join(failed...); err != nil {
-		t.Error(err)
-	}
+	return known
 }
 
 // newDatabase makes a database beside the one at an URL, with options of create

@@ -25,10 +25,18 @@ var causes = map[string]string{
 	"57P02":            "the database server has crashed",
 	"57P03":            "the database server is starting or stopping",
 	"58030":            "the database server cannot read or write its files: look at its disk and its log",
-	protocolViolation:  "the database or its pooler does not take the connection: leave settings that it does not know out of --database",
+	protocolViolation:  "the database or its pooler does not take the connection, for what stands behind this: a setting that it does not know is to be left out of --database",
+}
+
+// connectCauses are what codes mean that have another meaning while a connection is made.
+var connectCauses = map[string]string{
+	"42501": "the role may not connect: grant connect on the database to it, or leave settings out of --database that it may not make",
+	"42704": badSetting,
+	"22023": badSetting,
 }
 
 const (
+	badSetting  = "the database does not take a setting in --database: leave out what it does not know, and correct the rest"
 	badLogin    = "the database does not take the role or its password: correct them in --database or the PG* variables, and start userd again"
 	readOnly    = "the database takes no writes: it is a standby, or default_transaction_read_only is on"
 	lockTooLong = "a lock was not given in time: look in pg_locks for who holds it"
@@ -41,12 +49,15 @@ func causeOf(err error) string {
 		return cause
 	}
 	var pgErr *pgconn.PgError
+	var connectErr *pgconn.ConnectError
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
 		return refused.Error()
 	case !errors.As(err, &pgErr):
 		return "the connection to the database was lost: look at its log and at the network"
+	case errors.As(err, &connectErr) && connectCauses[pgErr.Code] != "":
+		return connectCauses[pgErr.Code]
 	case causes[pgErr.Code] != "":
 		return causes[pgErr.Code]
 	}

@@ -93,6 +93,18 @@ const (
 		select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)
 		where pg_backend_pid() = $1::bigint`
 
+	// What gives the role the rights that it lacks: to make tables, and to find the operators
+	// of an extension that is there.
+	lackingSQL = `
+		select coalesce(string_agg(format('grant %s on schema %I to %I', privilege, nspname, current_user), '; '), '')
+		from (
+			select oid, nspname, 'create' as privilege from pg_namespace where nspname = current_schema()
+			union all
+			select pg_namespace.oid, nspname, 'usage' from pg_namespace join pg_extension on extnamespace = pg_namespace.oid
+			where extname = 'pg_trgm'
+		) as needed
+		where not has_schema_privilege(oid, privilege)`
+
 	// What is left of an index whose making was interrupted. $1 name
 	invalidSQL = `select exists (select from pg_index where indexrelid = to_regclass($1) and not indisvalid)`
 
@@ -155,6 +167,9 @@ func Migrate(ctx context.Context, config Config) (store.Schema, error) {
 	}
 	if recorded && before.Current >= before.Wanted {
 		return before, before.Check()
+	}
+	if err := checkRights(ctx, pool); err != nil {
+		return before, fmt.Errorf("migrate: %w", err)
 	}
 	if err := migrateInTurn(ctx, pool); err != nil {
 		return before, fmt.Errorf("migrate: %w", translate(ctx, err))
@@ -380,6 +395,18 @@ func checkRowSecurity(ctx context.Context, from querier) error {
 	}
 	return refusal("row security hides rows of " + hiding + " from userd: " +
 		"switch it off with `alter table NAME disable row level security`, or give the role bypassrls")
+}
+
+// checkRights refuses a role that cannot make what migrations make.
+func checkRights(ctx context.Context, from querier) error {
+	var lacking string
+	if err := from.QueryRow(ctx, lackingSQL).Scan(&lacking); err != nil {
+		return fmt.Errorf("read rights: %w", translate(ctx, err))
+	}
+	if lacking == "" {
+		return nil
+	}
+	return refusal("the role lacks rights: let an administrator run `" + lacking + "` in this database")
 }
 
 // readVersion returns the version that is recorded, or 0.

@@ -226,23 +226,17 @@ func TestARoleThatMayMakeNoExtensionIsToldWhatToDo(t *testing.T) {
 	t.Parallel()
 	database := emptyDatabase(t) // Without the extension, which was in the schema.
 	role := withRole(t, database, `create schema authorization ROLE`)
-	parsed, err := url.Parse(role)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := parsed.Query()
-	query.Set("search_path", query.Get("user"))
-	parsed.RawQuery = query.Encode()
-	err = migrate(t.Context(), parsed.String())
+	role = with(t, role, "search_path", connect(t, role).Config().User)
+	err := migrate(t.Context(), role)
 	if err == nil || !strings.Contains(err.Error(), `let an administrator run "create extension pg_trgm" in this database`) ||
 		strings.Contains(err.Error(), "row security") {
 		t.Fatalf("migrate: %v", err)
 	}
 	run(t, connect(t, database), `create schema extensions`)
 	run(t, connect(t, database), `create extension pg_trgm schema extensions; grant usage on schema extensions to public`)
-	if err := migrate(t.Context(), parsed.String()); err != nil {
+	if err := migrate(t.Context(), role); err != nil {
 		t.Fatal(err)
 	}
-	user := mustCreate(t, open(t, parsed.String()))
-	wantFound(t, open(t, parsed.String()), user.DisplayName, user.ID)
+	user := mustCreate(t, open(t, role))
+	wantFound(t, open(t, role), user.DisplayName, user.ID)
 }

@@ -62,10 +62,11 @@ const withoutLimitSQL = `select set_config('statement_timeout', '0', true) where
 // the schema with our tables, or the one where they are to be made, after pg_catalog.
 // What others have put into further schemas, with names of ours or of PostgreSQL's
 // functions and operators, is then not found. It returns false where there is such a
-// schema, and a pooler, with which we cannot set the path. It relies on no path itself.
+// schema, and a pooler, with which we cannot set the path, and null where there is no
+// schema at all. It relies on no path itself.
 var pathSQL = `
 	select case
-		when schema is null then true
+		when schema is null then null
 		when pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int8
 			then pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', schema), false) is not null
 		else pg_catalog.current_schemas(false) OPERATOR(pg_catalog.=) array[schema]
@@ -177,12 +178,17 @@ func (s *sessions) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 
 // pinPath makes sure that the session finds what our statements mean.
 func pinPath(ctx context.Context, conn *pgx.Conn) error {
-	var safe bool
-	err := conn.QueryRow(ctx, pathSQL, pgx.QueryExecModeExec, int64(conn.PgConn().PID())).Scan(&safe)
-	if err == nil && !safe {
-		err = unfit("a search_path with other schemas than userd's own")
+	var safe *bool
+	switch err := conn.QueryRow(ctx, pathSQL, pgx.QueryExecModeExec, int64(conn.PgConn().PID())).Scan(&safe); {
+	case err != nil:
+		return err
+	case safe == nil:
+		return refusal("the search_path names no schema that is there and that the role may use: make one with `create schema`, " +
+			"or `grant usage on schema NAME` to the role, or change search_path with `alter role` or `alter database`")
+	case !*safe:
+		return unfit("a search_path with other schemas than userd's own")
 	}
-	return err
+	return nil
 }
 
 // unfit refuses a session for its settings.

@@ -21,6 +21,8 @@ var causes = map[string]string{
 	tooManyConnections: "the database server has too many connections: raise max_connections, or set a lower pool_max_conns in --database",
 	"57014":            "a statement took too long or was cancelled: look for locks and load in pg_stat_activity, and at statement_timeout of the role",
 	"25P03":            "a transaction took too long: look at idle_in_transaction_session_timeout of the role",
+	"25P04":            "a transaction took too long: look at transaction_timeout of the role",
+	"53400":            "a limit of the database was reached: look at temp_file_limit of the role",
 	"57P01":            "the database server was told to stop",
 	"57P02":            "the database server has crashed",
 	"57P03":            "the database server is starting or stopping",

@@ -76,7 +76,7 @@ func classify(err error) error {
 		return store.ErrConflict
 	case "25006", // read_only_sql_transaction: a primary that has become a standby
 		"28000", "28P01", "3D000", "42501", // What an operator changes.
-		"25P03", queryCanceled, "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
+		"25P03", "25P04", queryCanceled, "57P01", "57P02", "57P03", "57P04", "57P05": // timeouts, shutdown, start-up
 		return store.ErrUnavailable
 	}
 	switch pgErr.Code[:2] {

@@ -9,6 +9,12 @@ const (
 	GetSQL    = getSQL
 )
 
+// How a migration begins its transactions.
+const (
+	BeginTurnSQL = beginTurnSQL
+	BeginStepSQL = beginStepSQL
+)
+
 // For looking at the plan that a connection of a store makes.
 var (
 	FirstPageSQL = firstPageSQL

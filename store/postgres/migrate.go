@@ -68,15 +68,17 @@ const (
 	// Servers that migrate at once take turns. Nobody waits for the lock: making an index
 	// concurrently waits for the ends of all statements that have begun before. The number
 	// is one that no other program is likely to have.
-	beginTurnSQL = `begin; set local idle_in_transaction_session_timeout = 0`
-	takeTurnSQL  = `select pg_try_advisory_xact_lock(8463528840917346213)`
-	turnPause    = 100 * time.Millisecond
+	beginTurnSQL = `begin; select set_config(name, '0', true) from pg_settings
+		where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')`
+	takeTurnSQL = `select pg_try_advisory_xact_lock(8463528840917346213)`
+	turnPause   = 100 * time.Millisecond
 
 	// A step that waits for a long transaction makes everybody else wait behind it, servers
 	// at work too, which do so for 2 s: it gives up sooner than they do, but not before
 	// PostgreSQL ends a vacuum that is in the way, after 1 s. Then it tries again, and
 	// others can work in between.
-	beginStepSQL = `begin; set local statement_timeout = 0; set local lock_timeout = 1500`
+	beginStepSQL = `begin; select set_config(name, case name when 'lock_timeout' then '1500' else '0' end, true) from pg_settings
+		where name in ('statement_timeout', 'transaction_timeout', 'lock_timeout')`
 	stepAttempts = 20
 	stepPause    = time.Second
 
@@ -90,8 +92,8 @@ const (
 	// An index takes as long as it takes, and hinders nobody. With a pooler the limits are
 	// not ours. $1 server process
 	withoutLimitsSQL = `
-		select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)
-		where pg_backend_pid() = $1::bigint`
+		select set_config(name, '0', false) from pg_settings
+		where name in ('statement_timeout', 'transaction_timeout', 'lock_timeout') and pg_backend_pid() = $1::bigint`
 
 	// What gives the role the rights that it lacks: to make tables, and to find the operators
 	// of an extension that is there.

@@ -2,10 +2,12 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
 )
@@ -172,5 +174,50 @@ func TestAStandbyIsRefused(t *testing.T) {
 		}
 		_, err := postgres.Open(t.Context(), postgres.Config{URL: to})
 		wantTold(t, "open with "+sessions, err, "the database takes no writes: it is a standby")
+	}
+}
+
+// Limits of newer versions, and of few databases, are told of by name.
+func TestLimitsThatEndAWrite(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{
+		"25P04": "look at transaction_timeout of the role",
+		"53400": "look at temp_file_limit of the role",
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			s, url := openNew(t)
+			run(t, connect(t, url), `
+				create function limited() returns trigger language plpgsql as $$
+				begin raise exception using errcode = '`+code+`'; end $$;
+				create trigger limited before insert on users for each row execute function limited()`)
+			_, err := s.Create(t.Context(), newUser())
+			wantTold(t, "create", err, want)
+			if !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("create: %v", err)
+			}
+		})
+	}
+}
+
+// What a migration does takes as long as it takes, but that it gives up a lock soon.
+func TestMigrationsHaveNoLimits(t *testing.T) {
+	t.Parallel()
+	url := withSettings(t, []string{
+		`statement_timeout = '1min'`, `lock_timeout = '1min'`, `idle_in_transaction_session_timeout = '1min'`, `transaction_timeout = '1min'`,
+	})
+	for sql, want := range map[string]map[string]string{
+		postgres.BeginTurnSQL: {"idle_in_transaction_session_timeout": "0", "transaction_timeout": "0"},
+		postgres.BeginStepSQL: {"lock_timeout": "1500", "statement_timeout": "0", "transaction_timeout": "0"},
+	} {
+		conn := connect(t, url)
+		run(t, conn, sql)
+		for name, value := range want {
+			var got *string
+			err := conn.QueryRow(t.Context(), `select max(setting) from pg_settings where name = $1`, name).Scan(&got)
+			if err != nil || got != nil && *got != value {
+				t.Errorf("%s: %s is %v, want %s, %v", sql, name, *got, value, err)
+			}
+		}
 	}
 }

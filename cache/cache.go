@@ -63,7 +63,8 @@ type Config struct {
 	// email. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Now is the clock; only differences count. Default: time.Now.
+	// Now is the clock; only differences count, those of its monotonic and those of its
+	// wall clock. Default: time.Now.
 	Now func() time.Time
 
 	// Observe is told of each call to Redis: its operation, and how it has ended. Default:
@@ -116,7 +117,7 @@ type Cache struct {
 	samples *samples
 	floors  *floors
 	flights flights
-	start   time.Time
+	elapsed *clock
 	counts  counts
 	errors  tally // Of Redis.
 
@@ -151,7 +152,7 @@ func build(s store.Store, config Config) (*Cache, error) {
 	c := &Cache{
 		Store: s, config: config, floors: newFloors(),
 		samples: &samples{covers: s.Covers},
-		start:   config.Now().Add(-1), // So that no time is 0.
+		elapsed: newClock(config.Now),
 		beatNow: make(chan struct{}, 1), relayNow: make(chan struct{}, 1),
 	}
 	c.flights.byKey = make(map[key]*flight)
@@ -197,7 +198,7 @@ func (c *Cache) Close() error {
 }
 
 // clock returns nanoseconds since the cache was made, never 0.
-func (c *Cache) clock() int64 { return int64(c.config.Now().Sub(c.start)) }
+func (c *Cache) clock() int64 { return c.elapsed.read() }
 
 // token returns 128 random bits.
 func (c *Cache) token() (string, error) {

@@ -10,7 +10,9 @@
 //  1. A server shows its own acknowledged writes, and never an older version of a
 //     user than it has shown before.
 //  2. With [Read.MinVersion] the same holds across servers. Without it a server is
-//     behind by at most X, [Config.Staleness], whatever fails.
+//     behind by at most X, [Config.Staleness], whatever fails. The time in which its
+//     machine is suspended counts; only a virtual machine whose clocks all stand still
+//     while it is paused cannot know, and X is of its own time.
 //  3. After a crash, a partition, a flush or a failover heals, the cache is trusted
 //     again within three seconds, without an operator.
 //  4. A stale value is never put back into the cache.
@@ -40,7 +42,7 @@
 // 200 ms, on the connection on which it hears of changes and behind them. What its
 // near cache holds is then as fresh as the newest sample that the watermark covers.
 // Reads come from the cache while that is at most X ago, by one clock of one
-// process. Floors, which last for longer than X, do the rest: they send reads to
+// process, which goes on while the machine is suspended. Floors, which last for longer than X, do the rest: they send reads to
 // the store while the cache may be behind what this server has shown, or has said is gone.
 //
 // What was heard is worth nothing once a connection is lost, Redis is flushed, or
@@ -63,7 +65,8 @@
 //     flights.go lets those who miss one user share a read.
 //   - pulse.go keeps the cache fresh, and decides whether as a whole it is trusted: by
 //     samples.go (the end of the log in the store) and heartbeat.go (the watermark in Redis).
-//     status.go says so in the log. floors.go has the versions that this server has shown.
+//     status.go says so in the log. floors.go has the versions that this server has shown,
+//     clock.go the time.
 //   - backend.go is what keeps slots (slot.go, keys.go): memory.go in the process, in a map
 //     that sieve.go bounds; redis.go and scripts.go in Redis, with connection.go for what is kept
 //     here of one connection to it. dial.go and redisurl.go find Redis.

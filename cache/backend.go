@@ -99,6 +99,7 @@ type change struct {
 	key     key
 	version int64
 	raw     string
+	owner   string // Of a name: the id of the user who has it now.
 }
 
 // move takes the watermark of a bucket over some changes.

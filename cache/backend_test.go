@@ -124,18 +124,18 @@ func TestBackendApplies(t *testing.T) {
 	onBoth(t, func(t *testing.T, b backend) {
 		value := func(version int64) string { return newSlot(found, version, []byte("payload")).raw }
 		k := userKey("applies")
-		applyTo(t, b, change{k, 2, value(2)})
+		applyTo(t, b, change{key: k, version: 2, raw: value(2)})
 		holds(t, b, k, nothing, 0) // An empty slot has no version to compare.
 		acquire(t, b, k, "0123456789abcdef")
-		applyTo(t, b, change{k, 2, value(2)})
+		applyTo(t, b, change{key: k, version: 2, raw: value(2)})
 		holds(t, b, k, nothing, 0)
 		acquire(t, b, k, "0123456789abcdef")
 		fillAs(t, b, k, "0123456789abcdef", 9)
-		applyTo(t, b, change{k, 9, value(9)}, change{k, 8, value(8)}, change{key: k, version: 8})
+		applyTo(t, b, change{key: k, version: 9, raw: value(9)}, change{key: k, version: 8, raw: value(8)}, change{key: k, version: 8})
 		holds(t, b, k, found, 9)
-		applyTo(t, b, change{k, 10, value(10)}) // Compared as numbers.
+		applyTo(t, b, change{key: k, version: 10, raw: value(10)}) // Compared as numbers.
 		holds(t, b, k, found, 10)
-		applyTo(t, b, change{k, 11, newSlot(tombstone, 11, nil).raw})
+		applyTo(t, b, change{key: k, version: 11, raw: newSlot(tombstone, 11, nil).raw})
 		holds(t, b, k, tombstone, 11)
 		applyTo(t, b, change{key: k, version: 12})
 		holds(t, b, k, nothing, 0)

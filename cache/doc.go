@@ -42,8 +42,9 @@
 // 200 ms, on the connection on which it hears of changes and behind them. What its
 // near cache holds is then as fresh as the newest sample that the watermark covers.
 // Reads come from the cache while that is at most X ago, by one clock of one
-// process, which goes on while the machine is suspended. Floors, which last for longer than X, do the rest: they send reads to
-// the store while the cache may be behind what this server has shown, or has said is gone.
+// process, which goes on while the machine is suspended. Floors, which last for longer
+// than X, do the rest: they send reads to the store while the cache may be behind what
+// this server has shown, or has said is gone, or was told by the store of who has a name.
 //
 // What was heard is worth nothing once a connection is lost, Redis is flushed, or
 // another node answers: the watermark must then cover a sample that is newer. A reply
@@ -65,7 +66,7 @@
 //     flights.go lets those who miss one user share a read.
 //   - pulse.go keeps the cache fresh, and decides whether as a whole it is trusted: by
 //     samples.go (the end of the log in the store) and heartbeat.go (the watermark in Redis).
-//     status.go says so in the log. floors.go has the versions that this server has shown,
+//     status.go says so in the log. floors.go has what this server has shown,
 //     clock.go the time.
 //   - backend.go is what keeps slots (slot.go, keys.go): memory.go in the process, in a map
 //     that sieve.go bounds; redis.go and scripts.go in Redis, with connection.go for what is kept

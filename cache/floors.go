@@ -13,6 +13,9 @@ const floorShards = 16
 // most. X would do, because what is trusted then contains all that was committed before;
 // the half lets a hit raise a floor only now and then.
 //
+// For as long it remembers of each name, an email or an external id, who has it by what the
+// store has said here.
+//
 // It knows keys by a hash, since a large import raises a floor for every row: two
 // keys that share one share the higher floor, which at worst sends a read to the
 // store.
@@ -22,8 +25,9 @@ type floors struct {
 }
 
 type floorShard struct {
-	mu        sync.RWMutex
-	now, last map[uint64]floor
+	mu                  sync.RWMutex
+	now, last           map[uint64]floor
+	nowOwned, lastOwned map[uint64]owner
 }
 
 // floor is what a slot is compared with before it is shown.
@@ -37,11 +41,15 @@ func (f floor) allows(found bool, version int64) bool {
 	return version >= f.version && (f.gone == 0 || !found)
 }
 
+// owner is who has a name.
+type owner struct {
+	user uint64 // A hash of the id, 0 for nobody, or where it is not known who was the last.
+	at   int64  // When that was known; 0 for never.
+}
+
 func newFloors() *floors {
 	f := &floors{seed: maphash.MakeSeed()}
-	for i := range f.shards {
-		f.shards[i].now = make(map[uint64]floor)
-	}
+	f.turn()
 	return f
 }
 
@@ -105,12 +113,53 @@ func (f *floors) of(k key) floor {
 	return floor{max(now.version, last.version), max(now.gone, last.gone)}
 }
 
+// owned remembers which user has a name, "" for none, by a store that was asked and has answered
+// at these times of the cache's clock.
+func (f *floors) owned(name key, id string, asked, answered int64) {
+	hash, s := f.shard(name)
+	next := owner{f.userHash(id), answered}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.owner(hash)
+	if known.user != next.user && known.at > asked { // Who knows what was true first?
+		next.user = 0
+	}
+	next.at = max(next.at, known.at)
+	s.nowOwned[hash] = next
+}
+
+// mayOwn reports whether a user may be shown who has had a name at some time: no other has been
+// shown since.
+func (f *floors) mayOwn(name key, id string) bool {
+	hash, s := f.shard(name)
+	s.mu.RLock()
+	known := s.owner(hash)
+	s.mu.RUnlock()
+	return known.at == 0 || known.user == f.userHash(id)
+}
+
+func (s *floorShard) owner(hash uint64) owner {
+	if known, ok := s.nowOwned[hash]; ok {
+		return known
+	}
+	return s.lastOwned[hash]
+}
+
+// userHash is 0 for "" alone.
+func (f *floors) userHash(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	return maphash.String(f.seed, id) | 1
+}
+
 // turn forgets what was raised before the last turn. It is called every X and a half.
 func (f *floors) turn() {
 	for i := range f.shards {
 		s := &f.shards[i]
 		s.mu.Lock()
 		s.now, s.last = make(map[uint64]floor), s.now
+		s.nowOwned, s.lastOwned = make(map[uint64]owner), s.nowOwned
 		s.mu.Unlock()
 	}
 }

@@ -187,6 +187,36 @@ func TestFloorsOfTheGone(t *testing.T) {
 	expect("after two turns", true, true)
 }
 
+// Of a name the last is known for two turns of whom a store has said that it has it.
+func TestFloorsOfNames(t *testing.T) {
+	t.Parallel()
+	f, k := newFloors(), emailKey("someone@example.com")
+	expect := func(when string, ann, bob bool) {
+		t.Helper()
+		if f.mayOwn(k, "ann") != ann || f.mayOwn(k, "bob") != bob {
+			t.Errorf("%s: want Ann to be shown %v, and Bob %v", when, ann, bob)
+		}
+	}
+	expect("at first", true, true)
+	f.owned(k, "ann", 10, 20)
+	expect("when Ann has it", true, false)
+	f.owned(k, "bob", 20, 30)
+	expect("when Bob had it later", false, true)
+	f.turn()
+	f.owned(k, "ann", 29, 40)
+	expect("when it was Ann at about that time", false, false)
+	f.owned(k, "ann", 40, 50)
+	expect("when it is Ann after that", true, false)
+	f.owned(k, "ann", 45, 60)
+	expect("when it is still Ann", true, false)
+	f.owned(k, "", 60, 70)
+	expect("when nobody has it", false, false)
+	f.turn()
+	expect("after one turn", false, false)
+	f.turn()
+	expect("after two turns", true, true)
+}
+
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	s := &samples{covers: (&fakeStore{}).Covers}

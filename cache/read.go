@@ -245,7 +245,20 @@ func (c *Cache) shown(u store.User, asked int64) answer {
 		return answer{err: err}
 	}
 	c.floors.found(userKey(u.ID), u.Version, asked)
+	if time.Since(u.UpdatedAt) < recent {
+		c.named(u, asked)
+	}
 	return answer{entry: Entry{Data: data, Version: u.Version, Found: true}}
+}
+
+// named remembers by which names the store had a user when it was asked: who is looked up by
+// them is no other.
+func (c *Cache) named(u store.User, asked int64) {
+	answered := c.clock()
+	c.floors.owned(emailKey(u.Email), u.ID, asked, answered)
+	if u.ExternalID != "" {
+		c.floors.owned(externalIDKey(u.ExternalID), u.ID, asked, answered)
+	}
 }
 
 // LookupByEmail returns a user by email, without regard to ASCII case; that there
@@ -277,7 +290,7 @@ type name struct {
 }
 
 func (c *Cache) lookupByName(ctx context.Context, n name, read Read) (Entry, error) {
-	if !read.NoCache && c.floors.of(n.key) == (floor{}) {
+	if !read.NoCache {
 		if e, ok, err := c.byKnownName(ctx, n, read); ok || err != nil {
 			return e, err
 		}
@@ -303,7 +316,11 @@ func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool
 		c.counts.corrupt.Add(1)
 		return Entry{}, false, nil
 	}
-	e, err := c.Lookup(ctx, string(h.payload()), read)
+	id := string(h.payload())
+	if !c.floors.mayOwn(n.key, id) {
+		return Entry{}, false, nil
+	}
+	e, err := c.Lookup(ctx, id, read)
 	if err != nil || !e.Found {
 		return Entry{}, false, err
 	}
@@ -324,6 +341,7 @@ func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
 	asked := c.clock()
 	u, err := n.get()
 	if errors.Is(err, store.ErrNotFound) {
+		c.floors.owned(n.key, "", asked, c.clock())
 		return Entry{}, nil
 	}
 	if err != nil {
@@ -382,24 +400,27 @@ func (c *Cache) Changes(ctx context.Context, after store.Cursor, limit int) ([]s
 
 // GetMany is store.Store.GetMany: all are from one moment, so none from the cache.
 func (c *Cache) GetMany(ctx context.Context, ids []string) ([]store.User, error) {
+	asked := c.clock()
 	users, err := c.Store.GetMany(ctx, ids)
-	c.listed(users)
+	c.listed(users, asked)
 	return users, err
 }
 
 // List is store.Store.List, from the store.
 func (c *Cache) List(ctx context.Context, query store.Query) (store.Page, error) {
+	asked := c.clock()
 	page, err := c.Store.List(ctx, query)
-	c.listed(page.Users)
+	c.listed(page.Users, asked)
 	return page, err
 }
 
-// listed raises the floors to users that were shown and may be newer than what is
-// cached.
-func (c *Cache) listed(users []store.User) {
+// listed raises the floors to users that were shown, by a store that was asked at a time, and
+// may be newer than what is cached.
+func (c *Cache) listed(users []store.User, asked int64) {
 	for _, u := range users {
 		if time.Since(u.UpdatedAt) < recent {
 			c.floors.raise(userKey(u.ID), u.Version)
+			c.named(u, asked)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -142,5 +143,138 @@ func TestWhatWasListedIsShown(t *testing.T) {
 			t.Fatalf("listed: %+v, error %v", users, err)
 		}
 		look(t, c, u.ID, 2)
+	})
+}
+
+// Whoever has a name by what this server has shown is found by it, though the cache still has
+// another one who had it before.
+func TestNamesAreShownAsBefore(t *testing.T) {
+	t.Parallel()
+	names := map[string]struct {
+		give func(u *store.Update, name string)
+		find func(c *Cache, name string, read Read) (Entry, error)
+	}{
+		"email": {
+			func(u *store.Update, name string) { u.Email = new(name + "@example.com") },
+			func(c *Cache, name string, read Read) (Entry, error) {
+				return c.LookupByEmail(context.Background(), name+"@example.com", read)
+			},
+		},
+		"external id": {
+			func(u *store.Update, name string) { u.ExternalID = &name },
+			func(c *Cache, name string, read Read) (Entry, error) {
+				return c.LookupByExternalID(context.Background(), name, read)
+			},
+		},
+	}
+	cases := make(map[string]func(*testing.T, *bundle))
+	for shown, show := range map[string]func(t *testing.T, c *Cache, id string) error{
+		"by id without the cache": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Lookup(t.Context(), id, Read{NoCache: true})
+			return err
+		},
+		"by id": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Lookup(t.Context(), id, Read{})
+			return err
+		},
+		"by ids": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.LookupMany(t.Context(), []string{uuid.NewString(), id}, Read{})
+			return err
+		},
+		"in a list": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.GetMany(t.Context(), []string{id})
+			return err
+		},
+		"by an update": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.Update(t.Context(), store.Update{ID: id, DisplayName: new("two")})
+			return err
+		},
+		"by updates of many": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.UpdateMany(t.Context(), []store.Update{{ID: id, DisplayName: new("two")}})
+			return err
+		},
+		"to be nobody's without the cache": nil,
+	} {
+		for kind, name := range names {
+			cases[shown+" with an "+kind] = func(t *testing.T, b *bundle) {
+				c, before, now := b.behind(t), b.user(t), b.user(t)
+				give := func(id, is string) {
+					t.Helper()
+					update := store.Update{ID: id}
+					name.give(&update, is)
+					if _, err := b.store.Update(t.Context(), update); err != nil {
+						t.Fatal(err)
+					}
+				}
+				find := func(read Read) string {
+					t.Helper()
+					e, err := name.find(c, "red", read)
+					u, err := c.decode(e, err)
+					if err != nil && !errors.Is(err, store.ErrNotFound) {
+						t.Fatal(err)
+					}
+					return u.ID
+				}
+				give(before.ID, "red")
+				again := time.NewTicker(time.Millisecond)
+				defer again.Stop()
+				for reads := int64(-1); reads != b.store.reads.Load(); <-again.C { // Until it is cached.
+					reads = b.store.reads.Load()
+					if id := find(Read{}); id != before.ID {
+						t.Fatalf("at first it is of %q, want %q", id, before.ID)
+					}
+				}
+				give(before.ID, "green")
+				want := ""
+				if show == nil {
+					find(Read{NoCache: true})
+				} else {
+					want = now.ID
+					give(want, "red")
+					if err := show(t, c, want); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if id := find(Read{}); id != want {
+					t.Errorf("it is of %q, want %q, as was shown", id, want)
+				}
+			}
+		}
+	}
+	onBackends(t, func(t *testing.T, b *bundle) {
+		for name, test := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, &bundle{store: newFakeStore(), url: b.url})
+			})
+		}
+	})
+}
+
+// Whoever has a name by what this server has shown or written is cached by it.
+func TestNamesAreCachedOnceShown(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c, id := b.behind(t), uuid.NewString()
+		if _, err := c.Create(t.Context(), store.NewUser{ID: id, Email: "someone@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+		again := time.NewTicker(time.Millisecond)
+		defer again.Stop()
+		for deadline := time.Now().Add(10 * time.Second); ; <-again.C {
+			if _, err := c.LookupByEmail(t.Context(), "someone@example.com", Read{NoCache: true}); err != nil {
+				t.Fatal(err)
+			}
+			reads := b.store.reads.Load()
+			if u, err := c.GetByEmail(t.Context(), "someone@example.com"); err != nil || u.ID != id {
+				t.Fatalf("it is %+v, error %v", u, err)
+			}
+			if b.store.reads.Load() == reads {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the store is asked each time")
+			}
+		}
 	})
 }

@@ -52,6 +52,8 @@ func (f *floors) forget(k key) {
 	defer s.mu.Unlock()
 	delete(s.now, hash)
 	delete(s.last, hash)
+	delete(s.nowOwned, hash)
+	delete(s.lastOwned, hash)
 }
 
 // trusting believes for as long as it is connected that all it holds is fresh.

@@ -289,29 +289,41 @@ type name struct {
 	get func() (store.User, error) // Who has it, by the store.
 }
 
+// lookupByName asks the backend about the name for no longer than backendBudget in all, and
+// about the user as every lookup does.
 func (c *Cache) lookupByName(ctx context.Context, n name, read Read) (Entry, error) {
-	if !read.NoCache {
-		if e, ok, err := c.byKnownName(ctx, n, read); ok || err != nil {
+	if read.NoCache {
+		return c.byStoredName(n, "")
+	}
+	budget := backendBudget
+	h, fresh := c.backend.near(n.key)
+	if h == nil && fresh != 0 && c.backend.ready() {
+		began := c.clock()
+		h = c.readName(ctx, n.key)
+		budget -= time.Duration(c.clock() - began)
+	}
+	if h != nil && h.kind == found {
+		if e, ok, err := c.byKnownName(ctx, n, h, read); ok || err != nil {
 			return e, err
 		}
 	}
-	return c.byStoredName(n, read)
+	return c.byStoredName(n, c.leaseName(ctx, n.key, h, budget))
+}
+
+// readName returns what the backend has for a name, or nil.
+func (c *Cache) readName(ctx context.Context, k key) *held {
+	bounded, cancel := context.WithTimeout(carried{c.ctx, ctx}, backendBudget) // Not the caller's: its end is no error of Redis.
+	defer cancel()
+	slots, err := c.backend.read(bounded, []key{k})
+	if err != nil {
+		return nil
+	}
+	return slots[0].held
 }
 
 // byKnownName looks a user up whose id the cache has for the name. What the cache says
 // need not be fresh: the user is looked up as every other, and has the name or has not.
-func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool, error) {
-	h, fresh := c.backend.near(n.key)
-	if h == nil && fresh != 0 && c.backend.ready() {
-		bounded, cancel := context.WithTimeout(carried{c.ctx, ctx}, backendBudget) // Not the caller's: its end is no error of Redis.
-		defer cancel()
-		if slots, err := c.backend.read(bounded, []key{n.key}); err == nil {
-			h = slots[0].held
-		}
-	}
-	if h == nil || h.kind != found {
-		return Entry{}, false, nil
-	}
+func (c *Cache) byKnownName(ctx context.Context, n name, h *held, read Read) (Entry, bool, error) {
 	if !h.checked.Load() && !c.check(n.key, h) {
 		c.counts.corrupt.Add(1)
 		return Entry{}, false, nil
@@ -331,12 +343,8 @@ func (c *Cache) byKnownName(ctx context.Context, n name, read Read) (Entry, bool
 	return e, n.is(&u), nil
 }
 
-// byStoredName asks the store, and lets the cache know the id.
-func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
-	token := ""
-	if !read.NoCache {
-		token = c.leaseName(n.key)
-	}
+// byStoredName asks the store, and lets the cache know the id where it has the lease.
+func (c *Cache) byStoredName(n name, token string) (Entry, error) {
 	c.counts.store.Add(1)
 	asked := c.clock()
 	u, err := n.get()
@@ -354,23 +362,18 @@ func (c *Cache) byStoredName(n name, read Read) (Entry, error) {
 	return answer.entry, answer.err
 }
 
-// leaseName takes the lease of a name, over whatever id is there, and returns its token,
-// or "".
-func (c *Cache) leaseName(k key) string {
-	if _, fresh := c.backend.near(k); fresh == 0 || !c.backend.ready() {
+// leaseName takes the lease of a name, over what was there, and returns its token, or "".
+func (c *Cache) leaseName(ctx context.Context, k key, was *held, budget time.Duration) string {
+	if _, fresh := c.backend.near(k); was == nil || was.kind == lease || budget <= 0 || fresh == 0 || !c.backend.ready() {
 		return ""
 	}
 	token, err := c.token()
 	if err != nil {
 		return ""
 	}
-	bounded, cancel := context.WithTimeout(c.ctx, backendBudget) // Not the caller's: its end is no error of Redis.
+	bounded, cancel := context.WithTimeout(carried{c.ctx, ctx}, budget)
 	defer cancel()
-	slots, err := c.backend.read(bounded, []key{k})
-	if err != nil || slots[0].kind == lease {
-		return ""
-	}
-	granted, err := c.backend.acquire(bounded, []claim{{k, token, slots[0].raw}})
+	granted, err := c.backend.acquire(bounded, []claim{{k, token, was.raw}})
 	if err != nil || !granted[0] {
 		return ""
 	}

@@ -27,7 +27,7 @@ type backend interface {
 	await(ctx context.Context, keys []key) ([]reading, error)
 
 	// acquire puts a lease into each slot that is empty, corrupt, or still as raw
-	// says, and reports for which keys it did.
+	// says, and reports for which keys it did: none where the watermark is missing.
 	acquire(ctx context.Context, claims []claim) ([]bool, error)
 
 	// fill replaces each lease that is still exactly ours by a value or tombstone,

@@ -65,6 +65,7 @@ func TestSlotThatMovesSlowly(t *testing.T) {
 	b, cluster := onCluster(t)
 	c := b.open(t)
 	var users []store.User
+	var claims []claim
 	for range 50 {
 		u := b.user(t)
 		warm(t, c, u.ID, 1)
@@ -73,6 +74,18 @@ func TestSlotThatMovesSlowly(t *testing.T) {
 	name := newKeyspace(b.store.identity.Incarnation, clusterBuckets).name(userKey(users[0].ID))
 	m := cluster.Move(name)
 	m.Take(name)
+	for range 100 { // Of all buckets.
+		claims = append(claims, claim{key: userKey(b.user(t).ID), token: "0123456789abcdef"})
+	}
+	granted, err := c.backend.acquire(t.Context(), claims)
+	if err != nil {
+		t.Fatalf("leases of many users, of whom some are on their way: %v", err)
+	}
+	for i, claim := range claims {
+		if !granted[i] && c.backend.bucket(claim.key) != c.backend.bucket(userKey(users[0].ID)) {
+			t.Error("a user who stays gets no lease")
+		}
+	}
 	for _, u := range users {
 		rename(t, b.store, u.ID, "two")
 	}

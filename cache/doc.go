@@ -24,7 +24,8 @@
 // A slot holds a value, a tombstone (deleted, or no such user) or a lease, each
 // with a version. Four operations change it, in Redis one script each:
 //
-//   - acquire puts a lease with a new random token into an empty slot.
+//   - acquire puts a lease with a new random token into an empty slot, where there is a
+//     watermark: a data set that has lost everything is empty when it gets one.
 //   - fill replaces exactly that lease by what the store said after the grant.
 //   - apply makes a committed write known: it deletes a lease, replaces what is
 //     older, and never inserts into an empty slot, which has no version to compare.

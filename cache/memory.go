@@ -131,6 +131,9 @@ func (m *memory) put(k key, change func(slot) (next slot, same bool)) {
 
 func (m *memory) acquire(_ context.Context, claims []claim) ([]bool, error) {
 	granted := make([]bool, len(claims))
+	if m.watermark() == "" {
+		return granted, nil
+	}
 	for i, c := range claims {
 		m.put(c.key, func(s slot) (slot, bool) {
 			granted[i] = s.kind == nothing || s.kind == corrupt || c.raw != "" && s.raw == c.raw
@@ -172,19 +175,20 @@ func (m *memory) apply(_ context.Context, changes []change) error {
 	return nil
 }
 
-func (m *memory) marks(context.Context) ([]store.Cursor, error) {
+func (m *memory) watermark() store.Cursor {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return []store.Cursor{m.mark}, nil
+	return m.mark
+}
+
+func (m *memory) marks(context.Context) ([]store.Cursor, error) {
+	return []store.Cursor{m.watermark()}, nil
 }
 
 func (m *memory) begin(_ context.Context, _ int, head, _ store.Cursor) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mark == "" {
-		// What was filled before head was known was read from the store, but perhaps
-		// before that. Nothing of it was trusted yet.
-		m.slots.clear()
 		m.mark = head
 	}
 	return nil

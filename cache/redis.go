@@ -332,7 +332,7 @@ func (r *redis) acquire(ctx context.Context, claims []claim) ([]bool, error) {
 	calls := make([]invocation, len(claims))
 	for i, c := range claims {
 		calls[i] = invocation{acquireScript, []string{r.keys.name(c.key)}, []string{
-			newSlot(lease, 0, []byte(c.token)).raw, milliseconds(int64(r.ttl.lease)), c.raw,
+			newSlot(lease, 0, []byte(c.token)).raw, milliseconds(int64(r.ttl.lease)), c.raw, r.keys.mark(r.keys.bucket(c.key)),
 		}}
 	}
 	won, err := r.invoke(ctx, "acquire", "", calls)

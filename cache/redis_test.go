@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,6 +179,51 @@ func TestLostWatermark(t *testing.T) {
 	b.redis.Do("DEL", c.backend.(*redis).keys.mark(0))
 	c = b.open(t)
 	look(t, c, u.ID, 2)
+}
+
+// halting is a backend whose relay can be held up.
+type halting struct {
+	backend
+	halted atomic.Bool
+}
+
+func (b *halting) marks(ctx context.Context) ([]store.Cursor, error) {
+	if b.halted.Load() {
+		return nil, errAway
+	}
+	return b.backend.marks(ctx)
+}
+
+// A Redis that is flushed while it is used needs nothing of what is in the change log.
+func TestFlushedRedisNeedsNoReplay(t *testing.T) {
+	t.Parallel()
+	b, h := onRedis(t), new(halting)
+	u, other := b.user(t), b.user(t)
+	b.lines = make(lines, 1000)
+	c, err := openWeak(b.store, Config{Redis: b.url, Logger: slog.New(b.lines)}, func(c *Cache) backend {
+		h.backend = c.backend
+		return h
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	b.lines.await(t, "cache is trusted")
+	warm(t, c, u.ID, 1)
+	before := c.Stats().Relayed
+	h.halted.Store(true)
+	b.redis.Do("FLUSHALL")
+	const token = "0123456789abcdef" // Of a server that has not heard of it.
+	if acquire(t, h, userKey(other.ID), token) {
+		fillAs(t, h, userKey(other.ID), token, 1)
+	}
+	b.lines.await(t, "cache is not trusted")
+	h.halted.Store(false)
+	b.lines.await(t, "cache is trusted")
+	if n := c.Stats().Relayed - before; n > 0 {
+		t.Errorf("when it was trusted again %d changes from before had been relayed, want none", n)
+	}
+	warm(t, c, u.ID, 1)
 }
 
 func TestWatermarkOfAnExpiredLog(t *testing.T) {

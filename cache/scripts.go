@@ -38,8 +38,10 @@ func newScript(text string) script {
 }
 
 var (
-	// acquireScript: key; lease, its life in ms, raw form that counts as empty.
+	// acquireScript: key; lease, its life in ms, raw form that counts as empty, the name of the
+	// watermark. That is an error here where only the key has moved to another node, or has not.
 	acquireScript = newScript(library + `
+if not redis.pcall('GETEX', ARGV[4]) then return 0 end
 local v = get(KEYS[1])
 if v and well(v) and v ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/example/userd/store"
@@ -89,10 +90,26 @@ func (b trusting) fresh() int64 {
 	return b.clock()
 }
 
-// relayless is trusting, and never lets the relay begin.
+// relayless is trusting, and has watermarks that never move.
 type relayless struct{ trusting }
 
+func (b relayless) beat(ctx context.Context) error {
+	if err := b.trusting.beat(ctx); err != nil {
+		return err
+	}
+	marks, err := b.trusting.marks(ctx)
+	for bucket, mark := range marks {
+		if mark == "" {
+			err = cmp.Or(err, b.begin(ctx, bucket, unmoved, unmoved))
+		}
+	}
+	return err
+}
+
 func (b relayless) marks(context.Context) ([]store.Cursor, error) { return nil, errAway }
+
+// unmoved is the watermark of what is not relayed.
+const unmoved store.Cursor = "5"
 
 // dying is told of each commit before it is applied.
 type dying struct {

@@ -129,7 +129,7 @@ type Cache struct {
 	beatNow  chan struct{}
 	relayNow chan struct{}
 	status   status
-	relayed  atomic.Pointer[error] // What the last turn of the relay returned.
+	relayed  atomic.Pointer[error] // Why the relay could not move all watermarks last.
 }
 
 var _ store.Store = (*Cache)(nil)

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 )
 
 // The rhythm of trust.
@@ -153,15 +155,17 @@ func (c *Cache) whyBehind() error {
 // relayLoop pays what writers owe: it takes the watermark over the change log.
 // Every server does; the compare in the script picks one.
 func (c *Cache) relayLoop() {
+	stuck := make(obstacles)
 	for {
-		position, more, err := c.relay()
+		position, more, err := c.relay(stuck)
+		err = cmp.Or(err, stuck.err())
 		c.relayed.Store(&err)
 		switch {
-		case err != nil || !c.backend.ready():
+		case more:
+		case position == "":
 			if !c.pause(beatEvery, c.relayNow) {
 				return
 			}
-		case more:
 		default:
 			ctx, cancel := c.vital(beatEvery)
 			_ = c.Store.Wait(ctx, position)
@@ -176,11 +180,38 @@ func (c *Cache) relayLoop() {
 	}
 }
 
+// obstacles are the buckets whose watermarks could not be moved last.
+type obstacles map[int]obstacle
+
+type obstacle struct {
+	err   error
+	again int64 // When it is tried again, where there are other buckets to move.
+}
+
+// met takes how it went with a bucket at a time.
+func (o obstacles) met(bucket int, err error, now int64) {
+	if err == nil {
+		delete(o, bucket)
+		return
+	}
+	o[bucket] = obstacle{err, now + int64(beatEvery)}
+}
+
+// err is why one of them cannot be moved, nil where there is none.
+func (o obstacles) err() error {
+	for _, obstacle := range o {
+		return obstacle.err
+	}
+	return nil
+}
+
 // relay moves each watermark by at most one batch. It returns a position behind
-// which there may be changes to come, and whether there are more already. One that cannot be
-// moved does not hinder the others.
-func (c *Cache) relay() (position store.Cursor, more bool, err error) {
+// which there may be changes to come, "" where no watermark could be moved, and whether there are
+// more already. A bucket that cannot be moved is left alone for a while, and does not hold up the
+// others.
+func (c *Cache) relay(stuck obstacles) (position store.Cursor, more bool, err error) {
 	if !c.backend.ready() {
+		clear(stuck)
 		return "", false, nil
 	}
 	ctx, cancel := c.vital(sampleBudget)
@@ -189,54 +220,67 @@ func (c *Cache) relay() (position store.Cursor, more bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	now := c.clock()
 	buckets := make(map[store.Cursor][]int)
 	for bucket, mark := range marks {
-		buckets[mark] = append(buckets[mark], bucket)
+		if len(stuck) == len(marks) || now >= stuck[bucket].again {
+			buckets[mark] = append(buckets[mark], bucket)
+		}
 	}
 	for mark, at := range buckets {
 		if mark == "" {
-			err = cmp.Or(err, c.beginAll(ctx, at))
-			more = true
+			begun, failed := c.beginAll(ctx, at, stuck)
+			more, err = more || begun, cmp.Or(err, failed)
 			continue
 		}
-		to, full, failed := c.advance(ctx, mark, at)
-		position, more, err = to, more || full, cmp.Or(err, failed)
+		to, full, failed := c.advance(ctx, mark, at, stuck)
+		more, err = more || full, cmp.Or(err, failed)
+		if to != "" && (position == "" || c.Covers(position, to)) {
+			position = to
+		}
 	}
 	return position, more, err
 }
 
 // beginAll sets missing watermarks. No value is older than TTL, so what is there
-// contains all that was committed before; the margin is for clocks.
-func (c *Cache) beginAll(ctx context.Context, buckets []int) error {
+// contains all that was committed before; the margin is for clocks. It returns whether there
+// is one more now.
+func (c *Cache) beginAll(ctx context.Context, buckets []int, stuck obstacles) (begun bool, err error) {
 	head, err := c.Store.Head(ctx)
 	if err != nil {
-		return blame(storeSilent, err)
+		return false, blame(storeSilent, err)
 	}
 	old, err := c.replayFrom(ctx)
 	if err != nil {
-		return blame(storeSilent, err)
+		return false, blame(storeSilent, err)
 	}
 	for _, bucket := range buckets {
-		err = cmp.Or(err, c.backend.begin(ctx, bucket, head, old))
+		err := c.backend.begin(ctx, bucket, head, old)
+		stuck.met(bucket, err, c.clock())
+		begun = begun || err == nil
 	}
-	return err
+	return begun, nil
 }
 
 func (c *Cache) replayFrom(ctx context.Context) (store.Cursor, error) {
 	return c.Store.At(ctx, time.Now().Add(-c.config.TTL-replayMargin))
 }
 
-// advance takes the watermarks of some buckets from mark over the next batch.
-func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (store.Cursor, bool, error) {
+// advance takes the watermarks of some buckets from mark over the next batch. It returns where
+// they are then, "" where none could be moved, and whether there are more changes.
+func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int, stuck obstacles) (store.Cursor, bool, error) {
 	changes, to, err := c.Store.Changes(ctx, mark, c.backend.batch())
 	if errors.Is(err, store.ErrCursorExpired) || errors.Is(err, store.ErrInvalidCursor) {
 		changes = nil
 		to, err = c.replayFrom(ctx)
 	}
 	if err != nil {
-		return mark, false, blame(storeSilent, err)
+		return "", false, blame(storeSilent, err)
 	}
 	if to == mark {
+		for _, bucket := range buckets {
+			stuck.met(bucket, nil, 0)
+		}
 		return mark, false, nil
 	}
 	moves := make(map[int]*move, len(buckets))
@@ -249,12 +293,32 @@ func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int) (
 			m.changes = append(m.changes, change)
 		}
 	}
-	for _, m := range moves {
-		err = cmp.Or(err, c.backend.relay(ctx, *m))
+	if !c.moveAll(ctx, moves, stuck) {
+		return "", false, nil
 	}
-	if n := len(changes); n > 0 && err == nil {
+	if n := len(changes); n > 0 {
 		c.counts.relayed.Add(int64(n))
 		c.counts.relayLag.Store(int64(time.Since(changes[n-1].At)))
 	}
-	return to, len(changes) == c.backend.batch(), err
+	return to, len(changes) == c.backend.batch(), nil
+}
+
+// moveAll moves watermarks, all at once, so that none waits for another. It reports whether any
+// could be moved.
+func (c *Cache) moveAll(ctx context.Context, moves map[int]*move, stuck obstacles) (moved bool) {
+	ctx, cancel := context.WithTimeout(ctx, beatBudget)
+	defer cancel()
+	var mu sync.Mutex
+	var calls sync.WaitGroup
+	for bucket, m := range moves {
+		calls.Go(func() {
+			_, err := guard.Call(func() (struct{}, error) { return struct{}{}, c.backend.relay(ctx, *m) })
+			mu.Lock()
+			defer mu.Unlock()
+			stuck.met(bucket, err, c.clock())
+			moved = moved || err == nil
+		})
+	}
+	calls.Wait()
+	return moved
 }

@@ -672,11 +672,11 @@ func TestAnswersAreNotRead(t *testing.T) {
 	p.must(p.conn.SetWriteDeadline(time.Now().Add(15 * time.Second)))
 	heap, _ := usage(t)
 	var err error
-	for i := uint32(0); i < 100_000 && err == nil; i++ {
+	for i := uint32(0); err == nil; i++ { // The system takes megabytes that nobody has read.
 		err = p.open(2*i+1, true, p.request("GET", "/"))
 	}
-	if err == nil {
-		t.Error("everything was taken")
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still there")
 	}
 	if after, _ := usage(t); after-heap > 32<<20 {
 		t.Errorf("grew by %d MiB", (after-heap)>>20)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -180,10 +181,13 @@ type directStream struct {
 	answer *Answer // Waits to be sent.
 }
 
+// directStreams has streams that are over, of which only the reader of their connection knew.
+var directStreams = sync.Pool{New: func() any { return new(directStream) }}
+
 // openDirect opens a stream for a Direct. The reader calls it.
 func (c *conn) openDirect(id uint32, r *routed, end bool) {
-	d := &directStream{stream: stream{c: c, id: id, declared: r.head.contentLength}, routed: r}
-	d.work = d
+	d := directStreams.Get().(*directStream)
+	d.c, d.id, d.declared, d.routed, d.work = c, id, r.head.contentLength, r, d
 	c.mu.Lock()
 	d.opened = c.lastRead
 	c.open(&d.stream, end)
@@ -209,7 +213,10 @@ func (d *directStream) progress() {
 	d.held = true
 	body := d.body.head()
 	c.mu.Unlock()
-	d.begin(body)
+	if d.begin(body) {
+		*d = directStream{}
+		directStreams.Put(d)
+	}
 }
 
 // isInTheWay reports whether the part of the request that is here takes room which the
@@ -219,16 +226,16 @@ func (d *directStream) isInTheWay() bool {
 	return !d.remoteDone && d.body.size > 0 && d.c.recvWindow < d.c.srv.config.ConnWindow/2
 }
 
-// begin makes a call of the request, and serves it here or has it served.
-func (d *directStream) begin(body []byte) {
+// begin makes a call of the request, and serves it here or has it served. It reports whether the
+// stream is over and nobody else knows of it.
+func (d *directStream) begin(body []byte) (over bool) {
 	defer d.recover()
 	d.call = d.routed.route.Open(d.c.remote, body)
 	if d.call != nil && d.call.Ready(d.c.ctx) {
 		d.c.srv.stats.Direct.Add(1)
 		d.c.srv.stats.Inline.Add(1)
 		d.answer = d.call.Serve(d.c.ctx)
-		d.deliver()
-		return
+		return d.deliver()
 	}
 	d.c.mu.Lock()
 	defer d.c.mu.Unlock()
@@ -243,6 +250,7 @@ func (d *directStream) begin(body []byte) {
 		d.ctx, d.cancel = context.WithCancel(d.c.ctx)
 		d.c.start(&d.stream)
 	}
+	return false
 }
 
 // leave lets the Handler have the request. conn.mu is held.
@@ -295,8 +303,8 @@ func (d *directStream) run() {
 }
 
 // deliver sends the response. What does not fit at once is sent by a worker, which may
-// wait.
-func (d *directStream) deliver() {
+// wait. It reports whether the stream is over, and of no more use to its connection.
+func (d *directStream) deliver() (over bool) {
 	c, a := d.c, d.answer
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -304,7 +312,7 @@ func (d *directStream) deliver() {
 		d.letGo()
 		if d.cancel == nil && !c.fits(&d.stream, len(a.Body)) {
 			c.start(&d.stream)
-			return
+			return false
 		}
 	}
 	if err := d.sendAnswer(); err == nil {
@@ -313,6 +321,8 @@ func (d *directStream) deliver() {
 		d.resetLate(err)
 	}
 	d.call.Release()
+	d.call, d.answer = nil, nil
+	return d.err != nil && !d.queued
 }
 
 // letGo lets go of the body that a call has used. conn.mu is held.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/http2/hpack"
 
@@ -72,13 +73,17 @@ func (r *route) Open(remote string, body []byte) h2.Call {
 	if r.profile.get && len(body) > 0 || !r.permitted() {
 		return nil
 	}
-	s := new(streamCall)
+	s := streamCalls.Get().(*streamCall)
 	s.permitted.permit = r.permit
 	if !s.prepare(r.ctx, r.lane, &r.profile, remote, body) {
 		return nil
 	}
 	return s
 }
+
+// streamCalls has calls that have ended. A call is the largest part of what the read of a user
+// who is at hand takes of the memory.
+var streamCalls = sync.Pool{New: func() any { return new(streamCall) }}
 
 // headerOf is the header of a stream. It returns false for one with fields that middleware
 // or net/http has to look at.
@@ -98,7 +103,24 @@ func headerOf(fields []hpack.HeaderField) (header, bool) {
 // streamCall is a call of a stream, and its answer as streams have it. It is an [h2.Call].
 type streamCall struct {
 	call
-	out h2.Answer
+	out   h2.Answer
+	ready bool // It waits for nothing.
+}
+
+// Ready implements [h2.Call].
+func (s *streamCall) Ready(ctx context.Context) bool {
+	s.ready = s.call.Ready(ctx)
+	return s.ready
+}
+
+// Release implements [h2.Call]. A call that was ready is used again: nobody else has seen it, as
+// a goroutine might that goes on after a call for which it was begun.
+func (s *streamCall) Release() {
+	s.call.Release()
+	if s.ready {
+		*s = streamCall{}
+		streamCalls.Put(s)
+	}
 }
 
 // Serve answers the call.

@@ -99,7 +99,7 @@ func nearRequests(t *testing.T) []nearRequest {
 		{name: "JSON with more", format: "json", message: `{"userId": "` + id + `", "minVersion": "3"}`, far: true},
 		{name: "JSON with what is not known", format: "json", message: `{"userId": "` + id + `", "hush": 1}`, far: true},
 		{name: "JSON that is none", format: "json", message: asJSON + "}", far: true},
-		{name: "JSON with a character set", format: "json; charset=utf-8", message: asJSON, far: true},
+		{name: "JSON with a character set", format: "json; charset=utf-8", message: asJSON},
 		{name: "unknown format", format: "xml", message: asJSON, far: true},
 		{name: "of the store", message: plain, header: []string{"Cache-Control", "no-cache"}, far: true},
 		{name: "no length", message: plain, chunked: true},

@@ -182,7 +182,7 @@ func TestTransportBudget(t *testing.T) {
 	for name, test := range map[string]struct {
 		call func(testing.TB, *chain) func() ([]byte, error)
 		most float64
-	}{"request": {handlerCall, 14}, "stream": {streamOfCall, 8}} {
+	}{"request": {handlerCall, 13}, "stream": {streamOfCall, 7}} {
 		t.Run(name, func(t *testing.T) {
 			call := test.call(t, newChain(t))
 			allocs := testing.AllocsPerRun(500, func() {

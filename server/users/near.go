@@ -19,11 +19,21 @@ type nearReader interface {
 	Cached(id string, read cache.Read) (cache.Entry, bool)
 }
 
-// early is what was found out about a call of GetUser before it began.
+// early is what was found out about a call of GetUser before it began. It is the context of the
+// call, too, which tells of it.
 type early struct {
+	context.Context
 	request userv1.GetUserRequest
 	id      string
 	entry   cache.Entry
+}
+
+// Value implements [context.Context].
+func (e *early) Value(key any) any {
+	if key == (earlyKey{}) {
+		return e
+	}
+	return e.Context.Value(key)
 }
 
 // CopyTo implements lane.Request.
@@ -52,7 +62,7 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 		u.Logger.Enabled(ctx, slog.LevelDebug) || noCache(call) {
 		return nil, nil, false
 	}
-	e := new(early)
+	e := &early{Context: ctx}
 	if !wire.DecodeKnown(call.Codec, message, &e.request) {
 		return nil, nil, false
 	}
@@ -61,7 +71,7 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 	if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
 		return nil, nil, false
 	}
-	return context.WithValue(ctx, earlyKey{}, e), e, true
+	return e, e, true
 }
 
 // lookup reads the user of a call of GetUser, if that was not done before it began.

@@ -28,14 +28,11 @@ type call struct {
 	answer   answer
 }
 
-// prepare takes the message out of a body, and has the call refused if it is not to begin. It
+// prepare takes the message out of a body, or of the query of a GET, and has the call refused if it is not to begin. It
 // returns false for what connecthttp has to look at. The body must stay as it is until the
 // call has ended.
 func (c *call) prepare(ctx context.Context, l *Lane, p *profile, peer string, body []byte) bool {
 	c.lane, c.profile = l, p
-	if p.get {
-		body = p.message
-	}
 	message, compressed, ok := l.open(p, body)
 	if !ok {
 		return false

@@ -27,7 +27,8 @@ func (l *Lane) Route(ctx context.Context, head *h2.Head, like h2.Route) h2.Route
 // route makes calls of streams with the same header.
 type route struct {
 	lane    *Lane
-	profile profile
+	profile *profile
+	message []byte          // Of a GET.
 	ctx     context.Context // Of the connection.
 	tls     *tls.ConnectionState
 	permit  Permit // Nil until one is needed.
@@ -36,25 +37,30 @@ type route struct {
 // fill says what the header of a stream says, which is that of last, if there is one, but for
 // method and path. It returns false for what the lane does not take.
 func (r *route) fill(head *h2.Head, last *route) bool {
-	p := &r.profile
 	path, query, _ := strings.Cut(head.Path, "?")
+	if last != nil {
+		if message, ok := last.profile.messageLike(head.Method, path, query); ok {
+			r.profile, r.message, r.permit = last.profile, message, last.permit
+			return true
+		}
+	}
+	p := new(profile)
 	switch {
-	case last == nil:
-		if r.lane.AllowsHost != nil && !r.lane.AllowsHost(r.ctx, head.Authority) {
+	case last != nil:
+		if !p.fill(r.lane, head.Method, path, query, head.Authority, last.profile.header) {
 			return false
 		}
+		p.request = last.profile.request
+	case r.lane.AllowsHost != nil && !r.lane.AllowsHost(r.ctx, head.Authority):
+		return false
+	default:
 		h, ok := headerOf(head.Fields)
 		if !ok || !p.fill(r.lane, head.Method, path, query, head.Authority, h) {
 			return false
 		}
 		p.share()
-	case p.fillLike(&last.profile, head.Method, path, query):
-		r.permit = last.permit
-	case p.fill(r.lane, head.Method, path, query, head.Authority, last.profile.header):
-		p.request = last.profile.request
-	default:
-		return false
 	}
+	r.profile, r.message = p, p.message
 	return true
 }
 
@@ -70,12 +76,18 @@ func (r *route) permitted() bool {
 
 // Open implements [h2.Route].
 func (r *route) Open(remote string, body []byte) h2.Call {
-	if r.profile.get && len(body) > 0 || !r.permitted() {
+	if r.profile.get {
+		if len(body) > 0 {
+			return nil
+		}
+		body = r.message
+	}
+	if !r.permitted() {
 		return nil
 	}
 	s := streamCalls.Get().(*streamCall)
 	s.permitted.permit = r.permit
-	if !s.prepare(r.ctx, r.lane, &r.profile, remote, body) {
+	if !s.prepare(r.ctx, r.lane, r.profile, remote, body) {
 		return nil
 	}
 	return s

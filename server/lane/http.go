@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect/v2"
 )
@@ -15,23 +16,39 @@ const wholeBytes = 16 << 10
 // Handler serves what the lane takes, and leaves the rest to next.
 func (l *Lane) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := new(requestCall)
+		c := requestCalls.Get().(*requestCall)
 		if !c.profile.take(l, r) {
+			c.putBack()
 			next.ServeHTTP(w, r)
 			return
 		}
 		body := getBuffer()
 		defer putBuffer(body)
 		err := readWhole(body, r.Body)
-		if err != io.EOF || !c.prepare(r.Context(), l, &c.profile, r.RemoteAddr, body.Bytes()) {
+		message := body.Bytes()
+		if c.profile.get {
+			message = c.profile.message
+		}
+		if err != io.EOF || !c.prepare(r.Context(), l, &c.profile, r.RemoteAddr, message) {
 			next.ServeHTTP(w, WithBody(r, io.MultiReader(body, rest(r.Body, err))))
 			return
 		}
-		c.Ready(r.Context())
+		ready := c.Ready(r.Context())
 		c.serve(r.Context())
 		c.answer.write(w)
 		c.Release()
+		if ready {
+			c.putBack()
+		}
 	})
+}
+
+// requestCalls has calls that have ended, see streamCalls.
+var requestCalls = sync.Pool{New: func() any { return new(requestCall) }}
+
+func (c *requestCall) putBack() {
+	*c = requestCall{}
+	requestCalls.Put(c)
 }
 
 // requestCall is a call of a request of net/http.

@@ -246,22 +246,17 @@ func (p *profile) fillGet(l *Lane, raw string) (ok bool) {
 	return ok
 }
 
-// fillLike is fill for a GET that is like another: of the same procedure and form, with the same
-// header. It returns false for one that is not, and changes nothing then.
-func (p *profile) fillLike(other *profile, method, path, raw string) bool {
-	if !other.get || method != http.MethodGet || path != other.spec.Procedure {
-		return false
+// messageLike is the message of a GET that is like another: of the same procedure and form, with
+// the same header. It returns false for one that is not.
+func (p *profile) messageLike(method, path, raw string) ([]byte, bool) {
+	if !p.get || method != http.MethodGet || path != p.spec.Procedure {
+		return nil, false
 	}
 	q, ok := parseQuery(raw)
-	if !ok || q.form != other.form {
-		return false
+	if !ok || q.form != p.form {
+		return nil, false
 	}
-	message, ok := q.decoded()
-	if ok {
-		*p = *other
-		p.message = message
-	}
-	return ok
+	return q.decoded()
 }
 
 // negotiate is the compressions of the request and the response: a caller that

@@ -36,9 +36,10 @@ func TestADeletedUserIsForgottenByTheCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := created.GetUser().GetId()
-	showAll(t, servers, id)
-	if found := traces(t, redis); found == "" {
-		t.Fatal("the cache has nothing of the user to forget")
+	for deadline := time.Now().Add(10 * time.Second); traces(t, redis) == ""; showAll(t, servers, id) { // It is filled after an answer.
+		if time.Now().After(deadline) {
+			t.Fatal("the cache has nothing of the user to forget")
+		}
 	}
 
 	_, err = servers[0].UpdateUser(t.Context(), &userv1.UpdateUserRequest{Update: &userv1.UserUpdate{UserId: id, DisplayName: new(erasedName)}})

@@ -119,6 +119,9 @@ var floods = map[string]struct {
 	"RST_STREAM": {openOne, func(p *peer, _ uint32) error {
 		return p.WriteRSTStream(1, http2.ErrCodeCancel)
 	}},
+	"RST_STREAM of idle streams": {openOne, func(p *peer, i uint32) error {
+		return p.WriteRSTStream(3+2*i, http2.ErrCodeCancel)
+	}},
 	"DATA on a closed stream": {func(p *peer) error {
 		if err := openOne(p); err != nil {
 			return err
@@ -736,6 +739,47 @@ func TestWellBehavedPeersAreNotFloods(t *testing.T) {
 		}
 	}
 	p.alive()
+}
+
+// TestCallsCancelledAtOnce cancels calls in the ways in which clients of gRPC do that have not
+// written them yet: grpc-java 1.41 writes the message behind the RST_STREAM, and gRPC's C core
+// leaves out the HEADERS, of which others follow with lower numbers.
+func TestCallsCancelledAtOnce(t *testing.T) {
+	t.Parallel()
+	const calls = 5_000
+	for name, cancelled := range map[string]func(p *peer, id uint32){
+		"before the message": func(p *peer, id uint32) {
+			p.must(p.open(id, false, p.request("POST", "/")))
+			p.must(p.WriteRSTStream(id, http2.ErrCodeCancel))
+			p.must(p.WriteData(id, true, []byte("message")))
+		},
+		"before the header": func(p *peer, id uint32) {
+			if id%4 == 1 { // The one before goes well.
+				p.must(p.WriteRSTStream(id, http2.ErrCodeCancel))
+				p.must(p.open(id-2, true, p.request("GET", "/")))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost { // It is cancelled.
+					<-r.Context().Done()
+				}
+			})})
+			p := greet(t, srv.addr)
+			p.must(p.open(1, true, p.request("GET", "/")))
+			if status := p.status(1); status != "200" {
+				t.Fatalf("the first call is answered with %s", status)
+			}
+			for id := uint32(3); id < 2*calls; id += 2 {
+				cancelled(p, id)
+				if id%100 == 1 {
+					p.alive() // Whoever waits for a place has got it.
+				}
+			}
+		})
+	}
 }
 
 // TestGoReadsLongStreams reads a million small messages, each by itself, with Go's

@@ -21,7 +21,8 @@ import (
 //     are let in; here a handler keeps its place until it returns, and streams that are reset
 //     while they wait for a place are paid for when none comes free (fruitlessFactor). Go's
 //     client sends a PING with it, to learn when the stream is gone, and so one PING for each
-//     is free.
+//     is free. grpc-java 1.41 writes the message of a call behind the RST_STREAM that cancels it
+//     at once, and so is one DATA frame for each whose request had not ended.
 //   - DATA that was on its way when we have reset its stream, as much as its window allowed.
 //     grpc-go sends a frame for each message, however small.
 //   - acknowledgements of our SETTINGS and PING.
@@ -38,7 +39,7 @@ const (
 	budgetRate  = 200  // Frames a second.
 	frameCredit = 4    // Frames for one that the peer was sent, such as a PING and a PRIORITY.
 
-	costControl  = 1  // PING, PRIORITY, WINDOW_UPDATE beyond what was sent, empty DATA, unknown frames.
+	costControl  = 1  // PING, PRIORITY, WINDOW_UPDATE beyond what was sent, empty DATA, RST_STREAM on an idle stream, unknown frames.
 	costSettings = 10 // May touch all streams.
 	costRefused  = 4  // A stream beyond the limit, when the peer knows it, or reset before it had a place.
 	costError    = 10 // A stream that the peer has made us reset, or a header that is too large.

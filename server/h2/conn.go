@@ -73,6 +73,8 @@ type conn struct {
 	waiting   []*stream  // For a handler to end, at most as many as may be open.
 	resets    [32]uint32 // Streams reset of late, whose frames may still be on their way.
 	resetNext int
+	// stragglers is how many DATA frames may follow the RST_STREAM of their streams.
+	stragglers int
 	// unaware is how many bytes of DATA the peer may send on streams that were reset, before it
 	// knows.
 	unaware int
@@ -283,6 +285,10 @@ func (c *conn) handleFrameError(err error) error {
 	} else if !c.wasReset(wrong.stream) {
 		c.out = appendNumber(c.out, http2.FrameRSTStream, wrong.stream, uint32(wrong.code))
 		c.noteReset(wrong.stream)
+	}
+	if wrong.code == http2.ErrCodeStreamClosed && cost == costControl && c.stragglers > 0 {
+		c.stragglers--
+		cost = 0
 	}
 	c.mu.Unlock()
 	if wrong.code == http2.ErrCodeRefusedStream && c.knowsLimits {

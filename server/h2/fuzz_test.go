@@ -193,6 +193,9 @@ func (p *player) step(kind byte, arg uint32) error {
 		}
 		return p.WriteData(id, true, []byte("data"))
 	case 4: // Cancellation.
+		if p.neverOpened(id) {
+			return nil
+		}
 		p.state[id] = "closed"
 		return p.WriteRSTStream(id, http2.ErrCodeCancel)
 	case 5: // Padded DATA.
@@ -224,6 +227,9 @@ func (p *player) step(kind byte, arg uint32) error {
 		case http2.FramePriority, http2.FrameGoAway, http2.FrameHeaders:
 			return nil
 		case http2.FrameRSTStream:
+			if size == 4 && p.neverOpened(id) {
+				return nil
+			}
 			if size == 4 {
 				p.state[id] = "closed"
 			}
@@ -248,6 +254,10 @@ func (p *player) step(kind byte, arg uint32) error {
 		return p.WriteContinuation(id, true, block[2:])
 	}
 }
+
+// neverOpened reports whether a stream is one that the engine lets be cancelled before it was
+// opened, since clients do that. net/http ends the connection, as RFC 9113 section 6.4 has it.
+func (p *player) neverOpened(id uint32) bool { return id%2 == 1 && id > p.last && p.last > 0 }
 
 // settings sends a setting, but for windows once one has overflowed: to net/http the
 // window of a stream that it has just reset can overflow again.

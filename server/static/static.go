@@ -61,7 +61,7 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := f.Content
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if takesGzip(r.Header["Accept-Encoding"]) {
 		body = f.packed
 		header.Set("Content-Encoding", "gzip")
 	}
@@ -70,4 +70,36 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		_, _ = w.Write(body) // Who is gone does not read it.
 	}
+}
+
+// takesGzip reports whether whoever has sent these lines of Accept-Encoding would rather have
+// a file packed than as it is. Where they take neither, they get it as it is.
+func takesGzip(lines []string) bool {
+	const unsaid = -1
+	gzip, identity, others := float64(unsaid), float64(unsaid), float64(unsaid)
+	for coding := range strings.SplitSeq(strings.ToLower(strings.Join(lines, ",")), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		switch strings.TrimSpace(name) {
+		case "gzip", "x-gzip":
+			gzip = weightOf(weight)
+		case "identity":
+			identity = weightOf(weight)
+		case "*":
+			others = weightOf(weight)
+		}
+	}
+	if gzip == unsaid {
+		gzip = others
+	}
+	return gzip > 0 && gzip >= identity || gzip == unsaid && identity == 0
+}
+
+// weightOf is the weight that a parameter gives a coding, which is 1 where there is none.
+func weightOf(parameter string) float64 {
+	text, given := strings.CutPrefix(strings.TrimSpace(parameter), "q=")
+	if !given {
+		return 1
+	}
+	weight, _ := strconv.ParseFloat(text, 64) // What is none is 0.
+	return weight
 }

@@ -28,6 +28,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/server/telemetry"
 	"github.com/example/userd/store"
 )
 
@@ -240,6 +241,41 @@ func TestByteOrderMark(t *testing.T) {
 			res, body := do(t, client, http.MethodPost, running.URL+"/user.v1.UserService/"+method, "\uFEFF"+message, "Content-Type", "application/json")
 			if res.StatusCode != http.StatusOK {
 				t.Errorf("%s over %s: %s: %s", method, version, res.Status, body)
+			}
+		}
+	}
+}
+
+// What is served by GET is by HEAD, too, and says the same, without the body.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	req := newUserRequest(1)
+	req.UserId = someID
+	create(t, running.Client(t), req)
+	for version, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		for _, url := range []string{
+			getURL(running, "GetUser", `{"userId": "`+someID+`"}`), getURL(running, "GetUser", `{"userId": "`+nobody+`"}`),
+			getURL(running, "BatchGetUsers", `{"userIds": ["`+someID+`"]}`), getURL(running, "SearchUsers", `{}`),
+			running.URL + "/user.v1.UserService/CreateUser", running.URL + "/user.v1.UserService/ListUsers", running.URL + "/livez",
+		} {
+			whole, text := get(t, client, url)
+			head, body := do(t, client, http.MethodHead, url, "")
+			for _, name := range []string{"Date", telemetry.RequestIDHeader} {
+				whole.Header.Del(name)
+				head.Header.Del(name)
+			}
+			if text == "" || body != "" || head.StatusCode != whole.StatusCode || head.ContentLength != whole.ContentLength || !cmp.Equal(head.Header, whole.Header) {
+				t.Errorf("HEAD of %s over %s: %s, %d bytes, %v; GET: %s, %d bytes, %v", url, version,
+					head.Status, head.ContentLength, head.Header, whole.Status, whole.ContentLength, whole.Header)
+			}
+			if tag := whole.Header.Get("Etag"); tag != "" {
+				if refused, _ := do(t, client, http.MethodPut, url, ""); refused.Header.Get("Allow") != "GET, HEAD, POST" {
+					t.Errorf("PUT over %s allows %q", version, refused.Header.Get("Allow"))
+				}
+				if unmodified, _ := do(t, client, http.MethodHead, url, "", "If-None-Match", tag); unmodified.StatusCode != http.StatusNotModified {
+					t.Errorf("HEAD of what is known over %s: %s", version, unmodified.Status)
+				}
 			}
 		}
 	}

@@ -118,6 +118,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", telemetry.RequestIDHeader, users.PageTokenTrailer}),
 		openapi.Handler(s.config.SendTimeout), // It says what the schema says, to anybody.
 		edge.FoldMediaType,
+		edge.AnswerHead(kinds),
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.LimitStreams(s.streams, kinds),
 		body.RefuseSlow(kinds, s.arrivals),

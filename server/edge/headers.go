@@ -107,6 +107,7 @@ func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if known && r.Method != http.MethodPost && isUnserved(spec, r, isCall) {
 		answer := headerOnly{response: w}
 		c.next.ServeHTTP(&answer, &bodiless)
+		w.Header().Set("Allow", strings.Replace(w.Header().Get("Allow"), http.MethodGet, "GET, HEAD", 1)) // See AnswerHead.
 		refusePlainly(w, r, methodFault, answer.status)
 		return
 	}

@@ -46,7 +46,7 @@ func (s *Server) httpServer(handler http.Handler) *edge.Server {
 
 // boundedServer is a server with the limits that both listeners have.
 func (s *Server) boundedServer(handler http.Handler) *edge.Server {
-	g := edge.NewServer(handler)
+	g := edge.NewServer(edge.RecoverPanics(s.config.Logger)(handler))
 	g.ReadHeaderTimeout = headerTimeout
 	g.ReadTimeout = s.config.ReceiveTimeout // Streams of requests lift it: see body.AwaitMessages.
 	g.IdleTimeout = s.config.IdleTimeout

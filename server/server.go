@@ -99,7 +99,7 @@ func New(config Config) (*Server, error) {
 	s.lane = s.newLane(s.rpc)
 	handler := s.handler(s.rpc)
 	s.http = s.httpServer(handler)
-	s.admin = s.boundedServer(s.Admin())
+	s.admin = s.boundedServer(edge.AbortBegun(s.config.Logger)(s.Admin()))
 	if err := s.chooseHTTP2(handler); err != nil {
 		return nil, err
 	}
@@ -123,6 +123,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.LimitStreams(s.streams, kinds),
 		body.RefuseSlow(kinds, s.arrivals),
 		s.lane.Handler, // Unary calls that have come whole leave for the interceptors here.
+		edge.AbortBegun(s.config.Logger),
 		edge.FinishErrors(kinds),
 		webtext.Translate,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),

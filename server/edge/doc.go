@@ -8,7 +8,8 @@
 //   - authorize.go lets in callers whom package auth knows, before their body is read, and
 //     ends the streams of those whose credentials have gone.
 //   - unread.go ends answers that nobody reads, where the engine does not.
-//   - head.go answers a HEAD.
+//   - head.go answers a HEAD; panics.go answers for handlers that panic, where the engine does
+//     not.
 //   - callers.go says whose a call is; streams.go bounds how many streams they have open.
 //   - refuse.go answers calls that never get to Connect, and lets the peer finish what it
 //     sends, within bounds; headers.go refuses what is wrong with a header, where Connect

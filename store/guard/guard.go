@@ -31,9 +31,15 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Caus
 // function into a PanicError.
 func Recover(err *error) {
 	if cause := recover(); cause != nil {
-		panics.Add(1)
-		*err = &PanicError{Cause: cause, Stack: debug.Stack()}
+		*err = Caught(cause)
 	}
+}
+
+// Caught counts a panic whose cause a caller has recovered by itself, and returns it as an
+// error.
+func Caught(cause any) *PanicError {
+	panics.Add(1)
+	return &PanicError{Cause: cause, Stack: debug.Stack()}
 }
 
 // Timer is time.AfterFunc for a function that must not end the process. Its panics are

@@ -1,5 +1,6 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { User } from "@example/userd";
+import { Waiting } from "./notice";
 import { differing, fieldsOf, labelOf, type Fields } from "./users";
 
 interface Props {
@@ -7,12 +8,13 @@ interface Props {
   base: Fields;
   mine: Fields;
   now: User;
+  isBusy: boolean;
   save: (wanted: Fields) => void;
   cancel: () => void;
 }
 
 /** Conflict lets one choose, field by field, between what one has typed and what another has stored meanwhile. */
-export function Conflict({ base, mine, now, save, cancel }: Props) {
+export function Conflict({ base, mine, now, isBusy, save, cancel }: Props) {
   const theirs = fieldsOf(now);
   const changedByThem = differing(base, theirs);
   const changedByMe = differing(base, mine);
@@ -20,7 +22,7 @@ export function Conflict({ base, mine, now, save, cancel }: Props) {
   // What only they have changed stays theirs.
   const [kept, setKept] = useState(() => new Set(names.filter((name) => changedByMe.includes(name))));
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), []);
+  useLayoutEffect(() => heading.current?.focus(), []);
   const keep = (name: string, isMine: boolean) => {
     const next = new Set(kept);
     if (isMine) next.add(name);
@@ -61,6 +63,7 @@ export function Conflict({ base, mine, now, save, cancel }: Props) {
       <div class="buttons">
         <button type="submit" class="main">Save</button>
         <button type="button" onClick={cancel}>Discard mine</button>
+        <Waiting what={isBusy ? "Saving…" : ""} />
       </div>
     </form>
   );

@@ -3,7 +3,7 @@ import { users } from "./client";
 import { useDraft } from "./draft";
 import { failureOf, type Failure } from "./failure";
 import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
-import { Problem } from "./notice";
+import { Problem, Waiting } from "./notice";
 import { useOnce } from "./once";
 import { addressOf, go } from "./page";
 import { creationOf, noFields } from "./users";
@@ -12,7 +12,7 @@ export function NewPage() {
   // With an id of ours the request may be sent again: it makes one user.
   const [{ draft, id }, put] = useDraft("#/new", () => ({ draft: draftOf(noFields), id: newId() }));
   const [failure, setFailure] = useState<Failure>();
-  const create = useOnce(async () => {
+  const [create, isBusy] = useOnce(async () => {
     try {
       const { user } = await users.createUser(creationOf(fieldsOfDraft(draft), id));
       go(addressOf(user!.id));
@@ -34,6 +34,7 @@ export function NewPage() {
       <div class="buttons">
         <button type="submit" class="main">Create</button>
         <a class="button" href="#/">Cancel</a>
+        <Waiting what={isBusy ? "Creating…" : ""} />
       </div>
     </form>
   );

@@ -1,18 +1,18 @@
 import { Code } from "@connectrpc/connect";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import type { Failure } from "./failure";
 import { attributePrefix, labels, noFields, type Fields } from "./users";
 
 /** Draft is what a form holds: fields, and attributes as they are typed. */
 export interface Draft {
   fields: Fields;
-  attributes: { name: string; value: string }[];
+  attributes: { name: string; value: string; hasLines: boolean }[];
 }
 
 export function draftOf(fields: Fields): Draft {
   const draft: Draft = { fields: { ...noFields }, attributes: [] };
   for (const [name, value] of Object.entries(fields)) {
-    if (name.startsWith(attributePrefix)) draft.attributes.push({ name: name.slice(attributePrefix.length), value });
+    if (name.startsWith(attributePrefix)) draft.attributes.push({ name: name.slice(attributePrefix.length), value, hasLines: value.includes("\n") });
     else draft.fields[name] = value;
   }
   return draft;
@@ -102,7 +102,7 @@ function AttributeFields({ draft, change, problem }: { draft: Draft; change: (dr
   const { attributes } = draft;
   const box = useRef<HTMLFieldSetElement>(null);
   const before = useRef(attributes.length);
-  useEffect(() => {
+  useLayoutEffect(() => { // Before a key can be meant for another one.
     const added = attributes.length > before.current;
     before.current = attributes.length;
     if (added) [...box.current!.querySelectorAll<HTMLInputElement>(".pair input:first-child")].at(-1)!.focus();
@@ -114,16 +114,19 @@ function AttributeFields({ draft, change, problem }: { draft: Draft; change: (dr
   return (
     <fieldset ref={box} aria-describedby={`${id}-problem`}>
       <legend>Attributes</legend>
-      {attributes.map(({ name, value }, index) => (
+      {attributes.map(({ name, value, hasLines }, index) => (
         <div class="pair" key={index}>
           <input type="text" aria-label={`Name of attribute ${index + 1}`} placeholder="name" value={name} autocomplete="off" spellcheck={false}
             onInput={(event) => set(index, { name: event.currentTarget.value })} />
-          <input type="text" aria-label={`Value of attribute ${index + 1}`} placeholder="value" value={value} autocomplete="off" spellcheck={false}
-            onInput={(event) => set(index, { value: event.currentTarget.value })} />
+          {hasLines
+            ? <textarea aria-label={`Value of attribute ${index + 1}`} value={value} rows={3} spellcheck={false}
+                onInput={(event) => set(index, { value: event.currentTarget.value })} />
+            : <input type="text" aria-label={`Value of attribute ${index + 1}`} placeholder="value" value={value} autocomplete="off" spellcheck={false}
+                onInput={(event) => set(index, { value: event.currentTarget.value })} />}
           <button type="button" aria-label={`Remove attribute ${name || index + 1}`} onClick={() => put(attributes.filter((_, i) => i !== index))}>Remove</button>
         </div>
       ))}
-      <button type="button" onClick={() => put([...attributes, { name: "", value: "" }])}>Add an attribute</button>
+      <button type="button" onClick={() => put([...attributes, { name: "", value: "", hasLines: false }])}>Add an attribute</button>
       <FieldProblem id={`${id}-problem`} text={problem} />
     </fieldset>
   );

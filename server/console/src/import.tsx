@@ -8,7 +8,7 @@ import type { CreateUserRequest, User } from "@example/userd";
 import { retried } from "./retry";
 import { download, NoRows, read, requestOf, targetOf, targets, Writer, type Mapping, type Row } from "./rows";
 import { Store, useStore } from "./store";
-import { attributePrefix, differing, fieldsOf, labels, noFields, updateOf, type Fields } from "./users";
+import { attributePrefix, differing, fieldsOf, labels, noFields, shortened, updateOf, type Fields } from "./users";
 
 /** Taken is what a row does to a user who is there already. */
 type Taken = "fail" | "skip" | "update";
@@ -151,7 +151,7 @@ function Columns({ columns, rows, mapping, change }: { columns: string[]; rows: 
           <tr key={column}>
             <th scope="row">{column}</th>
             <td><Target column={column} value={targetOf(column, mapping)} set={(target) => change(new Map(mapping).set(column, target))} /></td>
-            <td class="wide">{rows.map((row) => row.cells[column]).find((cell) => cell !== "" && cell !== undefined)}</td>
+            <td class="wide">{shortened(rows.map((row) => row.cells[column]).find((cell) => cell !== "" && cell !== undefined) ?? "")}</td>
           </tr>
         ))}
       </tbody>
@@ -183,7 +183,7 @@ function Preview({ rows, mapping }: { rows: Row[]; mapping: Mapping }) {
           return (
             <tr key={row.number}>
               <th scope="row">{made.displayName || <span class="faint">no name</span>}<span class="second">{made.email || "no email"}</span></th>
-              <td>{[made.externalId, ...made.roles, ...attributes, made.disabled ? "disabled" : ""].filter((text) => text !== "").join(", ")}</td>
+              <td>{shortened([made.externalId, ...made.roles, ...attributes, made.disabled ? "disabled" : ""].filter((text) => text !== "").join(", "))}</td>
             </tr>
           );
         })}

@@ -4,7 +4,7 @@ import { feed, fieldsChanged, follow, restart, type Change, type Feed } from "./
 import { addressOf } from "./page";
 import { useStore } from "./store";
 import { Time } from "./time";
-import { fieldsOf, labelOf } from "./users";
+import { fieldsOf, labelOf, shortened } from "./users";
 
 /** The changes that are drawn. */
 const maxRows = 100;
@@ -69,7 +69,7 @@ export function ChangeTable({ changes, caption, named }: { changes: Change[]; ca
 
 function Who({ change: { user, userId } }: { change: Change }) {
   if (user === undefined) return <code>{userId}</code>;
-  return <><a href={addressOf(userId)}>{user.displayName}</a><span class="second">{user.email}</span></>;
+  return <><a href={addressOf(userId)}><bdi>{user.displayName}</bdi></a><span class="second">{user.email}</span></>;
 }
 
 function What({ change }: { change: Change }) {
@@ -80,7 +80,7 @@ function What({ change }: { change: Change }) {
       <span class={kind === "deleted" ? "tag bad" : "tag"}>{kind}</span>
       <span class="second small"><Time at={at} /></span>
       {fieldsChanged(change).map((name) => (
-        <span class="second" key={name}>{labelOf(name)}: <bdi>{before?.[name] || "none"}</bdi> → <bdi>{after?.[name] || "none"}</bdi></span>
+        <span class="second" key={name}>{labelOf(name)}: <bdi>{shortened(before?.[name] || "none")}</bdi> → <bdi>{shortened(after?.[name] || "none")}</bdi></span>
       ))}
     </>
   );

@@ -1,11 +1,12 @@
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { APIPage } from "./api";
 import { session, signIn, signOut, token } from "./client";
 import { NewPage } from "./create";
 import { WhatOutlived } from "./draft";
 import { ImportPage } from "./import";
 import { LivePage } from "./live";
+import { Waiting } from "./notice";
 import { OpenUser } from "./open";
 import { arrive, page, type Page } from "./page";
 import { SearchPage } from "./search";
@@ -26,6 +27,7 @@ function App() {
         {state === "signedIn" && <WhatOutlived />}
         {(state === "signedIn" || state === "signedOut" && isForAll) && <Content />}
         {state === "signedOut" && !isForAll && <SignIn />}
+        {state === "unknown" && <Waiting what="Asking the server…" />}
         {state === "away" && (
           <div class="notice bad" role="alert">
             <p>{why}</p>
@@ -83,7 +85,7 @@ function Link({ to, page: name, children }: { to: string; page: Page["name"]; ch
 /** Content is the page that the address names. */
 function Content() {
   const shown = useStore(page);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const heading = document.querySelector("h1");
     document.title = `${heading?.textContent ?? "Users"} – userd`;
     // Whoever does not see the page learns of the new one by its heading.

@@ -15,6 +15,11 @@ export function Problem({ failure }: { failure: Failure | undefined }) {
   );
 }
 
+/** Waiting says what the page waits for, where that takes longer than one notices. */
+export function Waiting({ what }: { what: string }) {
+  return <span role="status">{what !== "" && <span class="waiting">{what}</span>}</span>;
+}
+
 function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
 }

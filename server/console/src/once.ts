@@ -1,15 +1,21 @@
-import { useRef } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
-/** useOnce makes of an action one that does not begin again while it is under way, as with a click too many. */
-export function useOnce<Args extends unknown[]>(action: (...args: Args) => Promise<void>): (...args: Args) => Promise<void> {
+/** useOnce makes of an action one that does not begin again while it is under way, as with a click too many, and says whether it is. */
+export function useOnce<Args extends unknown[]>(action: (...args: Args) => Promise<void>): [once: (...args: Args) => Promise<void>, isBusy: boolean] {
   const isBusy = useRef(false);
-  return async (...args) => {
+  const [shown, show] = useState(false);
+  const set = (busy: boolean) => {
+    isBusy.current = busy;
+    show(busy);
+  };
+  const once = async (...args: Args) => {
     if (isBusy.current) return;
-    isBusy.current = true;
+    set(true);
     try {
       await action(...args);
     } finally {
-      isBusy.current = false;
+      set(false);
     }
   };
+  return [once, shown];
 }

@@ -214,9 +214,11 @@ function Choice({ label, value, options, set }: { label: string; value: string; 
 
 function Results() {
   const { filters, tokens, found, next, busy, stopped, inVain, failure } = useStore(search);
+  const { rights } = useStore(session);
   const counted = found.length === 1 ? "1 user" : `${found.length} users`;
   const searching = inVain ? "Nobody so far. Still searching…" : "Searching…";
-  const ended = stopped ? "The search was stopped." : "No user is so.";
+  const isEmpty = tokens.length === 1 && Object.entries(all).every(([name, value]) => value !== "" || filters[name as keyof Filters] === "");
+  const ended = stopped ? "The search was stopped." : isEmpty ? "There are no users yet." : "No user is so.";
   const status = busy ? searching : found.length === 0 ? ended : `Page ${tokens.length}: ${counted}`;
   return (
     <section aria-label="Results" aria-busy={busy}>
@@ -227,6 +229,9 @@ function Results() {
         <button type="button" disabled={busy || next === ""} onClick={() => run(filters, [...tokens, next])}>Next page</button>
         {busy && <button type="button" onClick={stop}>Stop</button>}
       </div>
+      {status === ended && isEmpty && !stopped && failure === undefined && rights.write && (
+        <p><a href="#/new">Create one</a>, or <a href="#/import">take them from a file</a>.</p>
+      )}
       <Export request={() => requestOf(filters)} isOffered={found.length > 0} />
     </section>
   );
@@ -254,11 +259,11 @@ function UserTable({ found }: { found: User[] }) {
         {found.map((user) => (
           <tr key={user.id}>
             <th scope="row">
-              <a href={addressOf(user.id)}>{user.displayName}</a>
+              <a href={addressOf(user.id)}><bdi>{user.displayName}</bdi></a>
               <span class="second">{user.email}</span>
             </th>
             <td>{user.disabled ? <span class="tag bad">disabled</span> : <span class="tag">active</span>}</td>
-            <td class="wide"><Roles of={user} /></td>
+            <td class="wide"><Roles of={user} most={8} /></td>
             <td class="wider"><Time at={user.createdAt} /></td>
             <td class="wider"><Time at={user.lastLogin} /></td>
             <td class="wider number">{String(user.version)}</td>
@@ -269,7 +274,12 @@ function UserTable({ found }: { found: User[] }) {
   );
 }
 
-export function Roles({ of }: { of: User }) {
-  if (of.roles.length === 0) return <span class="faint">none</span>;
-  return <>{of.roles.map((role) => <span class="tag" key={role}>{role}</span>)}</>;
+export function Roles({ of: { roles }, most = Infinity }: { of: User; most?: number }) {
+  if (roles.length === 0) return <span class="faint">none</span>;
+  return (
+    <>
+      {roles.slice(0, most).map((role) => <span class="tag" key={role}>{role}</span>)}
+      {roles.length > most && <span class="faint">and {roles.length - most} more</span>}
+    </>
+  );
 }

@@ -7,7 +7,7 @@ import { feed, follow, remember } from "./feed";
 import { draftOf, fieldsOfDraft, mistakeOf, UserFields } from "./form";
 import type { User } from "@example/userd";
 import { RecentChanges } from "./history";
-import { Problem } from "./notice";
+import { Problem, Waiting } from "./notice";
 import { useOnce } from "./once";
 import { addressOf, go } from "./page";
 import { Roles } from "./search";
@@ -72,9 +72,10 @@ export function UserPage({ id }: { id: string }) {
   useEffect(() => { document.title = `${heading} – userd`; }, [heading]);
   return (
     <>
-      <h1 ref={top} tabIndex={-1}>{heading}</h1>
+      <h1 ref={top} tabIndex={-1}><bdi>{heading}</bdi></h1>
       <p role="status" class={said === "" ? "hidden" : "notice good"}>{said}</p>
       <Problem failure={failure} />
+      {user === undefined && !missing && failure === undefined && <Waiting what="Loading…" />}
       {missing && <p>There is no user with the id <code>{id}</code>. It may have been deleted.</p>}
       {user !== undefined && !editing && (
         <>
@@ -113,7 +114,7 @@ function Facts({ user }: { user: User }) {
 function Attributes({ user }: { user: User }) {
   const names = Object.keys(user.attributes).sort();
   if (names.length === 0) return <span class="faint">none</span>;
-  return <ul class="attributes">{names.map((name) => <li key={name}><code>{name}</code> {user.attributes[name]}</li>)}</ul>;
+  return <ul class="attributes">{names.map((name) => <li key={name}><code>{name}</code> {user.attributes[name] === "" ? <span class="faint">empty</span> : <bdi class="lines">{user.attributes[name]}</bdi>}</li>)}</ul>;
 }
 
 /** Edit changes a user, if nobody else has meanwhile. */
@@ -125,7 +126,7 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
   const form = useRef<HTMLFormElement>(null);
   useLayoutEffect(() => form.current?.querySelector("input")?.focus(), []); // Before a key can be meant for another one.
   /** save makes the fields of one version of a user those that are wanted. */
-  const save = useOnce(async (base: User, wanted: Fields) => {
+  const [save, isBusy] = useOnce(async (base: User, wanted: Fields) => {
     if (differing(fieldsOf(base), wanted).length === 0) {
       saved(base);
       return;
@@ -142,7 +143,7 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
     }
   });
   if (conflict !== undefined) {
-    return <Conflict key={String(conflict.version)} base={fieldsOf(base)} mine={fieldsOfDraft(draft)} now={conflict} save={(wanted) => save(conflict, wanted)} cancel={() => saved(conflict)} />;
+    return <Conflict key={String(conflict.version)} base={fieldsOf(base)} mine={fieldsOfDraft(draft)} now={conflict} isBusy={isBusy} save={(wanted) => save(conflict, wanted)} cancel={() => saved(conflict)} />;
   }
   const submit = (event: Event) => {
     event.preventDefault();
@@ -157,13 +158,14 @@ function Edit({ user, saved, cancel }: { user: User; saved: (user: User) => void
       <div class="buttons">
         <button type="submit" class="main">Save</button>
         <button type="button" onClick={cancel}>Cancel</button>
+        <Waiting what={isBusy ? "Saving…" : ""} />
       </div>
     </form>
   );
 }
 
 function Disable({ user, done, fail }: { user: User; done: (user: User) => void; fail: (failure: Failure) => void }) {
-  const toggle = useOnce(async () => {
+  const [toggle, isBusy] = useOnce(async () => {
     try {
       const update = { userId: user.id, disabled: !user.disabled, expectedVersion: user.version };
       done((await users.updateUser({ update })).user!);
@@ -171,7 +173,12 @@ function Disable({ user, done, fail }: { user: User; done: (user: User) => void;
       fail(failureOf(err));
     }
   });
-  return <button type="button" onClick={toggle}>{user.disabled ? "Enable" : "Disable"}</button>;
+  return (
+    <>
+      <button type="button" onClick={toggle}>{user.disabled ? "Enable" : "Disable"}</button>
+      <Waiting what={isBusy ? "Saving…" : ""} />
+    </>
+  );
 }
 
 /** Delete deletes a user whose email has been typed. */
@@ -179,9 +186,7 @@ function Delete({ user }: { user: User }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [typed, setTyped] = useState("");
   const [failure, setFailure] = useState<Failure>();
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    if (typed !== user.email) return;
+  const [remove, isBusy] = useOnce(async () => {
     try {
       await users.deleteUser({ userId: user.id, expectedVersion: user.version });
       dialog.current?.close();
@@ -189,6 +194,10 @@ function Delete({ user }: { user: User }) {
     } catch (err) {
       setFailure(failureOf(err));
     }
+  });
+  const submit = (event: Event) => {
+    event.preventDefault();
+    if (typed === user.email) void remove();
   };
   return (
     <>
@@ -203,6 +212,7 @@ function Delete({ user }: { user: User }) {
           <div class="buttons">
             <button type="submit" class="danger" disabled={typed !== user.email}>Delete</button>
             <button type="button" onClick={() => dialog.current?.close()}>Cancel</button>
+            <Waiting what={isBusy ? "Deleting…" : ""} />
           </div>
         </form>
       </dialog>

@@ -23,6 +23,12 @@ export function labelOf(field: string): string {
   return labels[field] ?? `Attribute ${field.slice(attributePrefix.length)}`;
 }
 
+/** shortened is the begin of a long text, for where many stand together. */
+export function shortened(text: string): string {
+  const letters = [...text];
+  return letters.length > 200 ? `${letters.slice(0, 200).join("")}…` : text;
+}
+
 export const noFields: Fields = { email: "", display_name: "", external_id: "", roles: "", disabled: "no" };
 
 export function fieldsOf(user: User): Fields {

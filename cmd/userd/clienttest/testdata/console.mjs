@@ -164,7 +164,8 @@ async function readAPI() {
 
 /** createUser uses the keyboard alone. */
 async function createUser() {
-  await seen(status("No user is so."));
+  await seen(status("There are no users yet."));
+  await seen(page.getByRole("link", { name: "Create one" }));
   await usable("no users");
   await page.getByRole("link", { name: "New user" }).press("Enter");
   await seen(heading("New user"));
@@ -891,6 +892,76 @@ async function nameAttributes() {
   assert.deepEqual(now.attributes, { a: "1", b: "2" });
 }
 
+/** keepLines changes an attribute of several lines. */
+async function keepLines() {
+  const { user } = await call("CreateUser", { email: "lines@example.com", displayName: "Lines", attributes: { lines: "one\ntwo" } });
+  await openPage(user);
+  assert.match(await page.locator(".attributes li").innerText(), /one\ntwo/);
+  await button("Edit").click();
+  await field("Value of attribute 1").press("Control+End");
+  await page.keyboard.type(" more");
+  await button("Save").click();
+  await seen(status("Saved as version 2."));
+  const { user: now } = await call("GetUserByEmail", { email: user.email });
+  assert.deepEqual(now.attributes, { lines: "one\ntwo more" });
+}
+
+/** fitLong shows a user who is long in each respect: what is short beside it stays as it is. */
+async function fitLong() {
+  const email = `${"l".repeat(60)}@long.example`;
+  const { user } = await call("CreateUser", { email, displayName: "L".repeat(200), roles: Array.from({ length: 32 }, (_, i) => `role${i}`) });
+  await page.getByRole("link", { name: "Users" }).click();
+  await seen(heading("Users"));
+  await search(() => field("Email begins with").fill("llll"), 1);
+  await seen(row("and 24 more"));
+  const isOneLine = (text) => row("LLLL").locator(".tag").filter({ hasText: text }).first().evaluate((tag) => tag.getBoundingClientRect().height < 1.5 * parseFloat(getComputedStyle(tag).lineHeight));
+  await page.setViewportSize({ width: 320, height: 800 });
+  assert.ok(await isOneLine("active"), "a state is broken into two lines");
+  await usable("long");
+
+  await page.getByRole("link", { name: "Live" }).click();
+  await seen(heading("Live"));
+  await call("UpdateUser", { update: { userId: user.id, setAttributes: { note: "word ".repeat(200) } } });
+  await seen(row("LLLL"));
+  await page.setViewportSize({ width: 320, height: 800 });
+  assert.ok(await isOneLine("changed"), "a change is broken into two lines");
+  await usable("long changes");
+  await openPage(user);
+  await call("UpdateUser", { update: { userId: user.id, setAttributes: { note: "another ".repeat(120) } } });
+  await seen(row("Attribute note"));
+  const told = await row("Attribute note").first().innerText();
+  assert.ok(told.length < 600, `a change is told in ${told.length} characters`);
+}
+
+/** waitForServer uses one that is slow: the page says what it waits for. */
+async function waitForServer() {
+  const { user } = await call("CreateUser", { email: "slow@example.com", displayName: "Slow" });
+  await openPage(user);
+  const asked = await hold("GetUser");
+  await page.reload();
+  await seen(status("Asking the server…"));
+  const read = await hold("GetUser");
+  asked.release();
+  await seen(status("Loading…"));
+  read.release();
+  await seen(heading("Slow"));
+  const removed = await hold("DeleteUser");
+  await button("Delete…").click();
+  await field("Email of the user").fill(user.email);
+  await button("Delete").click();
+  await seen(status("Deleting…"));
+  removed.release();
+  await seen(heading("Users"));
+  const created = await hold("CreateUser");
+  await page.goto(`${url}/console/#/new`);
+  await field("Email").fill("slower@example.com");
+  await field("Display name").fill("Slower");
+  await button("Create").click();
+  await seen(status("Creating…"));
+  created.release();
+  await seen(heading("Slower"));
+}
+
 /** typeBlanks creates a user with an email as it is pasted. */
 async function typeBlanks() {
   await page.goto(`${url}/console/#/new`);
@@ -912,6 +983,7 @@ async function clickTooOften() {
   const late = await hold("UpdateUser");
   await button("Disable").click();
   await late.held;
+  await seen(status("Saving…"));
   await button("Disable").click();
   await drawnAfter("UpdateUser", late.release);
   await seen(status("Saved as version 2."));
@@ -1079,7 +1151,7 @@ async function outwaitFrozen() {
 const journeys = {
   everything: [signIn, readAPI, createUser, openUser, changeUser, meetConflict, disableUser, showTimes, searchUsers, deleteUser, followUser, followAll, followMany, renewStream,
     watchStatus, importFiles, importOddFiles, exportFiles, lookForMissing, signOut],
-  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, typeBlanks, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
+  mistakes: [signInBadly, meetTwoConflicts, nameAttributes, keepLines, fitLong, waitForServer, typeBlanks, clickTooOften, openTwo, lookAfterDeletion, writeFromTheRight, lookElsewhere, turnZone, stopSearch, exportMeanwhile,
     mendRows, outliveToken, keepDrafts, takeAway, refuseRows, chooseAgain, outwaitFrozen],
 };
 

@@ -40,7 +40,7 @@ func (b *bench) fanOut(section *report.Section, server *lab.Server) error {
 		}
 		defer session.Close()
 		for range min(watchersEach, b.watchers-n) {
-			stream := session.Open("WatchUsers", w.take)
+			stream := session.Open("WatchUsers", w.taker())
 			stream.Send(request)
 			stream.CloseSend()
 		}
@@ -95,18 +95,28 @@ type watch struct {
 	moved   chan struct{}
 }
 
-// take takes a WatchUsersResponse.
-func (w *watch) take(message []byte) error {
-	now := time.Now()
-	var response userv1.WatchUsersResponse
-	if err := proto.Unmarshal(message, &response); err != nil {
-		return err
+// taker returns what takes the messages of one more watcher. The first says from where on it
+// watches; later ones may have no events either.
+func (w *watch) taker() func(message []byte) error {
+	begun := false
+	return func(message []byte) error {
+		now := time.Now()
+		var response userv1.WatchUsersResponse
+		if err := proto.Unmarshal(message, &response); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !begun {
+			begun = true
+			w.begun++
+		}
+		return w.take(&response, now)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(response.GetEvents()) == 0 {
-		w.begun++
-	}
+}
+
+// take takes what was received at a time. w.mu is held.
+func (w *watch) take(response *userv1.WatchUsersResponse, now time.Time) error {
 	for _, event := range response.GetEvents() {
 		sent, ok := w.sent[event.GetUpserted().GetId()]
 		if !ok {

@@ -29,6 +29,10 @@ const (
 	feedTime = time.Second
 )
 
+// fromNow is the cursor of who has none. The page after it is empty, and ends at the head of the
+// log.
+const fromNow store.Cursor = ""
+
 // feed is the change log for all watchers. Those at one cursor share one read of the
 // store and one wait for it, and what was read is kept for a while for those that
 // come to the same cursor later. Watchers that follow the log all come to the same
@@ -191,7 +195,7 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 // that has no events may lead on: a cursor of PostgreSQL tells which transactions have ended.
 // f.mu is held.
 func (f *feed) isWanted(after store.Cursor, page *feedPage) bool {
-	return page.next != after && after != store.Earliest && f.kept(after) == nil
+	return page.next != after && after != store.Earliest && after != fromNow && f.kept(after) == nil
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.
@@ -273,6 +277,14 @@ func (f *feed) wait(ctx context.Context, after store.Cursor, beat *heartbeat) (i
 			return false, ctx.Err()
 		}
 	}
+}
+
+// isFollowed reports whether watchers wait for changes after a cursor. There were none when they
+// began to.
+func (f *feed) isFollowed(after store.Cursor) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waits[after] != nil
 }
 
 // join returns the wait for changes after a cursor, or nil when the feed is closed: net/http
@@ -358,6 +370,10 @@ func (f *feed) loadPage(ctx context.Context, after store.Cursor) (*feedPage, err
 
 // loadChanges reads a page with so many changes at most.
 func (f *feed) loadChanges(ctx context.Context, after store.Cursor, limit int) (*feedPage, error) {
+	if after == fromNow {
+		head, err := f.store.Head(ctx)
+		return &feedPage{next: head, atHead: true}, err
+	}
 	changes, next, err := f.store.Changes(ctx, after, limit)
 	if err != nil {
 		return nil, err

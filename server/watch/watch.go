@@ -69,7 +69,8 @@ func (w *Watchers) Serve(ctx context.Context, stream connect.ServerStream) error
 	}
 	visit := w.feed.gate.visit(ctx)
 	defer visit.leave()
-	cursor, read, err := w.begin(ctx, visit, store.Cursor(req.GetCursor()))
+	cursor := store.Cursor(req.GetCursor())
+	read, err := w.begin(ctx, visit, cursor)
 	if err != nil {
 		return err
 	}
@@ -85,13 +86,19 @@ func (w *Watchers) Serve(ctx context.Context, stream connect.ServerStream) error
 // feedReader reads the page after a cursor.
 type feedReader func(ctx context.Context, after store.Cursor) (*feedPage, error)
 
-// begin returns the cursor after which a watcher begins, and what reads its first page.
-func (w *Watchers) begin(ctx context.Context, visit *visit, asked store.Cursor) (store.Cursor, feedReader, error) {
-	if asked != "" {
-		return asked, w.feed.catchUp(visit), w.feed.gate.takes(ctx)
+// begin returns what reads the first page of a watcher, or an error where that would take too
+// long. Many come at once when a server starts again: it costs nothing to follow those who are
+// at the head already.
+func (w *Watchers) begin(ctx context.Context, visit *visit, asked store.Cursor) (feedReader, error) {
+	switch {
+	case asked == fromNow:
+		return w.feed.follow, nil
+	case w.feed.isFollowed(asked):
+		return func(context.Context, store.Cursor) (*feedPage, error) {
+			return &feedPage{next: asked, atHead: true}, nil
+		}, nil
 	}
-	head, err := w.Store.Head(ctx)
-	return head, w.feed.read, err
+	return w.feed.catchUp(visit), w.feed.gate.takes(ctx)
 }
 
 // watch sends the changes after a cursor until ctx ends: the first page is read by read, and

@@ -420,6 +420,63 @@ func TestWatchersShareReads(t *testing.T) {
 	})
 }
 
+// headStore is a store without changes that takes a second to tell the head of its log, and
+// refuses who asks twice at a time.
+type headStore struct {
+	countingStore
+	reading, heads *atomic.Int64
+}
+
+func (h headStore) Head(context.Context) (store.Cursor, error) {
+	if h.reading.Add(1) > 1 {
+		return "", store.ErrOverloaded
+	}
+	defer h.reading.Add(-1)
+	time.Sleep(time.Second)
+	return store.Cursor("head " + strconv.FormatInt(h.heads.Add(1), 10)), nil
+}
+
+// However many begin at once, as when a server starts again, the store is asked once where its
+// log ends. Those who have its cursor already ask for nothing.
+func TestWatchersBeginTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const watchers = 10_000
+		of := headStore{countingStore{quietStore{wake: time.Hour}, new(atomic.Int64)}, new(atomic.Int64), new(atomic.Int64)}
+		service := watchedService(t, of)
+		defer service.feed.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		begin := func(cursor string) (begun *atomic.Int64) {
+			begun = new(atomic.Int64)
+			for range watchers {
+				watching.Go(func() {
+					err := service.Serve(ctx, watcherFrom{func(message *userv1.WatchUsersResponse) {
+						if message.GetCursor() == "head 1" {
+							begun.Add(1)
+						}
+					}, cursor})
+					if !errors.Is(err, context.Canceled) {
+						t.Errorf("a watch ends with %v", err)
+					}
+				})
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			return begun
+		}
+		for _, cursor := range []string{"", "head 1"} {
+			if begun := begin(cursor); begun.Load() != watchers {
+				t.Errorf("%d of %d watchers from %q have begun", begun.Load(), watchers, cursor)
+			}
+		}
+		if heads, asked := of.heads.Load(), of.asked.Load(); heads != 1 || asked > 0 {
+			t.Errorf("the store is asked for its head %d times, and for changes %d times", heads, asked)
+		}
+		cancel()
+		watching.Wait()
+	})
+}
+
 // countingStore is a store without changes that counts how often it is asked for them.
 type countingStore struct {
 	quietStore

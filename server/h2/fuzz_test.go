@@ -186,8 +186,14 @@ func (p *player) step(kind byte, arg uint32) error {
 		p.state[id] = map[bool]string{true: "half", false: "open"}[end]
 		return p.open(id, end, p.request("POST", "/"))
 	case 2: // DATA.
+		if p.isClosed(id) {
+			return nil
+		}
 		return p.WriteData(id, false, []byte("data"))
 	case 3: // The last DATA.
+		if p.isClosed(id) {
+			return nil
+		}
 		if state == "open" {
 			p.state[id] = "half"
 		}
@@ -199,6 +205,9 @@ func (p *player) step(kind byte, arg uint32) error {
 		p.state[id] = "closed"
 		return p.WriteRSTStream(id, http2.ErrCodeCancel)
 	case 5: // Padded DATA.
+		if p.isClosed(id) {
+			return nil
+		}
 		return p.WriteDataPadded(id, false, []byte("data"), make([]byte, arg))
 	case 6: // Trailers, or HEADERS where none may be.
 		if state != "open" {
@@ -224,6 +233,10 @@ func (p *player) step(kind byte, arg uint32) error {
 	case 12: // A frame of odd size, or of no known type.
 		kind, size := http2.FrameType(arg%12), arg%11
 		switch kind {
+		case http2.FrameData:
+			if p.isClosed(id) {
+				return nil
+			}
 		case http2.FramePriority, http2.FrameGoAway, http2.FrameHeaders:
 			return nil
 		case http2.FrameRSTStream:
@@ -258,6 +271,14 @@ func (p *player) step(kind byte, arg uint32) error {
 // neverOpened reports whether a stream is one that the engine lets be cancelled before it was
 // opened, since clients do that. net/http ends the connection, as RFC 9113 section 6.4 has it.
 func (p *player) neverOpened(id uint32) bool { return id%2 == 1 && id > p.last && p.last > 0 }
+
+// isClosed reports whether a stream was cancelled, or passed over by a later one. The engine
+// counts what may still come on all streams that it has reset, and takes DATA there for a part
+// of it.
+func (p *player) isClosed(id uint32) bool {
+	state := p.state[id]
+	return id%2 == 1 && id <= p.last && (state == "" || state == "closed")
+}
 
 // settings sends a setting, but for windows once one has overflowed: to net/http the
 // window of a stream that it has just reset can overflow again.

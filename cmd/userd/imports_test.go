@@ -44,7 +44,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"server/auth/jwk":                   {},
 	"server/auth/authtest":              {},
 	"server/body":                       {mayImport: []string{"store/guard", "server/failure", "server/lane"}},
-	"server/edge":                       {mayImport: []string{"gen/", "server/auth", "server/connections", "server/failure", "server/lane", "server/webtext"}},
+	"server/edge":                       {mayImport: []string{"gen/", "server/auth", "server/connections", "server/failure", "server/lane", "server/webtext", "store/guard"}},
 	"server/gather":                     {mayImport: []string{"store/guard", "server/failure", "server/lane"}},
 	"server/audit":                      {mayImport: []string{"server/auth", "server/telemetry"}},
 	"server/telemetry":                  {mayImport: []string{"store", "store/guard", "store/stats", "cache", "gen/", "server/admission", "server/auth", "server/failure", "server/h2"}},

@@ -27,7 +27,7 @@ func FinishErrors(kinds map[string]connect.StreamType) Middleware {
 			contentType := r.Header.Get("Content-Type")
 			switch {
 			case r.ProtoMajor > 1 && lane.IsNativeGRPC(contentType) && kinds[r.URL.Path]&connect.StreamTypeClient == 0:
-				next.ServeHTTP(&bareStatus{ResponseWriter: w, fields: len(w.Header())}, r)
+				next.ServeHTTP(&bareStatus{observed: observed{ResponseWriter: w}, fields: len(w.Header())}, r)
 			case strings.HasPrefix(contentType, "application/grpc"), strings.HasPrefix(contentType, "application/connect+"):
 				next.ServeHTTP(w, r)
 			default:
@@ -41,19 +41,8 @@ func FinishErrors(kinds map[string]connect.StreamType) Middleware {
 // bareStatus is a response of gRPC which, where it is nothing but a failure, has its trailer in
 // the header.
 type bareStatus struct {
-	http.ResponseWriter
+	observed
 	fields int // Of the header, when connecthttp had not seen it.
-	begun  bool
-}
-
-func (b *bareStatus) WriteHeader(status int) {
-	b.begun = true
-	b.ResponseWriter.WriteHeader(status)
-}
-
-func (b *bareStatus) Write(p []byte) (int, error) {
-	b.begun = true
-	return b.ResponseWriter.Write(p)
 }
 
 // Flush implements http.Flusher.
@@ -65,8 +54,7 @@ func (b *bareStatus) FlushError() error {
 	if !b.begun && b.foldFailure() {
 		return nil
 	}
-	b.begun = true
-	return http.NewResponseController(b.ResponseWriter).Flush()
+	return b.observed.FlushError()
 }
 
 // foldFailure puts the trailer into the header, if it tells of a failure and the header has
@@ -93,9 +81,6 @@ func (b *bareStatus) foldFailure() bool {
 	header["Content-Length"], header["Date"] = nil, nil // Else they are added; the lane has none.
 	return true
 }
-
-// Unwrap lets http.ResponseController reach the connection.
-func (b *bareStatus) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 // NoteTooLarge is an interceptor that tells FinishErrors of messages that are too large. It
 // stands outside of failure.Interceptor, so that it sees errors as callers do.

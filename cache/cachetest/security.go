@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -40,6 +41,8 @@ type Security struct {
 	key       *ecdsa.PrivateKey
 	authority *x509.Certificate
 	roots     *x509.CertPool
+
+	issuing sync.Mutex // Servers that start together share their host's certificate.
 }
 
 // NewSecurity makes passwords and an authority.
@@ -69,6 +72,8 @@ func NewSecurity(t testing.TB) *Security {
 // certificate makes the certificate of a host, and returns its files.
 func (s *Security) certificate(t testing.TB, host string) (certificate, key string) {
 	t.Helper()
+	s.issuing.Lock()
+	defer s.issuing.Unlock()
 	certificate, key = filepath.Join(s.dir, host+".pem"), filepath.Join(s.dir, host+".key")
 	if _, err := os.Stat(key); err == nil {
 		return certificate, key

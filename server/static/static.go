@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/example/userd/server/etag"
 )
 
 // File is a file in the program.
@@ -56,7 +58,7 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", f.CacheControl)
 	header.Set("Etag", f.etag)
 	header.Set("Vary", "Accept-Encoding")
-	if r.Header.Get("If-None-Match") == f.etag {
+	if etag.Matches(r.Header["If-None-Match"], f.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}

@@ -3,6 +3,7 @@ package static
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -53,5 +54,32 @@ func TestFilesArePackedForThoseWhoTakeThemSo(t *testing.T) {
 	response := httptest.NewRecorder()
 	if f.Serve(response, several); response.Header().Get("Content-Encoding") != "gzip" {
 		t.Errorf("of several lines the second is not read: %v", response.Header())
+	}
+}
+
+// Whoever has a file as it is now is not sent it again, however its tag came to be among others, as
+// of caches, or without its mark of a weak one, as behind proxies.
+func TestFilesThatAreThereAreNotSentAgain(t *testing.T) {
+	t.Parallel()
+	f := NewFile("text/plain", []byte("text"))
+	tag := f.etag
+	for _, test := range []struct {
+		lines  []string
+		status int
+	}{
+		{[]string{tag}, http.StatusNotModified},
+		{[]string{strings.TrimPrefix(tag, "W/")}, http.StatusNotModified},
+		{[]string{`"other", ` + tag}, http.StatusNotModified},
+		{[]string{`"other"`, tag}, http.StatusNotModified},
+		{[]string{"*"}, http.StatusNotModified},
+		{[]string{`"other"`}, http.StatusOK},
+	} {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.Header["If-None-Match"] = test.lines
+		response := httptest.NewRecorder()
+		f.Serve(response, request)
+		if response.Code != test.status || response.Header().Get("Etag") != tag {
+			t.Errorf("%q gets %d with %v, want %d", test.lines, response.Code, response.Header(), test.status)
+		}
 	}
 }

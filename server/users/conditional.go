@@ -5,11 +5,11 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/cache"
+	"github.com/example/userd/server/etag"
 )
 
 // isGet reports whether a call is a Connect GET.
@@ -32,7 +32,7 @@ func (u *Service) notModified(call *connect.CallInfo, ids []string, entries []ca
 	header.Set("Etag", tag)
 	header.SetValues("Cache-Control", cacheControl)
 	header.SetValues("Vary", vary)
-	return matches(call.RequestHeader().Values("If-None-Match"), tag)
+	return etag.Matches(call.RequestHeader().Values("If-None-Match"), tag)
 }
 
 // entityTag is a weak validator (RFC 9110 section 8.8.3) made of versions: one of a
@@ -54,17 +54,3 @@ func entityTag(incarnation string, ids []string, entries []cache.Entry) string {
 
 // tagBytes is how much of a hash is a tag.
 const tagBytes = 16
-
-// matches reports whether an If-None-Match names the tag, by the weak comparison
-// of RFC 9110 section 8.8.3.2.
-func matches(fields []string, tag string) bool {
-	for _, field := range fields {
-		for candidate := range strings.SplitSeq(field, ",") {
-			candidate = strings.TrimSpace(candidate)
-			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -6,13 +6,13 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // onRedis returns a bundle over a Redis of its own.
@@ -89,13 +89,8 @@ func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 	t.Parallel()
 	r := cachetest.Start(t, "--user", "userd", "on", ">secret-word", "~userd:*", "+@all", "--user", "default", "on", "nopass", "~*", "+@all")
 	b := &bundle{store: newFakeStore(), redis: r, url: strings.Replace(r.URL(), "unix://", "unix://userd:secret-word@", 1)}
-	var mu sync.Mutex
-	var log strings.Builder
-	c, err := New(b.store, Config{Redis: b.url, Logger: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return log.Write(p)
-	}), nil))})
+	log := new(transcript.Log)
+	c, err := New(b.store, Config{Redis: b.url, Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,9 +114,7 @@ func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 	r.Up()
 	listed := r.Do("KEYS", "*")
 	keys, _ := listed.AsStrSlice()
-	mu.Lock()
 	all := log.String() + strings.Join(keys, " ")
-	mu.Unlock()
 	for _, secret := range []string{"someone", "secret-word"} {
 		if strings.Contains(all, secret) {
 			t.Errorf("%q is in %s", secret, all)
@@ -136,10 +129,6 @@ func TestNoEmailAndNoPasswordLeaves(t *testing.T) {
 		t.Errorf("error %v, want ErrRedisURL without the password", err)
 	}
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestRedisIsOptional(t *testing.T) {
 	t.Parallel()

@@ -1,14 +1,11 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // faultyStore is a store whose calls can be made to fail or to wait.
@@ -242,10 +240,10 @@ func TestInternalErrorsAreLogged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			logged := new(logBuffer)
+			logged := new(transcript.Log)
 			running := startFaulty(t,
 				func(context.Context, string) error { return fail() },
-				func(config *server.Config) { config.Logger = logged.logger() })
+				func(config *server.Config) { config.Logger = logged.Logger() })
 			err := send(t.Context(), running.Client(t), &userv1.GetUserRequest{UserId: someID})
 			checkError(t, err, failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_INTERNAL})
 			if text := logged.String(); !strings.Contains(text, "the disk is full") || !strings.Contains(text, "procedure=user.v1.UserService/GetUser") {
@@ -253,26 +251,4 @@ func TestInternalErrorsAreLogged(t *testing.T) {
 			}
 		})
 	}
-}
-
-// logBuffer keeps a log.
-type logBuffer struct {
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-func (b *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.String()
 }

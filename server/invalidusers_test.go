@@ -24,6 +24,7 @@ import (
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/sqlite"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // foreignWrites are what another program may do to the row of a user.
@@ -47,7 +48,7 @@ const writtenID = "aaaaaaaa-1111-4111-8111-111111111111"
 
 // startWritten runs a server on a SQLite file with three users, of which another
 // program has written the second.
-func startWritten(t *testing.T, cached bool, set string, logged *logBuffer) *servertest.Server {
+func startWritten(t *testing.T, cached bool, set string, logged *transcript.Log) *servertest.Server {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "userd.db")
 	users, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
@@ -97,11 +98,11 @@ func writeForeign(t *testing.T, path, statement string) {
 }
 
 // startOn runs a server on a store, which it closes.
-func startOn(t *testing.T, users store.Store, cached bool, logged *logBuffer) *servertest.Server {
+func startOn(t *testing.T, users store.Store, cached bool, logged *transcript.Log) *servertest.Server {
 	t.Helper()
 	var reader server.Reader
 	if cached {
-		c, err := cache.New(users, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: logged.logger()})
+		c, err := cache.New(users, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: logged.Logger()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func startOn(t *testing.T, users store.Store, cached bool, logged *logBuffer) *s
 		}
 	})
 	return servertest.Start(t, func(config *server.Config) {
-		config.Store, config.Reader, config.Logger = users, reader, logged.logger()
+		config.Store, config.Reader, config.Logger = users, reader, logged.Logger()
 	})
 }
 
@@ -125,7 +126,7 @@ func TestInvalidUser(t *testing.T) {
 		for name, cached := range map[string]bool{"cached": true, "uncached": false} {
 			t.Run(test.set+" "+name, func(t *testing.T) {
 				t.Parallel()
-				logged := new(logBuffer)
+				logged := new(transcript.Log)
 				running := startWritten(t, cached, test.set, logged)
 				for _, protocol := range []protocol{grpcBinary, connectJSON} {
 					client := running.Client(t, protocol.options...)
@@ -235,7 +236,7 @@ func checkMetric(t *testing.T, running *servertest.Server, name string) {
 // An update that mends the user is taken.
 func TestInvalidUserIsMended(t *testing.T) {
 	t.Parallel()
-	running := startWritten(t, true, `display_name = cast(x'ff' as text)`, new(logBuffer))
+	running := startWritten(t, true, `display_name = cast(x'ff' as text)`, new(transcript.Log))
 	client := running.Client(t)
 	update := &userv1.UserUpdate{UserId: writtenID, DisplayName: proto.String("Ada")}
 	if _, err := client.UpdateUser(t.Context(), &userv1.UpdateUserRequest{Update: update}); err != nil {
@@ -254,7 +255,7 @@ func TestPanicsOfTheStore(t *testing.T) {
 	users := servertest.NewStore(t)
 	fill(t, users, 1)
 	panicking := &faultyStore{Store: closedByOthers{users}, before: func(ctx context.Context, method string) error { panic(private + " " + method) }}
-	logged := new(logBuffer)
+	logged := new(transcript.Log)
 	running := startOn(t, panicking, true, logged)
 	internal := failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_INTERNAL}
 	eachRequest(t, func(t *testing.T, protocol protocol, message proto.Message) {
@@ -299,7 +300,7 @@ func TestCacheRecoversFromPanics(t *testing.T) {
 			panic("not yet")
 		}
 	}}
-	c, err := cache.New(closedByOthers{panicking}, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: new(logBuffer).logger()})
+	c, err := cache.New(closedByOthers{panicking}, cache.Config{Encode: wire.EncodeUser, Decode: wire.DecodeUser, Logger: new(transcript.Log).Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

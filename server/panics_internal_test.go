@@ -1,45 +1,23 @@
 package server
 
 import (
-	"bytes"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/store/guard"
+	"github.com/example/userd/store/storetest/transcript"
 )
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// take returns what was written since the last time.
-func (b *lockedBuffer) take() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.buf.Reset()
-	return b.buf.String()
-}
 
 // A panic outside of a call over HTTP/1.1, on either listener, is a line that people look at,
 // and an answer.
 func TestPanicsOutsideOfCalls(t *testing.T) {
 	t.Parallel()
-	log := new(lockedBuffer)
-	s := &Server{config: Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}}
+	log := new(transcript.Log)
+	s := &Server{config: Config{Logger: log.Logger()}}
 	g := s.boundedServer(edge.AbortBegun(s.config.Logger)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Header().Set("Content-Length", "100")
@@ -73,6 +51,7 @@ func TestPanicsOutsideOfCalls(t *testing.T) {
 		"with an answer that is begun": {http.MethodGet, "/begun", "", "", true},
 		"that is meant":                {http.MethodGet, "/aborted", "", "", false},
 	} {
+		known := len(log.String())
 		req, err := http.NewRequestWithContext(t.Context(), test.method, url+test.path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
@@ -90,8 +69,8 @@ func TestPanicsOutsideOfCalls(t *testing.T) {
 		case test.answer != "" && (err != nil || res.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), test.answer)):
 			t.Errorf("%s: %v, %+v: %q", name, err, res, body)
 		}
-		said := log.take()
-		if logged := strings.Contains(said, `"level":"ERROR"`) && strings.Contains(said, "nobody expected this") && strings.Contains(said, "panics_internal_test.go"); logged != test.logged {
+		said := log.String()[known:]
+		if logged := strings.Contains(said, "level=ERROR") && strings.Contains(said, "nobody expected this") && strings.Contains(said, "panics_internal_test.go"); logged != test.logged {
 			t.Errorf("%s: the log says %q", name, said)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // fault is a request that is not wrong in its message.
@@ -125,8 +126,8 @@ func TestUnknownCompressionIsToldOthers(t *testing.T) {
 // A caller that breaks the framing of its protocol fills nobody's log.
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.Logger() })
 	broken := failure{code: connect.CodeInvalidArgument, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
 	undeclared := failure{code: connect.CodeInternal, reason: userv1.Reason_REASON_MALFORMED_REQUEST}
 	body := func(frame string) func(*http.Request) {
@@ -159,8 +160,8 @@ func TestMalformedFrames(t *testing.T) {
 // Over HTTP/1.1 a body can be broken below the framing of its protocol.
 func TestMalformedBodiesOverHTTP1(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.Logger() })
 	for name, request := range map[string]string{
 		"chunk size": "POST /user.v1.UserService/CreateUser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
 			"Transfer-Encoding: chunked\r\n\r\nhush\r\n{}\r\n",

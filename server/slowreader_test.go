@@ -28,18 +28,19 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // startImpatient starts a server with many users that gives up slow readers soon, and
 // returns what waits until it has given one up.
 func startImpatient(t *testing.T) (running *servertest.Server, awaitGivenUp func()) {
 	t.Helper()
-	logged := new(logBuffer)
+	logged := new(transcript.Log)
 	users := servertest.NewStore(t)
 	fill(t, users, 5_000)
 	running = servertest.Start(t, func(config *server.Config) {
 		config.HTTP2, config.Store = server.Engine, users
-		config.Logger, config.SendTimeout = logged.logger(), 100*time.Millisecond
+		config.Logger, config.SendTimeout = logged.Logger(), 100*time.Millisecond
 	})
 	return running, func() {
 		for !strings.Contains(logged.String(), "code=RESOURCE_EXHAUSTED") {

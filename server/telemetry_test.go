@@ -18,6 +18,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 func TestMetrics(t *testing.T) {
@@ -195,7 +196,7 @@ func TestRefusedRequestsAreCounted(t *testing.T) {
 func TestLinesOfFailedCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	const calls = 500
-	logged, told := new(logBuffer), make(chan string, 16)
+	logged, told := new(transcript.Log), make(chan string, 16)
 	lines := slog.NewTextHandler(io.MultiWriter(logged, linesWith{"left_out=", told}), nil)
 	running := startFaulty(t, func(context.Context, string) error { return errors.New("the disk is full") },
 		func(config *server.Config) { config.Logger = slog.New(lines) })
@@ -230,13 +231,13 @@ func (l linesWith) Write(p []byte) (int, error) {
 // Callers who leave, or who have the answer already, make no lines about failures.
 func TestCancelledCallsAreNoFailures(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
+	logged := new(transcript.Log)
 	begun := make(chan struct{}, 1)
 	running := startFaulty(t, func(ctx context.Context, _ string) error {
 		begun <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
-	}, func(config *server.Config) { config.Logger = logged.logger() })
+	}, func(config *server.Config) { config.Logger = logged.Logger() })
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-begun
@@ -256,8 +257,8 @@ func TestCancelledCallsAreNoFailures(t *testing.T) {
 // A line for each call that is refused for overload would be a load of its own.
 func TestRefusedCallsAreNotLoggedOneByOne(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger, config.Reader = logged.logger(), new(fullReader) })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger, config.Reader = logged.Logger(), new(fullReader) })
 	_, err := running.Client(t, grpcBinary.options...).GetUser(t.Context(), &userv1.GetUserRequest{UserId: nearID(0)})
 	if connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Error(err)
@@ -273,8 +274,8 @@ func TestRefusedCallsAreNotLoggedOneByOne(t *testing.T) {
 
 func TestLogHoldsNothingPrivate(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.Logger() })
 	requestID := uuid.NewString()
 	identified := changing(servertest.HTTP2(t), func(req *http.Request) { req.Header.Set("X-Request-Id", requestID) })
 	client := running.ClientOf(identified, grpcBinary.options...)
@@ -318,8 +319,8 @@ func TestLogHoldsNothingPrivate(t *testing.T) {
 // That the caller has the answer already is an answer that went well.
 func TestNotModifiedIsNoError(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.Logger() })
 	client := servertest.HTTP1(t)
 	url := getURL(running, "GetUser", `{"userId": "`+someID+`"}`)
 	first, _ := get(t, client, url)

@@ -14,6 +14,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // envelope is one message as gRPC-Web frames it.
@@ -106,8 +107,8 @@ func TestWebTextStreams(t *testing.T) {
 
 func TestWebTextRefusesOtherBytes(t *testing.T) {
 	t.Parallel()
-	logged := new(logBuffer)
-	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.logger() })
+	logged := new(transcript.Log)
+	running := servertest.Start(t, func(config *server.Config) { config.Logger = logged.Logger() })
 	for name, body := range map[string]string{
 		"not base64": "{hush}", "cut": "AAAAA", "padding only": "====", "ends within a group": "AAAAAAUKaH", "not base64 in the middle": "AAAAAAUKaHVz!",
 	} {

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -21,6 +20,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server/auth/authtest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // readFile is what a file holds.
@@ -168,7 +168,7 @@ func TestAuditGoesToTheLog(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "auth")
 			token := newTokenFor(t, file, "billing", "users.write")
-			var log userdtest.Transcript
+			var log transcript.Log
 			p := startLogging(t, &log, append(test.flags, "--auth-file", file, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))...)
 			cmd := exec.Command("bash", "-c", p.curl)
 			cmd.Env = append(os.Environ(), "USERD_TOKEN="+token)
@@ -219,13 +219,9 @@ func TestNothingShowsUsersAndCredentials(t *testing.T) { //nolint:paralleltest /
 }
 
 func testNothingIsShown(t *testing.T, stores []string) {
-	var mu sync.Mutex
-	var traces strings.Builder
+	traces := new(transcript.Log)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		mu.Lock()
-		defer mu.Unlock()
-		traces.Write(body)
+		_, _ = io.Copy(traces, r.Body)
 	}))
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
@@ -238,7 +234,7 @@ func testNothingIsShown(t *testing.T, stores []string) {
 	token, jwt := newTokenFor(t, file, "ops", scopes), issuer.Sign(t, map[string]any{"sub": "issued", "scope": strings.ReplaceAll(scopes, ",", " ")})
 	wrong, lacking := "userd_"+strings.Repeat("z", 39), issuer.Sign(t, map[string]any{"sub": "lacking"})
 	expired := issuer.Sign(t, map[string]any{"exp": 1})
-	var log userdtest.Transcript
+	var log transcript.Log
 	p := startLogging(t, &log, append(stores, "--log-level", "debug", "--pprof", "--auth-file", file, "--audit-log", auditLog,
 		"--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)...)
 	for i, credential := range []string{token, jwt, wrong, lacking, expired} {

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/server/auth/authtest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // newTokenFor makes a token whose line is in a file.
@@ -201,7 +201,7 @@ func TestOperationWithCallers(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "auth")
 	token := newTokenFor(t, file, "ops", "users.write,admin")
-	var log userdtest.Transcript
+	var log transcript.Log
 	p := startLogging(t, &log, "--auth-file", file, "--log-level", "debug", "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 	cmd := exec.Command("bash", "-c", p.curl)
 	cmd.Env = append(os.Environ(), "USERD_TOKEN="+token)

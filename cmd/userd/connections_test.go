@@ -14,6 +14,7 @@ import (
 	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/server"
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // The connections that are allowed fit the files that may be open, with a reserve.
@@ -40,7 +41,7 @@ func TestConnectionsFitOpenFiles(t *testing.T) {
 func TestFewOpenFiles(t *testing.T) {
 	t.Parallel()
 	const files = 160
-	log := new(userdtest.Transcript)
+	log := new(transcript.Log)
 	args := serveArgs([]string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db"), "--log-format", "text"})
 	shell := append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files), userdPath(t)}, args...)
 	p := start(t, log, exec.Command("sh", shell...))

@@ -18,12 +18,12 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/example/userd/cache/cachetest"
-	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // fleet is servers, each a process of its own, over one PostgreSQL and one Redis,
@@ -37,7 +37,7 @@ type fleet struct {
 	servers  []*member
 	changed  chan struct{} // Gets one when a server trusts its cache, or no longer.
 	reads    atomic.Int64
-	logged   userdtest.Transcript
+	logged   transcript.Log
 	epoch    int64 // What the clock of histories says beyond that of logs.
 
 	mu      sync.Mutex

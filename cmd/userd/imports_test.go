@@ -24,6 +24,7 @@ var rooms = map[string]struct{ mayImport []string }{
 	"store/postgres":                    {mayImport: []string{"store", "store/guard", "store/stats"}},
 	"store/storetest":                   {mayImport: []string{"store", "store/storetest/pgbin"}},
 	"store/storetest/pgbin":             {},
+	"store/storetest/transcript":        {},
 	"cache":                             {mayImport: []string{"store", "store/guard", "store/stats"}},
 	"cache/cachetest":                   {mayImport: []string{"cache"}},
 	"server/h2":                         {},

@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/procfs"
 
-	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/server/servertest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // hostile is a request that costs a server more memory than it seems to.
@@ -59,7 +59,7 @@ func TestKeepsToItsMemory(t *testing.T) {
 			const container, limit = 256 << 20, "GOMEMLIMIT=201MiB" // As goMemory has it.
 			cmd := exec.Command(binary, serveArgs([]string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")})...)
 			cmd.Env = append(cmd.Environ(), limit)
-			p := start(t, new(userdtest.Transcript), cmd)
+			p := start(t, new(transcript.Log), cmd)
 			var group sync.WaitGroup
 			for range h.many {
 				group.Go(func() { h.send(t, p.url) })

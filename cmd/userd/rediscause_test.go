@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/example/userd/cache/cachetest"
-	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // A server whose Redis has another password starts, serves, and says so once; a
@@ -17,7 +17,7 @@ import (
 func TestStartsWithAWrongRedisPassword(t *testing.T) {
 	t.Parallel()
 	redis := cachetest.StartTCP(t, "--requirepass", "right-secret")
-	var logged userdtest.Transcript
+	var logged transcript.Log
 	p := startLogging(t, &logged, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"), "--log-format", "json",
 		"--redis", "redis://:wrong-secret@127.0.0.1:"+redis.Port())
 	client := grpcClient(t, p.url)

@@ -12,6 +12,7 @@ import (
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/store/storetest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // secret is a password that must not be seen anywhere.
@@ -157,7 +158,7 @@ func TestSecretsInFilesAreUsed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("migrate: %v: %s", err, migrated)
 	}
-	var log userdtest.Transcript
+	var log transcript.Log
 	p := startLogging(t, &log, "--pprof", "--log-level", "debug", "--database-file", database,
 		"--redis-file", write("redis", "redis://:"+secret+"@127.0.0.1:"+redis.Port()))
 	createUser(t, grpcClient(t, p.url), "ada@example.com")

@@ -17,9 +17,9 @@ import (
 	"connectrpc.com/connect/v2"
 	"github.com/google/uuid"
 
-	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // sqlite3 runs statements on a file as the program of that name does, and returns
@@ -177,7 +177,7 @@ func TestASecondServerOnAFileIsRefused(t *testing.T) {
 func TestAServerNoticesThatItsFileIsGone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "userd.db")
-	log := new(userdtest.Transcript)
+	log := new(transcript.Log)
 	p := startLogging(t, log, "--database", "sqlite:"+path)
 	client := grpcClient(t, p.url)
 	createUser(t, client, "ada@example.com")
@@ -217,7 +217,7 @@ func ready(t *testing.T, p *process) bool {
 func TestTheLogNamesWhyTheStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "userd.db")
-	log := new(userdtest.Transcript)
+	log := new(transcript.Log)
 	client := grpcClient(t, startLogging(t, log, "--database", "sqlite:"+path).url)
 	createUser(t, client, "ada@example.com")
 	unlock := lockWithSQLite3(t, path)

@@ -1,12 +1,10 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,32 +13,15 @@ import (
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
+	"github.com/example/userd/store/storetest/transcript"
 )
-
-// lines is a log.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
-}
 
 // A caller whose deadline passes learns no more than that; the log learns what it has
 // waited for, once.
 func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t, migrate)
-	log := new(lines)
+	log := new(transcript.Log)
 	s, err := postgres.Open(t.Context(), postgres.Config{URL: url, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +38,8 @@ func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 			t.Fatalf("update: %v", err)
 		}
 	}
-	if n := log.count("look for locks"); n != 1 {
-		t.Errorf("the log names the lock %d times:\n%s", n, log.text.String())
+	if n := strings.Count(log.String(), "look for locks"); n != 1 {
+		t.Errorf("the log names the lock %d times:\n%s", n, log)
 	}
 	if err := hold.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -67,7 +48,7 @@ func TestTheLogNamesTheCauseOfADeadline(t *testing.T) {
 
 // openAsUserd opens a store on a server of its own, whose role userd has a password. admin is
 // connected as another one.
-func openAsUserd(t *testing.T, password string) (s *postgres.Store, admin *pgx.Conn, log *lines) {
+func openAsUserd(t *testing.T, password string) (s *postgres.Store, admin *pgx.Conn, log *transcript.Log) {
 	t.Helper()
 	server := storetest.NewServer(t, "fsync=off")
 	admin = connect(t, server.URL("postgres"))
@@ -75,7 +56,7 @@ func openAsUserd(t *testing.T, password string) (s *postgres.Store, admin *pgx.C
 	if err := migrate(t.Context(), address); err != nil {
 		t.Fatal(err)
 	}
-	log = new(lines)
+	log = new(transcript.Log)
 	s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -96,15 +77,15 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 				t.Fatalf("create after %s: %v", begin, err)
 			}
 		}
-		if n := log.count(advice); n != 1 {
-			t.Errorf("%s: the log says %d times %q:\n%s", begin, n, advice, log.text.String())
+		if n := strings.Count(log.String(), advice); n != 1 {
+			t.Errorf("%s: the log says %d times %q:\n%s", begin, n, advice, log)
 		}
-		before := log.count("answers again")
+		before := strings.Count(log.String(), "answers again")
 		run(t, admin, end)
 		await(t, func() bool { return s.Ping(t.Context()) == nil })
 		mustCreate(t, s)
-		if n := log.count("answers again"); n != before+1 {
-			t.Errorf("%s: the log says %d times that it answers again:\n%s", end, n-before, log.text.String())
+		if n := strings.Count(log.String(), "answers again"); n != before+1 {
+			t.Errorf("%s: the log says %d times that it answers again:\n%s", end, n-before, log)
 		}
 	}
 	outage(`alter role userd password 'second-secret'`, `alter role userd password 'first-secret'`, "does not take the role or its password")
@@ -113,8 +94,8 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	outage(`alter role userd set default_transaction_read_only = on`, `alter role userd reset default_transaction_read_only`, "takes no writes")
 	outage(`alter role userd set statement_timeout = 1; create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return new; end'; create trigger slow before insert on users for each row execute function slow()`,
 		`alter role userd reset statement_timeout; drop trigger slow on users; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`, "a statement took too long")
-	if log.count("secret") > 0 {
-		t.Errorf("the log has a password:\n%s", log.text.String())
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("the log has a password:\n%s", log)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/example/userd/cmd/userd/userdtest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // incident is a server to which something happens, with a Prometheus that looks at it.
@@ -26,15 +27,15 @@ type incident struct {
 	*prometheus
 	server *userdtest.Userd
 	client userv1connect.UserServiceClient
-	log    *userdtest.Transcript
+	log    *transcript.Log
 	lines  []*regexp.Regexp // Of the runbook, that have not been seen.
 	read   int              // Bytes of the log before the last line that was seen.
 }
 
 // play starts a server for a section of the runbook.
-func play(t *testing.T, section string, start func(log *userdtest.Transcript) *userdtest.Userd) *incident {
+func play(t *testing.T, section string, start func(log *transcript.Log) *userdtest.Userd) *incident {
 	t.Helper()
-	i := &incident{log: new(userdtest.Transcript), lines: linesOf(t, section)}
+	i := &incident{log: new(transcript.Log), lines: linesOf(t, section)}
 	i.server = start(i.log)
 	i.client = newClient(t, i.server, "")
 	i.prometheus = startPrometheus(t, i.server, "")
@@ -115,7 +116,7 @@ func (i *incident) goOn(callers int, call func(ctx context.Context, n int)) (sto
 
 func TestIncidentOverload(t *testing.T) {
 	t.Parallel()
-	i := play(t, "Overload", func(log *userdtest.Transcript) *userdtest.Userd {
+	i := play(t, "Overload", func(log *transcript.Log) *userdtest.Userd {
 		return userdtest.StartLogging(t, log, "--max-concurrent-streams", "200")
 	})
 	searches := i.goOn(100, func(ctx context.Context, _ int) {
@@ -164,7 +165,7 @@ func TestIncidentCertificateExpired(t *testing.T) {
 	t.Parallel()
 	pair := filepath.Join(t.TempDir(), "pair.pem")
 	writeCertificate(t, pair, time.Now().Add(24*time.Hour))
-	i := play(t, "Certificate expired", func(log *userdtest.Transcript) *userdtest.Userd {
+	i := play(t, "Certificate expired", func(log *transcript.Log) *userdtest.Userd {
 		return userdtest.StartLogging(t, log, "--tls-cert", pair, "--tls-key", pair)
 	})
 	i.awaitAlert("UserdCertificateExpires", true)

@@ -14,12 +14,13 @@ import (
 	"github.com/example/userd/cmd/userd/userdtest"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 func TestIncidentRedisDown(t *testing.T) {
 	t.Parallel()
 	redis := cachetest.StartTCP(t)
-	i := play(t, "Redis down", func(log *userdtest.Transcript) *userdtest.Userd {
+	i := play(t, "Redis down", func(log *transcript.Log) *userdtest.Userd {
 		return userdtest.StartLogging(t, log, "--redis", redis.URL())
 	})
 	i.await("Redis is used", func() bool { return len(i.query(`userd_cache_redis_up == 1`)) == 1 })
@@ -44,7 +45,7 @@ func TestIncidentPostgreSQLFailover(t *testing.T) {
 	}
 	standby := primary.NewStandby(t, "standby")
 	hosts := url.Values{"host": {primary.Host() + "," + standby.Host()}, "user": {"postgres"}}
-	i := play(t, "PostgreSQL failover", func(log *userdtest.Transcript) *userdtest.Userd {
+	i := play(t, "PostgreSQL failover", func(log *transcript.Log) *userdtest.Userd {
 		return userdtest.StartLogging(t, log, "--database", "postgres:///postgres?"+hosts.Encode())
 	})
 	if err := i.create(t.Context(), "before"); err != nil {
@@ -98,7 +99,7 @@ func fill(t *testing.T, path string) {
 func TestIncidentDiskFull(t *testing.T) {
 	t.Parallel()
 	users, audit := t.TempDir(), t.TempDir()
-	i := play(t, "Disk full", func(log *userdtest.Transcript) *userdtest.Userd {
+	i := play(t, "Disk full", func(log *transcript.Log) *userdtest.Userd {
 		return userdtest.Run(t, log, onSmallDisks(t, users, audit, append([]string{userdtest.Binary(t)}, userdtest.Arguments(t,
 			"--database", "sqlite:"+filepath.Join(users, "userd.db"), "--audit-log", filepath.Join(audit, "audit"))...)...))
 	})

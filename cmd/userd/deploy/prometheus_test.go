@@ -17,6 +17,7 @@ import (
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // Times of the files, and what they are in tests.
@@ -54,7 +55,7 @@ func startPrometheus(t *testing.T, server *userdtest.Userd, token string) *prome
 		}
 	}
 	address := cachetest.FreeAddress(t)
-	log := new(userdtest.Transcript)
+	log := new(transcript.Log)
 	cmd := exec.Command(userdtest.Program(t, "prometheus"), "--config.file", filepath.Join(folder, "prometheus.yml"),
 		"--storage.tsdb.path", filepath.Join(folder, "data"), "--web.listen-address", address, "--log.level", "warn")
 	cmd.Stdout, cmd.Stderr = log, log

@@ -3,8 +3,6 @@ package userdtest
 import (
 	"io"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
 )
 
@@ -21,22 +19,4 @@ func Get(t testing.TB, url string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// Transcript keeps what is written to it, to be read while that goes on.
-type Transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (t *Transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
-}
-
-func (t *Transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // Proxy is a reverse proxy that is running. It speaks TLS.
@@ -152,7 +153,7 @@ func run(t testing.TB, name string, k kind, dir, address string, arguments []str
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	userdtest.DieWithTest(cmd, syscall.SIGTERM)
-	var output userdtest.Transcript
+	var output transcript.Log
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -172,7 +173,7 @@ func run(t testing.TB, name string, k kind, dir, address string, arguments []str
 	waitUntilListening(t, name, address, ended, &output)
 }
 
-func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{}, output *userdtest.Transcript) {
+func waitUntilListening(t testing.TB, name, address string, ended <-chan struct{}, output *transcript.Log) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()

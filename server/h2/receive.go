@@ -122,9 +122,10 @@ func (c *conn) data(h frameHeader, payload []byte) error {
 	c.giveBack(h.length - len(data))
 	s.giveBack(h.length - len(data))
 	err = s.receive(data, end)
+	work := s.work
 	c.mu.Unlock()
 	if err == nil {
-		s.work.progress()
+		work.progress()
 	}
 	return err
 }

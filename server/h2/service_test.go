@@ -11,7 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectgzip"
@@ -257,4 +259,39 @@ func TestTrailersOfCalls(t *testing.T) {
 	if status := p.status(1); status != "200" {
 		t.Errorf("status %s", status)
 	}
+}
+
+// TestRequestsThatTakeTooLong has more of a request come at the moment when it is left to the
+// handler, because the whole takes too long.
+func TestRequestsThatTakeTooLong(t *testing.T) {
+	t.Parallel()
+	srv := startEngine(t, h2.Config{
+		Direct: testLane(testRPC(), nil), ReadTimeout: 10 * time.Millisecond,
+		PingTimeout: 20 * time.Millisecond, // Streams are looked at more often than that.
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestTimeout) }),
+	})
+	var bytesOfOne bytes.Buffer
+	frames := http2.NewFramer(&bytesOfOne, nil)
+	for range 1000 {
+		if err := frames.WriteData(1, false, []byte{0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for range 40 {
+		p := greet(t, srv.addr)
+		p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/proto")))
+		all.Go(func() {
+			for {
+				if _, err := p.conn.Write(bytesOfOne.Bytes()); err != nil {
+					return // It is closed below.
+				}
+			}
+		})
+		if status := p.status(1); status != "408" {
+			t.Errorf("status %s", status)
+		}
+		_ = p.conn.Close()
+	}
+	all.Wait()
 }

@@ -33,11 +33,11 @@ type work interface {
 type stream struct {
 	c        *conn
 	id       uint32
-	work     work
 	declared int64 // Content-Length of the request, or -1.
 
 	// conn.mu.
 
+	work       work               // Another one when a Direct has left the request to the Handler.
 	err        error              // Why nothing can be sent any more.
 	late       error              // Why no DATA can be sent any more: the peer does not read it.
 	cancel     context.CancelFunc // Ends the context of the request. May be nil.

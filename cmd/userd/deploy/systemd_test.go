@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/example/userd/cmd/userd/userdtest"
@@ -65,6 +67,40 @@ func TestSystemdStartsAgainWhatMayGoWell(t *testing.T) {
 		if given := strings.Contains(text, fmt.Sprintf("\nRestartPreventExitStatus=%d\n", ended.ExitCode())); given == again {
 			t.Errorf("%s: after %v it is started again: %t", setting, err, !given)
 		}
+	}
+}
+
+// A server that has crashed is started again, though Go by itself ends such a program as userd
+// ends for settings that make no sense. What it had in memory, users and tokens, is on no disk then.
+func TestSystemdStartsAgainWhatHasCrashed(t *testing.T) {
+	t.Parallel()
+	text := readFile(t, unit)
+	if !strings.Contains(text, "\nLimitCORE=0\n") {
+		t.Error("a crash leaves what the server had in memory on a disk")
+	}
+	cmd := exec.Command("sh", append([]string{"-c", `ulimit -c 0; exec "$0" "$@"`, userdtest.Binary(t)}, userdtest.Arguments(t)...)...)
+	cmd.Env = append(os.Environ(), "USERD_BANNER=always")
+	for _, variable := range regexp.MustCompile(`(?m)^Environment=(.*)$`).FindAllStringSubmatch(text, -1) {
+		cmd.Env = append(cmd.Env, variable[1])
+	}
+	userdtest.DieWithTest(cmd, syscall.SIGKILL)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the server has not started: %v", err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil { // What Go takes for a crash.
+		t.Error(err)
+	}
+	_ = cmd.Wait()
+	prevented := fmt.Sprintf("\nRestartPreventExitStatus=%d\n", cmd.ProcessState.ExitCode())
+	if cmd.ProcessState.Success() || strings.Contains(text, prevented) {
+		t.Errorf("after a crash, %v, it is not started again", cmd.ProcessState)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -96,6 +97,42 @@ func TestMediaTypesInAnyForm(t *testing.T) {
 				}
 				if err := send(t.Context(), client, &userv1.ListUsersRequest{All: true}); err != nil {
 					t.Errorf("ListUsers: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// So are the names of compressions, by section 8.4.1 and, where gRPC and Connect have headers of
+// their own, by the rules of ABNF.
+func TestCompressionsInCapitals(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	id := create(t, running.Client(t), newUserRequest(1)).GetId()
+	for transport, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		for _, protocol := range []protocol{grpcBinary, grpcWeb, connectJSON, connectRPC} {
+			if protocol.name == grpcBinary.name && transport == "HTTP/1.1" {
+				continue
+			}
+			t.Run(transport+" "+protocol.name, func(t *testing.T) {
+				t.Parallel()
+				var changed atomic.Int64
+				client := running.ClientOf(changing(client, func(req *http.Request) {
+					for _, header := range []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"} {
+						if name := req.Header.Get(header); name != "" {
+							changed.Add(1)
+							req.Header.Set(header, strings.ToUpper(name))
+						}
+					}
+				}), protocol.with(connecthttp.WithSendGzip())...)
+				if err := send(t.Context(), client, &userv1.GetUserRequest{UserId: id}); err != nil {
+					t.Errorf("GetUser: %v", err)
+				}
+				if err := send(t.Context(), client, &userv1.ListUsersRequest{All: true}); err != nil {
+					t.Errorf("ListUsers: %v", err)
+				}
+				if changed.Load() != 2 {
+					t.Errorf("%d requests were compressed, want 2", changed.Load())
 				}
 			})
 		}

@@ -38,7 +38,7 @@ func (s *Server) Admin() http.Handler {
 		mountProfiles(mux)
 	}
 	s.mountProbes(mux)
-	return s.hosts.Handler(edge.Authorize(s.config.Auth, adminScope, nil)(mux))
+	return s.hosts.Handler(s.answerOptions(edge.Authorize(s.config.Auth, adminScope, nil)(mux)))
 }
 
 // mountProbes serves /livez, which answers as long as the process does, and
@@ -47,14 +47,30 @@ func (s *Server) mountProbes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		if err := s.isReady(ctx); err != nil {
-			http.Error(w, failure.StatusOf(r.Context(), err).Message(), http.StatusServiceUnavailable)
+	mux.HandleFunc("GET /readyz", s.answerReady)
+}
+
+// answerReady answers whether the service can be called.
+func (s *Server) answerReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.isReady(ctx); err != nil {
+		http.Error(w, failure.StatusOf(r.Context(), err).Message(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
+
+// answerOptions answers OPTIONS of "/", which is what HAProxy asks a server (option httpchk)
+// where it is told no path, as /readyz is answered. What begins with 2 or 3 is good to it.
+func (s *Server) answerOptions(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodOptions && r.URL.Path == "/" {
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST") // Those of all that is here.
+			s.answerReady(w, r)
 			return
 		}
-		_, _ = io.WriteString(w, "ok\n")
+		next.ServeHTTP(w, r)
 	})
 }
 

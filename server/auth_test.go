@@ -976,6 +976,20 @@ func TestWhatElseNeedsCredentials(t *testing.T) {
 	}
 }
 
+// HAProxy asks without credentials and without a host whether a server is ready.
+func TestOptionsNeedNoCredentials(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if resp := exchange(t, conn, "OPTIONS / HTTP/1.0\r\n\r\n"); resp.StatusCode != http.StatusOK {
+		t.Errorf("OPTIONS / is %s", resp.Status)
+	}
+}
+
 // Reflection is for those who are known.
 func TestReflectionNeedsAPrincipal(t *testing.T) {
 	t.Parallel()

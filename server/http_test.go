@@ -345,6 +345,11 @@ func TestProbes(t *testing.T) {
 				if live.Code != http.StatusOK || ready.Code != test.ready || strings.Contains(ready.Body.String(), private) {
 					t.Errorf("/livez is %d, /readyz is %d: %s", live.Code, ready.Code, ready.Body)
 				}
+				options := httptest.NewRecorder()
+				handler.ServeHTTP(options, httptest.NewRequest(http.MethodOptions, "/", nil))
+				if options.Code != test.ready || options.Header().Get("Allow") == "" {
+					t.Errorf("OPTIONS / is %d with %v", options.Code, options.Header())
+				}
 			}
 			for _, service := range []string{"", "user.v1.UserService"} {
 				client := &http.Client{Transport: handlerTransport{running.Handler()}}

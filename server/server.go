@@ -117,6 +117,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		s.console(), // Its files need no credentials.
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", telemetry.RequestIDHeader, users.PageTokenTrailer}),
 		openapi.Handler(s.config.SendTimeout), // It says what the schema says, to anybody.
+		s.answerOptions,
 		edge.FoldNames,
 		edge.AnswerHead(kinds),
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.

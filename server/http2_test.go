@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
@@ -86,25 +88,58 @@ func TestCallsTakeTheShortestWay(t *testing.T) {
 			if got.GetUser().GetDisplayName() != user.DisplayName {
 				t.Errorf("GetUser: %v", got)
 			}
-			if line := requests(t, running.Server, test.want); !strings.HasSuffix(line, " 1\n") {
-				t.Errorf("call did not go the way %q: %s", test.want, line)
+			if n := requests(t, running.Server, test.want); n != 1 {
+				t.Errorf("%d calls went the way %q", n, test.want)
 			}
 		})
 	}
 }
 
-// requests is the line of the metrics that counts the requests of one way.
-func requests(t *testing.T, running *server.Server, way string) string {
+// requests is how many requests have gone one way, as the metrics have it.
+func requests(t *testing.T, running *server.Server, way string) int {
 	t.Helper()
 	scrape := httptest.NewRecorder()
 	running.Admin().ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for line := range strings.Lines(scrape.Body.String()) {
-		if strings.HasPrefix(line, `userd_http2_requests_total{way="`+way+`"}`) {
-			return line
+		if count, found := strings.CutPrefix(line, `userd_http2_requests_total{way="`+way+`"} `); found {
+			n, err := strconv.Atoi(strings.TrimSpace(count))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
 		}
 	}
 	t.Fatalf("metrics lack the way %q:\n%s", way, scrape.Body)
-	return ""
+	return 0
+}
+
+// What a request's way is shows when it is here. No count goes down then: for Prometheus that is
+// a server that has started anew, and all that it had counted comes a second time.
+func TestCountsOfWaysNeverGoDown(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, func(config *server.Config) { config.HTTP2 = server.Engine })
+	conn, _ := dialRaw(t, running)
+	conn.call(1, userv1connect.UserServiceGetUserProcedure)
+	conn.must(conn.framer.WritePing(false, [8]byte{1}))
+	awaitFrame(conn, func(ping *http2.PingFrame) bool { return ping.IsAck() }) // The header is there.
+	ways := []string{"inline", "lane", "handler"}
+	var before []int
+	for _, way := range ways {
+		before = append(before, requests(t, running.Server, way))
+	}
+	conn.send(1, envelope(t, &userv1.GetUserRequest{UserId: someID}))
+	awaitFrame(conn, func(header *http2.HeadersFrame) bool { return header.StreamEnded() })
+	sum := 0
+	for i, way := range ways {
+		now := requests(t, running.Server, way)
+		sum += now
+		if now < before[i] {
+			t.Errorf("requests that went the way %q were %d and are %d", way, before[i], now)
+		}
+	}
+	if sum != 1 {
+		t.Errorf("one request is counted %d times", sum)
+	}
 }
 
 // A server that speaks TLS does not speak HTTP/2 in the clear.

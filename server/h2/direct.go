@@ -232,7 +232,6 @@ func (d *directStream) begin(body []byte) (over bool) {
 	defer d.recover()
 	d.call = d.routed.route.Open(d.c.remote, body)
 	if d.call != nil && d.call.Ready(d.c.ctx) {
-		d.c.srv.stats.Direct.Add(1)
 		d.c.srv.stats.Inline.Add(1)
 		d.answer = d.call.Serve(d.c.ctx)
 		return d.deliver()
@@ -255,6 +254,7 @@ func (d *directStream) begin(body []byte) (over bool) {
 
 // leave lets the Handler have the request. conn.mu is held.
 func (d *directStream) leave() {
+	d.c.srv.stats.Handled.Add(1)
 	x := &exchange{stream: &d.stream}
 	if err := x.init(&d.routed.head, d.remoteDone); err != nil {
 		d.reset(http2.ErrCodeProtocol, errStreamClosed)

@@ -150,11 +150,11 @@ func (c *conn) request(id uint32, h *head, r *routed, end bool) error {
 		c.srv.stats.RefusedStreams.Add(1)
 		return streamError(id, http2.ErrCodeRefusedStream, "too many streams")
 	}
-	c.srv.stats.Requests.Add(1)
 	if r != nil {
 		c.openDirect(id, r, end)
 		return nil
 	}
+	c.srv.stats.Handled.Add(1)
 	x := &exchange{stream: &stream{c: c, id: id, declared: h.contentLength}}
 	if err := x.init(h, end); err != nil {
 		return err

@@ -41,8 +41,9 @@ func TestSoak(t *testing.T) { //nolint:paralleltest // It measures.
 		if part == 0 {
 			first = last
 		}
-		t.Logf("%d requests on %d connections: %d KiB, %d goroutines", srv.Stats().Requests.Load(),
-			srv.Stats().Connections.Load(), last>>10, runtime.NumGoroutine())
+		stats := srv.Stats()
+		t.Logf("%d requests on %d connections: %d KiB, %d goroutines", stats.Inline.Load()+stats.Direct.Load()+stats.Handled.Load(),
+			stats.Connections.Load(), last>>10, runtime.NumGoroutine())
 	}
 	if last > first+4<<20 {
 		t.Errorf("memory grew from %d to %d KiB", first>>10, last>>10)

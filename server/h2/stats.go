@@ -8,9 +8,9 @@ type Stats struct {
 	ConnectionsOpen  atomic.Int64 // HTTP/2 connections.
 	Connections      atomic.Int64
 	StreamsOpen      atomic.Int64
-	Requests         atomic.Int64 // Streams that were not refused.
-	Direct           atomic.Int64 // Requests that Config.Direct has answered.
-	Inline           atomic.Int64 // Those of them that ran on the reader of their connection.
+	Inline           atomic.Int64 // Requests that Config.Direct answers on the reader of their connection.
+	Direct           atomic.Int64 // Those that it answers elsewhere.
+	Handled          atomic.Int64 // Those that Config.Handler answers.
 	RefusedStreams   atomic.Int64 // Over Config.MaxConcurrentStreams.
 	ResetsReceived   atomic.Int64 // RST_STREAM from peers.
 	StreamErrors     atomic.Int64 // Streams reset because the peer broke a rule.

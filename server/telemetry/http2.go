@@ -35,14 +35,12 @@ func (m http2Metrics) Describe(out chan<- *prometheus.Desc) { prometheus.Describ
 // Collect implements prometheus.Collector.
 func (m http2Metrics) Collect(out chan<- prometheus.Metric) {
 	to := collected(out)
-	inline, calls := m.stats.Inline.Load(), m.stats.Direct.Load() // In this order: each is part of the next.
-	requests := m.stats.Requests.Load()
 	to.gauge(http2Connections, float64(m.stats.ConnectionsOpen.Load()))
 	to.gauge(http2Streams, float64(m.stats.StreamsOpen.Load()))
 	to.count(http2Opened, m.stats.Connections.Load())
-	to.count(http2Requests, inline, "inline")
-	to.count(http2Requests, calls-inline, "lane")
-	to.count(http2Requests, requests-calls, "handler")
+	to.count(http2Requests, m.stats.Inline.Load(), "inline")
+	to.count(http2Requests, m.stats.Direct.Load(), "lane")
+	to.count(http2Requests, m.stats.Handled.Load(), "handler")
 	to.count(http2Refused, m.stats.RefusedStreams.Load())
 	to.count(http2Resets, m.stats.ResetsReceived.Load())
 	to.count(http2Errors, m.stats.StreamErrors.Load(), "stream")

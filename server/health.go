@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,33 +38,52 @@ const (
 // programs that import this package may have the generated one, and each name is there
 // once.
 var healthSchema = sync.OnceValues(func() (protoreflect.ServiceDescriptor, error) {
-	field := func(name, json string, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
-		return &descriptorpb.FieldDescriptorProto{
-			Name: &name, JsonName: &json, Number: proto.Int32(1), Type: &kind,
-			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+	field := func(name string, number int32, kind descriptorpb.FieldDescriptorProto_Type, message string) *descriptorpb.FieldDescriptorProto {
+		f := &descriptorpb.FieldDescriptorProto{
+			Name: &name, JsonName: &name, Number: &number, Type: &kind, Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		}
+		if message != "" {
+			f.TypeName = proto.String(".grpc.health.v1." + message)
+		}
+		return f
 	}
-	status := field("status", "status", descriptorpb.FieldDescriptorProto_TYPE_ENUM)
-	status.TypeName = proto.String(".grpc.health.v1.HealthCheckResponse.ServingStatus")
+	const text, enum, message = descriptorpb.FieldDescriptorProto_TYPE_STRING, descriptorpb.FieldDescriptorProto_TYPE_ENUM, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE
 	values := &descriptorpb.EnumDescriptorProto{Name: proto.String("ServingStatus")}
 	for number, name := range []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"} {
 		values.Value = append(values.Value, &descriptorpb.EnumValueDescriptorProto{Name: &name, Number: proto.Int32(int32(number))})
 	}
-	method := func(name string, streams bool) *descriptorpb.MethodDescriptorProto {
+	statuses := field("statuses", 1, message, "HealthListResponse.StatusesEntry")
+	statuses.Label = descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
+	entry := &descriptorpb.DescriptorProto{
+		Name: proto.String("StatusesEntry"), Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+		Field: []*descriptorpb.FieldDescriptorProto{field("key", 1, text, ""), field("value", 2, message, "HealthCheckResponse")},
+	}
+	method := func(name, messages string, streams bool) *descriptorpb.MethodDescriptorProto {
 		return &descriptorpb.MethodDescriptorProto{
-			Name: &name, InputType: proto.String(".grpc.health.v1.HealthCheckRequest"),
-			OutputType: proto.String(".grpc.health.v1.HealthCheckResponse"), ServerStreaming: &streams,
+			Name: &name, InputType: proto.String(".grpc.health.v1." + messages + "Request"),
+			OutputType: proto.String(".grpc.health.v1." + messages + "Response"), ServerStreaming: &streams,
 		}
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
 		Name: proto.String("grpc/health/v1/health.proto"), Package: proto.String("grpc.health.v1"), Syntax: proto.String("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{
-			{Name: proto.String("HealthCheckRequest"), Field: []*descriptorpb.FieldDescriptorProto{field("service", "service", descriptorpb.FieldDescriptorProto_TYPE_STRING)}},
-			{Name: proto.String("HealthCheckResponse"), Field: []*descriptorpb.FieldDescriptorProto{status}, EnumType: []*descriptorpb.EnumDescriptorProto{values}},
+			{Name: proto.String("HealthCheckRequest"), Field: []*descriptorpb.FieldDescriptorProto{field("service", 1, text, "")}},
+			{
+				Name:     proto.String("HealthCheckResponse"),
+				Field:    []*descriptorpb.FieldDescriptorProto{field("status", 1, enum, "HealthCheckResponse.ServingStatus")},
+				EnumType: []*descriptorpb.EnumDescriptorProto{values},
+			},
+			{Name: proto.String("HealthListRequest")},
+			{
+				Name: proto.String("HealthListResponse"), Field: []*descriptorpb.FieldDescriptorProto{statuses},
+				NestedType: []*descriptorpb.DescriptorProto{entry},
+			},
 		},
 		Service: []*descriptorpb.ServiceDescriptorProto{{
-			Name:   proto.String("Health"),
-			Method: []*descriptorpb.MethodDescriptorProto{method("Check", false), method("Watch", true)},
+			Name: proto.String("Health"),
+			Method: []*descriptorpb.MethodDescriptorProto{
+				method("Check", "HealthCheck", false), method("List", "HealthList", false), method("Watch", "HealthCheck", true),
+			},
 		}},
 	}, nil)
 	if err != nil {
@@ -77,6 +97,7 @@ type health struct {
 	isReady func(context.Context) error
 	ready   context.Context // Ends when the server is about to stop.
 	check   protoreflect.MethodDescriptor
+	list    protoreflect.MethodDescriptor
 
 	mu     sync.Mutex
 	status servingStatus // As Watch tells it, at the time looked.
@@ -89,12 +110,13 @@ func (s *Server) registerHealth(rpc *connect.Server) error {
 	if err != nil {
 		return err
 	}
-	h := &health{isReady: s.isReady, ready: s.ready, check: schema.Methods().ByName("Check")}
+	h := &health{isReady: s.isReady, ready: s.ready, check: schema.Methods().ByName("Check"), list: schema.Methods().ByName("List")}
 	for name, method := range map[protoreflect.Name]struct {
 		kind    connect.StreamType
 		handler connect.ServerFunc
 	}{
 		"Check": {connect.StreamTypeUnary, h.serveCheck},
+		"List":  {connect.StreamTypeUnary, h.serveList},
 		"Watch": {connect.StreamTypeServer, h.serveWatch},
 	} {
 		rpc.Register(connect.Method{
@@ -117,14 +139,20 @@ func (h *health) receive(stream connect.ServerStream) (string, error) {
 }
 
 func (h *health) send(stream connect.ServerStream, status servingStatus) error {
-	response := dynamicpb.NewMessage(h.check.Output())
-	response.Set(h.check.Output().Fields().ByNumber(1), protoreflect.ValueOfEnum(protoreflect.EnumNumber(status)))
-	return stream.Send(response)
+	return stream.Send(h.response(status))
 }
 
-// knownService reports whether there is health to tell of a service; "" is all of the
-// server.
-func knownService(name string) bool { return name == "" || name == userv1connect.UserServiceName }
+// response is a message that tells a status.
+func (h *health) response(status servingStatus) *dynamicpb.Message {
+	response := dynamicpb.NewMessage(h.check.Output())
+	response.Set(h.check.Output().Fields().ByNumber(1), protoreflect.ValueOfEnum(protoreflect.EnumNumber(status)))
+	return response
+}
+
+// healthServices are those of which there is health to tell; "" is all of the server.
+var healthServices = []string{"", userv1connect.UserServiceName}
+
+func knownService(name string) bool { return slices.Contains(healthServices, name) }
 
 func (h *health) serveCheck(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	service, err := h.receive(stream)
@@ -135,6 +163,20 @@ func (h *health) serveCheck(ctx context.Context, _ connect.Spec, stream connect.
 		return connect.NewError(connect.CodeNotFound, "there is no such service here")
 	}
 	return h.send(stream, h.now(ctx))
+}
+
+// serveList tells the health of all services.
+func (h *health) serveList(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	if err := stream.Receive(dynamicpb.NewMessage(h.list.Input())); err != nil {
+		return err
+	}
+	response := dynamicpb.NewMessage(h.list.Output())
+	statuses := response.Mutable(h.list.Output().Fields().ByNumber(1)).Map()
+	status := protoreflect.ValueOfMessage(h.response(h.now(ctx)))
+	for _, service := range healthServices {
+		statuses.Set(protoreflect.ValueOfString(service).MapKey(), status)
+	}
+	return stream.Send(response)
 }
 
 // now looks whether the server can answer calls.

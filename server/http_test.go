@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -357,6 +360,18 @@ func TestProbes(t *testing.T) {
 					t.Errorf("health of %q is %v, error %v, want %v", service, got, err, test.health)
 				}
 			}
+			list := httptest.NewRequest(http.MethodPost, "/grpc.health.v1.Health/List", strings.NewReader("{}"))
+			list.Header.Set("Content-Type", "application/json")
+			listed := httptest.NewRecorder()
+			running.Handler().ServeHTTP(listed, list)
+			var all struct {
+				Statuses map[string]struct{ Status string }
+			}
+			want := map[servingStatus]string{serving: "SERVING", notServing: "NOT_SERVING"}[test.health]
+			if err := json.Unmarshal(listed.Body.Bytes(), &all); err != nil || len(all.Statuses) != 2 ||
+				all.Statuses[""].Status != want || all.Statuses["user.v1.UserService"].Status != want {
+				t.Errorf("health of all is %s, error %v, want %s", listed.Body, err, want)
+			}
 		})
 	}
 }
@@ -448,6 +463,18 @@ func TestHealthOverGRPC(t *testing.T) {
 	for _, service := range []string{"user.v1", "grpc.health.v1.Health", "hush"} {
 		if _, err := health(t.Context(), servertest.HTTP2(t), running.URL, service, connecthttp.WithGRPC()); connect.CodeOf(err) != connect.CodeNotFound {
 			t.Errorf("health of %q: error is %v, want NOT_FOUND", service, err)
+		}
+	}
+	var all emptypb.Empty
+	list := connect.Spec{Procedure: "/grpc.health.v1.Health/List"}
+	client := connect.NewClient(connecthttp.NewTransport(servertest.HTTP2(t), running.URL, connecthttp.WithGRPC()))
+	if err := client.CallUnary(t.Context(), list, &emptypb.Empty{}, &all); err != nil {
+		t.Errorf("List: %v", err)
+	}
+	statuses := all.ProtoReflect().GetUnknown() // Two entries of a map from texts to messages of a number.
+	for _, entry := range []string{"\x0a\x06\x0a\x00\x12\x02\x08\x01", "\x0a\x19\x0a\x13user.v1.UserService\x12\x02\x08\x01"} {
+		if !bytes.Contains(statuses, []byte(entry)) {
+			t.Errorf("List: there is no %q in %q", entry, statuses)
 		}
 	}
 	resp, err := http.Post(running.URL+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader(`{"service": "user.v1.UserService"}`))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -70,5 +71,38 @@ func (r *rpc) readGrpcurl(output io.Reader) (trailer map[string]string) {
 				trailer[key] = value
 			}
 		}
+	}
+}
+
+// What reflection says of health is there: each of its RPCs can be called.
+func TestGrpcurlListsHealth(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []string{"engine", "std"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			host := userdtest.Start(t, "--http2", transport).Host()
+			grpcurl := func(arguments ...string) string {
+				t.Helper()
+				out, err := exec.Command(userdtest.Program(t, "../../../.tools/bin/grpcurl"), append([]string{"-plaintext", host}, arguments...)...).CombinedOutput()
+				if err != nil {
+					t.Errorf("%v: %v: %s", arguments, err, out)
+				}
+				return string(out)
+			}
+			if methods := strings.Fields(grpcurl("list", "grpc.health.v1.Health")); len(methods) != 3 {
+				t.Errorf("the RPCs of health are %v", methods)
+			}
+			var list struct {
+				Statuses map[string]struct{ Status string }
+			}
+			if err := json.Unmarshal([]byte(grpcurl("grpc.health.v1.Health/List")), &list); err != nil {
+				t.Error(err)
+			}
+			for _, service := range []string{"", "user.v1.UserService"} {
+				if got := list.Statuses[service].Status; got != "SERVING" {
+					t.Errorf("health of %q is %q", service, got)
+				}
+			}
+		})
 	}
 }

@@ -3,18 +3,19 @@ package cache
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 )
 
 // floorShards is a power of two.
 const floorShards = 16
 
 // floors remembers the highest version of each key that this server has shown or
-// written, and whose user it has said is not there, for X and a half at least and 3 X at
-// most. X would do, because what is trusted then contains all that was committed before;
-// the half lets a hit raise a floor only now and then.
-//
-// For as long it remembers of each name, an email or an external id, who has it by what the
-// store has said here.
+// written, and whose user it has said is not there, and of each name, an email or an
+// external id, who has it by what the store has said here. It does until the backend
+// contains all that was committed by then, and nothing is shown any more that contains
+// less; where the backend is behind, for X and a half at least and 3 X at most. X would do,
+// because what is trusted then contains as much; the half lets a hit raise a floor only now
+// and then.
 //
 // It knows keys by a hash, since a large import raises a floor for every row: two
 // keys that share one share the higher floor, which at worst sends a read to the
@@ -22,6 +23,8 @@ const floorShards = 16
 type floors struct {
 	seed   maphash.Seed
 	shards [floorShards]floorShard
+	turned int64        // When last; of the caller of age alone.
+	least  atomic.Int64 // What was committed before is contained in what may be shown.
 }
 
 type floorShard struct {
@@ -49,7 +52,10 @@ type owner struct {
 
 func newFloors() *floors {
 	f := &floors{seed: maphash.MakeSeed()}
-	f.turn()
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.now, s.nowOwned = make(map[uint64]floor), make(map[uint64]owner)
+	}
 	return f
 }
 
@@ -153,13 +159,32 @@ func (f *floors) userHash(id string) uint64 {
 	return maphash.String(f.seed, id) | 1
 }
 
-// turn forgets what was raised before the last turn. It is called every X and a half.
+// age forgets what was raised before the last turn, where the backend contains all that was
+// committed before that, or where it is long ago.
+func (f *floors) age(clock func() int64, fresh, long int64) {
+	switch {
+	case fresh >= f.turned:
+		f.least.Store(f.turned) // First: whoever finds no floor finds this.
+	case clock()-f.turned < long:
+		return
+	}
+	f.turn()
+	f.turned = clock() // Last: what is raised meanwhile is older.
+}
+
 func (f *floors) turn() {
 	for i := range f.shards {
-		s := &f.shards[i]
-		s.mu.Lock()
+		f.shards[i].turn()
+	}
+}
+
+func (s *floorShard) turn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.now)+len(s.last) > 0 {
 		s.now, s.last = make(map[uint64]floor), s.now
+	}
+	if len(s.nowOwned)+len(s.lastOwned) > 0 {
 		s.nowOwned, s.lastOwned = make(map[uint64]owner), s.nowOwned
-		s.mu.Unlock()
 	}
 }

@@ -29,6 +29,7 @@ type variant struct {
 	split     bool                // The watermark moves in a second step.
 	oneWriter bool
 	noFloor   bool
+	hasty     bool // A heartbeat lets all floors go.
 	noTrust   bool
 }
 
@@ -300,6 +301,10 @@ func (v variant) peerSteps(w world, out emit) {
 		}
 		q.trusted = true
 		out(step{"server # hears the heartbeat", first, 0}, next)
+		if p.sample >= p.floor || v.hasty {
+			q.floor = 0
+			out(step{"server # forgets the floor, which the heartbeat covers", first, 0}, next)
+		}
 	}
 	next = w
 	q.floor, q.trusted, q.sample, q.bound = 0, false, 0, w.store
@@ -515,6 +520,7 @@ func TestModel(t *testing.T) {
 		"the watermark moves after the relay works": with(func(v *variant) { v.split = true }),
 		"no lease check":                            with(func(v *variant) { v.fill = fillAlways }),
 		"no floor":                                  with(func(v *variant) { v.noFloor = true }),
+		"no floor after a heartbeat":                with(func(v *variant) { v.hasty = true }),
 		"no trust":                                  with(func(v *variant) { v.noTrust = true }),
 	} {
 		t.Run(name, func(t *testing.T) {

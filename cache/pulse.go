@@ -72,7 +72,6 @@ func (c *Cache) sample() {
 // pulseLoop hears the heartbeat of the backend, or looks for it while it is away,
 // and lets floors go.
 func (c *Cache) pulseLoop() {
-	var turned int64
 	probe := probeFirst
 	for {
 		wait := beatEvery
@@ -87,10 +86,7 @@ func (c *Cache) pulseLoop() {
 			}
 			c.note(nil)
 		}
-		if now := c.clock(); now-turned >= int64(c.config.Staleness)*3/2 {
-			turned = now
-			c.floors.turn()
-		}
+		c.floors.age(c.clock, c.backend.fresh(), int64(c.config.Staleness)*3/2)
 		if !c.pause(wait, c.beatNow) {
 			return
 		}

@@ -280,3 +280,37 @@ func TestTrustEnds(t *testing.T) {
 		c.Close()
 	})
 }
+
+// Floors go when the backend contains what was committed before, or after a long time without.
+func TestFloorsAge(t *testing.T) {
+	t.Parallel()
+	f, k := newFloors(), userKey("id")
+	var now int64
+	age := func(at, fresh int64) {
+		now = at
+		f.age(func() int64 { return now }, fresh, 100)
+	}
+	age(10, 0)
+	f.raise(k, 3)
+	for _, step := range []struct {
+		at, fresh, floor, least int64
+		when                    string
+	}{
+		{20, 9, 3, 0, "while the backend is behind the last turn"},
+		{30, 10, 3, 10, "when it contains what was raised before that"},
+		{40, 29, 3, 10, "while it is behind the next turn"},
+		{50, 30, 0, 30, "when it contains what was raised since"},
+	} {
+		age(step.at, step.fresh)
+		if floor, least := f.of(k).version, f.least.Load(); floor != step.floor || least != step.least {
+			t.Errorf("%s: floor %d, and what is shown contains all before %d, want %d and %d", step.when, floor, least, step.floor, step.least)
+		}
+	}
+	f.raise(k, 4)
+	for _, step := range []struct{ at, floor int64 }{{149, 4}, {150, 4}, {249, 4}, {250, 0}} {
+		age(step.at, 0)
+		if floor, least := f.of(k).version, f.least.Load(); floor != step.floor || least != 30 {
+			t.Errorf("at %d without a backend: floor %d, and what is shown contains all before %d, want %d and 30", step.at, floor, least, step.floor)
+		}
+	}
+}

@@ -99,7 +99,7 @@ func (c *Cache) hit(k key, minVersion int64) (Entry, bool) {
 }
 
 // allowed says whether h may be shown: it is as new as asked for, no older than
-// what was shown before, and from data that are complete enough. The clock is read
+// what was shown before, and from data that are complete enough. That is looked at
 // last, so that a floor that was forgotten, or a slow caller, does no harm.
 func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
 	if h.kind != found && h.kind != tombstone || h.version < minVersion {
@@ -108,8 +108,8 @@ func (c *Cache) allowed(k key, h *held, fresh, minVersion int64) (Entry, bool) {
 	if !c.floors.of(k).allows(h.kind == found, h.version) {
 		return Entry{}, false
 	}
-	now := c.clock()
-	if fresh == 0 || now-fresh > int64(c.config.Staleness) || now >= h.expires {
+	least, now := c.floors.least.Load(), c.clock()
+	if fresh == 0 || fresh < least || now-fresh > int64(c.config.Staleness) || now >= h.expires {
 		return Entry{}, false
 	}
 	if !h.checked.Load() && !c.check(k, h) {
@@ -145,6 +145,7 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 		floors[i] = c.floors.of(k)
 		floors[i].version = max(floors[i].version, minVersion)
 	}
+	least := max(c.floors.least.Load(), began-int64(c.config.Staleness))
 	flights, own := c.flights.board(keys, began, int64(c.config.Staleness)/2)
 	if len(own) > 0 {
 		c.wait.Go(func() { c.fly(carried{c.ctx, ctx}, own) })
@@ -164,7 +165,7 @@ func (c *Cache) miss(ctx context.Context, keys []key, minVersion int64) ([]Entry
 			return nil, f.err
 		}
 		// A flight that began before this call may bring what was true before it.
-		stale := f.asOf < began-int64(c.config.Staleness)
+		stale := f.asOf < least
 		if refused || stale || !f.answers(began, floors[i]) {
 			again, at = append(again, keys[i]), append(at, i)
 			continue

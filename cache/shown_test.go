@@ -18,7 +18,10 @@ func (b *bundle) behind(t testing.TB) *Cache {
 	t.Helper()
 	b.lines = make(lines, 1000)
 	config := Config{Redis: b.url, Logger: slog.New(b.lines), Staleness: time.Hour} // Floors last for as long.
-	c, err := openWeak(b.store, config, func(c *Cache) backend { return relayless{trusting{c.backend, c.clock}} })
+	c, err := openWeak(b.store, config, func(c *Cache) backend {
+		complete := c.clock() // As of the beginning.
+		return relayless{trusting{c.backend, func() int64 { return complete }}}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,4 +280,62 @@ func TestNamesAreCachedOnceShown(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where floors were forgotten, what does not contain all that was committed by then is not shown.
+func TestWhatWasForgottenIsNotShownAgain(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c, u := b.behind(t), b.user(t)
+		warm(t, c, u.ID, 1)
+		rename(t, b.store, u.ID, "two")
+		if e, err := c.Lookup(t.Context(), u.ID, Read{NoCache: true}); err != nil || e.Version != 2 {
+			t.Fatalf("without the cache at version %d, error %v, want 2", e.Version, err)
+		}
+		c.floors.least.Store(c.clock())
+		c.floors.forget(userKey(u.ID))
+		look(t, c, u.ID, 2)
+		if e, ok := c.Cached(u.ID, Read{}); ok {
+			t.Errorf("it is near at version %d", e.Version)
+		}
+	})
+}
+
+// What an import has written is not remembered for longer than the cache needs to contain it.
+func TestFloorsOfAnImportGo(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		c := b.open(t, func(config *Config) { config.Staleness = time.Hour })
+		users := make([]store.NewUser, 10)
+		for i := range users {
+			u := b.user(t)
+			users[i] = store.NewUser{ID: u.ID, Email: u.ID + "@example.com", ExternalID: u.ID, OnConflict: store.UpdateOnConflict}
+		}
+		if _, err := c.Import(t.Context(), users); err != nil {
+			t.Fatal(err)
+		}
+		if n := c.floors.size(); n < 3*len(users) {
+			t.Fatalf("%d floors after %d rows, want three of each", n, len(users))
+		}
+		looked := time.NewTicker(time.Millisecond)
+		defer looked.Stop()
+		for c.floors.size() > 0 {
+			select {
+			case <-looked.C:
+			case <-t.Context().Done():
+				t.Fatalf("%d floors are there still", c.floors.size())
+			}
+		}
+		look(t, c, users[0].ID, 2)
+	})
+}
+
+func (f *floors) size() (n int) {
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.RLock()
+		n += len(s.now) + len(s.last) + len(s.nowOwned) + len(s.lastOwned)
+		s.mu.RUnlock()
+	}
+	return n
 }

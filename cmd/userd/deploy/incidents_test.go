@@ -141,7 +141,7 @@ func writeCertificate(t *testing.T, path string, until time.Time) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(until.UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: until, DNSNames: []string{"localhost"},
+		SerialNumber: big.NewInt(until.UnixNano()), NotBefore: time.Now().AddDate(0, -2, 0), NotAfter: until, DNSNames: []string{"localhost"},
 	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,26 +26,7 @@ import (
 	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
-	"github.com/example/userd/store/storetest/transcript"
 )
-
-// startImpatient starts a server with many users that gives up slow readers soon, and
-// returns what waits until it has given one up.
-func startImpatient(t *testing.T) (running *servertest.Server, awaitGivenUp func()) {
-	t.Helper()
-	logged := new(transcript.Log)
-	users := servertest.NewStore(t)
-	fill(t, users, 5_000)
-	running = servertest.Start(t, func(config *server.Config) {
-		config.HTTP2, config.Store = server.Engine, users
-		config.Logger, config.SendTimeout = logged.Logger(), 100*time.Millisecond
-	})
-	return running, func() {
-		for !strings.Contains(logged.String(), "code=RESOURCE_EXHAUSTED") {
-			runtime.Gosched()
-		}
-	}
-}
 
 // pausing is a client whose caller pauses after the first message of a list.
 type pausing struct {
@@ -168,35 +147,47 @@ func TestSlowReaderOfTheLastMessages(t *testing.T) {
 // call has ended.
 func TestSlowReaderWithGRPCGoIsTold(t *testing.T) {
 	t.Parallel()
-	running, awaitGivenUp := startImpatient(t)
-	checkMetrics(t, running, "userd_slow_consumers_total 0")
-	conn, err := grpc.NewClient(strings.TrimPrefix(running.URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, userv1connect.UserServiceListUsersProcedure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(stream.SendMsg(&userv1.ListUsersRequest{All: true}), stream.CloseSend()); err != nil {
-		t.Fatal(err)
-	}
-	awaitGivenUp()
-	checkMetrics(t, running, "userd_slow_consumers_total 1",
-		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="RESOURCE_EXHAUSTED",rpc_system_name="grpc"} 1`)
-	read := 0
-	for err = stream.RecvMsg(new(userv1.User)); err == nil; err = stream.RecvMsg(new(userv1.User)) {
-		read++
-	}
-	if read == 0 || status.Code(err) != codes.ResourceExhausted {
-		t.Fatalf("after %d users the stream ends with %v", read, err)
-	}
-	var infos []*errdetails.ErrorInfo
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			infos = append(infos, info)
+	synctest.Test(t, func(t *testing.T) {
+		running, err := server.New(server.Config{Store: endlessStore{}, HTTP2: server.Engine, AllowedHosts: []string{"*"}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	checkInfo(t, infos, userv1.Reason_REASON_SLOW_CONSUMER)
+		listener := newPipes()
+		served := make(chan error, 1)
+		go func() { served <- running.Serve(listener) }()
+		metrics := &servertest.Server{Server: running}
+		checkMetrics(t, metrics, "userd_slow_consumers_total 0")
+		conn, err := grpc.NewClient("passthrough:///test", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return listener.dial(), nil }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, userv1connect.UserServiceListUsersProcedure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(stream.SendMsg(&userv1.ListUsersRequest{All: true}), stream.CloseSend()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(40 * time.Second)
+		checkMetrics(t, metrics, "userd_slow_consumers_total 1",
+			`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="RESOURCE_EXHAUSTED",rpc_system_name="grpc"} 1`)
+		read := 0
+		for err = stream.RecvMsg(new(userv1.User)); err == nil; err = stream.RecvMsg(new(userv1.User)) {
+			read++
+		}
+		if read == 0 || status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("after %d users the stream ends with %v", read, err)
+		}
+		var infos []*errdetails.ErrorInfo
+		for _, detail := range status.Convert(err).Details() {
+			if info, ok := detail.(*errdetails.ErrorInfo); ok {
+				infos = append(infos, info)
+			}
+		}
+		checkInfo(t, infos, userv1.Reason_REASON_SLOW_CONSUMER)
+		if err := errors.Join(conn.Close(), running.Shutdown(t.Context()), <-served); err != nil {
+			t.Error(err)
+		}
+	})
 }

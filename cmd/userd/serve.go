@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -94,7 +95,8 @@ func (p *program) logOnly(stderr *output) {
 		p.logger.Warn("lines of the log were dropped: nobody has read them", "lines", lines)
 	}
 	slog.SetDefault(p.logger)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { p.logger.Warn("traces are not exported", "error", err) }))
+	otel.SetErrorHandler(&traceErrors{logger: p.logger})
+	otel.SetLogger(logr.FromSlogHandler(traceLog{p.logger.Handler()}))
 	p.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "userd_log_lines_dropped_total", Help: "Lines of the log that nobody has read.",
 	}, func() float64 { return float64(stderr.Dropped()) }))
@@ -124,7 +126,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, users.Close()) }()
 	stopTracing, err := tracing(ctx, &config)
 	if err != nil {
-		return err
+		return cli.Wrong(err)
 	}
 	defer stopTracing()
 	p.maxConnections = p.fitConnections(users.Capacity())

@@ -6,10 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -28,13 +31,15 @@ const flushTimeout = 2 * time.Second
 // name an endpoint, and returns what stops that.
 func tracing(ctx context.Context, config *server.Config) (stop func(), err error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
-		os.Getenv("OTEL_SDK_DISABLED") == "true" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
+		strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return func() {}, nil
 	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
-		if protocol := os.Getenv(name); protocol != "" && protocol != "http/protobuf" {
-			return nil, fmt.Errorf("%s must be http/protobuf", name)
-		}
+	if name, protocol := traceSetting("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
+		return nil, fmt.Errorf("%s must be http/protobuf", name)
+	}
+	name, endpoint := traceSetting("ENDPOINT")
+	if at, err := url.Parse(endpoint); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+		return nil, fmt.Errorf("%s must be a URL with http:// or https://, such as http://localhost:4318", name)
 	}
 	if config.Sampler, err = sampler(os.Getenv("OTEL_TRACES_SAMPLER"), os.Getenv("OTEL_TRACES_SAMPLER_ARG")); err != nil {
 		return nil, err
@@ -60,6 +65,66 @@ func tracing(ctx context.Context, config *server.Config) (stop func(), err error
 		_ = provider.Shutdown(ctx)
 	}, nil
 }
+
+// traceSetting is a variable of the exporter: what it says of traces wins over what it says of all
+// that is exported.
+func traceSetting(setting string) (name, value string) {
+	for _, signal := range []string{"TRACES_", ""} {
+		name = "OTEL_EXPORTER_OTLP_" + signal + setting
+		if value = os.Getenv(name); value != "" {
+			break
+		}
+	}
+	return name, value
+}
+
+// traceErrorInterval is the time between two lines about spans that were not exported, at least.
+const traceErrorInterval = 10 * time.Second
+
+// traceErrors has the log say what goes wrong with traces. A collector that is away fails each
+// batch of spans, which are many a second on a busy server.
+type traceErrors struct {
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	next    time.Time // When the log may be told again.
+	leftOut int       // What it was not told of since.
+}
+
+// Handle implements otel.ErrorHandler.
+func (e *traceErrors) Handle(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	if now.Before(e.next) {
+		e.leftOut++
+		return
+	}
+	e.logger.Warn("traces are not exported", "error", err, "left_out", e.leftOut)
+	e.next, e.leftOut = now.Add(traceErrorInterval), 0
+}
+
+// traceLog takes what OpenTelemetry says of itself, and passes its errors on to the log. What else
+// it says has the values of settings, which may be passwords.
+type traceLog struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (l traceLog) Handle(ctx context.Context, record slog.Record) error {
+	told := slog.NewRecord(record.Time, record.Level, "OpenTelemetry: "+record.Message, 0)
+	record.Attrs(func(attr slog.Attr) bool {
+		if err, is := attr.Value.Any().(error); is {
+			told.AddAttrs(slog.Any("error", err))
+		}
+		return true
+	})
+	return l.Handler.Handle(ctx, told)
+}
+
+// WithAttrs implements slog.Handler.
+func (l traceLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// WithGroup implements slog.Handler.
+func (l traceLog) WithGroup(string) slog.Handler { return l }
 
 // sampler is what OTEL_TRACES_SAMPLER and its argument name. The server asks it before it
 // begins a span.

@@ -1,13 +1,26 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/example/userd/cache/cachetest"
+	"github.com/example/userd/cmd/userd/cli"
+	"github.com/example/userd/server"
 )
 
 // TestTracesGoToTheCollector runs a server with the standard variable of
@@ -39,12 +52,122 @@ func TestTracesGoToTheCollector(t *testing.T) {
 	}
 }
 
-func TestUnknownTraceProtocolIsRefused(t *testing.T) {
+// A setting that makes no sense is refused as one, in a line that names the variable and not
+// what it holds.
+func TestWrongSettingsOfTracesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, value, want string }{
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf"},
+		{"OTEL_TRACES_SAMPLER", "sometimes", "OTEL_TRACES_SAMPLER must be"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "sometimes", "missing value"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "secret:4318", "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL with http:// or https://"},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "://secret", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT must be a URL"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(userdPath(t), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "",
+				"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+			cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", test.name+"="+test.value)
+			cmd.SysProcAttr = cachetest.DieWithParent()
+			var out strings.Builder
+			cmd.Stderr = &out
+			tooLate := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+			defer tooLate.Stop()
+			err := cmd.Run()
+			if cmd.ProcessState.ExitCode() != cli.WrongUse || !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "secret") {
+				t.Errorf("serve: %v: %s", err, &out)
+			}
+		})
+	}
+}
+
+// What OpenTelemetry says of a setting is a line of the log, without what may be a password.
+func TestOpenTelemetrySpeaksThroughTheLog(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(userdPath(t), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "",
+		"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1",
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20secret%zz")
+	cmd.SysProcAttr = cachetest.DieWithParent()
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	told := false
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		var line struct{ Msg, Error string }
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Errorf("%q is no line of the log: %v", lines.Text(), err)
+		}
+		if strings.Contains(lines.Text(), "secret") {
+			t.Errorf("the log has a secret: %s", lines.Text())
+		}
+		told = told || strings.Contains(line.Error, "invalid URL escape")
+		if line.Msg == "serving" {
+			break
+		}
+	}
+	if !told {
+		t.Error("the log does not say what is wrong")
+	}
+	go io.Copy(io.Discard, log) //nolint:errcheck // It is for the server to go on.
+	stopInTime(t, cmd)
+}
+
+// A collector that is away fails all that is sent to it, many times a second on a busy server.
+func TestFailuresOfTheCollectorAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		errs := traceErrors{logger: slog.New(slog.NewJSONHandler(&log, nil))}
+		for range 1000 {
+			errs.Handle(errors.New("connection refused"))
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 1 {
+			t.Errorf("a thousand failures at a time have %d lines", lines)
+		}
+		time.Sleep(traceErrorInterval)
+		log.Reset()
+		errs.Handle(errors.New("connection refused"))
+		if !strings.Contains(log.String(), `"error":"connection refused","left_out":999`) {
+			t.Errorf("later the log says %q", &log)
+		}
+	})
+}
+
+func TestTracingCanBeSwitchedOff(t *testing.T) {
+	for _, test := range []struct{ name, value string }{
+		{"OTEL_SDK_DISABLED", "true"}, {"OTEL_SDK_DISABLED", "TRUE"}, {"OTEL_TRACES_EXPORTER", "none"},
+	} {
+		t.Run(test.name+"="+test.value, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+			t.Setenv(test.name, test.value)
+			var config server.Config
+			stop, err := tracing(t.Context(), &config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stop()
+			if config.Tracer != nil {
+				t.Error("there are traces")
+			}
+		})
+	}
+}
+
+// What is said of traces wins over what is said of all that is exported.
+func TestTheProtocolOfTracesWins(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-	out, err := exec.Command(userdPath(t), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "",
-		"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db")).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf") {
-		t.Errorf("serve: %v: %s", err, out)
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+	var config server.Config
+	stop, err := tracing(t.Context(), &config)
+	if err != nil {
+		t.Fatal(err)
 	}
+	stop()
 }

@@ -68,6 +68,10 @@ type Config struct {
 	// has been idle for the longest time is closed for the next. A sixteenth may be there
 	// besides for a moment, and AdminConnections of the admin listener. Default: 10,000.
 	MaxConnections int
+	// MaxConnectionAge is how old a connection may become, a tenth more or less. Then its peer is
+	// told to open another one, streams that never end by themselves end, and others are served
+	// to their end. Default: as old as it likes.
+	MaxConnectionAge time.Duration
 	// MaxStreamsPerPrincipal and MaxStreamsPerAddress are the most streams that a principal,
 	// and an address (of IPv6, a /64), may have open. Defaults: 1,000 and 10,000.
 	MaxStreamsPerPrincipal, MaxStreamsPerAddress int

@@ -30,9 +30,17 @@ type inMemory struct {
 // a bubble of synctest, and its end awaited.
 func startInMemory(t *testing.T, delay time.Duration) *inMemory {
 	t.Helper()
-	running, err := server.New(server.Config{
-		Store: endlessStore{}, HTTP2: servertest.HTTP2Transport(), AllowedHosts: []string{"*"}, ShutdownDelay: delay,
-	})
+	return startInMemoryWith(t, server.Config{ShutdownDelay: delay})
+}
+
+// startInMemoryWith is startInMemory with other settings.
+func startInMemoryWith(t *testing.T, config server.Config) *inMemory {
+	t.Helper()
+	if config.Store == nil {
+		config.Store = endlessStore{}
+	}
+	config.HTTP2, config.AllowedHosts = servertest.HTTP2Transport(), []string{"*"}
+	running, err := server.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

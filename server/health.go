@@ -96,6 +96,7 @@ var healthSchema = sync.OnceValues(func() (protoreflect.ServiceDescriptor, error
 type health struct {
 	isReady func(context.Context) error
 	ready   context.Context // Ends when the server is about to stop.
+	running func(context.Context) context.Context
 	check   protoreflect.MethodDescriptor
 	list    protoreflect.MethodDescriptor
 
@@ -110,7 +111,7 @@ func (s *Server) registerHealth(rpc *connect.Server) error {
 	if err != nil {
 		return err
 	}
-	h := &health{isReady: s.isReady, ready: s.ready, check: schema.Methods().ByName("Check"), list: schema.Methods().ByName("List")}
+	h := &health{isReady: s.isReady, ready: s.ready, running: s.runningFor, check: schema.Methods().ByName("Check"), list: schema.Methods().ByName("List")}
 	for name, method := range map[protoreflect.Name]struct {
 		kind    connect.StreamType
 		handler connect.ServerFunc
@@ -210,6 +211,7 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 	}
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
+	running := h.running(ctx)
 	for told := servingStatus(0); ; {
 		stopping := h.ready.Err() != nil // Looked at once: what ends the stream is told first.
 		status := serviceUnknown
@@ -235,6 +237,10 @@ func (h *health) serveWatch(ctx context.Context, _ connect.Spec, stream connect.
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.ready.Done():
+		case <-running.Done():
+			if h.ready.Err() == nil {
+				return context.Cause(running)
+			}
 		case <-ticker.C:
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/connections"
 	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/h2"
 	"github.com/example/userd/server/lane"
@@ -33,6 +34,9 @@ func (s *Server) httpServer(handler http.Handler) *edge.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.config.TLS != nil)
 	protocols.SetUnencryptedHTTP2(s.config.TLS == nil)
+	if s.config.MaxConnectionAge > 0 {
+		handler = edge.LetOldGo(handler)
+	}
 	g := s.boundedServer(handler)
 	g.Protocols = protocols
 	g.TLSConfig = s.config.TLS
@@ -56,12 +60,21 @@ func (s *Server) boundedServer(handler http.Handler) *edge.Server {
 	return g
 }
 
-// connContext is what connections remember of their callers, or nil.
+// connContext is what connections remember of themselves and of their callers, or
+// nil.
 func (s *Server) connContext() func(context.Context, net.Conn) context.Context {
-	if s.config.Auth == nil {
-		return nil
+	ages, knows := s.config.MaxConnectionAge > 0, s.config.Auth != nil
+	switch {
+	case ages && knows:
+		return func(ctx context.Context, nc net.Conn) context.Context {
+			return auth.ConnContext(connections.ConnContext(ctx, nc), nc)
+		}
+	case ages:
+		return connections.ConnContext
+	case knows:
+		return auth.ConnContext
 	}
-	return auth.ConnContext
+	return nil
 }
 
 // chooseHTTP2 sets up what serves HTTP/2.

@@ -55,7 +55,7 @@ type Server struct {
 	unready  context.CancelFunc
 	answers  *readiness
 	running  context.Context // Ends when the server begins to stop.
-	drain    context.CancelFunc
+	drain    context.CancelCauseFunc
 
 	budget      *packing.Budget
 	connections *connections.Limiter
@@ -68,8 +68,12 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults(), rules: rules.New()}
 	s.ready, s.unready = context.WithCancel(context.Background())
 	s.answers = newReadiness(s.config.Store.Ping)
-	s.running, s.drain = context.WithCancel(context.Background())
-	s.connections = connections.New(s.config.MaxConnections, s.unread(), s.config.Logger)
+	s.running, s.drain = context.WithCancelCause(context.Background())
+	s.connections = connections.New(connections.Config{
+		Most: s.config.MaxConnections, Unread: s.unread(),
+		MaxAge: s.config.MaxConnectionAge, Running: s.running, TooOld: failure.ErrConnectionAge,
+		Logger: s.config.Logger,
+	})
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = body.NewArrivals(s.config.ReceiveTimeout)
@@ -87,7 +91,7 @@ func New(config Config) (*Server, error) {
 		Audit:           s.config.Audit,
 		LoginResolution: max(s.config.LoginResolution, 0),
 		Now:             s.config.Now,
-		Running:         s.running,
+		Running:         s.runningFor,
 		Logger:          s.config.Logger,
 	}); err != nil {
 		return nil, err
@@ -184,7 +188,7 @@ func (s *Server) rpcServer() (*connect.Server, error) {
 	}
 	rpc := connect.NewServer(interceptors...)
 	userv1connect.RegisterUserServiceHandler(rpc, s.users)
-	adminv1connect.RegisterStatusServiceHandler(rpc, status.New(status.Config{Metrics: s.config.Registry, Running: s.running}))
+	adminv1connect.RegisterStatusServiceHandler(rpc, status.New(status.Config{Metrics: s.config.Registry, Running: s.runningFor}))
 	if s.config.Register != nil {
 		s.config.Register(rpc)
 	}
@@ -276,6 +280,15 @@ func (s *Server) authorize() func(context.Context, string, []string, *tls.Connec
 // are ended before, and told why, where that is possible: see package gather.
 func (s *Server) unread() time.Duration { return 2 * s.config.SendTimeout }
 
+// runningFor ends when a call with this context is to that never ends by itself: when the server
+// begins to stop, or its connection is as old as it may be.
+func (s *Server) runningFor(ctx context.Context) context.Context {
+	if running := connections.Running(ctx); running != nil {
+		return running
+	}
+	return s.running
+}
+
 // takesRows reports whether an RPC takes a stream of rows, none of which is larger than
 // wire.MaxRowBytes.
 func takesRows(spec connect.Spec) bool {
@@ -339,8 +352,9 @@ func (s *Server) Serve(listener net.Listener) error {
 // ServeAdmin serves the Admin handler on a listener of its own until the end of
 // Shutdown, which makes it return nil.
 func (s *Server) ServeAdmin(listener net.Listener) error {
+	admitted := connections.New(connections.Config{Most: AdminConnections, Unread: s.unread(), Logger: s.config.Logger})
 	return s.admin.Run(listener, func(listener net.Listener) error {
-		return s.admin.Serve(connections.New(AdminConnections, s.unread(), s.config.Logger).Listen(listener))
+		return s.admin.Serve(admitted.Listen(listener))
 	})
 }
 
@@ -350,7 +364,7 @@ func (s *Server) ServeAdmin(listener net.Listener) error {
 // left are cut off and Shutdown returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.leave(ctx)
-	s.drain()
+	s.drain(failure.ErrDraining)
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.arrivals.Drain(looking)

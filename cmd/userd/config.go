@@ -34,6 +34,7 @@ type config struct {
 	insecure               bool
 	http2                  string
 	maxConnections         int
+	maxConnectionAge       time.Duration
 	maxConcurrentStreams   int
 	maxStreamsPerPrincipal int
 	maxStreamsPerAddress   int
@@ -84,6 +85,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.insecure, "insecure", false, "serve to other machines although anybody may then read and write all users")
 	flags.StringVar(&c.http2, "http2", string(server.Engine), "what serves HTTP/2: engine, our own, which is faster, or std, the standard library")
 	flags.IntVar(&c.maxConnections, "max-connections", 10_000, "most connections at a time")
+	flags.DurationVar(&c.maxConnectionAge, "max-connection-age", 0, "how old a connection may become, a tenth more or less, until its caller is told to open another one: where clients connect to several servers without a proxy that spreads calls, such as 10m; 0 for any age")
 	flags.IntVar(&c.maxConcurrentStreams, "max-concurrent-streams", 100, "most calls at a time on one HTTP/2 connection")
 	flags.IntVar(&c.maxStreamsPerPrincipal, "max-streams-per-principal", 1_000, "most streams (lists, watches, imports, updates) that one name of --auth-file or subject of a JWT may have open")
 	flags.IntVar(&c.maxStreamsPerAddress, "max-streams-per-address", 10_000, "most streams from one address; all callers behind a proxy have one")
@@ -132,6 +134,8 @@ func (c *config) check(ctx context.Context) error {
 		return errors.New("--http2 must be engine or std")
 	case c.maxConnections < 1:
 		return fmt.Errorf("--max-connections must be at least 1, not %d", c.maxConnections)
+	case c.maxConnectionAge < 0:
+		return fmt.Errorf("--max-connection-age must not be negative, not %s", c.maxConnectionAge)
 	case c.maxConcurrentStreams < 1:
 		return fmt.Errorf("--max-concurrent-streams must be at least 1, not %d", c.maxConcurrentStreams)
 	case c.maxStreamsPerPrincipal < 1:

@@ -188,6 +188,7 @@ func (p *program) configure(config *server.Config) {
 	config.MaxMessageBytes = c.maxMessageBytes
 	config.HTTP2 = server.Transport(c.http2)
 	config.MaxConnections = c.maxConnections
+	config.MaxConnectionAge = c.maxConnectionAge
 	config.MaxStreamsPerPrincipal = c.maxStreamsPerPrincipal
 	config.MaxStreamsPerAddress = c.maxStreamsPerAddress
 	config.MaxConcurrentStreams = c.maxConcurrentStreams

@@ -30,6 +30,8 @@ type connection struct {
 	idleSince   atomic.Int64 // In nanoseconds since 1970, or 0 while a request is under way.
 	writing     atomic.Int64 // The look before something began to be written, or 0 while nothing is.
 	ended       atomic.Bool
+	old         atomic.Bool // It has reached the age at which it goes.
+	tenure      tenure
 }
 
 // addressOf is the address of a peer, or of its network. That of a Unix socket is zero.
@@ -68,6 +70,9 @@ func connectionOf(nc net.Conn) *connection {
 func (c *Limiter) Served(nc net.Conn, by HTTP2) {
 	if conn := connectionOf(nc); conn != nil {
 		conn.served.Store(&by)
+		if conn.old.Load() {
+			by.GoAway()
+		}
 	}
 }
 
@@ -128,6 +133,7 @@ func (c *connection) Close() error {
 
 func (c *connection) end() {
 	if !c.ended.Swap(true) {
+		c.leaveTenure()
 		c.connections.closed(c)
 	}
 }

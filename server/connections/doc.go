@@ -1,8 +1,9 @@
-// Package connections bounds how many connections are open, and how long something may wait on
-// one to be read.
+// Package connections bounds how many connections are open, how old they become, and how long
+// something may wait on one to be read.
 //
 //   - limiter.go admits them, and counts them.
 //   - evict.go finds those that go first when others come; unread.go, those whose peers do not
 //     read.
+//   - age.go has their peers open others when they are old.
 //   - connection.go is one of them, for those who serve it.
 package connections

@@ -1,6 +1,7 @@
 package connections
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,6 +23,24 @@ const (
 	acceptLogInterval = 10 * time.Second
 )
 
+// Config says which connections there may be. Most and Logger must be set.
+type Config struct {
+	// Most is how many there may be at a time.
+	Most int
+	// Unread is how long something may wait on one to be read, and a little longer. Default:
+	// for ever.
+	Unread time.Duration
+	// MaxAge is how old one may become, a tenth more or less, until its peer is told to open
+	// another one. Default: as old as it likes.
+	MaxAge time.Duration
+	// Running ends when all that never ends by itself is to. MaxAge needs it.
+	Running context.Context
+	// TooOld is the cause for which calls end whose connection has reached MaxAge.
+	TooOld error
+	// Logger takes what is said of connections.
+	Logger *slog.Logger
+}
+
 // Limiter bounds how many connections are open, and counts them. When all are in use,
 // the one that has been idle for the longest time is closed for one that comes; that is
 // refused only where none is idle. An address may have more than half of them as long as
@@ -29,9 +48,7 @@ const (
 // elsewhere, the one that came last. So whoever has an address of his own gets in. A proxy
 // is one address too; what its callers lose are idle connections, and it opens others.
 type Limiter struct {
-	most   int
-	unread time.Duration // How long something may wait to be read.
-	logger *slog.Logger
+	config Config
 
 	refused, evicted atomic.Int64
 	looks            atomic.Int64 // At what waits, so far, and one.
@@ -52,13 +69,9 @@ type Limiter struct {
 	searched        netip.Prefix // The address of the last two.
 }
 
-// New allows so many connections, on each of which something may wait for so long to be read,
-// and a little longer. What it says of them goes to logger.
-func New(most int, unread time.Duration, logger *slog.Logger) *Limiter {
-	c := &Limiter{
-		most: most, unread: unread, logger: logger,
-		open: make(map[*connection]struct{}), addresses: make(map[netip.Prefix]int),
-	}
+// New returns a limiter without connections.
+func New(config Config) *Limiter {
+	c := &Limiter{config: config, open: make(map[*connection]struct{}), addresses: make(map[netip.Prefix]int)}
 	c.looks.Store(1)
 	return c
 }
@@ -100,6 +113,7 @@ func (l limitedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if conn := l.connections.admit(nc); conn != nil {
+			conn.begin()
 			return conn.counted(), nil
 		}
 		l.connections.refused.Add(1)
@@ -114,7 +128,7 @@ func (c *Limiter) logAccept(err error) {
 	defer c.mu.Unlock()
 	if now := time.Now(); !errors.Is(err, net.ErrClosed) && now.Sub(c.logged) >= acceptLogInterval {
 		c.logged = now
-		c.logger.Warn("a connection cannot be accepted", "cause", err.Error())
+		c.config.Logger.Warn("a connection cannot be accepted", "cause", err.Error())
 	}
 }
 
@@ -139,7 +153,7 @@ func (c *Limiter) admit(nc net.Conn) *connection {
 func (c *Limiter) add(conn *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.most {
+	if len(c.open) >= c.config.Most {
 		return false
 	}
 	c.count++
@@ -154,7 +168,7 @@ func (c *Limiter) add(conn *connection) bool {
 }
 
 // isHeavy reports whether an address has more than half of the connections. c.mu is held.
-func (c *Limiter) isHeavy(address netip.Prefix) bool { return c.addresses[address] > c.most/2 }
+func (c *Limiter) isHeavy(address netip.Prefix) bool { return c.addresses[address] > c.config.Most/2 }
 
 // leave makes an open connection one that is about to leave. When there are many of
 // those, the first is closed without further ado.
@@ -165,7 +179,7 @@ func (c *Limiter) leave(conn *connection) bool {
 		return false
 	}
 	c.leaving = append(c.leaving, conn)
-	if len(c.leaving) > max(1, c.most/leavingShare) {
+	if len(c.leaving) > max(1, c.config.Most/leavingShare) {
 		_ = c.leaving[0].Conn.Close() // It is closed properly by those who serve it.
 		c.leaving = c.leaving[1:]
 	}

@@ -63,7 +63,7 @@ type bounded struct {
 func newBounded(t *testing.T, most int) *bounded {
 	t.Helper()
 	b := &bounded{t: t}
-	b.Limiter = New(most, 0, slog.New(slog.NewTextHandler(&b.log, nil)))
+	b.Limiter = New(Config{Most: most, Logger: slog.New(slog.NewTextHandler(&b.log, nil))})
 	return b
 }
 

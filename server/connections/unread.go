@@ -31,15 +31,15 @@ func (c *connection) write(to io.Writer, p []byte) (n int, err error) {
 
 // keepLooking looks at the connections as long as there are any. c.mu is held.
 func (c *Limiter) keepLooking() {
-	if c.looking || c.unread == 0 {
+	if c.looking || c.config.Unread == 0 {
 		return
 	}
 	c.looking = true
 	if c.timer == nil {
-		c.timer = time.AfterFunc(c.unread/looksUnread, c.look)
+		c.timer = time.AfterFunc(c.config.Unread/looksUnread, c.look)
 		return
 	}
-	c.timer.Reset(c.unread / looksUnread)
+	c.timer.Reset(c.config.Unread / looksUnread)
 }
 
 // look closes the connections on which something has waited for too long.

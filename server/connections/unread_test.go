@@ -41,7 +41,7 @@ func TestUnread(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				peer, end := net.Pipe()
-				conn, err := New(10, most, slog.New(slog.DiscardHandler)).Listen(pipe{conn: end}).Accept()
+				conn, err := New(Config{Most: 10, Unread: most, Logger: slog.New(slog.DiscardHandler)}).Listen(pipe{conn: end}).Accept()
 				if err != nil {
 					t.Fatal(err)
 				}

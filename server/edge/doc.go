@@ -2,7 +2,8 @@
 // knows who it is, and what Connect and net/http leave to be done for other makers' clients
 // and proxies.
 //
-//   - graceful.go lets peers over HTTP/1.1 know before the server stops, and waits for them;
+//   - graceful.go lets peers over HTTP/1.1 know before the server stops, or when their connection
+//     is old, and waits for them;
 //     backlog_unix.go sees those who have not been accepted yet.
 //   - hosts.go answers for known hosts only; cors.go, pages of known origins.
 //   - authorize.go lets in callers whom package auth knows, before their body is read, and

@@ -56,6 +56,16 @@ func (g *Server) announce(next http.Handler) http.Handler {
 	})
 }
 
+// LetOldGo makes each answer on a connection that is older than it may be the last one.
+func LetOldGo(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if connections.IsOld(r.Context()) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (g *Server) track(nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:

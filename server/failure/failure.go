@@ -39,6 +39,7 @@ var (
 	ErrTooManyRows          = errors.New("too many rows in one import")
 	ErrSlowConsumer         = errors.New("client does not read its stream")
 	ErrDraining             = errors.New("server is stopping")
+	ErrConnectionAge        = fmt.Errorf("connection is as old as it may be: %w", ErrDraining) // As far as it goes.
 	ErrNoImport             = errors.New("what only an import may do")
 	ErrNoAudit              = errors.New("the audit log cannot be written")
 	ErrRevoked              = errors.New("credentials are not valid any more")
@@ -108,6 +109,7 @@ var statuses = []struct {
 	{store.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many calls of this kind as it can do; retry later"}},
 	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
 	{ErrNoImport, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_INVALID_FIELD, "on_conflict", "must not be given: BatchCreateUsers has it, this call creates users only"}},
+	{ErrConnectionAge, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the connection is as old as it may be; connect again and resume"}},
 	{ErrDraining, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the server is stopping; connect again and resume"}},
 	{ErrNoAudit, Status{connect.CodeUnavailable, userv1.Reason_REASON_UNAVAILABLE, "", "the audit log cannot be written"}},
 	{ErrRevoked, Unauthenticated("the credentials of this call are not valid any more")},

@@ -10,7 +10,6 @@ import (
 
 	adminv1 "github.com/example/userd/gen/userd/admin/v1"
 	"github.com/example/userd/gen/userd/admin/v1/adminv1connect"
-	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/gather"
 )
 
@@ -26,8 +25,8 @@ const (
 type Config struct {
 	// Metrics are those of the server.
 	Metrics prometheus.Gatherer
-	// Running ends when the server begins to stop.
-	Running context.Context
+	// Running returns what ends when a call with a context is to, with the cause.
+	Running func(context.Context) context.Context
 }
 
 // Service serves the RPCs of userd.admin.v1.StatusService.
@@ -56,6 +55,7 @@ func (s *Service) WatchStatus(ctx context.Context, req *adminv1.WatchStatusReque
 	if req.GetInterval() != nil {
 		interval = req.GetInterval().AsDuration()
 	}
+	running := s.Running(ctx)
 	for before := (*look)(nil); ; {
 		now, err := s.look()
 		if err != nil {
@@ -71,8 +71,8 @@ func (s *Service) WatchStatus(ctx context.Context, req *adminv1.WatchStatusReque
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.Running.Done():
-			return failure.ErrDraining
+		case <-running.Done():
+			return context.Cause(running)
 		case <-time.After(interval): // No ticker: two messages of one look would have no rates.
 		}
 	}

@@ -33,8 +33,9 @@ type Config struct {
 	LoginResolution time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// Running ends when the server begins to stop.
-	Running context.Context
+	// Running returns what ends when a call with a context is to that never ends by itself,
+	// with the cause.
+	Running func(context.Context) context.Context
 	// Logger is that of the calls. While it takes lines of each, none is sure not to wait.
 	Logger *slog.Logger
 }

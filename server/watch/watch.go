@@ -24,8 +24,8 @@ type Config struct {
 	Store store.Store
 	// Invalid tells of users that cannot be shown.
 	Invalid *failure.InvalidUsers
-	// Running ends when the server begins to stop.
-	Running context.Context
+	// Running returns what ends when a call with a context is to, with the cause.
+	Running func(context.Context) context.Context
 }
 
 // Watchers serves calls of WatchUsers.
@@ -78,7 +78,8 @@ func (w *Watchers) Serve(ctx context.Context, stream connect.ServerStream) error
 	defer w.open.Add(-1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(w.Running, func() { cancel(failure.ErrDraining) })
+	running := w.Running(ctx)
+	stop := context.AfterFunc(running, func() { cancel(context.Cause(running)) })
 	defer stop()
 	return w.watch(ctx, cursor, read, w.feed.catchUp(visit), stream)
 }

@@ -111,7 +111,7 @@ func watchedService(t *testing.T, of store.Store) *Watchers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Watchers{Config: Config{Store: of, Running: t.Context()}, feed: feed}
+	return &Watchers{Config: Config{Store: of, Running: func(context.Context) context.Context { return t.Context() }}, feed: feed}
 }
 
 // watchStream is a watcher that asks for what happens from now on.

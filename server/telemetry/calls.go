@@ -93,7 +93,8 @@ func (c *Calls) Of(spec connect.Spec) *CallMetrics {
 }
 
 var (
-	callBounds = nanoseconds(100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond,
+	callBounds = nanoseconds(5*time.Microsecond, 10*time.Microsecond, 25*time.Microsecond, 50*time.Microsecond, // Of cached reads.
+		100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond,
 		time.Millisecond, 2500*time.Microsecond, 5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
 		100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond,
 		time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second)

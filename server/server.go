@@ -72,7 +72,7 @@ func New(config Config) (*Server, error) {
 	s.connections = connections.New(connections.Config{
 		Most: s.config.MaxConnections, Unread: s.unread(),
 		MaxAge: s.config.MaxConnectionAge, Running: s.running, TooOld: failure.ErrConnectionAge,
-		Logger: s.config.Logger,
+		TLS: s.config.TLS != nil, Logger: s.config.Logger,
 	})
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))

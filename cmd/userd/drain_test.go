@@ -19,6 +19,7 @@ import (
 	"github.com/example/userd/cmd/userd/interop/proxytest"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // A server that stops behind nginx costs no request, though nginx repeats none that
@@ -218,10 +219,7 @@ func TestHAProxyChecksWithoutAPath(t *testing.T) {
 		"check inter 1s", "check inter 50ms fall 1 rise 1",
 	).Replace(proxytest.Settings(t, "haproxy"))
 	proxy := proxytest.StartWith(t, "haproxy", settings)
-	client := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // The proxy's certificate is made for tests.
-	}}
-	t.Cleanup(client.CloseIdleConnections)
+	client := insecureClient(t)
 	checked := func() int {
 		t.Helper()
 		resp, err := client.Get(proxy.URL + "/livez")
@@ -242,4 +240,41 @@ func TestHAProxyChecksWithoutAPath(t *testing.T) {
 		status = checked()
 	}
 	awaitStatus(t, p.url+"/livez", http.StatusOK) // It still serves.
+}
+
+// HAProxy that sends a header of the PROXY protocol has no server, and the log of that says why.
+func TestHAProxyWithThePROXYProtocol(t *testing.T) {
+	t.Parallel()
+	for option, cause := range map[string]string{"send-proxy": "PROXY protocol, version 1", "send-proxy-v2": "PROXY protocol, version 2"} {
+		t.Run(option, func(t *testing.T) {
+			t.Parallel()
+			var log transcript.Log
+			p := startLogging(t, &log, "--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
+			settings := strings.NewReplacer("10.0.0.1:8080 proto h2", p.host()+" proto h2 "+option, "server b 10.0.0.2:8080 proto h2", "").
+				Replace(proxytest.Settings(t, "haproxy"))
+			proxy := proxytest.StartWith(t, "haproxy", settings)
+			client := insecureClient(t)
+			for t.Context().Err() == nil && !strings.Contains(log.String(), cause) {
+				resp, err := client.Get(proxy.URL + "/livez")
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode < http.StatusInternalServerError {
+					t.Fatalf("HAProxy answers %s", resp.Status)
+				}
+			}
+			if !strings.Contains(log.String(), option) {
+				t.Errorf("the log does not say what to change: %s", log.String())
+			}
+		})
+	}
+}
+
+// insecureClient takes the certificate that a proxy has for tests.
+func insecureClient(t *testing.T) *http.Client {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // It is made for tests.
+	t.Cleanup(client.CloseIdleConnections)
+	return client
 }

@@ -30,6 +30,7 @@ type connection struct {
 	idleSince   atomic.Int64 // In nanoseconds since 1970, or 0 while a request is under way.
 	writing     atomic.Int64 // The look before something began to be written, or 0 while nothing is.
 	ended       atomic.Bool
+	heard       bool        // Something has come. Whoever reads has it.
 	old         atomic.Bool // It has reached the age at which it goes.
 	tenure      tenure
 }
@@ -122,6 +123,15 @@ func (c *connection) counted() net.Conn {
 
 func (c *connection) counts() *connection { return c }
 
+// Read implements net.Conn.
+func (c *connection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.heard {
+		c.hear(p[:n])
+	}
+	return n, err
+}
+
 // Write implements net.Conn.
 func (c *connection) Write(p []byte) (int, error) { return c.write(c.Conn, p) }
 
@@ -144,6 +154,14 @@ type countedTCP struct {
 }
 
 func (c *countedTCP) counts() *connection { return c.connection }
+
+func (c *countedTCP) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if !c.connection.heard {
+		c.connection.hear(p[:n])
+	}
+	return n, err
+}
 
 func (c *countedTCP) Write(p []byte) (int, error) { return c.connection.write(c.TCPConn, p) }
 

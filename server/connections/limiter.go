@@ -37,6 +37,8 @@ type Config struct {
 	Running context.Context
 	// TooOld is the cause for which calls end whose connection has reached MaxAge.
 	TooOld error
+	// TLS says that they begin with it.
+	TLS bool
 	// Logger takes what is said of connections.
 	Logger *slog.Logger
 }
@@ -60,8 +62,9 @@ type Limiter struct {
 	heavy     netip.Prefix         // The last that has had more than half of them.
 	count     uint64               // Of all that have ever come.
 	logged    time.Time
-	timer     *time.Timer // For the next look.
-	looking   bool        // It is set.
+	told      [starts]time.Time // When a line was written of each.
+	timer     *time.Timer       // For the next look.
+	looking   bool              // It is set.
 
 	searching       sync.Mutex // Guards what is below; before mu, where both are locked.
 	idle, heavyIdle search

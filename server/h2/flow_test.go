@@ -160,6 +160,36 @@ func TestCancelledCallsGiveBackTheirRoom(t *testing.T) {
 	})
 }
 
+// panickingCalls panic when they may leave.
+type panickingCalls struct{ slowCalls }
+
+func (p panickingCalls) Route(context.Context, *h2.Head, h2.Route) h2.Route { return p }
+
+func (p panickingCalls) Open(string, []byte) h2.Call { return p }
+
+func (p panickingCalls) Serve(context.Context) *h2.Answer {
+	<-p.leave
+	panic(http.ErrAbortHandler)
+}
+
+// TestCallsThatPanicGiveBackTheirRoom has calls panic that were cancelled before.
+func TestCallsThatPanicGiveBackTheirRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const window = 128 << 10
+		slow := slowCalls{leave: make(chan struct{})}
+		q := startQuiet(t, h2.Config{Direct: panickingCalls{slow}, ConnWindow: window})
+		for id := uint32(1); id < 40; id += 2 {
+			q.must(q.open(id, false, q.request("POST", "/")))
+			q.send(id, true, 16_000)
+			synctest.Wait() // It has begun.
+			q.must(q.WriteRSTStream(id, http2.ErrCodeCancel))
+			slow.leave <- struct{}{}
+			synctest.Wait()
+		}
+	})
+}
+
 // TestLargeCallsOfOneConnection sends the first part of as many calls as a connection may
 // have, and then the rest of each, as clients do that let calls take turns.
 func TestLargeCallsOfOneConnection(t *testing.T) {

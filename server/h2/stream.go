@@ -240,6 +240,7 @@ func (s *stream) recover() {
 	s.c.srv.logPanic(s.c.remote, cause)
 	s.c.mu.Lock()
 	s.held = false
+	s.breakBody(errStreamClosed) // Also where its caller has cancelled it.
 	s.reset(http2.ErrCodeInternal, errStreamClosed)
 	s.c.mu.Unlock()
 }

@@ -94,8 +94,11 @@ type conn struct {
 	returnable int
 	sendWindow int // Bytes that all streams may still send.
 	peerWindow int // What the send window of a new stream is.
-	recvWindow int // Bytes that the peer may still send on all streams.
-	recvOwed   int // Bytes read, but not yet given back to the window.
+	// largestWindow is the largest that peerWindow was for a stream that is open: how much the
+	// peer lets come together before it gives that back may be half of it.
+	largestWindow int
+	recvWindow    int // Bytes that the peer may still send on all streams.
+	recvOwed      int // Bytes read, but not yet given back to the window.
 
 	greeted     bool // The first SETTINGS have come. Written by the reader.
 	lastRead    time.Time
@@ -115,7 +118,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
 		maxHeader:  s.config.MaxSentHeaderBytes,
-		sendWindow: initialWindow, peerWindow: initialWindow, recvWindow: s.config.ConnWindow,
+		sendWindow: initialWindow, peerWindow: initialWindow, largestWindow: initialWindow, recvWindow: s.config.ConnWindow,
 		lastRead: now, idleSince: now, headerSince: now,
 	}
 	c.changed.L = &c.mu

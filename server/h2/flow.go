@@ -73,7 +73,10 @@ func (c *conn) widen(id uint32, increment int) error {
 // open streams too, and may make them negative. c.mu is held.
 func (c *conn) resizeWindows(size int) error {
 	change := size - c.peerWindow
-	c.peerWindow = size
+	c.peerWindow, c.largestWindow = size, max(size, c.largestWindow)
+	if len(c.streams) == 0 { // None has known another one.
+		c.largestWindow = size
+	}
 	for _, s := range c.streams {
 		if s.sendWindow += change; s.sendWindow > maxWindow {
 			return connectionError(http2.ErrCodeFlowControl, "a stream's window overflows")

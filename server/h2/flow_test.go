@@ -127,6 +127,31 @@ func TestFullWindowsDelayNoOther(t *testing.T) {
 	})
 }
 
+// TestWindowsThatShrink has a peer make its windows smaller when it has less to give back than it
+// ever does at a time.
+func TestWindowsThatShrink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const window = 100_000
+		next := make(chan struct{})
+		q := startQuiet(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(make([]byte, window/2-1000))
+			_ = http.NewResponseController(w).Flush()
+			<-next
+			_, _ = w.Write(make([]byte, 20_000))
+		})}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+		q.must(q.open(1, true, q.request("GET", "/")))
+		synctest.Wait()
+		q.must(q.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window - 40_000}))
+		synctest.Wait()
+		close(next)
+		synctest.Wait()
+		if left := window - 40_000 - q.data[1]; left != 0 {
+			t.Errorf("the stream waits with a window of %d bytes", left)
+		}
+	})
+}
+
 // slowCalls answers every request when it may leave, whatever has become of its caller.
 type slowCalls struct {
 	pathEcho

@@ -190,7 +190,7 @@ func (c *conn) room(s *stream, n int) int { return min(s.room(n), maxFrameSize, 
 // up ends, most often, where its handler has ended a write, and not within a message: of that
 // clients would tell, and not of the trailers. conn.mu is held.
 func (s *stream) room(n int) int {
-	if n > s.sendWindow && n <= s.c.peerWindow/2 {
+	if n > s.sendWindow && n <= s.c.peerWindow-s.c.largestWindow/2 {
 		return 0
 	}
 	return min(n, s.sendWindow)

@@ -190,12 +190,11 @@ func (f *feed) load(ctx context.Context, key readKey, into *feedRead) {
 	}
 }
 
-// isWanted reports whether a page is to be kept. One that leads nowhere is not the last word,
-// and neither is the first one of the log, which begins elsewhere when changes are pruned. One
-// that has no events may lead on: a cursor of PostgreSQL tells which transactions have ended.
+// isWanted reports whether a page is to be kept. One that leads nowhere is not the last word.
+// One that has no events may lead on: a cursor of PostgreSQL tells which transactions have ended.
 // f.mu is held.
 func (f *feed) isWanted(after store.Cursor, page *feedPage) bool {
-	return page.next != after && after != store.Earliest && after != fromNow && f.kept(after) == nil
+	return page.next != after && after != fromNow && f.kept(after) == nil
 }
 
 // kept is the page after a cursor if it is kept, or nil. f.mu is held.

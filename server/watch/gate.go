@@ -24,6 +24,9 @@ const (
 	// fit into what the feed keeps, so that those who come next, within feedTime, need not
 	// read them again.
 	gatePages = 16
+	// gatePatience is how long a watcher may have to wait for its first page, as calls that are
+	// admitted do at most.
+	gatePatience = time.Second
 )
 
 // gate is where watchers that catch up wait for their turns, one page each. There is no end
@@ -75,15 +78,15 @@ func (g *gate) stats() (waiting int, refused int64) {
 	return len(g.waiting), g.refused
 }
 
-// takes returns store.ErrOverloaded where one more watcher would get too little: nothing
-// before it is due a heartbeat, or nothing for half of the time that it has.
+// takes returns store.ErrOverloaded where one more watcher would wait for too long: for
+// gatePatience, or for half of the time that it has.
 func (g *gate) takes(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	wait := g.wait(len(g.waiting))
 	deadline, ok := ctx.Deadline()
 	left := time.Until(deadline)
-	if len(g.waiting) >= gateRoom || wait > watchInterval || ok && left > 0 && wait > left/2 {
+	if len(g.waiting) >= gateRoom || wait > gatePatience || ok && left > 0 && wait > left/2 {
 		g.refused++
 		return store.ErrOverloaded
 	}

@@ -612,6 +612,7 @@ func TestEarliestIsWhatIsKeptNow(t *testing.T) {
 			if want := manyChanges - pruned; events.Load() != want {
 				t.Errorf("after %d changes were pruned a watcher has %d events, want %d", pruned, events.Load(), want)
 			}
+			time.Sleep(feedTime)
 		}
 		cancel()
 		synctest.Wait()

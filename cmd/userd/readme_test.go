@@ -46,8 +46,9 @@ func TestREADMEProtectsAServer(t *testing.T) {
 	if len(blocks) != 2 {
 		t.Fatalf("%q", blocks)
 	}
-	addToken, serve, _ := strings.Cut(blocks[0], "\n")
-	makeCertificate, calls, _ := strings.Cut(blocks[1], "\n")
+	makeCertificate, rest, _ := strings.Cut(blocks[0], "\n")
+	addToken, serve, _ := strings.Cut(rest, "\n")
+	calls := blocks[1]
 
 	folder := t.TempDir()
 	if err := os.Symlink(userdPath(t), filepath.Join(folder, "userd")); err != nil {

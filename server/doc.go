@@ -1,5 +1,5 @@
-// Package server serves user.v1.UserService and userd.admin.v1.StatusService: gRPC, gRPC-Web and the Connect
-// protocol, protobuf and JSON, HTTP/1.1 and HTTP/2, on one listener.
+// Package server serves user.v1.UserService and userd.admin.v1.StatusService: gRPC, gRPC-Web
+// and the Connect protocol, protobuf and JSON, HTTP/1.1 and HTTP/2, on one listener.
 //
 // The package itself puts the parts together. Its rooms, each above those that it may
 // import:

@@ -12,9 +12,10 @@
 //     with all that others append meanwhile (writer.go, which knows how much of an answer
 //     the peer's windows let go; flow.go has what the peer may send).
 //
-// server.go has Config, all connections, and Shutdown, which waits for them; listener.go tells those that speak HTTP/2 without
-// TLS from those of HTTP/1.1. frames.go and headers.go read and write the two formats of the
-// wire, huffman.go the strings of a path. stream.go is what both kinds of requests below have of a stream, body.go what has come
+// server.go has Config, all connections, and Shutdown, which waits for them; listener.go
+// tells those that speak HTTP/2 without TLS from those of HTTP/1.1. frames.go and
+// headers.go read and write the two formats of the wire, huffman.go the strings of a path.
+// stream.go is what both kinds of requests below have of a stream, body.go what has come
 // and is not read yet, stats.go the counts.
 //
 // There are two ways for a request. An exchange (request.go, response.go) is one
@@ -51,6 +52,8 @@
 //     ever.
 //   - A handler keeps its place among Config.MaxConcurrentStreams until it returns,
 //     whatever has become of its stream. ServeConn returns when all have.
+//   - The stream and the Call of a request that was served on the reader are used again
+//     when the answer has gone out (direct.go). Nobody keeps them for longer.
 //   - The reader alone opens streams and closes the connection. Others make it do so
 //     (conn.fail).
 //
@@ -69,7 +72,7 @@
 // time and answers refill; when it is used up the connection ends with
 // ENHANCE_YOUR_CALM. A WINDOW_UPDATE for DATA that was sent costs nothing. Headers have
 // a limit in size after they are decoded (headers.go), some times of it before
-// (request.go), and one in time. What takes too long is ended by one goroutine that looks at all connections now
-// and then (timeouts.go): silence, slow headers, PING without an answer, and peers that do
-// not read.
+// (request.go), and one in time. What takes too long is ended by one goroutine that looks
+// at all connections now and then (timeouts.go): silence, slow headers, PING without an
+// answer, and peers that do not read.
 package h2

@@ -2,6 +2,10 @@
 // header and message to connect.Server.Call, and from there to header, message and
 // trailer, for gRPC, gRPC-Web and Connect, protobuf and JSON alike.
 //
+// A call that waits for nothing, such as the read of a user who is at hand, is served where
+// it was read, and then used again for another one (engine.go, http.go). So nothing that
+// such a call begins may keep its context or its stream when it is over.
+//
 // What it takes it answers as connecthttp does, to the byte, which the tests compare.
 // What is out of the ordinary it leaves to connecthttp, which has the general way: a
 // message that does not keep to the framing of its protocol, is too large or cannot be

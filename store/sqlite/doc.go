@@ -18,11 +18,19 @@
 // from the change log, a little between two commits; searches look themselves at the users
 // whom it has not seen yet.
 //
-// users.go, batch.go, list.go, changes.go, cursor.go, waker.go, copy.go, migrate.go, errors.go,
-// causes.go and stats.go do what the files of the same names do in store/postgres, whose doc.go
-// says what that is. Imports are in batch.go here; what becomes of a row of theirs, as of an
-// update, is in users.go. sqlite.go opens the file and its connections, writer.go is the one
-// writer, checkpoint.go keeps the write-ahead log short, turns.go lets others go first where
-// many read, spare.go has them wait less for whoever computes or waits for the disk, names.go and namer.go are the index of names, owner.go sees to it that one server
-// owns the file and notices when it is gone.
+// SQLite computes on the processors of Go's scheduler, where calls that need no store would
+// wait for it. Where many read they therefore let others go first, and while there is much to do the process
+// has one processor more than GOMAXPROCS says.
+//
+// # Files
+//
+//   - users.go, batch.go, list.go, changes.go, cursor.go, waker.go, copy.go, migrate.go,
+//     errors.go, causes.go and stats.go do what the files of the same names do in
+//     store/postgres, whose doc.go says what that is. Imports are in batch.go here; what becomes
+//     of a row of theirs, as of an update, is in users.go.
+//   - sqlite.go opens the file and its connections, and owner.go sees to it that one server owns
+//     the file, and notices when it is gone.
+//   - writer.go is the one writer, and checkpoint.go keeps the write-ahead log short.
+//   - names.go asks the index of names, and namer.go keeps it up to date.
+//   - turns.go lets others go first where many read, and spare.go has the processor more.
 package sqlite

@@ -3,12 +3,15 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
@@ -66,6 +69,30 @@ func TestIncidentPostgreSQLFailover(t *testing.T) {
 	i.awaitAlert("UserdStoreUnavailable", false)
 	i.awaitAlert("UserdCacheNotTrusted", false)
 	i.over()
+}
+
+// A database that says nothing fails no call in time, and nobody may call at night.
+func TestAlertOfADatabaseThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	database := storetest.NewServer(t, "fsync=off").URL("postgres")
+	if _, err := postgres.Migrate(t.Context(), postgres.Config{URL: database}); err != nil {
+		t.Fatal(err)
+	}
+	server := userdtest.StartLogging(t, io.Discard, "--database", database)
+	p := startPrometheus(t, server, "")
+	lock, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close(context.WithoutCancel(t.Context()))
+	if _, err := lock.Exec(t.Context(), "begin; lock table changes in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitAlert("UserdStoreUnavailable", true)
+	if _, err := lock.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitAlert("UserdStoreUnavailable", false)
 }
 
 // onSmallDisks is a command that mounts disks of a few megabytes on two folders and then

@@ -286,3 +286,24 @@ func TestDrainEndsSilentRequests(t *testing.T) {
 		}
 	}
 }
+
+// Some clients of gRPC reset streams that they have not opened, when they cancel a call at once. It
+// ends their connection where net/http serves it, as RFC 9113 section 6.4 has it.
+func TestResetBeforeItsStream(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		t.Run(string(transport), func(t *testing.T) {
+			t.Parallel()
+			raw, _ := dialRaw(t, servertest.Start(t, func(config *server.Config) { config.HTTP2 = transport }))
+			raw.search(1)
+			raw.must(raw.framer.WriteRSTStream(3, http2.ErrCodeCancel))
+			if transport == server.Engine {
+				raw.search(5)
+				return
+			}
+			if away := awaitFrame(raw, func(*http2.GoAwayFrame) bool { return true }); away.ErrCode != http2.ErrCodeProtocol {
+				t.Errorf("GOAWAY with %v", away.ErrCode)
+			}
+		})
+	}
+}

@@ -44,11 +44,28 @@ func (s *Server) Admin() http.Handler {
 // mountProbes serves /livez, which answers as long as the process does, and
 // /readyz, which answers 200 when the service can be called.
 func (s *Server) mountProbes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET /readyz", s.answerReady)
+	mux.HandleFunc("/livez", probe(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }))
+	mux.HandleFunc("/readyz", probe(s.answerReady))
 }
+
+// probe answers GET and HEAD, and OPTIONS as well, by which HAProxy asks (option httpchk) where
+// it is told a path and no method. What begins with 2 or 3 is good to it.
+func probe(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+		case http.MethodOptions:
+			w.Header().Set("Allow", probeMethods)
+		default:
+			w.Header().Set("Allow", probeMethods)
+			http.Error(w, "this is a probe, to be asked by GET", http.StatusMethodNotAllowed)
+			return
+		}
+		answer(w, r)
+	}
+}
+
+const probeMethods = "GET, HEAD, OPTIONS"
 
 // answerReady answers whether the service can be called.
 func (s *Server) answerReady(w http.ResponseWriter, r *http.Request) {
@@ -61,8 +78,8 @@ func (s *Server) answerReady(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok\n")
 }
 
-// answerOptions answers OPTIONS of "/", which is what HAProxy asks a server (option httpchk)
-// where it is told no path, as /readyz is answered. What begins with 2 or 3 is good to it.
+// answerOptions answers OPTIONS of "/", which is what HAProxy asks where it is told no path
+// either, as /readyz is answered.
 func (s *Server) answerOptions(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions && r.URL.Path == "/" {

@@ -348,10 +348,22 @@ func TestProbes(t *testing.T) {
 				if live.Code != http.StatusOK || ready.Code != test.ready || strings.Contains(ready.Body.String(), private) {
 					t.Errorf("/livez is %d, /readyz is %d: %s", live.Code, ready.Code, ready.Body)
 				}
-				options := httptest.NewRecorder()
-				handler.ServeHTTP(options, httptest.NewRequest(http.MethodOptions, "/", nil))
-				if options.Code != test.ready || options.Header().Get("Allow") == "" {
-					t.Errorf("OPTIONS / is %d with %v", options.Code, options.Header())
+				for _, ask := range []struct {
+					method, path string
+					want         int
+				}{
+					{http.MethodHead, "/livez", http.StatusOK},
+					{http.MethodHead, "/readyz", test.ready},
+					{http.MethodOptions, "/livez", http.StatusOK}, // HAProxy asks so.
+					{http.MethodOptions, "/readyz", test.ready},
+					{http.MethodOptions, "/", test.ready},
+					{http.MethodPost, "/readyz", http.StatusMethodNotAllowed},
+				} {
+					answer := httptest.NewRecorder()
+					handler.ServeHTTP(answer, httptest.NewRequest(ask.method, ask.path, nil))
+					if hasAllow := answer.Header().Get("Allow") != ""; answer.Code != ask.want || hasAllow != (ask.method != http.MethodHead) {
+						t.Errorf("%s %s is %d with %v, want %d", ask.method, ask.path, answer.Code, answer.Header(), ask.want)
+					}
 				}
 			}
 			for _, service := range []string{"", "user.v1.UserService"} {

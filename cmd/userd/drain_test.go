@@ -208,38 +208,43 @@ func post(client *http.Client, url, body string) error {
 	return err
 }
 
-// HAProxy that is told no path for its checks has servers that are ready, and none that stops.
-func TestHAProxyChecksWithoutAPath(t *testing.T) {
+// HAProxy that is told no method for its checks, and no path, has servers that are ready, and none
+// that stops.
+func TestHAProxyChecksWithOptions(t *testing.T) {
 	t.Parallel()
-	p := startOnFile(t, "--shutdown-delay", "1m")
-	settings := strings.NewReplacer(
-		"    http-check send meth GET uri /readyz\n", "",
-		"server b 10.0.0.2:8080 proto h2", "",
-		"10.0.0.1:8080", p.host(),
-		"check inter 1s", "check inter 50ms fall 1 rise 1",
-	).Replace(proxytest.Settings(t, "haproxy"))
-	proxy := proxytest.StartWith(t, "haproxy", settings)
-	client := insecureClient(t)
-	checked := func() int {
-		t.Helper()
-		resp, err := client.Get(proxy.URL + "/livez")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		return resp.StatusCode
+	for _, path := range []string{"", " /readyz"} {
+		t.Run("option httpchk"+path, func(t *testing.T) {
+			t.Parallel()
+			p := startOnFile(t, "--shutdown-delay", "1m")
+			settings := strings.NewReplacer(
+				"option httpchk", "option httpchk"+path, "    http-check send meth GET uri /readyz\n", "",
+				"server b 10.0.0.2:8080 proto h2", "", "10.0.0.1:8080", p.host(),
+				"check inter 1s", "check inter 50ms fall 1 rise 1",
+			).Replace(proxytest.Settings(t, "haproxy"))
+			proxy := proxytest.StartWith(t, "haproxy", settings)
+			client := insecureClient(t)
+			ask := func() int {
+				t.Helper()
+				resp, err := client.Get(proxy.URL + "/livez")
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				return resp.StatusCode
+			}
+			awaitMetric(t, p.adminHost, `userd_http2_requests_total{way="handler"} ([3-9]|\d\d)`) // Until then it is good without a check.
+			if status := ask(); status != http.StatusOK {
+				t.Errorf("HAProxy answers %d for a server that is ready", status)
+			}
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			for status := 0; status != http.StatusServiceUnavailable && t.Context().Err() == nil; {
+				status = ask()
+			}
+			awaitStatus(t, p.url+"/livez", http.StatusOK) // It still serves.
+		})
 	}
-	awaitMetric(t, p.adminHost, `userd_http2_requests_total{way="handler"} ([3-9]|\d\d)`) // Until then it is good without a check.
-	if status := checked(); status != http.StatusOK {
-		t.Errorf("HAProxy answers %d for a server that is ready", status)
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for status := 0; status != http.StatusServiceUnavailable && t.Context().Err() == nil; {
-		status = checked()
-	}
-	awaitStatus(t, p.url+"/livez", http.StatusOK) // It still serves.
 }
 
 // HAProxy that sends a header of the PROXY protocol has no server, and the log of that says why.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/example/userd/cmd/userd/interop/proxytest"
 	userv1 "github.com/example/userd/gen/user/v1"
@@ -273,6 +274,28 @@ func TestHAProxyWithThePROXYProtocol(t *testing.T) {
 				t.Errorf("the log does not say what to change: %s", log.String())
 			}
 		})
+	}
+}
+
+// nginx that nobody has told not to buffer passes on what happens, when it happens.
+func TestNginxPassesOnStreams(t *testing.T) {
+	t.Parallel()
+	p := startOnFile(t)
+	settings := strings.NewReplacer("        proxy_buffering off;\n", "", "10.0.0.1:8080", p.host(), "10.0.0.2:8080", p.host()).
+		Replace(proxytest.Settings(t, "nginx"))
+	nginx := proxytest.StartWith(t, "nginx", settings)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for name, options := range map[string][]connecthttp.Option{"Connect": nil, "gRPC-Web": {connecthttp.WithGRPCWeb()}} {
+		client := userv1connect.NewUserServiceClient(connect.NewClient(connecthttp.NewTransport(insecureClient(t), nginx.URL, options...)))
+		watch, err := client.WatchUsers(ctx, &userv1.WatchUsersRequest{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := watch.Receive(); err != nil {
+			t.Errorf("%s: the first message does not come: %v", name, err)
+		}
+		_ = watch.Close()
 	}
 }
 

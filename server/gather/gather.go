@@ -24,6 +24,11 @@ const (
 
 type streamKey struct{}
 
+// unbuffered has nginx pass on what it gets of a stream, which it would else gather until it has
+// some kilobytes, unless its settings say otherwise. It speaks HTTP/1 to servers of all that is not
+// gRPC.
+var unbuffered = []string{"no"}
+
 // Streams gathers what streams of responses send in small messages. Connect flushes each
 // message, which wakes the goroutine that serves the connection. A stream whose caller does
 // not read for sendTimeout ends with failure.ErrSlowConsumer; slowreader.go has how.
@@ -33,6 +38,9 @@ func Streams(types map[string]connect.StreamType, sendTimeout time.Duration) fun
 			if types[r.URL.Path]&connect.StreamTypeServer == 0 {
 				next.ServeHTTP(w, r)
 				return
+			}
+			if r.ProtoMajor == 1 {
+				w.Header()["X-Accel-Buffering"] = unbuffered
 			}
 			gathering := newStreamWriter(w, sendTimeout)
 			defer gathering.finish()

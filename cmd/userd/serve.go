@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"syscall"
 	"time"
@@ -35,6 +36,9 @@ import (
 
 // pruneInterval is the time between two looks for changes that are too old.
 const pruneInterval = 10 * time.Minute
+
+// liveHeap adds how much of the heap is alive, by which one sees that memory becomes short.
+var liveHeap = collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)})
 
 func serveCommand() *cobra.Command {
 	var c config
@@ -69,7 +73,7 @@ func serve(ctx context.Context, c config, out io.Writer) error {
 	p.logOnly(stderr)
 	p.stderr = stderr
 	telemetry.RegisterBuild(p.registry, version())
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.registry.MustRegister(collectors.NewGoCollector(liveHeap), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// Without a memory limit in sight the runtime's default is right.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(goMemory), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
 	tuneGC()

@@ -257,7 +257,7 @@ func (s *Store) Covers(cursor, other store.Cursor) bool {
 
 // Wait implements store.Store.
 func (s *Store) Wait(ctx context.Context, after store.Cursor) error {
-	changed, leave := s.wake.enter()
+	changed, leave := s.wake.room.Enter()
 	defer leave()
 	head, err := s.Head(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/guard"
+	"github.com/example/userd/store/wait"
 )
 
 // waker ends the waits for changes: at once after a commit of this process, on a
@@ -21,11 +22,7 @@ type waker struct {
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	tell     chan struct{} // Has an element when other processes are to be notified.
-
-	mu      sync.Mutex
-	waiting int
-	closed  bool
-	changed chan struct{} // Closed and replaced to end the waits.
+	room     *wait.Room
 }
 
 const (
@@ -43,7 +40,7 @@ func newWaker(s *Store, interval time.Duration) *waker {
 		interval = defaultPollInterval
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	w := &waker{store: s, interval: interval, stop: stop, tell: make(chan struct{}, 1), changed: make(chan struct{})}
+	w := &waker{store: s, interval: interval, stop: stop, tell: make(chan struct{}, 1), room: wait.NewRoom()}
 	for name, loop := range map[string]func(context.Context){"poll": w.poll, "listen": w.listen, "notify": w.notify} {
 		w.done.Go(func() { guard.Loop(ctx, s.log, name, func() { loop(ctx) }) })
 	}
@@ -54,49 +51,16 @@ func newWaker(s *Store, interval time.Duration) *waker {
 func (w *waker) close() {
 	w.stop()
 	w.done.Wait()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.closed {
-		w.closed = true
-		close(w.changed)
-	}
-}
-
-// enter registers a wait. The channel is closed when there may be changes, and after
-// close.
-func (w *waker) enter() (changed <-chan struct{}, leave func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting++
-	return w.changed, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.waiting--
-	}
+	w.room.Close()
 }
 
 // committed is called after a commit of this process.
 func (w *waker) committed() {
-	w.broadcast()
+	w.room.Wake()
 	select {
 	case w.tell <- struct{}{}:
 	default:
 	}
-}
-
-func (w *waker) broadcast() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.waiting > 0 && !w.closed {
-		close(w.changed)
-		w.changed = make(chan struct{})
-	}
-}
-
-func (w *waker) anybodyWaits() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.waiting > 0
 }
 
 // poll looks at the head of the log while somebody waits. When it cannot be read
@@ -104,13 +68,13 @@ func (w *waker) anybodyWaits() bool {
 func (w *waker) poll(ctx context.Context) {
 	var last store.Cursor
 	for pause(ctx, w.interval) {
-		if !w.anybodyWaits() {
+		if !w.room.Occupied() {
 			continue
 		}
 		head, err := w.head(ctx)
 		if err != nil || head != last {
 			last = head
-			w.broadcast()
+			w.room.Wake()
 		}
 	}
 }
@@ -153,7 +117,7 @@ func (w *waker) listenOnce(ctx context.Context) error {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return err
 		}
-		w.broadcast()
+		w.room.Wake()
 	}
 }
 

@@ -68,7 +68,7 @@ func newNamer(w *writer, wake *waker, logger *slog.Logger) *namer {
 func (n *namer) loop(ctx context.Context) {
 	var head int64
 	for ctx.Err() == nil {
-		changed, leave := n.wake.enter()
+		changed, leave := n.wake.room.Enter()
 		began := time.Now()
 		state, err := n.step(namesStepTime)
 		switch {

@@ -193,7 +193,7 @@ func readers(path string, n int) (*pool, error) {
 // committed is called by the writer when writes are on disk. They are acknowledged
 // when it returns nil.
 func (s *Store) committed(conn *sqlite.Conn) error {
-	s.wake.broadcast()
+	s.wake.room.Wake()
 	if s.owner == nil {
 		return nil
 	}

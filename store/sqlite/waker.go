@@ -2,12 +2,12 @@ package sqlite
 
 import (
 	"log/slog"
-	"sync"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 
 	"github.com/example/userd/store/guard"
+	"github.com/example/userd/store/wait"
 )
 
 // waker tells those who wait that something was committed: at once by the writer
@@ -15,13 +15,9 @@ import (
 type waker struct {
 	conn   *sqlite.Conn // Polls.
 	logger *slog.Logger
+	room   *wait.Room
 	stop   chan struct{}
 	done   chan error // Gets the goroutine's last word.
-
-	mu      sync.Mutex
-	changed chan struct{} // Closed at the next change.
-	waiting int
-	closed  bool
 }
 
 // newWaker starts a waker.
@@ -32,38 +28,10 @@ func newWaker(config Config) (*waker, error) {
 	}
 	w := &waker{
 		conn: conn, logger: config.Logger, stop: make(chan struct{}), done: make(chan error, 1),
-		changed: make(chan struct{}),
+		room: wait.NewRoom(),
 	}
 	go func() { w.done <- w.poll(config.PollInterval) }()
 	return w, nil
-}
-
-// enter returns a channel that is closed at the next change. Whoever enters must
-// leave. After close the channel is closed.
-func (w *waker) enter() (changed <-chan struct{}, leave func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting++
-	return w.changed, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.waiting--
-	}
-}
-
-func (w *waker) broadcast() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.waiting > 0 && !w.closed {
-		close(w.changed)
-		w.changed = make(chan struct{})
-	}
-}
-
-func (w *waker) anybodyWaits() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.waiting > 0
 }
 
 // poll looks for commits of others while anybody waits.
@@ -77,7 +45,7 @@ func (w *waker) poll(interval time.Duration) error {
 		case <-w.stop:
 			return w.conn.Close()
 		}
-		if !w.anybodyWaits() {
+		if !w.room.Occupied() {
 			continue
 		}
 		version, err := guard.Call(func() (int64, error) { return scalar(w.conn, `pragma data_version`) })
@@ -86,28 +54,16 @@ func (w *waker) poll(interval time.Duration) error {
 		}
 		if version != last {
 			last = version
-			w.broadcast()
+			w.room.Wake()
 		}
 	}
 }
 
 // close ends the polling and lets nobody wait any longer. Closing twice is fine.
 func (w *waker) close() error {
-	if !w.release() {
+	if !w.room.Close() {
 		return nil
 	}
 	close(w.stop)
 	return <-w.done
-}
-
-// release lets nobody wait any longer, and reports whether anybody could.
-func (w *waker) release() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return false
-	}
-	w.closed = true
-	close(w.changed)
-	return true
 }

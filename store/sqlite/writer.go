@@ -210,9 +210,11 @@ func (w *writer) finish(group ...*writeOp) {
 	if len(group) == 0 {
 		return
 	}
-	defer w.spare.worked(time.Now())
+	began := time.Now()
 	w.groups.Observe(int64(len(group)))
-	if err := w.commitAndTell(group); err != nil {
+	err := w.commitAndTell(group)
+	w.spare.worked(began)
+	if err != nil {
 		for _, op := range group {
 			op.result = err // What it had found was of the group, and is no more.
 		}

@@ -205,7 +205,8 @@ func (w withToken) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // What a server with all that it has says shows neither credentials nor who the users are:
 // its log, its audit log, its metrics, its traces and its profiles.
-func TestNothingShowsUsersAndCredentials(t *testing.T) { //nolint:paralleltest // Its cases set variables.
+func TestNothingShowsUsersAndCredentials(t *testing.T) {
+	t.Parallel()
 	for name, stores := range map[string]func(t *testing.T) []string{
 		"SQLite": func(t *testing.T) []string {
 			return []string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")}
@@ -214,7 +215,10 @@ func TestNothingShowsUsersAndCredentials(t *testing.T) { //nolint:paralleltest /
 			return []string{"--database", newPostgres(t), "--redis", cachetest.Start(t).URL()}
 		},
 	} {
-		t.Run(name, func(t *testing.T) { testNothingIsShown(t, stores(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testNothingIsShown(t, stores(t))
+		})
 	}
 }
 
@@ -224,7 +228,6 @@ func testNothingIsShown(t *testing.T, stores []string) {
 		_, _ = io.Copy(traces, r.Body)
 	}))
 	defer collector.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	issuer := authtest.NewIssuer(t)
 	keys := httptest.NewServer(issuer)
 	defer keys.Close()
@@ -235,8 +238,10 @@ func testNothingIsShown(t *testing.T, stores []string) {
 	wrong, lacking := "userd_"+strings.Repeat("z", 39), issuer.Sign(t, map[string]any{"sub": "lacking"})
 	expired := issuer.Sign(t, map[string]any{"exp": 1})
 	var log transcript.Log
-	p := startLogging(t, &log, append(stores, "--log-level", "debug", "--pprof", "--auth-file", file, "--audit-log", auditLog,
-		"--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience)...)
+	cmd := exec.Command(userdPath(t), serveArgs(append(stores, "--log-level", "debug", "--pprof", "--auth-file", file, "--audit-log", auditLog,
+		"--jwt-keys", keys.URL, "--jwt-issuer", authtest.Name, "--jwt-audience", authtest.Audience))...)
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL)
+	p := start(t, &log, cmd)
 	for i, credential := range []string{token, jwt, wrong, lacking, expired} {
 		playEverything(t, p.url, credential, fmt.Sprint("Hushname", i), fmt.Sprint("hush", i, "@private.example"))
 	}

@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the binary as a person at a terminal would.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {

@@ -201,11 +201,13 @@ func (c *conn) done() {
 			c.start(next)
 		}
 	}
-	flush := c.mustFlush()
+	flush, alone := c.mustFlush(), c.running == 0
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	if flush {
-		runtime.Gosched() // Handlers that are about to end have their answers written along.
+		if !alone {
+			runtime.Gosched() // Handlers that are about to end have their answers written along.
+		}
 		c.drain(nil)
 	}
 }

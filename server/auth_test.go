@@ -1079,3 +1079,34 @@ func TestTokensAreNotShown(t *testing.T) {
 		t.Errorf("there is nothing to look at: %.1000s", shown)
 	}
 }
+
+// A proxy may say in :scheme how a request has come to the proxy itself, as Envoy does: without
+// TLS. The certificate is that of the connection all the same.
+func TestCertificatesOfProxies(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []server.Transport{server.Engine, server.Std} {
+		for _, procedure := range []string{"GetUser", "WatchUsers", "BatchCreateUsers"} {
+			t.Run(string(transport)+" "+procedure, func(t *testing.T) {
+				t.Parallel()
+				g := startCertified(t, func(config *server.Config) { config.HTTP2 = transport }, credentials["certificate"].lines("proxy", everyScope))
+				address := strings.TrimPrefix(g.URL, "https://")
+				conn, err := tls.Dial("tcp", address, &tls.Config{
+					NextProtos: []string{"h2"}, InsecureSkipVerify: true, //nolint:gosec // Tests make their own certificates.
+					Certificates: []tls.Certificate{g.authority.issue(t, certificateOf("proxy"))},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				raw, _ := newRawConn(t, conn, address)
+				raw.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+				raw.call(1, "/user.v1.UserService/"+procedure)
+				raw.must(raw.framer.WriteData(1, true, envelope(t, &userv1.GetUserRequest{UserId: someID}))) // Or a cursor, or an email address.
+				answer := awaitFrame(raw, func(frame *http2.MetaHeadersFrame) bool { return fieldOf(frame, "grpc-status") != "" })
+				if status := fieldOf(answer, "grpc-status"); status == "7" || status == "16" {
+					t.Errorf("status %s: %s", status, fieldOf(answer, "grpc-message"))
+				}
+			})
+		}
+	}
+}

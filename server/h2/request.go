@@ -256,13 +256,10 @@ func (x *exchange) makeRequest(h *head, header http.Header, location *url.URL, e
 	r := &http.Request{
 		Method: h.Method, URL: location, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header,
 		Host: h.Authority, RequestURI: h.Path, RemoteAddr: x.c.remote, Trailer: x.trailer,
-		ContentLength: h.contentLength, Body: (*requestBody)(x),
+		ContentLength: h.contentLength, Body: (*requestBody)(x), TLS: x.c.tls,
 	}
 	if end {
 		r.ContentLength = 0
-	}
-	if h.scheme == "https" {
-		r.TLS = x.c.tls
 	}
 	if h.Method == http.MethodConnect {
 		r.RequestURI = h.Authority

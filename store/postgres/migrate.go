@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -424,8 +425,9 @@ func readVersion(ctx context.Context, from querier) (version int64, err error) {
 // adopt makes a new incarnation when this database is not the one that the
 // incarnation was made in: a dump restored elsewhere, or a copy of a database.
 // Transaction ids mean nothing there, so the change log starts anew.
-func adopt(ctx context.Context, pool *pgxpool.Pool) error {
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+func adopt(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
+	had := false // It is no new one.
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update meta set home = here.home, incarnation = gen_random_uuid(), secret = default,
 				pruned_through = '0', pruned_recent = '{}', pruned_seq = 0, pruned_rows = 0
@@ -438,7 +440,14 @@ func adopt(ctx context.Context, pool *pgxpool.Pool) error {
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
+		if err := tx.QueryRow(ctx, `select exists (select from users) or exists (select from changes)`).Scan(&had); err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, `truncate changes`)
 		return err
 	})
+	if err == nil && had {
+		logger.Warn("the database was restored, moved or replaced: caches and watchers start anew")
+	}
+	return err
 }

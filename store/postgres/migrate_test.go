@@ -12,6 +12,7 @@ import (
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/storetest"
+	"github.com/example/userd/store/storetest/transcript"
 )
 
 // emptyDatabase returns the URL of a database without a schema.
@@ -175,6 +176,35 @@ func TestAStoreThatWakesUpElsewhereIsAnotherIncarnation(t *testing.T) {
 	}
 	if _, _, err := s.Changes(t.Context(), head, 10); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("changes of a store that was open during the restore: %v", err)
+	}
+}
+
+// Whoever has restored a database sees in the log that the store knows of it. A new one was
+// nothing before.
+func TestTheLogTellsOfARestoredDatabase(t *testing.T) {
+	t.Parallel()
+	address := storetest.Postgres(t, migrate)
+	logged := func() (*postgres.Store, string) {
+		log := new(transcript.Log)
+		s, err := postgres.Open(t.Context(), postgres.Config{URL: address, Logger: log.Logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s, log.String()
+	}
+	const line = "the database was restored, moved or replaced: caches and watchers start anew"
+	s, log := logged()
+	mustCreate(t, s)
+	if strings.Contains(log, line) {
+		t.Errorf("of a new database the log says %s", log)
+	}
+	if _, log := logged(); strings.Contains(log, line) {
+		t.Errorf("of a database that is as it was the log says %s", log)
+	}
+	run(t, connect(t, address), `update meta set home = ''`)
+	if _, log := logged(); !strings.Contains(log, line) {
+		t.Errorf("of a restored database the log says %q", log)
 	}
 }
 

@@ -130,7 +130,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := schema.Check(); err != nil {
 		return err
 	}
-	if err := adopt(ctx, s.pool.Pool); err != nil {
+	if err := adopt(ctx, s.pool.Pool, s.log); err != nil {
 		return translate(ctx, err)
 	}
 	var secret []byte

@@ -174,7 +174,7 @@ func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
 		}
 		if head > 0 || left.Incarnation != "" {
 			o.logger.Warn("the database was restored, moved or replaced: caches and watchers start anew",
-				"changes", head, "changes before", left.Change)
+				"changes", head, "changes_before", left.Change)
 		}
 	}
 	o.mark = mark{identity.Incarnation, head, fileID(o.path), markOpen}

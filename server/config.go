@@ -25,8 +25,8 @@ type Admitted = users.Admitted
 type Config struct {
 	// Store keeps the users. The server does not close it.
 	Store store.Store
-	// Reader answers reads by id and by email: a cache over Store. Default: they
-	// go to Store.
+	// Reader answers reads by id, email and external id: a cache over Store. Default:
+	// they go to Store.
 	Reader Reader
 	// Refuse returns why a lookup of a caller, with a context and from an address, would be
 	// refused if the store were asked now, or nil. It waits for nothing, and counts a call that

@@ -23,6 +23,8 @@
 //	├─ console    the web page for people
 //	├─ openapi    the description for clients of plain HTTP; openapi/generate makes it
 //	├─ static     files that are in the program
+//	├─ etag       tags of what a caller has already
+//	├─ regular    files that are read again when they change
 //	├─ failure    how failures look to callers
 //	├─ admission  a store whose calls begin when they may; whoever opens the store puts it there
 //	└─ h2         HTTP/2 for any http.Handler

@@ -15,11 +15,11 @@ import (
 	"github.com/example/userd/store/stats"
 )
 
-// Config says how users are served. All but Reader and Audit must be set.
+// Config says how users are served. All but Reader, Admit and Audit must be set.
 type Config struct {
 	// Store keeps them.
 	Store store.Store
-	// Reader answers reads by id and by email. Default: they go to Store.
+	// Reader answers reads by id, email and external id. Default: they go to Store.
 	Reader Reader
 	// Admit lets an import in, whose calls of Store then have the context that it
 	// returns, or returns why not. Default: all are let in.

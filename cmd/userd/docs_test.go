@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,6 +45,24 @@ func TestDocsNameTheirFiles(t *testing.T) {
 	}
 	if checked < 20 {
 		t.Errorf("%d packages say what is in which file", checked)
+	}
+}
+
+// TestContributingNamesAllPackages checks that the map of the packages lacks none.
+func TestContributingNamesAllPackages(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := make(map[string]bool)
+	for _, line := range regexp.MustCompile(`(?m)^[ │]+[├└]─ (\w+) `).FindAllStringSubmatch(string(text), -1) {
+		named[line[1]] = true
+	}
+	for room := range rooms {
+		if strings.Contains(room, "/") && !strings.HasPrefix(room, "gen/") && !named[path.Base(room)] {
+			t.Errorf("CONTRIBUTING.md does not name %s", room)
+		}
 	}
 }
 

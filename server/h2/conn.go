@@ -24,6 +24,10 @@ const (
 	// goAwayDelay is how long a peer that does not answer the PING of a drain can
 	// still open streams.
 	goAwayDelay = time.Second
+	// goAwayGrace is how long one that has answered can: what it was about to send on streams
+	// that it had numbered comes behind the answer. Go's client cannot repeat a request whose
+	// body it has from elsewhere, as a proxy has, when the last GOAWAY leaves that out.
+	goAwayGrace = 100 * time.Millisecond
 )
 
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
@@ -106,6 +110,7 @@ type conn struct {
 	headerSince time.Time // Since when the first SETTINGS or the rest of a header block are due, or zero.
 	pinged      time.Time // When the PING under way was sent, or zero.
 	draining    time.Time // When the first GOAWAY was sent, or zero.
+	lastDue     time.Time // When the last one is to be, unless something else brings it; zero before the first.
 	closing     bool      // The last GOAWAY was sent: new streams are ignored.
 	fatal       error     // Why the connection must close, from another goroutine than the reader.
 }
@@ -341,10 +346,11 @@ func (c *conn) startDrain() {
 }
 
 // firstGoAway asks the peer to open no more streams, in a way that loses none that it is
-// just opening: the last GOAWAY follows when the peer has read this one. c.mu is held.
+// just opening: the last GOAWAY follows when the peer has had this one for a moment. c.mu is held.
 func (c *conn) firstGoAway() {
 	if c.draining.IsZero() && !c.closing {
 		c.draining = time.Now()
+		c.lastDue = c.draining.Add(goAwayDelay)
 		c.out = appendGoAway(c.out, maxStreamID, http2.ErrCodeNo, "")
 		c.out = appendFrame(c.out, http2.FramePing, 0, 0, []byte(drainPing))
 	}

@@ -3,6 +3,7 @@ package h2
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -190,7 +191,9 @@ func (c *conn) pingFrame(h frameHeader, payload []byte) error {
 			cost = 0
 		}
 	} else if string(payload) == drainPing && !c.draining.IsZero() {
-		c.lastGoAway()
+		if due := time.Now().Add(goAwayGrace); due.Before(c.lastDue) {
+			c.lastDue = due
+		}
 	}
 	c.mu.Unlock()
 	return c.budget.spend(cost)

@@ -89,6 +89,27 @@ func TestCallMeetsIdleTimeout(t *testing.T) {
 	}
 }
 
+// TestCallMeetsAnswerToPing opens a stream right behind the answer to the PING of a drain, as Go's
+// client does where it had numbered the stream before.
+func TestCallMeetsAnswerToPing(t *testing.T) {
+	t.Parallel()
+	var conn atomic.Pointer[h2.Conn]
+	srv := startEngine(t, h2.Config{
+		Served:  func(_ net.Conn, c h2.Conn) { conn.Store(&c) },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") }),
+	})
+	p := greet(t, srv.addr)
+	p.must(p.open(1, true, p.request("GET", "/")))
+	p.status(1)
+	(*conn.Load()).GoAway()
+	p.must(p.WritePing(true, p.untilGoAway(1<<31-1)))
+	p.must(p.open(3, true, p.request("GET", "/")))
+	if status := p.status(3); status != "200" {
+		t.Errorf("status is %s", status)
+	}
+	p.untilGoAway(3)
+}
+
 // untilGoAway reads until a GOAWAY for a stream, and returns the last PING before
 // or right after it.
 func (p *peer) untilGoAway(last uint32) (ping [8]byte) {

@@ -55,7 +55,7 @@ func (c *conn) check(now time.Time) {
 	case overdue(c.writing, config.WriteTimeout):
 		c.timeOut("nothing was read")
 		_ = c.nc.Close() // Who writes must not wait any longer.
-	case !c.closing && overdue(c.draining, goAwayDelay):
+	case !c.closing && overdue(c.lastDue, 0):
 		c.lastGoAway()
 	case len(c.streams) == 0 && c.running == 0 && overdue(c.idleSince, config.IdleTimeout):
 		c.firstGoAway() // A call may be on its way.

@@ -14,6 +14,7 @@ type File struct {
 	torn bool // The file ends with a part of a line, of which nothing more comes.
 	done int  // Bytes of the lines that come again which are in the file.
 	last []byte
+	size int64 // Of the file when they were the last in it.
 }
 
 // OpenFile opens a file, or makes one that only its owner can read.
@@ -44,7 +45,8 @@ func isTorn(file *os.File) bool {
 }
 
 // Write implements Output. A line of which a full disk has taken a part is finished when
-// it comes again. One that an earlier File has left so stays for itself.
+// it comes again, or comes whole where the file was cut meanwhile. One that an earlier File
+// has left so stays for itself.
 func (f *File) Write(lines []byte) error {
 	if f.torn {
 		if _, err := io.WriteString(f.file, "\n"); err != nil {
@@ -52,14 +54,34 @@ func (f *File) Write(lines []byte) error {
 		}
 		f.torn = false
 	}
-	n, err := f.file.Write(lines[f.done:])
-	f.done += n
-	f.last = lines
-	if err == nil {
-		f.done = 0
+	if f.done > 0 && f.length() < f.size {
+		f.beginLine()
 	}
-	return err
+	n, err := f.file.Write(lines[f.done:])
+	if err != nil {
+		f.stopped(lines, f.done+n)
+		return err
+	}
+	f.done = 0
+	return nil
 }
+
+// stopped notes how many bytes of the lines are in the file, and no more.
+func (f *File) stopped(lines []byte, done int) {
+	f.last, f.done, f.size = lines, done, f.length()
+}
+
+// length is that of the file, 0 where it is not known.
+func (f *File) length() int64 {
+	info, err := f.file.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// beginLine has the line of which there was a part come whole.
+func (f *File) beginLine() { f.done = bytes.LastIndexByte(f.last[:f.done], '\n') + 1 }
 
 // Reopen implements Output. A line of which the file of before has a part comes to the new
 // one whole.
@@ -75,7 +97,7 @@ func (f *File) Reopen() error {
 	}
 	if !os.SameFile(before, now) {
 		f.torn = isTorn(next)
-		f.done = bytes.LastIndexByte(f.last[:f.done], '\n') + 1
+		f.beginLine()
 	}
 	old := f.file
 	f.file = next

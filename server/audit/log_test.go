@@ -174,10 +174,10 @@ func TestTornLines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.done, f.last = 9, lines // As if the disk had been full then.
 			if _, err := f.file.Write(lines[:9]); err != nil {
 				t.Fatal(err)
 			}
+			f.stopped(lines, 9) // As if the disk had been full then.
 			if test.moved != "" {
 				if err := os.Rename(path, path+".1"); err != nil {
 					t.Fatal(err)
@@ -193,6 +193,27 @@ func TestTornLines(t *testing.T) {
 				t.Errorf("the file of before has %q", text)
 			}
 		})
+	}
+}
+
+// So does one that was cut meanwhile, as copytruncate of logrotate does where there is no room.
+func TestTornLineThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	lines := []byte("first\nsecond\nthird\n")
+	path := filepath.Join(t.TempDir(), "audit")
+	f, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.file.Write(lines[:9]); err != nil {
+		t.Fatal(err)
+	}
+	f.stopped(lines, 9) // As if the disk had been full then.
+	if err := errors.Join(os.Truncate(path, 0), f.Write(lines), f.Write([]byte("last\n")), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "second\nthird\nlast\n" {
+		t.Errorf("%q, error %v", text, err)
 	}
 }
 

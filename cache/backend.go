@@ -40,6 +40,10 @@ type backend interface {
 	// this server has forgotten what was there before.
 	apply(ctx context.Context, changes []change) error
 
+	// mayHold reports whether there may be a slot of the key. What is applied to none
+	// has no effect.
+	mayHold(k key) bool
+
 	// marks returns the watermark of each bucket, "" where it is missing.
 	marks(ctx context.Context) ([]store.Cursor, error)
 

@@ -157,9 +157,11 @@ func (m *memory) fill(_ context.Context, fills []fill) (int, error) {
 	return lost, nil
 }
 
+func (m *memory) mayHold(k key) bool { return m.slots.peek(k) != nil }
+
 func (m *memory) apply(_ context.Context, changes []change) error {
 	for _, c := range changes {
-		if m.slots.peek(c.key) == nil { // As for nearly all rows of an import.
+		if !m.mayHold(c.key) { // As for nearly all rows of an import.
 			continue
 		}
 		m.put(c.key, func(s slot) (slot, bool) {

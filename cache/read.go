@@ -247,15 +247,14 @@ func (c *Cache) shown(u store.User, asked int64) answer {
 	}
 	c.floors.found(userKey(u.ID), u.Version, asked)
 	if time.Since(u.UpdatedAt) < recent {
-		c.named(u, asked)
+		c.named(u, asked, c.clock())
 	}
 	return answer{entry: Entry{Data: data, Version: u.Version, Found: true}}
 }
 
-// named remembers by which names the store had a user when it was asked: who is looked up by
-// them is no other.
-func (c *Cache) named(u store.User, asked int64) {
-	answered := c.clock()
+// named remembers by which names a store that was asked and has answered at these times has a
+// user: who is looked up by them is no other.
+func (c *Cache) named(u store.User, asked, answered int64) {
 	c.floors.owned(emailKey(u.Email), u.ID, asked, answered)
 	if u.ExternalID != "" {
 		c.floors.owned(externalIDKey(u.ExternalID), u.ID, asked, answered)
@@ -421,10 +420,11 @@ func (c *Cache) List(ctx context.Context, query store.Query) (store.Page, error)
 // listed raises the floors to users that were shown, by a store that was asked at a time, and
 // may be newer than what is cached.
 func (c *Cache) listed(users []store.User, asked int64) {
+	answered := c.clock()
 	for _, u := range users {
 		if time.Since(u.UpdatedAt) < recent {
 			c.floors.raise(userKey(u.ID), u.Version)
-			c.named(u, asked)
+			c.named(u, asked, answered)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (c *Cache) Update(ctx context.Context, update store.Update) (store.Written,
 	asked := c.clock()
 	u, err := c.Store.Update(ctx, update)
 	if err == nil {
-		c.named(u.User, asked)
+		c.named(u.User, asked, c.clock())
 		c.wrote(asked, c.updated(u.User, update)...)
 	}
 	c.refused(update.ID, update.ExpectedVersion, err)
@@ -51,10 +51,11 @@ func (c *Cache) Update(ctx context.Context, update store.Update) (store.Written,
 func (c *Cache) UpdateMany(ctx context.Context, updates []store.Update) ([]store.Updated, error) {
 	asked := c.clock()
 	updated, err := c.Store.UpdateMany(ctx, updates)
+	answered := c.clock()
 	changes := make([]change, 0, len(updated))
 	for i, row := range updated {
 		if row.Err == nil {
-			c.named(row.User, asked)
+			c.named(row.User, asked, answered)
 			changes = append(changes, c.updated(row.User, updates[i])...)
 		}
 		c.refused(updates[i].ID, updates[i].ExpectedVersion, row.Err)
@@ -81,7 +82,7 @@ func (c *Cache) RecordLogin(ctx context.Context, id string, at time.Time, resolu
 	asked := c.clock()
 	u, err := c.Store.RecordLogin(ctx, id, at, resolution)
 	if err == nil {
-		c.named(u.User, asked)
+		c.named(u.User, asked, c.clock())
 		c.wrote(asked, c.upserted(u.User))
 	}
 	c.refused(id, 0, err)
@@ -128,6 +129,9 @@ func nameChanges(id, email, externalID string, version int64) []change {
 
 func (c *Cache) upserted(u store.User) change {
 	changed := change{key: userKey(u.ID), version: u.Version}
+	if !c.backend.mayHold(changed.key) {
+		return changed
+	}
 	if data, err := c.config.Encode(u); err == nil {
 		changed.raw = newSlot(found, u.Version, data).raw
 	}

@@ -122,7 +122,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", telemetry.RequestIDHeader, users.PageTokenTrailer}),
 		openapi.Handler(s.config.SendTimeout), // It says what the schema says, to anybody.
 		s.answerOptions,
-		edge.FoldNames,
+		edge.FoldMediaType,
 		edge.AnswerHead(kinds),
 		edge.Authorize(s.config.Auth, scopes(kinds), kinds), // Nothing of a body has been read yet.
 		edge.LimitStreams(s.streams, kinds),
@@ -131,6 +131,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		edge.AbortBegun(s.config.Logger),
 		edge.FinishErrors(kinds),
 		webtext.Translate,
+		edge.FoldCompressions,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
 		body.Count(kinds, func(r *http.Request, cut func()) (context.Context, body.Hold) {
 			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut)

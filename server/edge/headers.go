@@ -17,12 +17,11 @@ const protocolVersionHeader = "Connect-Protocol-Version"
 // of Connect, and its unary calls.
 var compressionHeaders = []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"}
 
-// FoldNames has the names of media types and compressions in requests in lower case, as what comes
-// after it compares them: RFC 9110 sections 8.3.1 and 8.4.1 give case no meaning, and so do the
-// rules of ABNF in the specifications of gRPC and Connect. Media types lose blanks behind, and
-// parameters that change nothing: the types that are called here have none. What is said to be in
-// another charset than UTF-8 stays so, and is refused.
-func FoldNames(next http.Handler) http.Handler {
+// FoldMediaType has the media types of requests in lower case, without blanks behind and without
+// parameters that change nothing, as what comes after it compares them: RFC 9110 section 8.3.1
+// gives case and blanks no meaning, and types that are called here have no parameters. What is
+// said to be in another charset than UTF-8 stays so, and is refused.
+func FoldMediaType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if types := r.Header["Content-Type"]; len(types) > 0 {
 			mediaType, parameters, _ := strings.Cut(types[0], ";")
@@ -31,6 +30,15 @@ func FoldNames(next http.Handler) http.Handler {
 				types[0] += ";" + parameters
 			}
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// FoldCompressions has the names of the compressions of requests in lower case: RFC 9110 section
+// 8.4.1 gives case no meaning, and neither do the rules of ABNF in the specifications of gRPC and
+// Connect. The lane leaves names that it does not know to what comes after this.
+func FoldCompressions(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, header := range compressionHeaders {
 			if names := r.Header[header]; len(names) > 0 {
 				names[0] = strings.ToLower(names[0])
@@ -174,7 +182,7 @@ func isUnserved(spec connect.Spec, r *http.Request, isCall bool) bool {
 }
 
 // isCall reports whether Connect looks at the body of a request. Its media type has no parameters
-// then, see FoldNames.
+// then, see FoldMediaType.
 func (c *headerCheck) isCall(spec connect.Spec, r *http.Request) bool {
 	mediaType := r.Header.Get("Content-Type")
 	if r.Method != http.MethodPost || lane.IsNativeGRPC(mediaType) {

@@ -50,6 +50,7 @@ func tracing(ctx context.Context, config *server.Config) (stop func(), err error
 	}
 	service, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
+		resource.WithHost(), // In Kubernetes the pod.
 		resource.WithAttributes(semconv.ServiceName("userd"), semconv.ServiceVersion(version())),
 		resource.WithFromEnv())
 	if err != nil {

@@ -47,6 +47,9 @@ func TestTracesGoToTheCollector(t *testing.T) {
 	if !strings.HasPrefix(exported, "/v1/traces") || !strings.Contains(exported, "user.v1.UserService/CreateUser") {
 		t.Errorf("exported: %q", exported)
 	}
+	if host, err := os.Hostname(); err != nil || !strings.Contains(exported, "host.name") || !strings.Contains(exported, host) {
+		t.Errorf("of several servers nobody knows which it was: %q, error %v", exported, err)
+	}
 	if strings.Contains(exported, "ada@example.com") || strings.Contains(exported, "Ada") {
 		t.Errorf("a span holds personal data: %q", exported)
 	}

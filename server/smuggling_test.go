@@ -196,7 +196,7 @@ func TestNothingIsExecutedAfterABrokenBody(t *testing.T) {
 			}
 			var attempts []attempt
 			var all sync.WaitGroup
-			slots := make(chan struct{}, 256)
+			slots := make(chan struct{}, 64)
 			for _, request := range rawRequests() {
 				for _, end := range bodyEnds {
 					if end.halts && request.patient() {

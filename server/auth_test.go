@@ -786,7 +786,7 @@ func TestStreamsEndWithTheirJWT(t *testing.T) {
 			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
 				t.Parallel()
 				g := startGuarded(t, func(config *server.Config) { config.HTTP2 = transport })
-				expires := time.Now().Add(2 * time.Second).Truncate(time.Second)
+				expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
 				token := g.issuer.Sign(t, map[string]any{"scope": "users.list users.read", "exp": expires.Add(-time.Minute).Unix()}) // And a minute of leeway.
 				client := g.ClientOf(changing(over.http(t), func(req *http.Request) { setToken(req, token) }), over.options...)
 				watched := watch(t, client, "")

@@ -34,7 +34,7 @@ interop: # hours: clients of other makers, and proxies, on both transports, 300,
 	USERD_HTTP2=std .ci/interop -v -parallel 8 $(ARGS)
 
 lint:
-	.ci/buf lint && go vet ./... && .tools/bin/staticcheck ./...
+	.ci/buf lint && go vet -tags interop ./... && .tools/bin/staticcheck -tags interop ./...
 
 generate:
 	.ci/buf generate

@@ -33,4 +33,4 @@ func TestFilesNameFlagsThatExist(t *testing.T) {
 }
 
 // others are flags of other programs.
-var others = map[string]bool{"--now": true, "--unit": true, "--selector": true, "--prefix": true, "--tail": true}
+var others = map[string]bool{"--now": true, "--unit": true, "--selector": true, "--prefix": true, "--tail": true, "--dmesg": true, "--grep": true}

@@ -187,26 +187,29 @@ func (c *call) SendHeaders() error { return nil }
 func (c *call) Send(msg any) error {
 	c.takeMetadata()
 	c.sent = true
-	if c.answer.body == nil {
-		c.answer.body = getBuffer()
+	body, prefix := c.answer.body, 0
+	c.answer.body = nil // Until the message is whole: it may end in a panic.
+	if body == nil {
+		body = getBuffer()
 	}
 	if msg == nil {
+		c.answer.body = body
 		return nil
 	}
-	body, prefix := c.answer.body, 0
 	if c.profile.format.enveloped {
 		prefix = EnvelopeSize
 		body.Write(make([]byte, EnvelopeSize))
 	}
 	if err := c.profile.format.codec.MarshalWrite(c.ctx, body, msg); err != nil {
-		c.Release()
+		putBuffer(body)
 		return connect.Errorf(connect.CodeInternal, "marshal message: %s", err).WithCause(err)
 	}
 	c.info.SendStats.Size = body.Len() - prefix
 	if compressor := c.compressor(body.Len() - prefix); compressor != nil {
-		return c.compress(compressor, prefix)
+		return c.compress(compressor, body, prefix)
 	}
 	setEnvelope(body, 0, prefix)
+	c.answer.body = body
 	return nil
 }
 
@@ -218,16 +221,16 @@ func (c *call) compressor(size int) connect.Compressor {
 	return c.lane.compressors[c.profile.sent]
 }
 
-// compress compresses the message that is in the body behind a prefix.
-func (c *call) compress(compressor connect.Compressor, prefix int) error {
-	plain, packed := c.answer.body, getBuffer()
+// compress makes the body of a plain one, whose message is behind a prefix.
+func (c *call) compress(compressor connect.Compressor, plain *bytes.Buffer, prefix int) error {
+	packed := getBuffer()
 	packed.Write(plain.Next(prefix))
-	if err := pack(compressor, packed, plain); err != nil {
+	err := pack(compressor, packed, plain)
+	putBuffer(plain)
+	if err != nil {
 		putBuffer(packed)
-		c.Release()
 		return err
 	}
-	putBuffer(plain)
 	c.answer.body, c.answer.compressed = packed, true
 	c.info.SendStats.CompressedSize = packed.Len() - prefix
 	setEnvelope(packed, FlagCompressed, prefix)

@@ -622,6 +622,47 @@ func (d decoded) CopyTo(msg any) bool {
 	return ok
 }
 
+// panickingCodec panics in the middle of a message.
+type panickingCodec struct{ connect.StableCodec }
+
+func (panickingCodec) MarshalWrite(_ context.Context, dst io.Writer, _ any) error {
+	_, _ = dst.Write([]byte("half")) // It is a buffer.
+	panic("broken")
+}
+
+// recovering makes panics failures.
+func recovering(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+		defer func() {
+			if recover() != nil {
+				err = connect.NewError(connect.CodeInternal, "panic")
+			}
+		}()
+		return next(ctx, spec, stream)
+	}
+}
+
+// TestHalfAMessageIsNoAnswer has the message of a response end in a panic.
+func TestHalfAMessageIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	rpc := connect.NewServer(recovering)
+	rpc.Register(connect.Method{Spec: connect.Spec{Procedure: procedure}, Handler: func(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
+		return stream.Send(wrapperspb.String("whole"))
+	}})
+	l := lane.New(lane.Config{Server: rpc, Codecs: []connect.Codec{panickingCodec{connectproto.NewBinaryCodec()}}})
+	srv := start(t, l.Handler(http.NotFoundHandler()))
+	for _, f := range []form{{contentType: "application/proto"}, {contentType: "application/grpc"}, {contentType: "application/grpc-web"}} {
+		body := f.message("this")
+		if f.contentType != "application/proto" {
+			body = append([]byte{0, 0, 0, 0, byte(len(body))}, body...)
+		}
+		got := request{method: http.MethodPost, header: http.Header{"Content-Type": {f.contentType}}, body: body}.send(t, true, srv)
+		if text := fmt.Sprintf("%+v", got); strings.Contains(text, "half") || !strings.Contains(text, "panic") {
+			t.Errorf("%s is answered with %s", f.contentType, text)
+		}
+	}
+}
+
 // TestFailedBodyIsLeftWithItsError lets a body fail after a part of it has come.
 func TestFailedBodyIsLeftWithItsError(t *testing.T) {
 	t.Parallel()

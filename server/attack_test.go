@@ -314,15 +314,6 @@ func slowRow(t *testing.T, conn net.Conn, method string) {
 	}
 }
 
-func fieldOf(frame *http2.MetaHeadersFrame, name string) string {
-	for _, field := range frame.Fields {
-		if field.Name == name {
-			return field.Value
-		}
-	}
-	return ""
-}
-
 // A unary call whose request does not come is not waited for, and neither is the rest of a
 // row that has begun.
 func TestSlowRequest(t *testing.T) {

@@ -92,6 +92,25 @@ func (c *rawConn) fields(pairs ...string) []byte {
 	return c.block.Bytes()
 }
 
+// send sends the body of a request to its end.
+func (c *rawConn) send(stream uint32, body []byte) {
+	c.tb.Helper()
+	for len(body) > 16<<10 {
+		c.must(c.framer.WriteData(stream, false, body[:16<<10]))
+		body = body[16<<10:]
+	}
+	c.must(c.framer.WriteData(stream, true, body))
+}
+
+func fieldOf(frame *http2.MetaHeadersFrame, name string) string {
+	for _, field := range frame.Fields {
+		if field.Name == name {
+			return field.Value
+		}
+	}
+	return ""
+}
+
 // awaitFrame is the next frame of a type that matches.
 func awaitFrame[F http2.Frame](c *rawConn, matches func(F) bool) F {
 	c.tb.Helper()

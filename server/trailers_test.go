@@ -55,16 +55,6 @@ func TestTrailersFit(t *testing.T) {
 	}
 }
 
-// send sends the body of a request to its end.
-func (c *rawConn) send(stream uint32, body []byte) {
-	c.tb.Helper()
-	for len(body) > 16<<10 {
-		c.must(c.framer.WriteData(stream, false, body[:16<<10]))
-		body = body[16<<10:]
-	}
-	c.must(c.framer.WriteData(stream, true, body))
-}
-
 // checkTrailers checks the end of a call that is refused with INVALID_ARGUMENT.
 func checkTrailers(t *testing.T, raw *rawConn, limit uint32) {
 	t.Helper()

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,19 +40,6 @@ func fullPipe(t *testing.T) (reader, writer *os.File) {
 		t.Fatal(err)
 	}
 	return reader, writer
-}
-
-// stopInTime ends the process with SIGTERM and fails if it does not drain.
-func stopInTime(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	tooLate := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer tooLate.Stop()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("after SIGTERM: %v", err)
-	}
 }
 
 // logLineAtLeast is less than a line of the log has, in bytes.

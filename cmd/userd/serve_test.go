@@ -230,3 +230,16 @@ func callLoudly(t *testing.T, url string, calls int) {
 		}
 	}
 }
+
+// stopInTime ends the process with SIGTERM and fails if it does not drain.
+func stopInTime(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	tooLate := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	defer tooLate.Stop()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}

@@ -19,7 +19,7 @@ type goal struct {
 }
 
 // goals are all rows, in the order of the table.
-var goals = []goal{
+var goals = append(shapeGoals(), []goal{
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 1.2 × tonic", ours: "unary/userd/gRPC, proto/rate", peer: "unary/tonic/gRPC, proto/rate", atLeast: 1.2},
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 2 × grpc-go", ours: "unary/userd/gRPC, proto/rate", peer: "unary/grpc-go/gRPC, proto/rate", atLeast: 2},
 	{what: "cached GetUser over gRPC, one core", goal: "≥ 8 × Connect on net/http", ours: "unary/userd/gRPC, proto/rate", peer: "unary/connect/gRPC, proto/rate", atLeast: 8},
@@ -74,7 +74,7 @@ var goals = []goal{
 	{what: "overload, worst row: users who were stored and not answered as created", goal: "≤ 1 %", ours: "overload/stored", max: 1},
 	{what: "one caller at full load, worst row: the others' rate / without it", goal: "≥ 0.5", ours: "principals/rate", min: 0.5},
 	{what: "one caller at full load, worst row: the others' p99 / without it", goal: "≤ 2", ours: "principals/p99", max: 2},
-}
+}...)
 
 // noneAtAll is a bound that only 0 keeps to.
 const noneAtAll = 1e-9

@@ -33,7 +33,7 @@ var scenarios []scenario
 
 func init() {
 	scenarios = []scenario{
-		startScenario, unaryScenario, cacheScenario, wireScenario, streamsScenario,
+		startScenario, unaryScenario, shapesScenario, cacheScenario, wireScenario, streamsScenario,
 		memoryScenario, peakScenario, storesScenario, propagationScenario, encodeScenario, overloadScenario, principalsScenario, searchScenario,
 	}
 }

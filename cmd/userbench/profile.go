@@ -47,7 +47,7 @@ func (b *bench) profiledLoad(server *lab.Server) error {
 		if wire.Protocol != load.GRPC {
 			slice /= 2 * time.Duration(len(wires)-1)
 		}
-		c, err := b.enter("profile", "userd", server, load.Target{Wire: wire, Read: load.GetUser(b.small, wire.Codec), Keys: load.Uniform(b.hot)})
+		c, err := b.enter("profile", "userd", server, b.cachedGets(wire))
 		if err != nil {
 			return err
 		}

@@ -68,19 +68,22 @@ func (b *bench) startRival(ctx context.Context, key string) (*lab.Server, error)
 	return b.fleet.other(ctx, peersFolder, "-peer", key)
 }
 
-// enterAll enters rivals with a load of GetUser for users that every cache holds.
+// enterAll enters rivals with a load of cachedGets.
 func (b *bench) enterAll(scenario string, rivals []rival, wire load.Wire) ([]*contestant, error) {
 	var contestants []*contestant
 	for _, r := range rivals {
-		c, err := b.enter(fmt.Sprintf("%s/%s/%s", scenario, r.key, &wire), fmt.Sprintf("%s, %s", r.name, &wire), r.server, load.Target{
-			Wire: wire, Read: load.GetUser(b.small, wire.Codec), Keys: load.Uniform(b.hot),
-		})
+		c, err := b.enter(fmt.Sprintf("%s/%s/%s", scenario, r.key, &wire), fmt.Sprintf("%s, %s", r.name, &wire), r.server, b.cachedGets(wire))
 		if err != nil {
 			return nil, err
 		}
 		contestants = append(contestants, c)
 	}
 	return contestants, nil
+}
+
+// cachedGets is a load of GetUser for users that every cache holds.
+func (b *bench) cachedGets(wire load.Wire) load.Target {
+	return load.Target{Wire: wire, Read: load.GetUser(b.small, wire.Codec), Keys: load.Uniform(b.hot)}
 }
 
 // sinceBefore adds a table of how userd compares with the revision before, where there

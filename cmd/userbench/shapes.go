@@ -67,10 +67,8 @@ func runShapes(ctx context.Context, b *bench, section *report.Section) error {
 func (b *bench) showShape(ctx context.Context, section *report.Section, rivals []rival, s shape, token string) error {
 	var closed, open []*contestant
 	for _, r := range rivals {
-		target := load.Target{
-			Connections: s.connections, Streams: s.streams,
-			Wire: load.Wire{Protocol: load.GRPC, Codec: load.Proto}, Read: load.GetUser(b.small, load.Proto), Keys: load.Uniform(b.hot),
-		}
+		target := b.cachedGets(load.Wire{Protocol: load.GRPC, Codec: load.Proto})
+		target.Connections, target.Streams = s.connections, s.streams
 		if r.key != tonic {
 			target.Wire.Token = token
 		}

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/userdtest"
 )
 
@@ -116,15 +115,7 @@ func TestStandardOutputThatNobodyReadsStopsNothing(t *testing.T) {
 			cmd := exec.Command(userdPath(t), "serve", "--banner", "always", "--listen", "127.0.0.1:0", "--admin-listen", "",
 				"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 			cmd.Stdout = out
-			cmd.SysProcAttr = cachetest.DieWithParent()
-			log, err := cmd.StderrPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			log := startLogged(t, cmd)
 			callLoudly(t, "http://"+servingAt(t, log), 20)
 			stopInTime(t, cmd)
 		})

@@ -231,6 +231,21 @@ func callLoudly(t *testing.T, url string, calls int) {
 	}
 }
 
+// startLogged starts a userd, which the test ends, and returns what it logs.
+func startLogged(t *testing.T, cmd *exec.Cmd) io.Reader {
+	t.Helper()
+	cmd.SysProcAttr = cachetest.DieWithParent()
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return log
+}
+
 // stopInTime ends the process with SIGTERM and fails if it does not drain.
 func stopInTime(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()

@@ -91,15 +91,7 @@ func TestOpenTelemetrySpeaksThroughTheLog(t *testing.T) {
 		"--database", "sqlite:"+filepath.Join(t.TempDir(), "userd.db"))
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1",
 		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20secret%zz")
-	cmd.SysProcAttr = cachetest.DieWithParent()
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	log := startLogged(t, cmd)
 	told := false
 	for lines := bufio.NewScanner(log); lines.Scan(); {
 		var line struct{ Msg, Error string }

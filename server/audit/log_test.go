@@ -170,14 +170,7 @@ func TestTornLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "audit")
-			f, err := OpenFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.file.Write(lines[:9]); err != nil {
-				t.Fatal(err)
-			}
-			f.stopped(lines, 9) // As if the disk had been full then.
+			f := tornFile(t, path, lines, 9)
 			if test.moved != "" {
 				if err := os.Rename(path, path+".1"); err != nil {
 					t.Fatal(err)
@@ -196,19 +189,27 @@ func TestTornLines(t *testing.T) {
 	}
 }
 
+// tornFile is a new file that has taken so many bytes of some lines, as if the disk had been full
+// then.
+func tornFile(t *testing.T, path string, lines []byte, done int) *File {
+	t.Helper()
+	f, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.file.Write(lines[:done]); err != nil {
+		t.Fatal(err)
+	}
+	f.stopped(lines, done)
+	return f
+}
+
 // So does one that was cut meanwhile, as copytruncate of logrotate does where there is no room.
 func TestTornLineThatIsCutOff(t *testing.T) {
 	t.Parallel()
 	lines := []byte("first\nsecond\nthird\n")
 	path := filepath.Join(t.TempDir(), "audit")
-	f, err := OpenFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.file.Write(lines[:9]); err != nil {
-		t.Fatal(err)
-	}
-	f.stopped(lines, 9) // As if the disk had been full then.
+	f := tornFile(t, path, lines, 9)
 	if err := errors.Join(os.Truncate(path, 0), f.Write(lines), f.Write([]byte("last\n")), f.Close()); err != nil {
 		t.Fatal(err)
 	}

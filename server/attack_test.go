@@ -108,7 +108,7 @@ var floods = map[string]func(a *attacker, i uint32){
 
 // A flood ends the connection, or is too cheap to matter. It does not grow the server,
 // and a client on another connection notices nothing.
-func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
+func TestFloods(t *testing.T) { // Alone: it measures.
 	for name, frames := range floods {
 		for server, start := range servers {
 			t.Run(name+"/"+server, func(t *testing.T) { testFlood(t, start(t), frames) })

@@ -664,7 +664,7 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 				checkSaid(t, err)
 				id := create(t, client("stays"), newUserRequest(3)).GetId()
 				goesOn := func(event *userv1.UserEvent) bool { return event.GetUpserted().GetId() == id }
-				for !slices.ContainsFunc(receive(t, other).GetEvents(), goesOn) { //nolint:revive // What was imported comes before, or together.
+				for !slices.ContainsFunc(receive(t, other).GetEvents(), goesOn) { // What was imported comes before, or together.
 				}
 			})
 		}
@@ -1091,7 +1091,7 @@ func TestCertificatesOfProxies(t *testing.T) {
 				g := startCertified(t, func(config *server.Config) { config.HTTP2 = transport }, credentials["certificate"].lines("proxy", everyScope))
 				address := strings.TrimPrefix(g.URL, "https://")
 				conn, err := tls.Dial("tcp", address, &tls.Config{
-					NextProtos: []string{"h2"}, InsecureSkipVerify: true, //nolint:gosec // Tests make their own certificates.
+					NextProtos: []string{"h2"}, InsecureSkipVerify: true, // Tests make their own certificates.
 					Certificates: []tls.Certificate{g.authority.issue(t, certificateOf("proxy"))},
 				})
 				if err != nil {

@@ -46,7 +46,7 @@ func dialRaw(tb testing.TB, running *servertest.Server, settings ...http2.Settin
 		tb.Fatal(err)
 	}
 	if address.Scheme == "https" {
-		conn = tls.Client(conn, &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true}) //nolint:gosec // Tests make their own certificates.
+		conn = tls.Client(conn, &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true}) // Tests make their own certificates.
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
 	return newRawConn(tb, conn, address.Host, settings...)

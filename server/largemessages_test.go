@@ -39,7 +39,7 @@ func startSmall(t *testing.T, before func(ctx context.Context, method string) er
 
 // Large messages that are not handled yet have a bound in all: what goes beyond it is
 // refused at once, and small requests notice nothing.
-func TestLargeMessagesAtOnce(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+func TestLargeMessagesAtOnce(t *testing.T) { // Alone: it changes the memory limit for a moment.
 	for encoding, test := range map[string]struct {
 		pack func(testing.TB, []byte) []byte
 		fit  int // As many have room: what came and what was unpacked count.
@@ -128,7 +128,7 @@ func stalledUser(t *testing.T, running *servertest.Server, from string) (answer 
 
 // One caller that lets large messages wait, as many as there is room for, keeps nobody else
 // from sending one: the slowest of its own is let go.
-func TestNobodyHoldsAllRoomForLargeMessages(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+func TestNobodyHoldsAllRoomForLargeMessages(t *testing.T) { // Alone: it changes the memory limit for a moment.
 	running := startSmall(t, func(context.Context, string) error { return nil })
 	var greedy []<-chan string
 	for range 2 {

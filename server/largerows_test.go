@@ -53,7 +53,7 @@ func TestLargestRowIsTaken(t *testing.T) {
 
 // A row that is small until it is unpacked takes no more memory than others.
 // TestPackedRows measures the whole process: nothing else may run.
-func TestPackedRows(t *testing.T) { //nolint:paralleltest // It measures.
+func TestPackedRows(t *testing.T) { // Alone: it measures.
 	const (
 		streams = 50
 		// maxPerStream is less than the row unpacked. The race detector has most decoders

@@ -121,7 +121,7 @@ func checkRowError(t *testing.T, reason userv1.Reason, message, field string) {
 }
 
 // TestManyFaultyRequests measures the whole process: nothing else may run.
-func TestManyFaultyRequests(t *testing.T) { //nolint:paralleltest // It measures.
+func TestManyFaultyRequests(t *testing.T) { // Alone: it measures.
 	const (
 		requests = 150
 		// perRequest is what each may allocate, the client's part included: the encoded

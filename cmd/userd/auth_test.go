@@ -111,7 +111,7 @@ func TestTokensFollowTheirFile(t *testing.T) {
 			without(t, file, "goes")
 			removed := time.Now()
 			for client, stays := range clients {
-				for !stays && client.get(t) == http.StatusOK { //nolint:revive // It asks until it is refused.
+				for !stays && client.get(t) == http.StatusOK { // It asks until it is refused.
 				}
 			}
 			if took := time.Since(removed); took > time.Second {
@@ -183,7 +183,7 @@ func TestJWTFollowTheirKeys(t *testing.T) {
 	issuer.Add(authtest.NewKey(t, "second", "EdDSA"))
 	write()
 	changed := time.Now()
-	for clients[0].get(t) == http.StatusOK { //nolint:revive // It asks until it is refused.
+	for clients[0].get(t) == http.StatusOK { // It asks until it is refused.
 	}
 	if took := time.Since(changed); took > time.Second {
 		t.Errorf("the token of a removed key worked for %s", took)
@@ -261,7 +261,7 @@ func certified(t *testing.T, pair keyPair, sessions tls.ClientSessionCache, http
 		t.Fatal(err)
 	}
 	transport := &http.Transport{ForceAttemptHTTP2: http2, TLSClientConfig: &tls.Config{
-		InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}, ClientSessionCache: sessions, //nolint:gosec // Tests make their own certificates.
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}, ClientSessionCache: sessions, // Tests make their own certificates.
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
@@ -312,7 +312,7 @@ func TestClientCertificates(t *testing.T) {
 				}
 			}
 			without(t, file, "mesh")
-			for unknown.get(t) == http.StatusOK { //nolint:revive // It asks until it is refused.
+			for unknown.get(t) == http.StatusOK { // It asks until it is refused.
 			}
 			if status := first.get(t); status != http.StatusUnauthorized {
 				t.Errorf("status %d for a name that is removed", status)

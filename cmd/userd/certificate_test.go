@@ -97,7 +97,7 @@ func waitForLine(t *testing.T, log *bufio.Reader, text string) string {
 // serial is that of the certificate which a new connection gets to see.
 func serial(t *testing.T, url string) int64 {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // It is looked at here.
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), &tls.Config{InsecureSkipVerify: true}) // It is looked at here.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestHangupReadsTheCertificateAgain(t *testing.T) {
 	expiry := time.Now().Add(time.Hour).Truncate(time.Second)
 	pair.write(t, 1, time.Now().Add(-time.Hour), expiry)
 	p, log := startReading(t, pair.flags()...)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // Tests make their own certificates.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Tests make their own certificates.
 	connected := func() int64 {
 		resp, err := client.Get(p.url + "/livez")
 		if err != nil {
@@ -226,7 +226,7 @@ func TestNamesOfTheCertificateAreAnswered(t *testing.T) {
 	pair := newKeyPair(t)
 	pair.write(t, 1, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	p, _ := startReading(t, pair.flags()...)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // Tests make their own certificates.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Tests make their own certificates.
 	for host, want := range map[string]int{"users.example.com": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/livez", nil)
 		if err != nil {

@@ -153,7 +153,7 @@ type load struct {
 func startLoad(t *testing.T, url string) *load {
 	transport := &http.Transport{
 		MaxIdleConnsPerHost: callers,
-		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // The proxy's certificate is made for tests.
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, // The proxy's certificate is made for tests.
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport}
@@ -302,7 +302,7 @@ func TestNginxPassesOnStreams(t *testing.T) {
 // insecureClient takes the certificate that a proxy has for tests.
 func insecureClient(t *testing.T) *http.Client {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // It is made for tests.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // It is made for tests.
 	t.Cleanup(client.CloseIdleConnections)
 	return client
 }

@@ -14,5 +14,5 @@ func maxOpenFiles() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt32
 	}
-	return int(min(uint64(limit.Cur), math.MaxInt32)) //nolint:unconvert // It is signed on some systems.
+	return int(min(uint64(limit.Cur), math.MaxInt32)) // It is signed on some systems.
 }

@@ -55,7 +55,7 @@ func TestKeepsToItsMemory(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "userd")
 	shell(t, root, "go build -o "+binary+" ./cmd/userd") // Without the race detector, which needs memory itself.
 	for _, h := range hostileRequests(t) {
-		t.Run(h.name, func(t *testing.T) { //nolint:paralleltest // One at a time.
+		t.Run(h.name, func(t *testing.T) { // One at a time.
 			const container, limit = 256 << 20, "GOMEMLIMIT=201MiB" // As goMemory has it.
 			cmd := exec.Command(binary, serveArgs([]string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")})...)
 			cmd.Env = append(cmd.Environ(), limit)

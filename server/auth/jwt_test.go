@@ -659,7 +659,7 @@ func BenchmarkJWT(b *testing.B) {
 		ctx, cancel := context.WithCancel(b.Context())
 		defer cancel()
 		go a.Watch(ctx)
-		for a.clock.seconds.Load() == 0 { //nolint:revive // It waits until the clock runs.
+		for a.clock.seconds.Load() == 0 { // It waits until the clock runs.
 		}
 		b.ReportAllocs()
 		for b.Loop() {

@@ -22,7 +22,7 @@ func hasWaiting(listener net.Listener) bool {
 	}
 	ready := 0
 	err = raw.Control(func(fd uintptr) {
-		ready, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) //nolint:gosec // Descriptors are small.
+		ready, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) // Descriptors are small.
 	})
 	return err == nil && ready > 0
 }

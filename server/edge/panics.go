@@ -39,7 +39,7 @@ func answerPanic(logger *slog.Logger, w http.ResponseWriter, r *http.Request) {
 
 // notePanic logs and counts a panic, unless it is meant for net/http, which gets it.
 func notePanic(logger *slog.Logger, r *http.Request, cause any) {
-	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+	if cause == http.ErrAbortHandler { // It is panicked with as it is.
 		panic(cause)
 	}
 	panicked := guard.Caught(cause)

@@ -151,7 +151,7 @@ const floodLimit = 200_000
 
 // TestFloods floods a server, and checks that it closes the connection, spends next
 // to nothing on it, and serves others meanwhile.
-func TestFloods(t *testing.T) { //nolint:paralleltest // It measures.
+func TestFloods(t *testing.T) { // Alone: it measures.
 	for name, attack := range floods {
 		t.Run(name, func(t *testing.T) {
 			handler := newEndless(t)
@@ -350,7 +350,7 @@ type shortAnswer struct{ pathEcho }
 func (shortAnswer) Route(context.Context, *h2.Head, h2.Route) h2.Route { return pathEcho{"short"} }
 
 // A connection keeps nothing of a large header when its request has been answered.
-func TestLargeHeadersAreNotKept(t *testing.T) { //nolint:paralleltest // It measures.
+func TestLargeHeadersAreNotKept(t *testing.T) { // Alone: it measures.
 	scribe := &peer{tb: t} // Those that are measured would keep what they have written.
 	scribe.hpack = hpack.NewEncoder(&scribe.block)
 	references := bytes.Repeat([]byte{0x82}, 250_000) // To ":method: GET".
@@ -687,7 +687,7 @@ func TestAnswersAreNotRead(t *testing.T) {
 }
 
 // TestSlowReaders checks what a stream costs whose peer does not read it.
-func TestSlowReaders(t *testing.T) { //nolint:paralleltest // It measures.
+func TestSlowReaders(t *testing.T) { // Alone: it measures.
 	const streams = 100
 	var blocked atomic.Int64
 	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -885,7 +885,7 @@ func TestCancelledCalls(t *testing.T) {
 			for range calls {
 				ctx, cancel := context.WithCancel(t.Context())
 				deadlines.Store(path, cancel)
-				_, err := client.Do(newRequest(http.MethodGet, srv.url+path, nil).WithContext(overdue{ctx})) //nolint:bodyclose // There is none.
+				_, err := client.Do(newRequest(http.MethodGet, srv.url+path, nil).WithContext(overdue{ctx}))
 				cancel()
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("a call ends with %v", err)

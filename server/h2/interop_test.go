@@ -45,7 +45,7 @@ func TestGRPCGo(t *testing.T) {
 			t.Parallel()
 			secure := insecure.NewCredentials()
 			if strings.HasPrefix(srv.url, "https") {
-				secure = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // Tests make their own certificates.
+				secure = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) // Tests make their own certificates.
 			}
 			conn, err := grpc.NewClient(srv.addr, grpc.WithTransportCredentials(secure))
 			if err != nil {
@@ -181,7 +181,7 @@ func TestHTTP1(t *testing.T) {
 		srv := transport{engine: true, tls: secure}.start(t, h2.Config{Handler: handler, HeaderTimeout: time.Second})
 		transport := &http.Transport{
 			Protocols:       new(http.Protocols),
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Tests make their own certificates.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // Tests make their own certificates.
 		}
 		transport.Protocols.SetHTTP1(true)
 		t.Cleanup(transport.CloseIdleConnections)

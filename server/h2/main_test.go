@@ -109,7 +109,7 @@ func client(tb testing.TB) *http.Client {
 	transport := &http.Transport{
 		Protocols:          protocols,
 		DisableCompression: true,
-		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Tests make their own certificates.
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // Tests make their own certificates.
 	}
 	tb.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}

@@ -261,7 +261,7 @@ func (s *Server) guarded(remote string, f func() error) (err error) {
 }
 
 func (s *Server) logPanic(remote string, cause any) {
-	if cause == http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+	if cause == http.ErrAbortHandler { // It is panicked with as it is.
 		return
 	}
 	s.stats.Panics.Add(1)

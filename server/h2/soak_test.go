@@ -22,7 +22,7 @@ const soakParts = 10
 
 // TestSoak makes very many requests on connections that come and go, in good ways and
 // bad ones, and checks that nothing of them stays.
-func TestSoak(t *testing.T) { //nolint:paralleltest // It measures.
+func TestSoak(t *testing.T) { // Alone: it measures.
 	rpc := testRPC()
 	var calls atomic.Int64
 	lane := testLane(rpc, func([]byte) bool { return calls.Add(1)%4 != 0 })

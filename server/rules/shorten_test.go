@@ -60,7 +60,7 @@ func TestTooManyElementsAreNamed(t *testing.T) {
 		if name == "long texts" {
 			continue
 		}
-		invalid, ok := rules.Validate(message).(*protovalidate.ValidationError) //nolint:errorlint // It is not wrapped.
+		invalid, ok := rules.Validate(message).(*protovalidate.ValidationError) // It is not wrapped.
 		if !ok {
 			t.Errorf("%s: error is no ValidationError", name)
 			continue
@@ -81,7 +81,7 @@ func breaks(invalid *protovalidate.ValidationError, rule string) bool {
 }
 
 // TestRefusalMemory measures: nothing else may run.
-func TestRefusalMemory(t *testing.T) { //nolint:paralleltest // It measures.
+func TestRefusalMemory(t *testing.T) { // Alone: it measures.
 	rules := New()
 	for name, message := range hostileMessages(hostileElements) {
 		_ = rules.Validate(message) // Sets up the rules.
@@ -104,7 +104,7 @@ func allocatedBytes() uint64 {
 }
 
 // What a refusal costs does not grow with the number of mistakes.
-func TestRefusalCost(t *testing.T) { //nolint:paralleltest // It measures.
+func TestRefusalCost(t *testing.T) { // Alone: it measures.
 	rules := New()
 	few := hostileMessages(store.MaxRoles)
 	for name, message := range hostileMessages(hostileElements) {

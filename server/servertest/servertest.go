@@ -143,7 +143,7 @@ func HTTP1(tb testing.TB) *http.Client {
 func httpClient(tb testing.TB, protocols *http.Protocols) *http.Client {
 	transport := &http.Transport{
 		Protocols:       protocols,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // Tests make their own certificates.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // Tests make their own certificates.
 	}
 	tb.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}

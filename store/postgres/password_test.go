@@ -13,7 +13,7 @@ import (
 
 // A password may come as PostgreSQL's own programs take it, so that no command line
 // shows it.
-func TestPasswordsOfLibpq(t *testing.T) { //nolint:paralleltest // It changes the environment.
+func TestPasswordsOfLibpq(t *testing.T) { // Alone: it changes the environment.
 	server := storetest.NewServer(t, "fsync=off")
 	address, err := url.Parse(server.Login(t, "postgres", "hidden", "well-hidden"))
 	if err != nil {

@@ -32,7 +32,7 @@ func newClient(t *testing.T, server *userdtest.Userd, token string) userv1connec
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // Tests have a certificate of their own.
+	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // Tests have a certificate of their own.
 	t.Cleanup(transport.CloseIdleConnections)
 	return userv1connect.NewUserServiceClient(connect.NewClient(
 		connecthttp.NewTransport(&http.Client{Transport: bearer{token, transport}}, server.URL, connecthttp.WithGRPC())))

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -37,7 +38,7 @@ func (t *auditTape) Write(lines []byte) error {
 	return nil
 }
 
-func (*auditTape) Reopen() error { return nil }
+func (*auditTape) Reopen() error { return errors.ErrUnsupported }
 func (*auditTape) Close() error  { return nil }
 
 // auditLine is a line, without what time and address are.

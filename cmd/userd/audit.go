@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -75,7 +76,7 @@ func (l *auditToLog) Write(lines []byte) (err error) {
 }
 
 // Reopen implements audit.Output.
-func (*auditToLog) Reopen() error { return nil }
+func (*auditToLog) Reopen() error { return errors.ErrUnsupported }
 
 // Close implements audit.Output.
 func (*auditToLog) Close() error { return nil }

@@ -44,7 +44,10 @@ func TestAuditFileIsOpenedAnew(t *testing.T) {
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	hangUp(t, p, log)
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	waitForLine(t, log, "the audit log is opened anew") // From here on it may be compressed.
 	second := createUser(t, client, "second@example.com")
 	if err := p.stop(t); err != nil {
 		t.Error(err)

@@ -30,7 +30,8 @@ type Output interface {
 	// Write takes whole lines, all or none of them: what it returns an error for comes
 	// again. It may take its time.
 	Write(lines []byte) error
-	// Reopen is for outputs that may have been moved away.
+	// Reopen is for outputs that may have been moved away; others return
+	// errors.ErrUnsupported.
 	Reopen() error
 	Close() error
 }

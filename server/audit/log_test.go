@@ -24,6 +24,7 @@ type tape struct {
 	full     bool
 	attempts int
 	reopened int
+	cannot   error  // Of Reopen.
 	failed   []byte // Lines that it has not taken.
 	others   int    // Attempts to write others then.
 }
@@ -50,7 +51,7 @@ func (o *tape) Reopen() error {
 	defer o.mu.Unlock()
 	o.reopened++
 	o.full = false
-	return nil
+	return o.cannot
 }
 
 func (o *tape) Close() error { return nil }
@@ -113,7 +114,7 @@ func TestFullDisk(t *testing.T) {
 					time.Sleep(retryInterval)
 				}
 				synctest.Wait()
-				if !l.Ready() || output.count() != 5 || l.count != 0 || strings.Count(said.String(), "\n") != 2 {
+				if !l.Ready() || output.count() != 5 || l.count != 0 || !strings.HasSuffix(said.String(), "the audit log is written again\"\n") {
 					t.Errorf("ready %v, %d lines, %d wait: %s", l.Ready(), output.count(), l.count, said)
 				}
 				if err := l.Close(); err != nil {
@@ -154,6 +155,29 @@ func TestNoLogDoesNothing(t *testing.T) {
 	l.Reopen()
 	if err := l.Close(); err != nil || !l.Ready() {
 		t.Errorf("%v, ready %v", err, l.Ready())
+	}
+}
+
+// Whoever has moved a file away learns when the next one is written. Of what cannot be moved
+// nothing is said.
+func TestReopeningIsTold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		cannot error
+		want   string
+	}{
+		{nil, "level=INFO msg=\"the audit log is opened anew\""},
+		{os.ErrPermission, "level=ERROR msg=\"the audit log cannot be opened anew; that of before is written\" error=\"permission denied\""},
+		{errors.ErrUnsupported, ""},
+	} {
+		l, said := newLog(&tape{cannot: test.cannot})
+		l.Reopen()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, line, _ := strings.Cut(strings.TrimSpace(said.String()), " "); line != test.want {
+			t.Errorf("%v: the log says %q, want %q", test.cannot, line, test.want)
+		}
 	}
 }
 
@@ -281,7 +305,7 @@ func TestFileThatCannotBeOpened(t *testing.T) {
 type gone struct{}
 
 func (gone) Write([]byte) error { return nil }
-func (gone) Reopen() error      { return nil }
+func (gone) Reopen() error      { return errors.ErrUnsupported }
 func (gone) Close() error       { return nil }
 
 func BenchmarkRecord(b *testing.B) {

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -97,7 +98,10 @@ func (w *writer) reopen() {
 	if !w.log.reopening.Swap(false) {
 		return
 	}
-	if err := w.log.config.Output.Reopen(); err != nil {
+	switch err := w.log.config.Output.Reopen(); {
+	case err == nil:
+		w.log.config.Logger.Info("the audit log is opened anew")
+	case !errors.Is(err, errors.ErrUnsupported):
 		w.log.config.Logger.Error("the audit log cannot be opened anew; that of before is written", "error", err)
 	}
 }

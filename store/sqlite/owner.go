@@ -136,11 +136,17 @@ func checkLog(path string) error {
 	switch {
 	case err != nil || database.Size() == 0:
 		return fmt.Errorf("%[1]s is gone, but %[1]s-wal has writes of it: put the file back, or, to start anew, remove %[1]s-wal", path)
-	case left.State != markOpen || file == left.File || file == noFileID || left.File == noFileID:
+	case left.State != markOpen || left.isOf(file):
 		return nil
 	}
 	return fmt.Errorf("%[1]s-wal has writes of the file that was %[1]s before userd was killed: put that file back, "+
-		"or, to go on with this one, remove %[1]s-wal, %[1]s-shm and %[1]s-lock", path)
+		"or, to go on with this one, remove %[1]s-wal, %[1]s-shm and %[1]s-lock; where all of them were copied "+
+		"together while no server ran, remove %[1]s-lock alone", path)
+}
+
+// isOf reports whether the mark was left for a file, as far as the system can tell.
+func (m mark) isOf(file string) bool {
+	return file == m.File || file == noFileID || m.File == noFileID
 }
 
 // begin makes the store, whose log is in use now, the owner's.
@@ -154,20 +160,21 @@ func (o *owner) begin(conn *sqlite.Conn, identity *store.Identity) error {
 // recognize compares the database with what its last owner has left. Where writes are
 // missing that were acknowledged before a crash, it returns an error. A database that
 // goes back, or whose past is unknown, gets a new incarnation: caches and cursors may
-// know changes of the old one that it does not have.
+// know changes of the old one that it does not have. So does a copy with a copy of the mark,
+// which says nothing of what has become of the original since.
 func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
 	head, err := scalar(conn, headSQL)
 	if err != nil {
 		return err
 	}
-	left := readMark(o.path)
+	left, file := readMark(o.path), fileID(o.path)
 	same := left.Incarnation == identity.Incarnation
 	if same && head < left.Change && left.State == markOpen {
 		return fmt.Errorf("change %d was acknowledged before userd was killed, but %[2]s ends at change %[3]d: "+
 			"%[2]s-wal was removed, or an older copy put in the place of the file. Put the files back, "+
 			"or, to go on without the missing changes, remove %[2]s-lock", left.Change, o.path, head)
 	}
-	if !same || head < left.Change {
+	if !same || head < left.Change || !left.isOf(file) {
 		identity.Incarnation = uuid.NewString()
 		if err := exec(conn, `update meta set incarnation = ?1`, identity.Incarnation); err != nil {
 			return err
@@ -177,7 +184,7 @@ func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
 				"changes", head, "changes_before", left.Change)
 		}
 	}
-	o.mark = mark{identity.Incarnation, head, fileID(o.path), markOpen}
+	o.mark = mark{identity.Incarnation, head, file, markOpen}
 	return o.mark.write(o.lock)
 }
 

@@ -175,6 +175,54 @@ func TestALogOfAnotherFileIsNotApplied(t *testing.T) {
 	}
 }
 
+// Of a folder that was copied with all there is in it, as tar does.
+func TestACopyWithItsMarkIsAnotherIncarnation(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	mustCreate(t, s)
+	original, cursor := s.Identity(), mustHead(t, s)
+	mustClose(t, s)
+
+	copied := copyFolder(t, path)
+	s = openPath(t, copied)
+	if s.Identity().Incarnation == original.Incarnation {
+		t.Error("the incarnation is that of the original")
+	}
+	if _, _, err := s.Changes(t.Context(), cursor, 1); !errors.Is(err, store.ErrInvalidCursor) {
+		t.Errorf("a cursor of the original is answered with %v", err)
+	}
+	own := s.Identity()
+	mustClose(t, s)
+	if s = openPath(t, copied); s.Identity() != own {
+		t.Error("the incarnation is another one after a mere stop")
+	}
+	if s = openPath(t, path); s.Identity() != original {
+		t.Error("the incarnation of the original is another one")
+	}
+}
+
+func TestACopyOfAKilledServersFilesHasTheirLog(t *testing.T) {
+	t.Parallel()
+	path, _, all := crashed(t)
+	copied := copyFolder(t, path)
+	refuses(t, copied, "remove "+copied+"-lock alone")
+	if err := os.Remove(copied + "-lock"); err != nil {
+		t.Fatal(err)
+	}
+	checkAcknowledged(t, openPath(t, copied), all)
+}
+
+// copyFolder copies a file and all that lies beside it, and returns the path of the copy.
+func copyFolder(t *testing.T, path string) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(folder, os.DirFS(filepath.Dir(path))); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(folder, filepath.Base(path))
+}
+
 func TestALogWithoutItsFileIsKept(t *testing.T) {
 	t.Parallel()
 	path, _, all := crashed(t)

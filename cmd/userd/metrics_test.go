@@ -29,8 +29,10 @@ func scrapeEverything(t *testing.T) string {
 	callers, pair := filepath.Join(dir, "auth"), newKeyPair(t)
 	token := newTokenFor(t, callers, "prometheus", "admin")
 	pair.write(t, 1, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	p := startUserd(t, append(pair.flags(), "--auth-file", callers, "--audit-log", filepath.Join(dir, "audit"),
-		"--http2", "engine", "--redis", cachetest.Start(t).URL(), "--database", "sqlite:"+filepath.Join(dir, "userd.db"))...)
+	cmd := exec.Command(userdPath(t), serveArgs(append(pair.flags(), "--auth-file", callers, "--audit-log", filepath.Join(dir, "audit"),
+		"--http2", "engine", "--redis", cachetest.Start(t).URL(), "--database", "sqlite:"+filepath.Join(dir, "userd.db")))...)
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1")
+	p := start(t, os.Stderr, cmd)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.adminHost+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	users := config.Store
 	defer func() { err = errors.Join(err, users.Close()) }()
-	stopTracing, err := tracing(ctx, &config)
+	stopTracing, err := tracing(ctx, &config, p.registry)
 	if err != nil {
 		return cli.Wrong(err)
 	}

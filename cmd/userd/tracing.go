@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -28,8 +29,8 @@ import (
 const flushTimeout = 2 * time.Second
 
 // tracing has spans of calls exported as the OTEL_ variables of OpenTelemetry say, where they
-// name an endpoint, and returns what stops that.
-func tracing(ctx context.Context, config *server.Config) (stop func(), err error) {
+// name an endpoint, and counted, and returns what stops that.
+func tracing(ctx context.Context, config *server.Config, registry prometheus.Registerer) (stop func(), err error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
 		strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return func() {}, nil
@@ -57,7 +58,7 @@ func tracing(ctx context.Context, config *server.Config) (stop func(), err error
 		return nil, fmt.Errorf("describe the service for traces: %w", err)
 	}
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter), sdktrace.WithResource(service), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+		sdktrace.WithSpanProcessor(newSpans(registry).processor(exporter)), sdktrace.WithResource(service), sdktrace.WithSampler(sdktrace.AlwaysSample()))
 	config.Tracer = provider
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)

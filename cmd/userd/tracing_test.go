@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -18,8 +20,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/example/userd/cache/cachetest"
 	"github.com/example/userd/cmd/userd/cli"
+	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server"
 )
 
@@ -53,6 +58,43 @@ func TestTracesGoToTheCollector(t *testing.T) {
 	if strings.Contains(exported, "ada@example.com") || strings.Contains(exported, "Ada") {
 		t.Errorf("a span holds personal data: %q", exported)
 	}
+}
+
+// Spans that wait for a collector that is frozen are as many as the variable says. What becomes
+// of all others is counted.
+func TestSpansAreCounted(t *testing.T) {
+	t.Parallel()
+	answer := make(chan int)
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(cmp.Or(<-answer, http.StatusOK)) }))
+	defer collector.Close()
+	defer close(answer)
+	cmd := exec.Command(userdPath(t), serveArgs([]string{"--database", "sqlite:" + filepath.Join(t.TempDir(), "userd.db")})...)
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, "OTEL_BSP_MAX_QUEUE_SIZE=3", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=2",
+		"OTEL_BSP_SCHEDULE_DELAY=600000")
+	p := start(t, os.Stderr, cmd)
+	awaitSpans := func(exported, failed, dropped int) {
+		t.Helper()
+		for outcome, count := range map[string]int{"exported": exported, "failed": failed, "dropped": dropped} {
+			awaitMetric(t, p.adminHost, fmt.Sprintf("userd_trace_spans_total\\{outcome=%q\\} %d\n", outcome, count))
+		}
+	}
+	awaitSpans(0, 0, 0)
+	client := grpcClient(t, p.url)
+	call := func() { // Each has a span of its own, and one of the store.
+		t.Helper()
+		if _, err := client.GetUserByEmail(t.Context(), &userv1.GetUserByEmailRequest{Email: "nobody@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		call()
+	}
+	awaitSpans(0, 0, 3)
+	answer <- http.StatusOK
+	awaitSpans(2, 0, 3)
+	call()
+	answer <- http.StatusBadRequest
+	awaitSpans(2, 2, 3)
 }
 
 // A setting that makes no sense is refused as one, in a line that names the variable and not
@@ -142,7 +184,7 @@ func TestTracingCanBeSwitchedOff(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 			t.Setenv(test.name, test.value)
 			var config server.Config
-			stop, err := tracing(t.Context(), &config)
+			stop, err := tracing(t.Context(), &config, prometheus.NewRegistry())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +202,7 @@ func TestTheProtocolOfTracesWins(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
 	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
 	var config server.Config
-	stop, err := tracing(t.Context(), &config)
+	stop, err := tracing(t.Context(), &config, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,13 +20,34 @@ func inClass(n int) int {
 
 func getIn(n int) []byte {
 	class := inClass(n)
-	if b, ok := inBuffers[class].Get().(*[]byte); ok {
-		return *b
+	if b := take(&inBuffers[class]); b != nil {
+		return b
 	}
 	return make([]byte, inSizes[class])
 }
 
-func putIn(b []byte) { inBuffers[inClass(len(b))].Put(&b) }
+func putIn(b []byte) { put(&inBuffers[inClass(len(b))], b) }
+
+// boxes are for what a pool of buffers has: a slice in an interface would be allocated each time.
+var boxes = sync.Pool{New: func() any { return new([]byte) }}
+
+// take is a buffer of a pool, or nil.
+func take(pool *sync.Pool) []byte {
+	box, ok := pool.Get().(*[]byte)
+	if !ok {
+		return nil
+	}
+	b := *box
+	*box = nil
+	boxes.Put(box)
+	return b
+}
+
+func put(pool *sync.Pool, b []byte) {
+	box := boxes.Get().(*[]byte)
+	*box = b
+	pool.Put(box)
+}
 
 // minOut is the size of a new write buffer, in bytes. They grow.
 const minOut = 4 << 10
@@ -39,9 +60,7 @@ func (c *conn) startOut() {
 	if c.out != nil {
 		return
 	}
-	if b, ok := outBuffers.Get().(*[]byte); ok {
-		c.out = *b
-	} else {
+	if c.out = take(&outBuffers); c.out == nil {
 		c.out = make([]byte, 0, minOut)
 	}
 }
@@ -49,7 +68,6 @@ func (c *conn) startOut() {
 // putOut lets go of what was written.
 func putOut(b []byte) {
 	if cap(b) >= minOut && cap(b) <= 2*outLimit {
-		b = b[:0]
-		outBuffers.Put(&b)
+		put(&outBuffers, b[:0])
 	}
 }

@@ -237,8 +237,13 @@ func (c *call) compress(compressor connect.Compressor, plain *bytes.Buffer, pref
 	return nil
 }
 
-// Release lets go of the body: it is sent, or could not be finished.
+// Release lets go of the body, which is sent, or could not be finished, and of what Ready has
+// found out.
 func (c *call) Release() {
+	if c.decoded != nil {
+		c.decoded.Release()
+		c.decoded = nil
+	}
 	if c.answer.body != nil {
 		putBuffer(c.answer.body)
 		c.answer.body = nil

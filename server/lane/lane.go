@@ -63,6 +63,8 @@ type Permit interface {
 type Request interface {
 	// CopyTo copies it to a message of its type, and returns false for other types.
 	CopyTo(msg any) bool
+	// Release lets go of it, and of the context that came with it. The call has ended.
+	Release()
 }
 
 // Lane serves unary calls that have arrived whole.

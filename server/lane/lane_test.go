@@ -596,13 +596,15 @@ func TestGetsOfAConnection(t *testing.T) {
 	}
 }
 
-// TestCopiedRequestIsNotDecodedAgain lets the lane have a message that is decoded.
+// TestCopiedRequestIsNotDecodedAgain lets the lane have a message that is decoded, until the call
+// has ended.
 func TestCopiedRequestIsNotDecodedAgain(t *testing.T) {
 	t.Parallel()
+	released := make(chan struct{}, 1)
 	l := lane.New(lane.Config{
 		Server: testService(), Codecs: []connect.Codec{connectproto.NewBinaryCodec()},
 		Ready: func(ctx context.Context, _ *connect.CallInfo, _ []byte) (context.Context, lane.Request, bool) {
-			return ctx, decoded("other"), true
+			return ctx, decoded{"other", released}, true
 		},
 	})
 	srv := start(t, l.Handler(http.NotFoundHandler()))
@@ -610,17 +612,23 @@ func TestCopiedRequestIsNotDecodedAgain(t *testing.T) {
 	if got := r.send(t, true, srv); got.Body != string(form{}.message("other")) {
 		t.Errorf("%+v", got)
 	}
+	<-released
 }
 
-type decoded string
+type decoded struct {
+	value    string
+	released chan<- struct{}
+}
 
 func (d decoded) CopyTo(msg any) bool {
 	value, ok := msg.(*wrapperspb.StringValue)
 	if ok {
-		value.Value = string(d)
+		value.Value = d.value
 	}
 	return ok
 }
+
+func (d decoded) Release() { d.released <- struct{}{} }
 
 // panickingCodec panics in the middle of a message.
 type panickingCodec struct{ connect.StableCodec }

@@ -195,7 +195,8 @@ func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 		if !rpc.cached {
 			identify(call)
 		}
-		observed := &observedStream{ServerStream: stream, rpc: rpc, call: call, many: spec.StreamType&connect.StreamTypeClient != 0}
+		observed := observedStreams.Get().(*observedStream)
+		*observed = observedStream{ServerStream: stream, rpc: rpc, call: call, many: spec.StreamType&connect.StreamTypeClient != 0}
 		if c.accepted != nil {
 			c.accept(ctx)
 		}
@@ -214,6 +215,10 @@ func (c *Calls) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 		c.log.ended(ctx, observed, code, duration, err)
 		if err != nil {
 			keepTrailersOnly(call)
+		}
+		if spec.StreamType == connect.StreamTypeUnary {
+			*observed = observedStream{} // The handler has returned, so that nobody has it.
+			observedStreams.Put(observed)
 		}
 		return err
 	}
@@ -245,6 +250,9 @@ type observedStream struct {
 	many  bool
 	about any
 }
+
+// observedStreams has those of calls that have ended.
+var observedStreams = sync.Pool{New: func() any { return new(observedStream) }}
 
 func (s *observedStream) Receive(msg any) error {
 	if !s.many {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect/v2"
 
@@ -19,13 +20,24 @@ type nearReader interface {
 	Cached(id string, read cache.Read) (cache.Entry, bool)
 }
 
-// early is what was found out about a call of GetUser before it began. It is the context of the
-// call, too, which tells of it.
+// early is what was found out about a call of GetUser before it began, and the messages of the
+// call. It is the context of the call, too, which tells of it. It is used again when the call has
+// ended: what a cached read leaves to the collector makes the tail of all others.
 type early struct {
 	context.Context
 	request userv1.GetUserRequest
 	id      string
 	entry   cache.Entry
+	answer  wire.EncodedUser
+}
+
+// earlies has those of calls that have ended.
+var earlies = sync.Pool{New: func() any { return new(early) }}
+
+// Release implements lane.Request.
+func (e *early) Release() {
+	*e = early{}
+	earlies.Put(e)
 }
 
 // Value implements [context.Context].
@@ -39,7 +51,7 @@ func (e *early) Value(key any) any {
 // CopyTo implements lane.Request.
 func (e *early) CopyTo(msg any) bool {
 	request, ok := msg.(*userv1.GetUserRequest)
-	if ok {
+	if ok && request != &e.request {
 		request.Reset()
 		request.UserId, request.MinVersion = e.request.GetUserId(), e.request.GetMinVersion()
 	}
@@ -62,22 +74,30 @@ func (u *Service) AtHand(ctx context.Context, call *connect.CallInfo, message []
 		u.Logger.Enabled(ctx, slog.LevelDebug) || noCache(call) {
 		return nil, nil, false
 	}
-	e := &early{Context: ctx}
-	if !wire.DecodeKnown(call.Codec, message, &e.request) {
+	e := earlies.Get().(*early)
+	if !e.fill(u.near, call.Codec, message) {
+		e.Release()
 		return nil, nil, false
 	}
-	e.id = wire.CanonicalID(e.request.GetUserId())
-	var ok bool
-	if e.entry, ok = u.near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()}); !ok {
-		return nil, nil, false
-	}
+	e.Context = ctx
 	return e, e, true
 }
 
-// lookup reads the user of a call of GetUser, if that was not done before it began.
-func (u *Service) lookup(ctx context.Context, call *connect.CallInfo, id string, minVersion int64) (cache.Entry, error) {
-	if e, ok := ctx.Value(earlyKey{}).(*early); ok && e.id == id && e.request.GetMinVersion() == minVersion {
-		return e.entry, nil
+// fill decodes a message, and finds the user it asks for, if that waits for nothing.
+func (e *early) fill(near nearReader, codec string, message []byte) (ok bool) {
+	if !wire.DecodeKnown(codec, message, &e.request) {
+		return false
 	}
-	return u.Reader.Lookup(ctx, id, cache.Read{MinVersion: minVersion, NoCache: noCache(call)})
+	e.id = wire.CanonicalID(e.request.GetUserId())
+	e.entry, ok = near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()})
+	return ok
+}
+
+// earlyOf is what was found out about the call of a context before it began. Its id is empty
+// where that is nothing.
+func earlyOf(ctx context.Context) *early {
+	if e, ok := ctx.Value(earlyKey{}).(*early); ok {
+		return e
+	}
+	return new(early)
 }

@@ -97,20 +97,28 @@ func (u *Service) Interceptor(next connect.ServerFunc) connect.ServerFunc {
 }
 
 func (u *Service) getUser(ctx context.Context, stream connect.ServerStream) error {
-	var req userv1.GetUserRequest
-	if err := stream.Receive(&req); err != nil {
+	e := earlyOf(ctx)
+	if err := stream.Receive(&e.request); err != nil {
 		return err
 	}
 	call, _ := connect.CallInfoForServerContext(ctx)
-	id := wire.CanonicalID(req.GetUserId())
-	entry, err := u.lookup(ctx, call, id, req.GetMinVersion())
-	if err != nil {
-		return err
+	if e.id == "" {
+		if err := u.lookup(ctx, call, e); err != nil {
+			return err
+		}
 	}
-	if isGet(call) && u.notModified(call, []string{id}, []cache.Entry{entry}) {
+	if isGet(call) && u.notModified(call, []string{e.id}, []cache.Entry{e.entry}) {
 		return connecthttp.NewNotModifiedError()
 	}
-	return stream.Send(&wire.EncodedUser{Entry: entry})
+	e.answer.Entry = e.entry
+	return stream.Send(&e.answer)
+}
+
+// lookup finds the user that a request asks for.
+func (u *Service) lookup(ctx context.Context, call *connect.CallInfo, e *early) (err error) {
+	e.id = wire.CanonicalID(e.request.GetUserId())
+	e.entry, err = u.Reader.Lookup(ctx, e.id, cache.Read{MinVersion: e.request.GetMinVersion(), NoCache: noCache(call)})
+	return err
 }
 
 func (u *Service) getUserByEmail(ctx context.Context, stream connect.ServerStream) error {

@@ -40,6 +40,7 @@ type checkpointer struct {
 	conn   *sqlite.Conn
 	writer *writer
 	logger *slog.Logger
+	copied func()       // Called between two commits when all of the log is in the file.
 	close  func() error // Closing twice is fine.
 
 	began    time.Time     // When the log had its first page; zero while it has none.
@@ -49,8 +50,8 @@ type checkpointer struct {
 
 // newCheckpointer starts a checkpointer, which owns conn. It is to be closed before the
 // writer is.
-func newCheckpointer(conn *sqlite.Conn, w *writer, logger *slog.Logger) *checkpointer {
-	c := &checkpointer{conn: conn, writer: w, logger: logger, dueAge: emptyAfter, duePages: longLog}
+func newCheckpointer(conn *sqlite.Conn, w *writer, logger *slog.Logger, copied func()) *checkpointer {
+	c := &checkpointer{conn: conn, writer: w, logger: logger, copied: copied, dueAge: emptyAfter, duePages: longLog}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { guard.Loop(ctx, logger, "checkpoints", func() { c.loop(ctx) }) })
@@ -154,6 +155,9 @@ func (c *checkpointer) reset(mode string, wait time.Duration) error {
 		busy, err := scalar(conn, `pragma wal_checkpoint(`+mode+`)`)
 		if err == nil && busy != 0 {
 			err = errLogInUse
+		}
+		if err == nil {
+			c.copied()
 		}
 		return err
 	})

@@ -32,7 +32,7 @@ func newTestLog(t *testing.T) *logOf {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	l.checkpoints = &checkpointer{conn: conn, writer: l.writer, logger: l.log.logger, dueAge: emptyAfter, duePages: longLog}
+	l.checkpoints = &checkpointer{conn: conn, writer: l.writer, logger: l.log.logger, copied: l.log.copied, dueAge: emptyAfter, duePages: longLog}
 	if err := l.checkpoints.reset("TRUNCATE", busyTimeout); err != nil {
 		t.Fatal(err)
 	}

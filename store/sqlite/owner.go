@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +98,7 @@ type mark struct {
 	Change      int64  // The last that was acknowledged.
 	File        string // Which file it was, as fileID tells.
 	State       string // markOpen, or markClosed when all is in the database file.
+	Copied      int64  // A change that the database file had without its log; 0 where that is not known.
 }
 
 const (
@@ -111,7 +114,8 @@ func readMark(path string) mark {
 	if err != nil {
 		return m
 	}
-	if _, err := fmt.Sscan(string(text), &m.Incarnation, &m.Change, &m.File, &m.State); err != nil {
+	line, _, _ := strings.Cut(string(text), "\n") // Behind a shorter one an older userd leaves the end of ours.
+	if n, _ := fmt.Sscan(line, &m.Incarnation, &m.Change, &m.File, &m.State, &m.Copied); n < 4 {
 		return mark{}
 	}
 	return m
@@ -120,12 +124,13 @@ func readMark(path string) mark {
 // write leaves the mark. All have one length, so that each replaces the one before.
 // It need not reach the disk: what is older says less, and nothing that is wrong.
 func (m mark) write(lock *os.File) error {
-	_, err := lock.WriteAt(fmt.Appendf(nil, "%36s %19d %40s %6s\n", m.Incarnation, m.Change, m.File, m.State), 0)
+	_, err := lock.WriteAt(fmt.Appendf(nil, "%36s %19d %40s %6s %19d\n", m.Incarnation, m.Change, m.File, m.State, m.Copied), 0)
 	return err
 }
 
-// checkLog returns an error where the log beside a database is one of another file:
-// SQLite would write it into this one, or remove it.
+// checkLog returns an error where the log beside a database is one of another file, or one of
+// what this file was before an older copy was written over it: SQLite would write it into this
+// one, or remove it.
 func checkLog(path string) error {
 	log, err := os.Stat(path + "-wal")
 	if err != nil || log.Size() == 0 {
@@ -136,12 +141,35 @@ func checkLog(path string) error {
 	switch {
 	case err != nil || database.Size() == 0:
 		return fmt.Errorf("%[1]s is gone, but %[1]s-wal has writes of it: put the file back, or, to start anew, remove %[1]s-wal", path)
-	case left.State != markOpen || left.isOf(file):
+	case left.State != markOpen:
 		return nil
+	case left.isOf(file):
+		if head, err := headWithoutLog(path); err != nil || head >= left.Copied {
+			return nil
+		}
+		return fmt.Errorf("%[1]s is an older copy of the file that %[1]s-wal has writes of: put that file back, "+
+			"or, to go on with this one, remove %[1]s-wal, %[1]s-shm and %[1]s-lock", path)
 	}
 	return fmt.Errorf("%[1]s-wal has writes of the file that was %[1]s before userd was killed: put that file back, "+
 		"or, to go on with this one, remove %[1]s-wal, %[1]s-shm and %[1]s-lock; where all of them were copied "+
 		"together while no server ran, remove %[1]s-lock alone", path)
+}
+
+// headWithoutLog returns the last change that is in a database file itself. It looks at neither
+// the log nor the locks of others, who may be copying the log into the file: it is a change that
+// the file had at some time since it was asked for.
+func headWithoutLog(path string) (int64, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return 0, err
+	}
+	uri := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/"), RawQuery: "immutable=1"}
+	conn, err := sqlite.OpenConn(uri.String(), sqlite.OpenReadOnly|sqlite.OpenURI)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	return scalar(conn, headSQL)
 }
 
 // isOf reports whether the mark was left for a file, as far as the system can tell.
@@ -184,7 +212,10 @@ func (o *owner) recognize(conn *sqlite.Conn, identity *store.Identity) error {
 				"changes", head, "changes_before", left.Change)
 		}
 	}
-	o.mark = mark{identity.Incarnation, head, file, markOpen}
+	o.mark = mark{identity.Incarnation, head, file, markOpen, 0}
+	if copied, err := headWithoutLog(o.path); err == nil {
+		o.mark.Copied = copied
+	}
 	return o.mark.write(o.lock)
 }
 
@@ -244,6 +275,14 @@ func (o *owner) acknowledge(head int64) error {
 		_ = o.mark.write(o.lock) // The mark then says less than it could.
 	}
 	return nil
+}
+
+// copied notes that all that was acknowledged is in the database file.
+func (o *owner) copied() {
+	if o.mark.Copied != o.mark.Change {
+		o.mark.Copied = o.mark.Change
+		_ = o.mark.write(o.lock) // The mark then says less than it could.
+	}
 }
 
 // unwatch ends the looks, before SQLite removes its log. Ending them twice is fine.

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -172,6 +173,77 @@ func TestALogOfAnotherFileIsNotApplied(t *testing.T) {
 	}
 	if users := allIDs(t, openPath(t, path)); len(users) != 0 {
 		t.Errorf("the backup has %d users", len(users))
+	}
+}
+
+// As cp does, which leaves the log of a killed server beside the file that it writes over.
+func TestALogOfALaterFileIsNotApplied(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	backedUp := mustCreate(t, s)
+	sqlite3(t, path, ".backup "+path+".backup")
+	mustCreate(t, s)
+	mustClose(t, s)
+	all := killAfter(t, path, 20)
+	file, backup := mustRead(t, path), mustRead(t, path+".backup")
+
+	mustWrite(t, path, backup)
+	refuses(t, path, "userd.db is an older copy of the file that")
+	if !bytes.Equal(mustRead(t, path), backup) {
+		t.Error("the file has changed")
+	}
+
+	// Both ways out that the line names.
+	mustWrite(t, path, file)
+	s = openPath(t, path)
+	checkAcknowledged(t, s, all)
+	mustClose(t, s)
+	killAfter(t, path, 20)
+	mustWrite(t, path, backup)
+	for _, suffix := range []string{"-wal", "-shm", "-lock"} {
+		if err := os.Remove(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids := allIDs(t, openPath(t, path)); len(ids) != 1 || !ids[backedUp.ID] {
+		t.Errorf("the backup has %v, want %s alone", ids, backedUp.ID)
+	}
+}
+
+func mustRead(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func mustWrite(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// It has four words. When it is written over a mark of five, the end of that stays behind it.
+func TestAMarkOfAnOlderUserdIsRead(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := openPath(t, path)
+	mustCreate(t, s)
+	before := s.Identity()
+	mustClose(t, s)
+	mark := mustRead(t, path+"-lock")
+	words := strings.Fields(string(mark))
+	older := fmt.Appendf(nil, "%36s %19s %40s %6s\n", words[0], words[1], words[2], words[3])
+	for name, mark := range map[string][]byte{"as it was": older, "over a newer one": append(older, mark[len(older):]...)} {
+		mustWrite(t, path+"-lock", mark)
+		if s = openPath(t, path); s.Identity() != before {
+			t.Errorf("%s: the incarnation is another one", name)
+		}
+		mustClose(t, s)
 	}
 }
 

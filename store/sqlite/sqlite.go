@@ -178,7 +178,7 @@ func (s *Store) connect(ctx context.Context, config Config) (err error) {
 		s.spare = &spareProcessor
 	}
 	s.writer = newWriter(conn, s.spare, func() error { return s.committed(conn) })
-	s.log = newCheckpointer(copier, s.writer, config.Logger)
+	s.log = newCheckpointer(copier, s.writer, config.Logger, s.copied)
 	if s.owner != nil {
 		s.names = newNamer(s.writer, s.wake, config.Logger)
 	}
@@ -202,6 +202,13 @@ func (s *Store) committed(conn *sqlite.Conn) error {
 		return err
 	}
 	return s.owner.acknowledge(head)
+}
+
+// copied is called by the checkpointer, between two commits, when all of the log is in the file.
+func (s *Store) copied() {
+	if s.owner != nil {
+		s.owner.copied()
+	}
 }
 
 // prepare brings the file to the state that the store works with, and reads what

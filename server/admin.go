@@ -38,7 +38,14 @@ func (s *Server) Admin() http.Handler {
 		mountProfiles(mux)
 	}
 	s.mountProbes(mux)
-	return s.hosts.Handler(s.answerOptions(edge.Authorize(s.config.Auth, adminScope, nil)(mux)))
+	return s.hosts.Handler(asksHealth(adminScope))(s.answerOptions(edge.Authorize(s.config.Auth, adminScope, nil)(mux)))
+}
+
+// asksHealth reports whether a request asks how the server is, which anybody may, for any host:
+// load balancers ask for a name of their own, such as Envoy for that of its cluster. A page of
+// whatever host (DNS rebinding) learns from the answer whether the server is ready, no more.
+func asksHealth(need func(path string) auth.Scope) func(*http.Request) bool {
+	return func(r *http.Request) bool { return need(r.URL.Path) == auth.Public || isOptionsProbe(r) }
 }
 
 // mountProbes serves /livez, which answers as long as the process does, and
@@ -78,11 +85,16 @@ func (s *Server) answerReady(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok\n")
 }
 
-// answerOptions answers OPTIONS of "/", which is what HAProxy asks where it is told no path
-// either, as /readyz is answered.
+// isOptionsProbe reports whether a request is OPTIONS of "/", which is what HAProxy asks where it
+// is told no path either, or of "*", which its documentation has as an example.
+func isOptionsProbe(r *http.Request) bool {
+	return r.Method == http.MethodOptions && (r.URL.Path == "/" || r.URL.Path == "*")
+}
+
+// answerOptions answers those as /readyz is answered.
 func (s *Server) answerOptions(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodOptions && r.URL.Path == "/" {
+		if isOptionsProbe(r) {
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST") // Those of all that is here.
 			s.answerReady(w, r)
 			return

@@ -980,13 +980,15 @@ func TestWhatElseNeedsCredentials(t *testing.T) {
 func TestOptionsNeedNoCredentials(t *testing.T) {
 	t.Parallel()
 	g := startGuarded(t, nil)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if resp := exchange(t, conn, "OPTIONS / HTTP/1.0\r\n\r\n"); resp.StatusCode != http.StatusOK {
-		t.Errorf("OPTIONS / is %s", resp.Status)
+	for _, request := range []string{"OPTIONS / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: www\r\n\r\n"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if resp := exchange(t, conn, request); resp.StatusCode != http.StatusOK {
+			t.Errorf("%q is answered with %s", request, resp.Status)
+		}
 	}
 }
 

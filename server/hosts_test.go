@@ -58,11 +58,11 @@ func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
 					test.configure(config)
 				}
 			})
-			url := running.URL
+			url := running.URL + "/openapi.json"
 			if strings.HasSuffix(way, "admin") {
 				admin := httptest.NewServer(running.Admin())
 				t.Cleanup(admin.Close)
-				url = admin.URL
+				url = admin.URL + "/metrics"
 			}
 			client := test.client(t)
 			for host, allowed := range localHosts {
@@ -70,7 +70,7 @@ func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
 				if allowed {
 					want = http.StatusOK
 				}
-				if got, body := getFor(t, client, url+"/livez", host); got != want {
+				if got, body := getFor(t, client, url, host); got != want {
 					t.Errorf("%s: status %d, want %d: %s", host, got, want, body)
 				}
 			}
@@ -98,6 +98,49 @@ func getFor(t *testing.T, client *http.Client, url, host string) (status int, bo
 		t.Fatalf("%s: %v", host, err)
 	}
 	return resp.StatusCode, string(text)
+}
+
+// Load balancers ask for a name of their own: Envoy for that of its cluster, nginx for that of its
+// upstream. A page whose host points here learns no more from a probe than they.
+func TestProbesAreAnsweredForAnyHost(t *testing.T) {
+	t.Parallel()
+	for way, test := range hostWays {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			running := servertest.Start(t, func(config *server.Config) {
+				config.HTTP2 = test.transport
+				if test.configure != nil {
+					test.configure(config)
+				}
+			})
+			client, url := test.client(t), running.URL
+			if strings.HasSuffix(way, "admin") {
+				admin := httptest.NewServer(running.Admin())
+				t.Cleanup(admin.Close)
+				url = admin.URL
+			}
+			for path, want := range map[string]int{
+				"/livez": http.StatusOK, "/readyz": http.StatusOK,
+				"/": http.StatusMisdirectedRequest, "/metrics": http.StatusMisdirectedRequest, "/livez/": http.StatusMisdirectedRequest,
+				"/console/": http.StatusMisdirectedRequest, "/grpc.health.v1.Health/Nothing": http.StatusMisdirectedRequest,
+			} {
+				if got, body := getFor(t, client, url+path, "cluster"); got != want || got == http.StatusOK && body != "ok\n" {
+					t.Errorf("%s: status %d, want %d: %s", path, got, want, body)
+				}
+			}
+			if url != running.URL {
+				return
+			}
+			client = changing(client, func(req *http.Request) { req.Host = "cluster" })
+			for range 2 { // The second time the server has seen the header before.
+				if status, err := health(t.Context(), client, url, ""); err != nil || status != serving {
+					t.Errorf("health is %v, error %v", status, err)
+				}
+				_, err := running.ClientOf(client).GetUser(t.Context(), &userv1.GetUserRequest{UserId: "00000000-0000-4000-8000-000000000001"})
+				checkError(t, err, failure{code: connect.CodePermissionDenied, reason: userv1.Reason_REASON_PERMISSION_DENIED})
+			}
+		})
+	}
 }
 
 // Every way through the server looks at the host: the lane, also with a header that
@@ -176,10 +219,10 @@ func TestAllowedNames(t *testing.T) {
 		"internal.example": http.StatusMisdirectedRequest, "xinternal.example": http.StatusMisdirectedRequest,
 		"192.0.2.2": http.StatusMisdirectedRequest,
 	} {
-		if got, body := getFor(t, client, running.URL+"/livez", host); got != want {
+		if got, body := getFor(t, client, running.URL+"/openapi.json", host); got != want {
 			t.Errorf("%s: status %d, want %d: %s", host, got, want, body)
 		}
-		if got, body := getFor(t, client, any.URL+"/livez", host); got != http.StatusOK {
+		if got, body := getFor(t, client, any.URL+"/openapi.json", host); got != http.StatusOK {
 			t.Errorf(`%s: status %d where "*" is allowed: %s`, host, got, body)
 		}
 	}
@@ -195,7 +238,7 @@ func TestAddressesAreAnsweredElsewhere(t *testing.T) {
 		"192.0.2.1:8080": http.StatusOK, "[2001:db8::1]": http.StatusOK, "10.0.0.9": http.StatusOK, "localhost": http.StatusOK,
 		"evil.example": http.StatusMisdirectedRequest, "10.0.0.9.evil.example": http.StatusMisdirectedRequest,
 	} {
-		req := httptest.NewRequest(http.MethodGet, "/livez", nil)
+		req := httptest.NewRequest(http.MethodGet, "/openapi.json", nil)
 		req.Host = host
 		local := &net.TCPAddr{IP: net.ParseIP("10.0.0.7"), Port: 8080}
 		req = req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, local))
@@ -212,17 +255,17 @@ func TestHostsOfRawRequests(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)
 	for request, want := range map[string]string{
-		"GET /livez HTTP/1.0\r\n\r\n":                                                         "200",
-		"GET /livez HTTP/1.0\r\nHost: evil.example\r\n\r\n":                                   "421",
-		"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n":                                    "400",
-		"GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n":                   "421",
-		"GET http://localhost/livez HTTP/1.1\r\nHost: localhost\r\n\r\n":                      "200",
-		"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n":                        "421",
-		"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n":                "400",
-		"GET /livez HTTP/1.1\r\nHost: localhost@evil.example\r\n\r\n":                         "400",
-		"GET /livez HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\n\r\n":    "421",
-		"OPTIONS /user.v1.UserService/GetUser HTTP/1.1\r\nHost: evil.example\r\n\r\n":         "421",
-		"GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nCookie: a\r\n\r\n": "421",
+		"GET /openapi.json HTTP/1.0\r\n\r\n":                                                         "200",
+		"GET /openapi.json HTTP/1.0\r\nHost: evil.example\r\n\r\n":                                   "421",
+		"GET /openapi.json HTTP/1.1\r\nConnection: close\r\n\r\n":                                    "400",
+		"GET http://evil.example/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n":                   "421",
+		"GET http://localhost/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n":                      "200",
+		"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n":                               "421",
+		"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n":                "400",
+		"GET /openapi.json HTTP/1.1\r\nHost: localhost@evil.example\r\n\r\n":                         "400",
+		"GET /openapi.json HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\n\r\n":    "421",
+		"OPTIONS /user.v1.UserService/GetUser HTTP/1.1\r\nHost: evil.example\r\n\r\n":                "421",
+		"GET /openapi.json HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nCookie: a\r\n\r\n": "421",
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(running.URL, "http://"))
 		if err != nil {

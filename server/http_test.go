@@ -357,6 +357,7 @@ func TestProbes(t *testing.T) {
 					{http.MethodOptions, "/livez", http.StatusOK}, // HAProxy asks so.
 					{http.MethodOptions, "/readyz", test.ready},
 					{http.MethodOptions, "/", test.ready},
+					{http.MethodOptions, "*", test.ready},
 					{http.MethodPost, "/readyz", http.StatusMethodNotAllowed},
 				} {
 					answer := httptest.NewRecorder()
@@ -385,6 +386,28 @@ func TestProbes(t *testing.T) {
 				t.Errorf("health of all is %s, error %v, want %s", listed.Body, err, want)
 			}
 		})
+	}
+}
+
+// OPTIONS of "*", which the documentation of HAProxy has as an example of a check, is answered by
+// net/http itself, unless it is told not to.
+func TestOptionsOfTheWholeServer(t *testing.T) {
+	t.Parallel()
+	running := startFaulty(t, func(context.Context, string) error { return store.ErrUnavailable })
+	for name, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, running.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque = "*"
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: a server that is not ready answers %s", name, resp.Status)
+		}
 	}
 }
 

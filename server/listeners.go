@@ -57,6 +57,7 @@ func (s *Server) boundedServer(handler http.Handler) *edge.Server {
 	g.MaxHeaderBytes = maxHeaderBytes
 	g.ConnContext = s.connContext()
 	g.ErrorLog = connectionLog(s.config.Logger)
+	g.DisableGeneralOptionsHandler = true // It says that all is well.
 	return g
 }
 

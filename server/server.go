@@ -117,7 +117,7 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 	kinds := streamTypes(rpc)
 	compressors := packing.MeasuredCompressors(s.config.MaxMessageBytes, s.budget)
 	passes := []edge.Middleware{
-		s.hosts.Handler,
+		s.hosts.Handler(asksHealth(scopes(kinds))),
 		s.console(), // Its files need no credentials.
 		edge.AllowOrigins(s.config.CORSOrigins, []string{"Etag", telemetry.RequestIDHeader, users.PageTokenTrailer}),
 		openapi.Handler(s.config.SendTimeout), // It says what the schema says, to anybody.

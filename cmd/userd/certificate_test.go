@@ -228,7 +228,7 @@ func TestNamesOfTheCertificateAreAnswered(t *testing.T) {
 	p, _ := startReading(t, pair.flags()...)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Tests make their own certificates.
 	for host, want := range map[string]int{"users.example.com": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/livez", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/openapi.json", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,17 +96,20 @@ func withoutPort(authority string) string {
 }
 
 // Handler answers requests for other hosts with 421 Misdirected Request, or, where
-// the protocol has no HTTP status, with PERMISSION_DENIED.
-func (a *AllowedHosts) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a.Allows(r.Context(), r.Host) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		a.refused.Inc()
-		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
-		}
-		refuseAs(w, r, http.StatusMisdirectedRequest, failure.WrongHost(withoutPort(r.Host)))
-	})
+// the protocol has no HTTP status, with PERMISSION_DENIED. Those that isOpen reports are
+// answered for any host.
+func (a *AllowedHosts) Handler(isOpen func(*http.Request) bool) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if a.Allows(r.Context(), r.Host) || isOpen(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			a.refused.Inc()
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close") // Nobody waits for the request to come whole.
+			}
+			refuseAs(w, r, http.StatusMisdirectedRequest, failure.WrongHost(withoutPort(r.Host)))
+		})
+	}
 }

@@ -313,7 +313,7 @@ func pipeTo(tb testing.TB, tr transport, handler http.Handler) (net.Conn, func()
 	}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{Handler: handler, Protocols: protocols, ErrorLog: discardLog}
+	srv := &http.Server{Handler: handler, Protocols: protocols, ErrorLog: discardLog, DisableGeneralOptionsHandler: true}
 	served := make(chan struct{})
 	listener := &oneConn{conn: make(chan net.Conn, 1)}
 	listener.conn <- theirs

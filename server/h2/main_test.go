@@ -50,7 +50,7 @@ func (tr transport) start(tb testing.TB, config h2.Config) *server {
 	protocols.SetUnencryptedHTTP2(!tr.engine && !tr.tls)
 	plain := &http.Server{
 		Handler: config.Handler, Protocols: protocols,
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100}, DisableGeneralOptionsHandler: true,
 	}
 	s := &server{url: "http://" + listener.Addr().String(), addr: listener.Addr().String()}
 	if tr.engine {

@@ -233,11 +233,8 @@ func (x *exchange) init(h *head, end bool) error {
 	x.work = x
 	x.handler = x.c.srv.config.Handler
 	x.expects = httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue")
-	switch {
-	case h.tooLarge:
+	if h.tooLarge {
 		x.handler = x.c.srv.config.HeadersTooLarge
-	case h.Method == http.MethodOptions && h.Path == "*":
-		x.handler = http.HandlerFunc(answerOptions)
 	}
 	location, err := requestURL(h)
 	if err != nil {
@@ -338,9 +335,6 @@ func (x *exchange) run() {
 func refuseHeaders(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "request header fields are too large", http.StatusRequestHeaderFieldsTooLarge)
 }
-
-// answerOptions answers a question about the server as a whole, as net/http does.
-func answerOptions(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") }
 
 // requestBody is the Body of the request of an exchange.
 type requestBody exchange

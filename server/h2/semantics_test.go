@@ -32,8 +32,6 @@ type semantic struct {
 	read func(note func(format string, args ...any), resp *http.Response)
 	// stalls says that the client reads nothing until the handler has returned.
 	stalls bool
-	// answered says that the request is answered without the handler.
-	answered bool
 }
 
 func newRequest(method, url string, body io.Reader) *http.Request {
@@ -225,11 +223,11 @@ var semantics = []semantic{
 	{name: "request of unknown length", request: func(url string) *http.Request {
 		return newRequest(http.MethodPost, url, io.MultiReader(strings.NewReader("body")))
 	}, handler: describeRequest},
-	{name: "OPTIONS *", answered: true, request: func(url string) *http.Request {
+	{name: "OPTIONS *", request: func(url string) *http.Request {
 		req := newRequest(http.MethodOptions, url, nil)
 		req.URL.Path = "*"
 		return req
-	}},
+	}, handler: describeRequest},
 	{name: "request trailers", request: func(url string) *http.Request {
 		req := newRequest(http.MethodPost, url, nil)
 		req.Trailer = http.Header{"X-Declared": nil}
@@ -467,10 +465,8 @@ func (s semantic) run(t *testing.T, tr transport) []string {
 		_ = resp.Body.Close()
 		note("trailer %v", resp.Trailer)
 	}
-	if !s.answered {
-		for _, line := range <-noted {
-			note("handler: %s", line)
-		}
+	for _, line := range <-noted {
+		note("handler: %s", line)
 	}
 	return slices.Clone(seen)
 }

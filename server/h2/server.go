@@ -21,7 +21,7 @@ import (
 
 // Config says how a server runs. Only Handler must be set.
 type Config struct {
-	// Handler serves the requests that Direct does not take.
+	// Handler serves the requests that Direct does not take, OPTIONS of "*" too.
 	Handler http.Handler
 	// Direct answers requests that have come whole without net/http. Default: Handler
 	// serves all.

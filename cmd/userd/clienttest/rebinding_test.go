@@ -19,8 +19,8 @@ func TestReboundPageReadsNothing(t *testing.T) {
 	server := userdtest.Start(t, "--pprof")
 	service, admin := server.URL, strings.TrimSuffix(server.Metrics, "/metrics")
 	paths := []string{
-		service + "/user.v1.UserService/SearchUsers", service + "/readyz", service + "/console/",
-		admin + "/metrics", admin + "/debug/pprof/", admin + "/livez",
+		service + "/user.v1.UserService/SearchUsers", service + "/console/", service + "/openapi.json",
+		admin + "/metrics", admin + "/debug/pprof/",
 	}
 	local := visit(t, paths)
 	for _, answer := range local {

@@ -138,6 +138,8 @@ func TestFile(t *testing.T) {
 		"token with prefix": {"billing sha256:" + secretToken + " users.read", "line 1: the credential must be sha256:"},
 		"short hash":        {"billing " + good[:70] + " users.read", "line 1: the credential must be sha256:"},
 		"long hash":         {"billing " + good + "00 users.read", "line 1: the credential must be sha256:"},
+		"odd hash":          {"billing " + good + "0 users.read", "line 1: the credential must be sha256:"},
+		"hash alone":        {"billing " + good[len(hashPrefix):] + " users.read", "line 1: the credential must be sha256:"},
 		"no name":           {"billing cert: users.read", "line 1: the credential must be sha256:"},
 		"unknown scope":     {"\nbilling " + good + " users.read,users.reed", "line 2: scopes must be of users.read, "},
 		"token as scope":    {"billing " + good + " " + secretToken, "line 1: scopes must be of users.read, "},
@@ -206,6 +208,8 @@ func TestTokens(t *testing.T) {
 			{UsersRead, []string{"Bearer one", "Bearer one"}, "malformed"},
 			{UsersRead, []string{"Bearer onf"}, "unknown"},
 			{UsersRead, []string{"Bearer One"}, "unknown"},
+			{UsersRead, []string{"Bearer " + strings.Repeat("x", maxTokenBytes)}, "unknown"},
+			{UsersRead, []string{"Bearer a.b.c"}, "unknown"},             // No key is missing where there are to be none.
 			{UsersRead, []string{"Bearer " + sum("one")[7:]}, "unknown"}, // Whoever has read the file has no token.
 		} {
 			if got := who(ctx, a, test.need, test.header...); got != test.want {
@@ -459,6 +463,9 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 		t.Errorf("%s has ended, want one", got)
 	}
 	stopTwo()
+	if len(a.streams) > 0 {
+		t.Errorf("%d streams are followed that have ended", len(a.streams))
+	}
 	change("# nobody")
 	stopOne()
 	a.Follow(late, UsersList, func() { ended <- "late" })()
@@ -468,6 +475,29 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 	if len(a.streams) > 0 {
 		t.Errorf("%d streams are still followed", len(a.streams))
 	}
+}
+
+// A call that ends while its stream is ended waits for that: it needs what is gone after the call.
+func TestCallsWaitForTheEndOfTheirStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, grant := grantForAnHour(t)
+		ending, left := make(chan struct{}), make(chan struct{})
+		stop := a.Follow(grant, UsersList, func() { <-ending })
+		time.Sleep(time.Hour + time.Second)
+		go func() {
+			defer close(left)
+			stop()
+		}()
+		synctest.Wait()
+		select {
+		case <-left:
+			t.Error("the call has ended before")
+		default:
+		}
+		close(ending)
+		<-left
+	})
 }
 
 func TestNewTokens(t *testing.T) {
@@ -499,14 +529,20 @@ func TestWrongCredentialsAreSlowedDown(t *testing.T) {
 	var s slowdown
 	now := time.Unix(1_800_000_000, 0)
 	from := networkOf("192.0.2.1:5000")
-	for i := range 100 {
+	for i := range maxWaiting {
 		want := min(max(0, time.Duration(i-63)*100*time.Millisecond), time.Second)
 		if got := s.add(from, now); got != want {
 			t.Errorf("failure %d waits %s, want %s", i, got, want)
 		}
 	}
+	if s.waiting != maxWaiting-freeFailures {
+		t.Errorf("%d answers wait", s.waiting)
+	}
 	if got := s.add(networkOf("192.0.2.2:5000"), now); got != 0 {
 		t.Errorf("another address waits %s", got)
+	}
+	if got := s.add(from, now); got != maxWait {
+		t.Errorf("with failures of another address it waits %s", got)
 	}
 	if got := s.add(from, now.Add(10*time.Second)); got != 0 {
 		t.Errorf("after ten seconds it waits %s", got)
@@ -517,11 +553,55 @@ func TestWrongCredentialsAreSlowedDown(t *testing.T) {
 	if len(s.due) > maxNetworks {
 		t.Errorf("%d addresses are remembered", len(s.due))
 	}
-	s.waiting = maxWaiting
+	s = slowdown{waiting: maxWaiting}
 	for range 100 {
 		if got := s.add(from, now); got != 0 {
 			t.Fatalf("one more waits %s than there is room for", got)
 		}
+	}
+}
+
+// Whoever is refused again and again for wrong credentials waits, unless they go; others do not.
+func TestRefusalsWait(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		why  *Refusal
+		gone bool
+		want time.Duration // In all.
+	}{
+		"unknown":           {unknown, false, 3 * failureInterval},
+		"malformed":         {malformed, false, 3 * failureInterval},
+		"of an unknown key": {unknownKey, false, 3 * failureInterval},
+		"gone":              {unknown, true, 0},
+		"missing":           {missing, false, 0},
+		"expired":           {expiredToken, false, 0},
+		"without the scope": {missingScopes[Admin], false, 0},
+		"without keys":      {noKeys, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, _ := open(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if test.gone {
+					cancel()
+				}
+				began := time.Now()
+				for range freeFailures {
+					a.Refuse(ctx, "192.0.2.1:80", test.why)
+				}
+				if waited := time.Since(began); waited != 0 {
+					t.Errorf("the first ones wait %s", waited)
+				}
+				for range 3 {
+					a.Refuse(ctx, "192.0.2.1:80", test.why)
+				}
+				if waited := time.Since(began); waited != test.want || a.late.waiting != 0 {
+					t.Errorf("they wait %s, want %s, and %d wait still", waited, test.want, a.late.waiting)
+				}
+			})
+		})
 	}
 }
 

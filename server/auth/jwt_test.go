@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -309,6 +311,11 @@ func TestRememberedJWT(t *testing.T) {
 	}
 	checkWho(t, a, "key that stays", header[0][len("Bearer "):], "somebody")
 	memory := &a.callers.Load().keys.memory
+	for range 3 * memoryHalf {
+		if memory.find(sha256.Sum256([]byte("unknown"))) != nil || len(memory.new) != 1 {
+			t.Fatal("a token is remembered that was not verified")
+		}
+	}
 	for i := range 3 * memoryHalf {
 		memory.add(sha256.Sum256(fmt.Append(nil, i)), &signed{})
 		memory.find(sha256.Sum256([]byte(header[0][len("Bearer "):])))
@@ -318,6 +325,11 @@ func TestRememberedJWT(t *testing.T) {
 	}
 	if _, refusal := a.Recall(t.Context(), UsersRead, header, nil); refusal != nil {
 		t.Error("a token that is in use is forgotten")
+	}
+	for i := range memoryHalf {
+		if memory.find(sha256.Sum256(fmt.Append(nil, 3*memoryHalf-1-i))) == nil {
+			t.Fatalf("a token is forgotten that was verified %d tokens ago", i)
+		}
 	}
 }
 
@@ -470,8 +482,16 @@ func TestKeysAreFetched(t *testing.T) {
 	}
 	issuer.SetAway(true)
 	a.issuer.passed(retryInterval)
+	checkWho(t, a, "no JWT", "a.b.c", "unknown")
+	checkWho(t, a, "expired", issuer.Sign(t, claimSet{"exp": 1}), "expired")
+	checkWho(t, a, "for others", issuer.Sign(t, claimSet{"aud": "others"}), "claims")
+	if n := issuer.Fetches(); n != 1 {
+		t.Errorf("%d fetches, the last ones for tokens that need no other key", n)
+	}
 	checkWho(t, a, "new key, issuer away", rotated, "unknown")
 	checkWho(t, a, "first key, issuer away", old, "somebody")
+	a.issuer.passed(retryInterval / 2)
+	checkWho(t, a, "new key, again within a minute", rotated, "unknown")
 	if n := issuer.Fetches(); n != 2 {
 		t.Errorf("%d fetches after a minute, want one more", n)
 	}
@@ -608,14 +628,55 @@ func TestOneFetchForAll(t *testing.T) {
 	a.issuer.mu.Lock()
 	a.issuer.waiting = 9
 	a.issuer.mu.Unlock()
+	if err := a.Reload(); err != nil {
+		t.Error(err)
+	}
 	close(answer)
 	for range 10 {
 		if got := <-results; got != "somebody" {
 			t.Errorf("a caller who waits for a key is %s", got)
 		}
 	}
-	if n := issuer.Fetches(); n != 2 {
-		t.Errorf("%d fetches, want 2", n)
+	if n := issuer.Fetches(); n != 2 || a.issuer.waiting != 0 {
+		t.Errorf("%d fetches, want 2, and %d callers wait", n, a.issuer.waiting)
+	}
+}
+
+// Keys may be elsewhere than at their URL, but none that are fetched over TLS come in the clear.
+func TestRedirectsToKeys(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	paths := http.NewServeMux()
+	paths.Handle("/keys", issuer)
+	plain, encrypted := httptest.NewServer(paths), httptest.NewUnstartedServer(paths)
+	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0) // New does not know its authority yet.
+	encrypted.StartTLS()
+	t.Cleanup(plain.Close)
+	t.Cleanup(encrypted.Close)
+	for from, to := range map[string]string{
+		"/one": "/keys", "/two": "/one", "/three": "/two", "/four": "/three",
+		"/encrypted": encrypted.URL + "/keys", "/plain": plain.URL + "/keys", "/later": "/plain",
+	} {
+		paths.Handle(from, http.RedirectHandler(to, http.StatusFound))
+	}
+	for name, test := range map[string]struct{ url, want string }{
+		"none":             {encrypted.URL + "/keys", "somebody"},
+		"three":            {encrypted.URL + "/three", "somebody"},
+		"four":             {encrypted.URL + "/four", "keys"},
+		"three in clear":   {plain.URL + "/three", "somebody"},
+		"to TLS":           {plain.URL + "/encrypted", "somebody"},
+		"from TLS":         {encrypted.URL + "/plain", "keys"},
+		"from TLS, second": {encrypted.URL + "/later", "keys"},
+	} {
+		a, err := New(Config{Keys: test.url, Issuer: authtest.Name, Audience: authtest.Audience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.issuer.client.Transport.(*http.Transport).TLSClientConfig = encrypted.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		if err := a.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		checkWho(t, a, name, issuer.Sign(t, claimSet{"scope": "users.read"}), test.want)
 	}
 }
 
@@ -641,6 +702,28 @@ func TestAnswersThatAreNoKeys(t *testing.T) {
 		}
 		checkWho(t, a, want, token, "somebody")
 		if text := f.log.String(); !strings.Contains(text, want) || strings.Contains(text, "secret") || strings.Contains(text, a.issuer.url) {
+			t.Errorf("the log is %s, want %s", text, want)
+		}
+	}
+}
+
+// The URL of keys may have a secret, which is not for the log.
+func TestURLOfKeysIsNotShown(t *testing.T) {
+	t.Parallel()
+	away := httptest.NewServer(nil)
+	away.Close()
+	for url, want := range map[string]string{
+		away.URL + "/keys?token=hush": "connection refused",
+		"http://hush@[::1/keys":       "missing ']' in host",
+	} {
+		var logged strings.Builder
+		_, err := New(Config{
+			Keys: url, Issuer: authtest.Name, Audience: authtest.Audience, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := logged.String(); !strings.Contains(text, want) || strings.Contains(text, "hush") {
 			t.Errorf("the log is %s, want %s", text, want)
 		}
 	}

@@ -215,15 +215,16 @@ func eachRequest(t *testing.T, test func(t *testing.T, protocol protocol, messag
 	}
 }
 
-// The deadline is in the request only: the client itself waits for the answer.
+// The deadline is in the request only: the client itself waits for the answer. Each request has a
+// server of its own: one that would have to wait for others until its deadline is refused before.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	running := startFaulty(t, func(ctx context.Context, _ string) error {
-		<-ctx.Done()
-		return ctx.Err()
-	})
 	want := failure{code: connect.CodeDeadlineExceeded, reason: userv1.Reason_REASON_DEADLINE_EXCEEDED}
 	eachRequest(t, func(t *testing.T, protocol protocol, message proto.Message) {
+		running := startFaulty(t, func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
 		client := changing(servertest.HTTP2(t), func(req *http.Request) {
 			req.Header.Set("Grpc-Timeout", "10m")
 			req.Header.Set("Connect-Timeout-Ms", "10")

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store/storetest/transcript"
@@ -135,19 +136,30 @@ func TestStreamsHaveTheirOwnMetrics(t *testing.T) {
 	running := servertest.Start(t, nil)
 	client := running.Client(t, grpcBinary.options...)
 	rows, _ := numberedRows(3)
+	rows[1].DisplayName = strings.Repeat("Ada ", 20) + "Lovelace"
 	if _, err := importRows(t.Context(), client, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := list(t.Context(), client, &userv1.ListUsersRequest{All: true}); err != nil {
-		t.Fatal(err)
+	uncompressed := changing(servertest.HTTP2(t), func(req *http.Request) { req.Header.Del("Grpc-Accept-Encoding") })
+	sent := 0
+	for _, client := range []userv1connect.UserServiceClient{client, running.ClientOf(uncompressed, grpcBinary.options...)} {
+		users, _, err := list(t.Context(), client, &userv1.ListUsersRequest{All: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, user := range users {
+			sent += proto.Size(user)
+		}
 	}
 	if err := running.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	checkMetrics(t, running,
 		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/BatchCreateUsers",rpc_response_status_code="OK",rpc_system_name="grpc"} 1`,
-		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="OK",rpc_system_name="grpc"} 1`,
-		`rpc_server_request_size_bytes_count{rpc_method="user.v1.UserService/BatchCreateUsers"} 3`)
+		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="OK",rpc_system_name="grpc"} 2`,
+		`rpc_server_request_size_bytes_count{rpc_method="user.v1.UserService/BatchCreateUsers"} 3`,
+		`rpc_server_response_size_bytes_count{rpc_method="user.v1.UserService/ListUsers"} 6`,
+		fmt.Sprintf(`rpc_server_response_size_bytes_sum{rpc_method="user.v1.UserService/ListUsers"} %d`, sent))
 	if strings.Contains(scrape(running), `rpc_server_call_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers"`) {
 		t.Error("a stream is among the unary calls")
 	}

@@ -190,6 +190,28 @@ func TestAnotherServerGetsAllRows(t *testing.T) {
 	}
 }
 
+// Which rows are done, and on which server, cannot be told from what 0.1.0 has left.
+func TestAnOlderImportIsNotGoneOnWith(t *testing.T) {
+	t.Parallel()
+	const state = `{"format":"csv","on_conflict":"fail","size":64,"ids":"8df19287-ded5-401b-be85-dee787660051","rows":1000,` +
+		`"created":990,"updated":0,"skipped":0,"failed":10,"failures":300}`
+	s := startImportServer(t)
+	file := filepath.Join(t.TempDir(), "users.csv")
+	writeRows(t, file, 2_500)
+	if err := os.WriteFile(file+".progress", []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range [][]string{nil, {"--resume"}} {
+		_, err := s.runImport(t.Context(), append(again, file)...)
+		if cli.Code(err) != cli.WrongUse || !strings.Contains(err.Error(), "remove "+file+".progress and begin anew with --on-conflict skip") {
+			t.Errorf("%q: it ends with %v", again, err)
+		}
+	}
+	if read(t, file+".progress") != state || s.streams > 0 {
+		t.Error("it is begun anew")
+	}
+}
+
 // A file that cannot be read to its end can be mended behind the rows that are done, and gone
 // on with.
 func TestMendedFileIsGoneOnWith(t *testing.T) {

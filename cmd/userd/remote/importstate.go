@@ -100,6 +100,9 @@ func (i *fileImport) begin(fresh importState) error {
 		return i.leaveFailures(earlier)
 	case earlier == nil:
 		return nil
+	case earlier.Server == "" && earlier.Rows > 0:
+		return cli.Wrong(fmt.Errorf("an import of this file by userd 0.1.0 was interrupted after %d rows: go on with that, "+
+			"or remove %s and begin anew with --on-conflict skip", earlier.Rows, i.progressName))
 	case !i.flags.resume && earlier.Rows > 0:
 		return cli.Wrong(fmt.Errorf("an import of this file into %s was interrupted: go on with --resume, or remove %s to begin anew", earlier.Server, i.progressName))
 	case i.flags.resume && !same:

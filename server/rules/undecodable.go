@@ -103,7 +103,7 @@ func jsonFault(data []byte, message protoreflect.MessageDescriptor) fault {
 	switch {
 	case errors.As(err, &found):
 		return found
-	case errors.As(err, &syntax):
+	case errors.As(err, &syntax) && errors.As(json.Unmarshal(data, new(json.RawMessage)), &syntax): // A walker's offset leaves out tokens.
 		line, column := position(data, syntax.Offset)
 		return fault{problem: fmt.Sprintf("the request is not valid JSON, at line %d, column %d", line, column)}
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -112,10 +112,10 @@ func jsonFault(data []byte, message protoreflect.MessageDescriptor) fault {
 	return fault{problem: "the request is not valid JSON for this method"}
 }
 
-// position is the line and column of a byte, from 1.
+// position is the line and column of the last of some bytes, from 1.
 func position(data []byte, offset int64) (line, column int) {
 	before := data[:min(max(offset-1, 0), int64(len(data)))]
-	return 1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n')
+	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
 }
 
 // Error implements error, so that a walk can end with a fault.
@@ -170,11 +170,12 @@ func unknownField(key string, of protoreflect.MessageDescriptor) fault {
 }
 
 // each calls f for each member of an object or element of a list. What does not begin as
-// one is otherwise; null is one without any.
+// one is otherwise; null is one without any, but for the request itself.
 func (w jsonWalker) each(begin json.Delim, otherwise fault, f func() error) error {
-	if token, err := w.next(); err != nil || token == nil {
+	switch token, err := w.next(); {
+	case err != nil || token == nil && otherwise.field != "":
 		return err
-	} else if token != begin {
+	case token != begin:
 		return otherwise
 	}
 	for w.More() {

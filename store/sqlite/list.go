@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/example/userd/store"
+	"github.com/example/userd/store/guard"
 	"github.com/example/userd/store/stats"
 )
 
@@ -26,8 +27,20 @@ const few = 1000
 // is looked up.
 const firstStep, secondStep, secondLookups, leastInTurn = 500, 9_500, 2_000, 100
 
-// List implements store.Store.
-func (s *Store) List(ctx context.Context, query store.Query) (store.Page, error) {
+// List implements store.Store. SQLite needs a deep stack, which a goroutine keeps. Callers have to
+// wait for those whom they send the users to, thousands of them maybe, so that SQLite has one of
+// its own.
+func (s *Store) List(ctx context.Context, query store.Query) (page store.Page, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		page, err = guard.Call(func() (store.Page, error) { return s.list(ctx, query) })
+	}()
+	<-done
+	return page, err
+}
+
+func (s *Store) list(ctx context.Context, query store.Query) (store.Page, error) {
 	var page store.Page
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
 		l := &listing{

@@ -20,7 +20,7 @@ const (
 	// A server is busy when busyGCs collections have come within busyGCInterval of
 	// the one before, and quiet when one has not for quietTime.
 	busyGCs        = 8
-	busyGCInterval = 50 * time.Millisecond
+	busyGCInterval = 2 * time.Second
 	// quietTime is longer than a pause between two rushes. One that finds the memory of
 	// the last one given back has half the rate, for as long as it takes to get it again.
 	quietTime = 5 * time.Second

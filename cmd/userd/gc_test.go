@@ -21,10 +21,10 @@ func TestGCTuner(t *testing.T) {
 	for range busyGCs - 1 {
 		collect(10*time.Millisecond, 8<<20, 0)
 	}
-	collect(200*time.Millisecond, 8<<20, 0) // Neither soon nor late.
+	collect(3*time.Second, 8<<20, 0) // Neither soon nor late.
 	collect(10*time.Millisecond, 8<<20, 400)
-	collect(200*time.Millisecond, 16<<20, 200) // It stays busy.
-	collect(200*time.Millisecond, 1<<30, 100)
+	collect(3*time.Second, 16<<20, 200) // It stays busy.
+	collect(3*time.Second, 1<<30, 100)
 	collect(5*time.Second, 8<<20, 100)
 	collect(10*time.Millisecond, 8<<20, 0)
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/auth"
+	"github.com/example/userd/server/edge"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/lane"
 	"github.com/example/userd/server/telemetry"
@@ -50,4 +53,21 @@ func (s *Server) refuse(ctx context.Context, metrics *telemetry.CallMetrics, cal
 	shown := failure.ForCaller(ctx, refused)
 	metrics.Refused(ctx, call.Protocol, len(call.Message), shown.Code(), time.Since(began))
 	return shown
+}
+
+// tooManyLarge is made once: where it is needed, it is needed often.
+var tooManyLarge = sync.OnceValue(func() *connect.Error {
+	return failure.ForCaller(context.Background(), failure.ErrTooManyLargeMessages)
+})
+
+// countAnswer is [lane.Config.Count]. The answer of a write is sent whether there is room for it
+// or not.
+func (s *Server) countAnswer(ctx context.Context, spec connect.Spec, peer string, bytes int) (lane.Counted, *connect.Error) {
+	scope := auth.ScopeOf(spec.Procedure)
+	must := scope != auth.UsersRead && scope != auth.UsersList
+	hold, err := s.budget.Answer(edge.CallerFrom(ctx, peer), bytes, must)
+	if err != nil {
+		return nil, tooManyLarge()
+	}
+	return hold, nil
 }

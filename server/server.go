@@ -133,8 +133,8 @@ func (s *Server) handler(rpc *connect.Server) http.Handler {
 		webtext.Translate,
 		edge.FoldCompressions,
 		edge.RefuseBadHeaders(rpc, wire.Codecs(), compressors, s.refusals),
-		body.Count(kinds, func(r *http.Request, cut func()) (context.Context, body.Hold) {
-			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut)
+		body.Count(kinds, func(r *http.Request, cut, unread func()) (context.Context, body.Hold) {
+			return s.budget.Begin(r.Context(), edge.CallerFrom(r.Context(), r.RemoteAddr), cut, unread)
 		}),
 		body.CheckFrames(s.rowLimits(rpc)),
 		body.AwaitMessages(kinds, s.arrivals),
@@ -246,6 +246,8 @@ func (s *Server) newLane(rpc *connect.Server) *lane.Lane {
 		Ready: func(ctx context.Context, call *connect.CallInfo, message []byte) (context.Context, lane.Request, bool) {
 			return s.users.AtHand(ctx, call, message)
 		},
+		Count:   s.countAnswer,
+		IsLarge: wire.IsLarge,
 	})
 }
 

@@ -21,13 +21,15 @@ type Hold interface {
 }
 
 // Count has a budget count what has come of requests of one message, until they are
-// answered. begin gets what ends the wait for the rest of a request, until its Hold is
-// released. Rows of streams are small: see CheckFrames.
-func Count(types map[string]connect.StreamType, begin func(r *http.Request, cut func()) (context.Context, Hold)) func(http.Handler) http.Handler {
+// answered. begin gets what ends the wait for the rest of a request, and that for the caller to
+// read the answer, until its Hold is released. Rows of streams are small: see CheckFrames.
+func Count(types map[string]connect.StreamType, begin func(r *http.Request, cut, unread func()) (context.Context, Hold)) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, hold := begin(r, func() {
 				_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // A connection without deadlines waits for as long as requests may take to come.
+			}, func() {
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now()) // And for as long as it may take to read.
 			})
 			defer hold.Release()
 			r = r.WithContext(ctx)

@@ -52,6 +52,10 @@ type Call interface {
 	Ready(ctx context.Context) bool
 	// Serve answers the request. The answer must stay as it is until Release.
 	Serve(ctx context.Context) *Answer
+	// Wait is called where the answer cannot be sent at once, and waits for the peer to read.
+	// It returns nil, or what is sent instead. cut has the stream reset if the answer still
+	// waits then.
+	Wait(cut func()) *Answer
 	// Release is called when the answer is not used any more.
 	Release()
 }
@@ -179,6 +183,8 @@ type directStream struct {
 	ctx    context.Context
 	call   Call
 	answer *Answer // Waits to be sent.
+
+	awaited bool // The call knows that its answer waits.
 }
 
 // directStreams has streams that are over, of which only the reader of their connection knew.
@@ -308,9 +314,13 @@ func (d *directStream) deliver() (over bool) {
 	c, a := d.c, d.answer
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	waits := d.sendErr() == nil && !c.fits(&d.stream, len(a.Body))
+	if waits && !d.awaited {
+		d.await()
+	}
 	if d.held {
 		d.letGo()
-		if d.cancel == nil && !c.fits(&d.stream, len(a.Body)) {
+		if d.cancel == nil && !c.fits(&d.stream, len(d.answer.Body)) {
 			c.start(&d.stream)
 			return false
 		}
@@ -322,7 +332,27 @@ func (d *directStream) deliver() (over bool) {
 	}
 	d.call.Release()
 	d.call, d.answer = nil, nil
-	return d.err != nil && !d.queued
+	return d.err != nil && !d.queued && !d.awaited // Else cut may still be called.
+}
+
+// await tells the call that its answer has to wait. conn.mu is held, but not meanwhile.
+func (d *directStream) await() {
+	d.awaited = true
+	d.c.mu.Unlock()
+	defer d.c.mu.Lock()
+	if instead := d.call.Wait(func() { go d.cut() }); instead != nil {
+		d.answer = instead
+	}
+}
+
+// cut gives up an answer that the peer does not read.
+func (d *directStream) cut() {
+	d.c.mu.Lock()
+	defer d.c.unlockAndFlush()
+	if len(d.pending) > 0 {
+		d.c.srv.stats.Timeouts.Add(1)
+		d.expireWrite()
+	}
 }
 
 // letGo lets go of the body that a call has used. conn.mu is held.

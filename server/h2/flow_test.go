@@ -39,13 +39,14 @@ type quiet struct {
 	window int // Bytes that the server takes on all streams.
 	data   map[uint32]int
 	ended  map[uint32]bool
+	reset  map[uint32]http2.ErrCode
 }
 
 // startQuiet is startAlone for such a peer. The Wait of the bubble returns when all that was
 // said has been answered.
 func startQuiet(t *testing.T, config h2.Config, settings ...http2.Setting) *quiet {
 	t.Helper()
-	q := &quiet{startAlone(t, config), 1<<16 - 1, make(map[uint32]int), make(map[uint32]bool)}
+	q := &quiet{startAlone(t, config), 1<<16 - 1, make(map[uint32]int), make(map[uint32]bool), make(map[uint32]http2.ErrCode)}
 	read := make(chan struct{})
 	go func() { q.read(); close(read) }()
 	t.Cleanup(func() {
@@ -70,6 +71,8 @@ func (q *quiet) read() {
 			q.ended[f.StreamID] = f.StreamEnded()
 		case *http2.HeadersFrame:
 			q.ended[f.StreamID] = f.StreamEnded()
+		case *http2.RSTStreamFrame:
+			q.reset[f.StreamID] = f.ErrCode
 		case *http2.WindowUpdateFrame:
 			if f.StreamID == 0 {
 				q.window += int(f.Increment)
@@ -181,6 +184,48 @@ func TestCancelledCallsGiveBackTheirRoom(t *testing.T) {
 			q.must(q.open(id, false, q.request("POST", "/")))
 			q.send(id, true, 16_000)
 			q.must(q.WriteRSTStream(id, http2.ErrCodeCancel))
+		}
+	})
+}
+
+// waitingCalls have long answers, and keep what ends the wait for their peer to read them.
+type waitingCalls struct {
+	pathEcho
+	cuts chan func()
+}
+
+func (w waitingCalls) Route(context.Context, *h2.Head, h2.Route) h2.Route { return w }
+
+func (w waitingCalls) Open(string, []byte) h2.Call { return w }
+
+func (w waitingCalls) Wait(cut func()) *h2.Answer {
+	w.cuts <- cut
+	return nil
+}
+
+// TestAnswersThatAreCut has an answer wait for the peer, and gives it up. One whose stream has
+// gone is nothing to cut.
+func TestAnswersThatAreCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := waitingCalls{pathEcho{strings.Repeat("x", 1<<20)}, make(chan func(), 2)}
+		q := startQuiet(t, h2.Config{Direct: calls})
+		for id := uint32(1); id <= 3; id += 2 {
+			q.must(q.open(id, true, q.request("POST", "/")))
+			synctest.Wait()
+		}
+		cut, late := <-calls.cuts, <-calls.cuts
+		cut()
+		synctest.Wait()
+		if code, reset := q.reset[1]; !reset || code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("the one that was cut: reset %t, %v", reset, code)
+		}
+		q.must(q.WriteRSTStream(3, http2.ErrCodeCancel))
+		synctest.Wait()
+		late()
+		synctest.Wait()
+		if _, reset := q.reset[3]; reset {
+			t.Error("one that was cancelled is reset")
 		}
 	})
 }

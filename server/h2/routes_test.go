@@ -169,4 +169,6 @@ func (e pathEcho) Serve(context.Context) *h2.Answer {
 	return a
 }
 
+func (pathEcho) Wait(func()) *h2.Answer { return nil }
+
 func (pathEcho) Release() {}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -26,6 +27,7 @@ type call struct {
 	received bool // Receive was called.
 	sent     bool // Send was called: header and trailer are as they were then.
 	answer   answer
+	counted  Counted // The answer, if it is.
 }
 
 // prepare takes the message out of a body, or of the query of a GET, and has the call refused if it is not to begin. It
@@ -187,7 +189,7 @@ func (c *call) SendHeaders() error { return nil }
 func (c *call) Send(msg any) error {
 	c.takeMetadata()
 	c.sent = true
-	body, prefix := c.answer.body, 0
+	body := c.answer.body
 	c.answer.body = nil // Until the message is whole: it may end in a panic.
 	if body == nil {
 		body = getBuffer()
@@ -196,6 +198,33 @@ func (c *call) Send(msg any) error {
 		c.answer.body = body
 		return nil
 	}
+	if c.lane.Count != nil && c.lane.IsLarge(msg) {
+		return c.encodeLarge(body, msg)
+	}
+	return c.encode(body, msg)
+}
+
+// encodeTurns has a place for each large message that is encoded: those who encode may be held
+// up, and are not counted yet.
+var encodeTurns = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// encodeLarge is encode for a message that is large. It counts at once.
+func (c *call) encodeLarge(body *bytes.Buffer, msg any) error {
+	encodeTurns <- struct{}{}
+	defer func() { <-encodeTurns }()
+	if err := c.encode(body, msg); err != nil {
+		return err
+	}
+	if refused := c.count(); refused != nil {
+		c.discard()
+		return refused
+	}
+	return nil
+}
+
+// encode makes the body of a message.
+func (c *call) encode(body *bytes.Buffer, msg any) error {
+	prefix := 0
 	if c.profile.format.enveloped {
 		prefix = EnvelopeSize
 		body.Write(make([]byte, EnvelopeSize))
@@ -237,12 +266,54 @@ func (c *call) compress(compressor connect.Compressor, plain *bytes.Buffer, pref
 	return nil
 }
 
+// waitingBytes is about what a call needs besides its answer while that waits, in bytes: most of
+// it is the stack of a goroutine.
+const waitingBytes = 4 << 10
+
+// count has the answer counted until Release, or returns why it is not to be sent.
+func (c *call) count() (refused *connect.Error) {
+	c.counted, refused = c.lane.Count(c.ctx, c.profile.spec, c.info.PeerAddr, waitingBytes+c.answer.body.Len())
+	return refused
+}
+
+// await has an answer counted that waits for the caller to read it. It returns false where there
+// is no room for it, and the answer has become another one, that tells so. cut ends the wait.
+func (c *call) await(cut func()) bool {
+	if c.lane.Count == nil || c.answer.body == nil || c.ctx == nil { // Or it was refused before it began.
+		return true
+	}
+	if c.counted == nil {
+		if refused := c.count(); refused != nil {
+			c.discard()
+			c.finish(refused)
+			return false
+		}
+	}
+	c.counted.Await(cut)
+	return true
+}
+
+// discard takes the answer away, as if nothing had been sent.
+func (c *call) discard() {
+	c.dropBody()
+	c.answer, c.sent = answer{}, false
+}
+
 // Release lets go of the body, which is sent, or could not be finished, and of what Ready has
 // found out.
 func (c *call) Release() {
 	if c.decoded != nil {
 		c.decoded.Release()
 		c.decoded = nil
+	}
+	c.dropBody()
+}
+
+// dropBody lets go of the body, which counts no more.
+func (c *call) dropBody() {
+	if c.counted != nil {
+		c.counted.Release()
+		c.counted = nil
 	}
 	if c.answer.body != nil {
 		putBuffer(c.answer.body)

@@ -142,6 +142,16 @@ func (s *streamCall) Serve(ctx context.Context) *h2.Answer {
 	return &s.out
 }
 
+// Wait implements [h2.Call].
+func (s *streamCall) Wait(cut func()) *h2.Answer {
+	if s.await(cut) {
+		return nil
+	}
+	s.out = h2.Answer{}
+	s.translate()
+	return &s.out
+}
+
 // sharedOK is the trailer of a call of gRPC that went well.
 var sharedOK = h2.ShareFields("Grpc-Status", "0")
 

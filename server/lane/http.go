@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 )
@@ -35,6 +36,9 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 		}
 		ready := c.Ready(r.Context())
 		c.serve(r.Context())
+		if c.answer.isLarge() {
+			c.await(func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now()) }) // Else it waits for as long as it may take.
+		}
 		c.answer.write(w)
 		c.Release()
 		if ready {
@@ -93,6 +97,12 @@ func rest(body io.Reader, err error) io.Reader {
 type failedReader struct{ err error }
 
 func (r failedReader) Read([]byte) (int, error) { return 0, r.err }
+
+// largeAnswer is more than a connection of net/http and its socket need for themselves, in
+// bytes. One that is not larger is not counted while it waits.
+const largeAnswer = 16 << 10
+
+func (a *answer) isLarge() bool { return a.body != nil && a.body.Len() > largeAnswer }
 
 // write sends the answer.
 func (a *answer) write(w http.ResponseWriter) {

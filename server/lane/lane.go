@@ -39,6 +39,19 @@ type Config struct {
 	// is cheap, but lets all other calls of the connection wait for it. The context is
 	// the one for the call; Ready may add to it what it has found. Default: no call is.
 	Ready func(ctx context.Context, info *connect.CallInfo, message []byte) (context.Context, Request, bool)
+	// Count counts an answer of so many bytes to a caller at an address, or returns the failure
+	// that it gets instead. Those are counted that wait for their callers to read them, and those
+	// whose messages IsLarge says are so. The context is that of the call. Default: none is.
+	Count   func(ctx context.Context, spec connect.Spec, peer string, bytes int) (Counted, *connect.Error)
+	IsLarge func(msg any) bool
+}
+
+// Counted is an answer that is counted.
+type Counted interface {
+	// Await is told that it waits for its caller to read it. cut ends the wait, and the call.
+	Await(cut func())
+	// Release is called when it is not there any more. cut is not called then.
+	Release()
 }
 
 // Refuser returns the failure of a call that is not to begin, or nil. It waits for nothing. No

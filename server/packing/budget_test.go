@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/example/userd/server/failure"
 )
@@ -15,7 +17,7 @@ func TestBudget(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(4 * largeBytes)
 	begin := func() *Hold {
-		_, hold := budget.Begin(t.Context(), "ada", nil)
+		_, hold := budget.Begin(t.Context(), "ada", nil, nil)
 		return hold
 	}
 	small, first, second, third := begin(), begin(), begin(), begin()
@@ -49,7 +51,7 @@ func TestBudget(t *testing.T) {
 func TestDecodingCounts(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(largeBytes)
-	ctx, hold := budget.Begin(t.Context(), "ada", nil)
+	ctx, hold := budget.Begin(t.Context(), "ada", nil, nil)
 	if err := Take(ctx, largeBytes); err != nil || budget.held != 0 {
 		t.Errorf("a small message: error %v, %d bytes are held", err, budget.held)
 	}
@@ -72,7 +74,7 @@ type caller struct {
 // send has bytes of a message come. cut counts that it is let go.
 func (c caller) send(bytes int, cut *int) *Hold {
 	c.t.Helper()
-	_, hold := c.budget.Begin(c.t.Context(), c.name, func() { *cut++ })
+	_, hold := c.budget.Begin(c.t.Context(), c.name, func() { *cut++ }, nil)
 	if err := hold.Received(largeBytes+bytes, nil); err != nil {
 		c.t.Errorf("%s, %d bytes: %v", c.name, bytes, err)
 	}
@@ -113,7 +115,79 @@ func TestTheLargestCallerLetsGo(t *testing.T) {
 	for _, hold := range []*Hold{whole, slowest, slow, last, mine} {
 		hold.Release()
 	}
-	if budget.held != 0 || len(budget.by) != 0 || len(budget.coming) != 0 {
-		t.Errorf("in the end %d bytes are held, by %v, %d coming", budget.held, budget.by, len(budget.coming))
+	if budget.held != 0 || len(budget.by) != 0 || len(budget.slow) != 0 {
+		t.Errorf("in the end %d bytes are held, by %v, %d coming", budget.held, budget.by, len(budget.slow))
+	}
+}
+
+// answer counts an answer that waits. cut counts that it is let go.
+func (c caller) answer(bytes int, cut *int) (*Hold, error) {
+	c.t.Helper()
+	hold, err := c.budget.Answer(c.name, bytes, false)
+	if err == nil {
+		hold.Await(func() { *cut++ })
+	}
+	return hold, err
+}
+
+// Answers that wait to be read make room for those of others, and after a while for any.
+func TestUnreadAnswersMakeRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		budget := NewBudget(100)
+		var cut [3]int
+		greedy, other := caller{t, budget, "greedy"}, caller{t, budget, "other"}
+		var holds []*Hold
+		must := func(hold *Hold, err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			holds = append(holds, hold)
+		}
+		must(greedy.answer(60, &cut[0]))
+		must(greedy.answer(40, &cut[1]))
+		if _, err := greedy.answer(10, new(int)); !errors.Is(err, failure.ErrTooManyLargeMessages) {
+			t.Errorf("one more of the same caller: %v", err)
+		}
+		must(other.answer(50, &cut[2]))
+		if cut != [3]int{1, 0, 0} {
+			t.Errorf("for another caller %v are let go", cut)
+		}
+		must(budget.Answer("greedy", 80, true))
+		time.Sleep(unreadPatience)
+		must(other.answer(10, new(int)))
+		if cut != [3]int{1, 1, 1} {
+			t.Errorf("when all have waited for long %v are let go", cut)
+		}
+		for _, hold := range holds {
+			hold.Release()
+		}
+		if budget.held != 0 || len(budget.by) != 0 || len(budget.slow) != 0 {
+			t.Errorf("in the end %d bytes are held, by %v, %d wait", budget.held, budget.by, len(budget.slow))
+		}
+	})
+}
+
+// An answer of a call counts until it is released or the call has ended.
+func TestTakeAnswer(t *testing.T) {
+	t.Parallel()
+	budget := NewBudget(100)
+	ctx, call := budget.Begin(t.Context(), "ada", nil, func() {})
+	take := func() *Hold {
+		answer, err := TakeAnswer(ctx, func() int { return 80 })
+		if err != nil || budget.held != 80 {
+			t.Fatalf("error %v, %d bytes are held", err, budget.held)
+		}
+		return answer
+	}
+	take().Release()
+	take()
+	call.Release()
+	if budget.held != 0 || len(budget.slow) != 0 {
+		t.Errorf("%d bytes are held, %d wait", budget.held, len(budget.slow))
+	}
+	if answer, err := TakeAnswer(t.Context(), func() int { return 1000 }); answer != nil || err != nil {
+		t.Errorf("without a hold: %v, error %v", answer, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -42,6 +43,9 @@ func (u *Service) listUsers(ctx context.Context, stream connect.ServerStream) er
 	}
 	var encoded chunk
 	encoded.encode(found)
+	if _, err := packing.TakeAnswer(ctx, func() int { return len(encoded.data) }); err != nil {
+		return err
+	}
 	return encoded.send(stream)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/example/userd/cache"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
+	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -167,6 +168,9 @@ func (u *Service) batchGetUsers(ctx context.Context, stream connect.ServerStream
 		} else {
 			response.Missing = append(response.Missing, ids[i])
 		}
+	}
+	if _, err := packing.TakeAnswer(ctx, func() int { return wire.EncodedSize(response) }); err != nil {
+		return err
 	}
 	return stream.Send(response)
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 )
@@ -18,7 +21,11 @@ func (u *Service) SearchUsers(ctx context.Context, req *userv1.SearchUsersReques
 	if err != nil {
 		return nil, err
 	}
-	return &userv1.SearchUsersResponse{Users: wire.ToProtos(found), NextPageToken: next}, nil
+	response := &userv1.SearchUsersResponse{Users: wire.ToProtos(found), NextPageToken: next}
+	if _, err := packing.TakeAnswer(ctx, func() int { return proto.Size(response) }); err != nil {
+		return nil, err
+	}
+	return response, nil
 }
 
 // filtersOf is what the page tokens of a search are bound to: all that the query asks for.

@@ -10,6 +10,7 @@ import (
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/server/failure"
 	"github.com/example/userd/server/gather"
+	"github.com/example/userd/server/packing"
 	"github.com/example/userd/server/wire"
 	"github.com/example/userd/store"
 	"github.com/example/userd/store/stats"
@@ -120,7 +121,7 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 			if message == nil {
 				message = page.progress()
 			}
-			if err := stream.Send(message); err != nil {
+			if err := send(ctx, stream, message); err != nil {
 				return err
 			}
 			w.events.Add(int64(seen.sent))
@@ -139,6 +140,22 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 			return causeOf(ctx, err)
 		}
 	}
+}
+
+// largeMessage is the size from which a message counts while its watcher has not read it, in bytes.
+const largeMessage = 16 << 10
+
+// send sends a message. What the watcher does not read of it the server holds twice: as it is,
+// and as Connect sends it.
+func send(ctx context.Context, stream connect.ServerStream, message wire.EncodedResponse) error {
+	if size := wire.EncodedSize(message); size > largeMessage {
+		answer, err := packing.TakeAnswer(ctx, func() int { return 2 * size })
+		if err != nil {
+			return err
+		}
+		defer answer.Release()
+	}
+	return stream.Send(message)
 }
 
 // causeOf is why ctx ended, where it has, else err.

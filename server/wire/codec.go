@@ -35,7 +35,11 @@ func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	if !ok {
 		return c.marshalMessage(ctx, dst, msg)
 	}
-	b, ok := AppendEncoded(spare(dst, response.size()), c.Name(), response)
+	size := response.size()
+	if c.IsBinary() {
+		size = response.protoSize()
+	}
+	b, ok := AppendEncoded(spare(dst, size), c.Name(), response)
 	if !ok {
 		return c.marshalDecoded(ctx, dst, response)
 	}

@@ -44,6 +44,8 @@ type EncodedEvents struct {
 
 func (m *EncodedEvents) size() int { return len(m.Data) }
 
+func (m *EncodedEvents) protoSize() int { return len(m.Data) }
+
 func (m *EncodedEvents) appendProto(b []byte) []byte { return append(b, m.Data...) }
 
 // appendJSON leaves it to protojson.

@@ -13,6 +13,8 @@ import (
 type EncodedResponse interface {
 	// size is about that of the encoded response in JSON, and not less than over protobuf.
 	size() int
+	// protoSize is that over protobuf, or a little more.
+	protoSize() int
 	appendProto(b []byte) []byte
 	// appendJSON returns false where a user has what this server does not know.
 	appendJSON(b []byte) ([]byte, bool)
@@ -42,10 +44,30 @@ type UpdatedUser struct {
 	Data []byte
 }
 
+// largeResponse is the size from which a response is large, in bytes.
+const largeResponse = 64 << 10
+
+// IsLarge reports whether a message is a large response to a unary call: of several users.
+func IsLarge(msg any) bool {
+	switch response := msg.(type) {
+	case *EncodedUsers:
+		return response.size() > largeResponse
+	case *userv1.SearchUsersResponse:
+		return proto.Size(response) > largeResponse
+	}
+	return false
+}
+
+// prefixBytes is what a field of a message needs besides its content: a tag of one byte, and the
+// length.
+const prefixBytes = 6
+
 // jsonFactor is about how much larger JSON is than protobuf, for a user.
 const jsonFactor = 2
 
 func (r *EncodedUser) size() int { return 16 + jsonFactor*len(r.Entry.Data) }
+
+func (r *EncodedUser) protoSize() int { return prefixBytes + len(r.Entry.Data) }
 
 func (r *EncodedUser) appendProto(b []byte) []byte {
 	if !r.Entry.Found {
@@ -71,6 +93,16 @@ func (r *EncodedUsers) size() int {
 	}
 	for _, id := range r.Missing {
 		size += 4 + len(id)
+	}
+	return size
+}
+
+func (r *EncodedUsers) protoSize() (size int) {
+	for _, entry := range r.Found {
+		size += prefixBytes + len(entry.Data)
+	}
+	for _, id := range r.Missing {
+		size += prefixBytes + len(id)
 	}
 	return size
 }
@@ -115,6 +147,8 @@ func (r *EncodedUsers) message() proto.Message { return new(userv1.BatchGetUsers
 
 func (r *ListedUser) size() int { return jsonFactor * len(r.Data) }
 
+func (r *ListedUser) protoSize() int { return len(r.Data) }
+
 func (r *ListedUser) appendProto(b []byte) []byte { return append(b, r.Data...) }
 
 func (r *ListedUser) appendJSON(b []byte) ([]byte, bool) { return appendUserJSON(b, r.Data) }
@@ -122,6 +156,8 @@ func (r *ListedUser) appendJSON(b []byte) ([]byte, bool) { return appendUserJSON
 func (r *ListedUser) message() proto.Message { return new(userv1.User) }
 
 func (r *UpdatedUser) size() int { return 32 + jsonFactor*len(r.Data) }
+
+func (r *UpdatedUser) protoSize() int { return 2*prefixBytes + len(r.Data) }
 
 func (r *UpdatedUser) appendProto(b []byte) []byte {
 	const success, updatedUser = 1, 3

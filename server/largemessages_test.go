@@ -146,6 +146,25 @@ func TestNobodyHoldsAllRoomForLargeMessages(t *testing.T) { // Alone: it changes
 	}
 }
 
+// A message that is too large is answered with a status after which nobody sends it again.
+func TestTooLargeMessagesAreNotSentAgain(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, func(config *server.Config) { config.MaxMessageBytes = 64 << 10 })
+	for name, client := range map[string]*http.Client{"HTTP/1.1": servertest.HTTP1(t), "HTTP/2": servertest.HTTP2(t)} {
+		for encoding, body := range map[string][]byte{
+			connect.CompressionNameIdentity: paddedUser(1), "gzip": gzipped(t, paddedUser(1)), "zstd": zstandard(t, paddedUser(1)),
+		} {
+			t.Run(name+", "+encoding, func(t *testing.T) {
+				t.Parallel()
+				status, answer, err := postUser(t.Context(), client, running.URL, encoding, body)
+				if status != http.StatusRequestEntityTooLarge || !strings.Contains(answer, `"MESSAGE_TOO_LARGE"`) || !strings.HasSuffix(answer, "}\n") {
+					t.Errorf("answer is %d %q, error %v", status, answer, err)
+				}
+			})
+		}
+	}
+}
+
 // postUser sends a CreateUser in JSON.
 func postUser(ctx context.Context, client *http.Client, url, encoding string, body []byte) (status int, answer string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/user.v1.UserService/CreateUser", bytes.NewReader(body))

@@ -362,8 +362,25 @@ var listSentences = []sentence{
 		for _, i := range []int{3, 12_345, n - 1} {
 			users[i].Disabled, users[i].LastLogin = true, active.Add(-time.Hour)
 		}
+		odd := store.Attribute{Name: "odd", Value: "yes"}
+		for i, role := range map[int]string{5_000: "member", 20_000: "guest"} {
+			users[i].Email, users[i].DisplayName, users[i].Roles = "odd-"+users[i].Email, "Odd One", []string{role}
+			users[i].Attributes = []store.Attribute{odd}
+		}
 		for rest := users; len(rest) > 0; rest = rest[5000:] {
 			b.importAll(rest[:5000]...)
+		}
+		all := func(query store.Query) (found []string, pages int) {
+			query.Limit = 2
+			for {
+				page, err := b.List(b.Context(), query)
+				b.must(err)
+				found = append(found, idsOf(page.Users)...)
+				if pages++; page.Next == (store.Position{}) {
+					return found, pages
+				}
+				query.After = page.Next
+			}
 		}
 		want := []string{users[3].ID, users[12_345].ID, users[n-1].ID}
 		for _, query := range []store.Query{
@@ -373,22 +390,19 @@ var listSentences = []sentence{
 			{InactiveSince: active, NewestFirst: true},
 			{InactiveSince: active, EmailPrefix: "MEMBER-"},
 		} {
-			query.Limit = 2
-			var got []string
-			pages := 0
-			for {
-				page, err := b.List(b.Context(), query)
-				b.must(err)
-				got = append(got, idsOf(page.Users)...)
-				if pages++; page.Next == (store.Position{}) {
-					break
-				}
-				query.After = page.Next
-			}
+			got, pages := all(query)
 			b.sameSet(got, want...)
 			if pages < 2 || pages > 12 {
 				b.Errorf("%+v: %d pages", query, pages)
 			}
+		}
+		for _, query := range []store.Query{
+			{EmailPrefix: "odd-", Role: "member"},
+			{NameContains: "odd one", Role: "member"},
+			{Attributes: []store.Attribute{odd}, Role: "member"},
+		} {
+			got, _ := all(query)
+			b.same(got, []string{users[5_000].ID})
 		}
 	}},
 	{"pages of a filter are in order and complete", func(b *bundle) {

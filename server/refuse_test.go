@@ -44,6 +44,9 @@ func TestRefusalsAreTrailersOnly(t *testing.T) {
 				on = engine // net/http ends the connection, before any of this sees it.
 			}
 			frames := test.send(t, on)
+			if on == engine {
+				checkMetrics(t, on, `userd_requests_refused_total{kind="headers_too_large"} 1`)
+			}
 			if len(frames) != 1 || !frames[0].ended {
 				t.Fatalf("%d frames: %v", len(frames), frames)
 			}

@@ -98,7 +98,7 @@ func (c *certificate) look(logger *slog.Logger, hosts []string) {
 	switch {
 	case changed:
 		c.reload(logger, "its files have changed", hosts)
-	case !c.expired && time.Now().After(c.leaf().NotAfter):
+	case c.expired != time.Now().After(c.leaf().NotAfter): // The clock may have been ahead.
 		c.check(logger, time.Now(), nil)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"os"
@@ -17,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/example/userd/cmd/userd/userdtest"
@@ -179,6 +182,31 @@ func TestNewCertificateIsNoticed(t *testing.T) {
 	if err := p.stop(t); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
+}
+
+// A clock that was ahead for a moment does not keep the log from telling when it comes to that.
+func TestCertificateThatSeemedToExpireIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pair := newKeyPair(t)
+		end := time.Now().Add(time.Hour)
+		pair.write(t, 1, time.Now().Add(-time.Hour), end)
+		c, err := loadCertificate(pair.cert, pair.key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		c.check(logger, end.Add(time.Second), nil)
+		c.look(logger, nil)
+		time.Sleep(2 * time.Hour)
+		for range 2 {
+			c.look(logger, nil)
+		}
+		if told := strings.Count(log.String(), "the TLS certificate has expired"); told != 2 {
+			t.Errorf("that it has expired is told %d times, want 2", told)
+		}
+	})
 }
 
 func TestHangupWithoutACertificateChangesNothing(t *testing.T) {

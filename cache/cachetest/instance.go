@@ -43,7 +43,7 @@ func StartInstance(settings ...string) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i.address, err = freeAddress(); err == nil {
+	if i.address, err = NewAddress(); err == nil {
 		i.network = "tcp"
 		i.args = i.arguments(append([]string{"--port", i.Port(), "--bind", "127.0.0.1"}, settings...))
 		err = i.up()

@@ -59,6 +59,8 @@
 // So does tonic in Rust (folder peers/tonic), on one thread, with the allocator
 // mimalloc, everything optimized as one unit for this processor. Script .ci/tonic
 // builds it from Debian's packages; where it has not, tonic does not take part.
+// h2o, Debian's package of a server in C, shows what HTTP/2 costs without a service, where it is
+// installed.
 // Folder storeoff is the product's own server on a store that keeps nothing, for
 // comparing streams with peers that have no database. Databases are seeded once, by
 // an import, and copied.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/example/userd/cmd/userbench/load"
 	"github.com/example/userd/cmd/userbench/population"
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/gen/user/v1/userv1connect"
 )
 
 // fleet builds programs once, seeds a database of each kind once, and starts the
@@ -123,6 +125,53 @@ func writeUsers(path string, users *population.Users) error {
 	buffered := bufio.NewWriter(file)
 	return errors.Join(users.Write(buffered), buffered.Flush(), file.Close())
 }
+
+// h2o starts h2o, a server in C, where it is installed. All it has is the answer of a Connect GET
+// for the first user, as a file: what HTTP/2 alone costs.
+func (f *fleet) h2o(ctx context.Context) (*lab.Server, error) {
+	program, err := exec.LookPath("h2o")
+	if err != nil {
+		return nil, unavailable("h2o is not installed")
+	}
+	answer, err := proto.Marshal(&userv1.GetUserResponse{User: f.users.User(0)})
+	if err != nil {
+		return nil, err
+	}
+	file := f.lab.Path(filepath.Join("static", userv1connect.UserServiceGetUserProcedure))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file, answer, 0o644); err != nil {
+		return nil, err
+	}
+	address, err := cachetest.NewAddress()
+	if err != nil {
+		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(address)
+	config := f.lab.Path("h2o.conf")
+	text := fmt.Sprintf(h2oConfig, host, port, f.lab.Path("static"))
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	return f.started(f.lab.ServeAt(ctx, address, program, "--conf", config))
+}
+
+// h2oConfig has the host and the port to listen on, and the folder of the files. It drops the
+// privileges of nobody, since only root has any, and the folder may be root's.
+const h2oConfig = `
+num-threads: 1
+max-connections: 4096
+http2-max-concurrent-requests-per-connection: 1000
+listen: {host: %s, port: %s}
+hosts:
+  default:
+    paths:
+      /:
+        file.dir: %s
+        file.mime.setdefaulttype: application/proto
+        file.etag: OFF
+`
 
 // newName is a name that no database of this run has.
 func (f *fleet) newName() string {

@@ -17,11 +17,12 @@ type rival struct {
 	server    *lab.Server
 }
 
-// Keys of rivals that are not always there: userd of the revision to compare with, and
-// tonic where .ci/tonic has built it.
+// Keys of rivals that are not always there: userd of the revision to compare with, tonic
+// where .ci/tonic has built it, and h2o where it is installed.
 const (
 	before = "before"
 	tonic  = "tonic"
+	floor  = "h2o"
 )
 
 // rivalNames are all rivals.
@@ -30,11 +31,12 @@ var rivalNames = map[string]string{
 	before:     "userd before",
 	"storeoff": "userd, store off",
 	tonic:      "tonic",
+	floor:      "h2o, a file",
 	"grpc-go":  "grpc-go, its own transport",
 	"connect":  "Connect on net/http",
 }
 
-// rivals starts servers by their keys. When tonic is not there, the section says so.
+// rivals starts servers by their keys. Where tonic or h2o is not there, the section says so.
 func (b *bench) rivals(ctx context.Context, section *report.Section, keys ...string) ([]rival, error) {
 	var started []rival
 	for _, key := range keys {
@@ -42,7 +44,7 @@ func (b *bench) rivals(ctx context.Context, section *report.Section, keys ...str
 			continue
 		}
 		server, err := b.startRival(ctx, key)
-		if why := unavailable(""); key == tonic && errors.As(err, &why) {
+		if why := unavailable(""); errors.As(err, &why) {
 			section.Absent = append(section.Absent, report.Fact{Name: key, Value: string(why)})
 			continue
 		}
@@ -64,6 +66,8 @@ func (b *bench) startRival(ctx context.Context, key string) (*lab.Server, error)
 		return b.fleet.other(ctx, storeoffFolder)
 	case tonic:
 		return b.fleet.tonic(ctx)
+	case floor:
+		return b.fleet.h2o(ctx)
 	}
 	return b.fleet.other(ctx, peersFolder, "-peer", key)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -59,6 +60,30 @@ func (l *Lab) Serve(ctx context.Context, pinned bool, program string, args ...st
 	}
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // Ends with the process.
 	return s, nil
+}
+
+// ServeAt starts a program that was told to listen at an address, on the server's processors, and
+// returns when it does.
+func (l *Lab) ServeAt(ctx context.Context, address, program string, args ...string) (*Server, error) {
+	s := &Server{Address: address, Began: time.Now()}
+	var err error
+	if s.process, err = l.start(exec.CommandContext(ctx, program, args...), l.Cores.Server); err != nil {
+		return nil, err
+	}
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for time.Since(s.Began) < startWait {
+		if connection, err := net.Dial("tcp", address); err == nil {
+			return s, connection.Close()
+		}
+		select {
+		case <-look.C:
+		case <-s.exited:
+			return nil, fmt.Errorf("%s has ended: %s", program, s.output)
+		}
+	}
+	s.kill()
+	return nil, fmt.Errorf("%s does not listen: %s", program, s.output)
 }
 
 // Userd starts userd with a metrics listener.

@@ -39,8 +39,11 @@ func newCSVReader(in io.Reader) (*csvReader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if other := separatorOf(header[0]); other != "" {
+		return nil, fmt.Errorf("the columns are separated by %s: separate them by commas", other)
+	}
 	for i, name := range header {
-		if !slices.Contains(columns, name) && !strings.HasPrefix(name, attributePrefix) && name != failureColumn {
+		if !isColumn(name) {
 			return nil, fmt.Errorf("there is no column %q; there are %s and attributes.NAME", name, strings.Join(columns, ", "))
 		}
 		if !utf8.ValidString(name) {
@@ -52,6 +55,21 @@ func newCSVReader(in io.Reader) (*csvReader, error) {
 	}
 	r.header = header
 	return r, nil
+}
+
+func isColumn(name string) bool {
+	return slices.Contains(columns, name) || strings.HasPrefix(name, attributePrefix) || name == failureColumn
+}
+
+// separatorOf is by what names are separated that were read as one: spreadsheets write semicolons
+// where a comma begins the decimals, and some programs tabs.
+func separatorOf(name string) string {
+	for separator, called := range map[string]string{";": "semicolons", "\t": "tabs"} {
+		if first, _, others := strings.Cut(name, separator); others && isColumn(first) {
+			return called
+		}
+	}
+	return ""
 }
 
 func (r *csvReader) Read() (Row, error) {

@@ -115,6 +115,19 @@ func TestFilesInUTF16(t *testing.T) {
 }
 
 // What is JSON but no object fails like other rows, and stands among those.
+func TestFilesWithOtherSeparators(t *testing.T) {
+	t.Parallel()
+	for separator, called := range map[string]string{";": "semicolons", "\t": "tabs"} {
+		for _, first := range []string{"email", "attributes.tenant", "failure"} {
+			text := mark + first + separator + "display_name\r\na" + separator + "b\r\n"
+			emails, err := emailsIn(t, CSV, text)
+			if err == nil || err.Error() != "the columns are separated by "+called+": separate them by commas" {
+				t.Errorf("%q: %q, error %v", text, emails, err)
+			}
+		}
+	}
+}
+
 func TestRowsThatAreNoObjects(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{JSONLines, Auth0, Firebase} {

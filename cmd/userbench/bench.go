@@ -28,6 +28,7 @@ type plan struct {
 	rounds       int
 	openSlice    time.Duration
 	openRounds   int
+	equalRounds  int // Of equal loads with the cache and without.
 	warm         time.Duration
 	streamRounds int
 	streamed     int // Messages on a stream to the server.
@@ -55,14 +56,14 @@ type plan struct {
 var (
 	fullPlan = plan{
 		connections: 8, streams: 16, users: 100_000, hot: 5_000,
-		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, warm: 200 * time.Millisecond,
+		slice: 250 * time.Millisecond, rounds: 9, openSlice: 600 * time.Millisecond, openRounds: 4, equalRounds: 10, warm: 200 * time.Millisecond,
 		streamRounds: 4, streamed: 100_000, stored: 10_000, imported: maxImport, watchers: 1_000, watched: 100, slow: 100,
 		starts: 3, settled: 6 * time.Second, storeSlice: 2 * time.Second, propagated: 1_000,
 		peakRows: 100_000, peakImports: 10, storeRuns: 2, crowd: 500_000, surge: 2 * time.Second, forms: len(forms), people: 1_000_000, searchTime: time.Second, profiled: 30 * time.Second,
 	}
 	quickPlan = plan{
 		connections: 2, streams: 4, users: 2_000, hot: 500,
-		slice: 20 * time.Millisecond, rounds: 2, openSlice: 50 * time.Millisecond, openRounds: 2, warm: 20 * time.Millisecond,
+		slice: 20 * time.Millisecond, rounds: 2, openSlice: 50 * time.Millisecond, openRounds: 2, equalRounds: 2, warm: 20 * time.Millisecond,
 		streamRounds: 1, streamed: 2_000, stored: 2_000, imported: 2_000, watchers: 100, watched: 3, slow: 10,
 		starts: 1, settled: 50 * time.Millisecond, storeSlice: time.Second, propagated: 20,
 		peakRows: 2_000, peakImports: 2, crowd: 2_000, surge: 200 * time.Millisecond, forms: 1, people: 2_000, searchTime: 20 * time.Millisecond, profiled: 4 * time.Second,

@@ -290,6 +290,8 @@ func undecodable() []badInput {
 		json("number for roles", `{"email": "hush@example.com", "roles": [1]}`, malformed("roles")),
 		json("twice", `{"email": "hush@example.com", "email": "hush@example.com"}`, malformed("email")),
 		json("name of an enum", `{"attributes": {"hush": "hush"}, "on_conflict": "hush"}`, malformed("on_conflict")),
+		json("part of a number of an enum", `{"on_conflict": 1.5}`, malformed("on_conflict")),
+		json("half of a surrogate pair", `{"display_name": "hush\ud83d"}`, malformed("display_name")),
 		json("number in a map", `{"attributes": {"hush": 17}}`, malformed("attributes")),
 		json("map that is a list", `{"attributes": ["hush"]}`, malformed("attributes")),
 		json("name twice in a map", `{"attributes": {"hush": "1", "hush": "2"}}`, malformed("attributes")),
@@ -304,7 +306,15 @@ func undecodable() []badInput {
 		json("invalid UTF-8", "{\"email\": \"hush\xff@example.com\"}", malformed("")),
 		{
 			name: "json/unknown nested field", message: &userv1.UpdateUserRequest{}, jsonOnly: true,
-			body: `{"update": {"userId": "` + someID + `", "phone": "hush"}}`, want: unknown("phone"),
+			body: `{"update": {"userId": "` + someID + `", "phone": "hush"}}`, want: unknown("update.phone"),
+		},
+		{
+			name: "json/nested email that is unknown", message: &userv1.UpdateUserRequest{}, jsonOnly: true,
+			body: `{"update": {"hush@example.com": 1}}`, want: unknown(""),
+		},
+		{
+			name: "json/number in a nested field", message: &userv1.UpdateUserRequest{}, jsonOnly: true,
+			body: `{"update": {"user_id": 1}}`, want: malformed("update.user_id"),
 		},
 		{name: "json/number that is large", message: &userv1.SearchUsersRequest{}, jsonOnly: true, body: `{"pageSize": 2147483648}`, want: malformed("pageSize")},
 		{name: "json/number in a text that is large", message: &userv1.GetUserRequest{}, jsonOnly: true, body: `{"minVersion": "9223372036854775808"}`, want: malformed("minVersion")},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -195,6 +196,9 @@ func checkInfo(tb testing.TB, infos []*errdetails.ErrorInfo, want userv1.Reason)
 	}
 }
 
+// saysWhatIsRight is for descriptions of violations, which are read by people.
+var saysWhatIsRight = regexp.MustCompile(`^((a name |a value |each )?must (be|have|contain|not|name|say) |there is no such field|another user has |a user can have )`)
+
 func checkViolation(tb testing.TB, requests []*errdetails.BadRequest, want failure) {
 	tb.Helper()
 	if want.field == "" {
@@ -210,8 +214,8 @@ func checkViolation(tb testing.TB, requests []*errdetails.BadRequest, want failu
 	if violation.GetField() != want.field || violation.GetReason() != want.rule {
 		tb.Errorf("violation is %s of %s, want %s of %s", violation.GetReason(), violation.GetField(), want.rule, want.field)
 	}
-	if violation.GetDescription() == "" {
-		tb.Error("violation has no description")
+	if text := violation.GetDescription(); !saysWhatIsRight.MatchString(text) {
+		tb.Errorf("violation is described as %q", text)
 	}
 }
 

@@ -2,6 +2,7 @@ package failure
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // patterns are the regular expressions of the schema in words.
@@ -18,29 +20,57 @@ var patterns = map[string]string{
 	"^[a-z][a-z0-9_.-]{0,62}$":  "must be a lower-case letter, then at most 62 lower-case letters, digits and _ . -",
 }
 
-// Ids of rules: that a text matches a regular expression, and that it has a length.
-const (
-	patternRule   = "string.pattern"
-	minLengthRule = "string.min_len"
-)
-
-// description says what a violation is, without regular expressions.
+// description says what a violation is: what would be right, without regular expressions.
 func description(broken *protovalidate.Violation) string {
-	text := broken.Proto.GetMessage()
-	switch broken.Proto.GetRuleId() {
-	case patternRule:
-		if words, ok := patterns[broken.RuleValue.String()]; ok {
-			text = words
-		}
-	case minLengthRule:
-		if broken.RuleValue.Uint() == 1 {
-			text = "must not be empty"
-		}
-	}
-	if broken.Proto.GetForKey() {
+	text := ruleText(broken)
+	elements := broken.Proto.GetField().GetElements()
+	switch {
+	case broken.Proto.GetForKey():
 		return "a name " + text
+	case len(elements) > 0 && hasKey(elements[len(elements)-1]):
+		return "a value " + text
 	}
 	return text
+}
+
+// ruleText is what a rule asks for, by its id. What protovalidate says is good for the others.
+func ruleText(broken *protovalidate.Violation) string {
+	switch id := broken.Proto.GetRuleId(); id {
+	case "string.pattern":
+		if words, ok := patterns[broken.RuleValue.String()]; ok {
+			return words
+		}
+	case "string.min_len":
+		if broken.RuleValue.Uint() == 1 {
+			return "must not be empty"
+		}
+	case "string.uuid_empty":
+		return "must be a valid UUID, and is empty"
+	case "string.email_empty":
+		return "must be a valid email address, and is empty"
+	case "required":
+		return "must be given"
+	case "repeated.unique":
+		return "must have nothing twice"
+	case "repeated.max_items":
+		return fmt.Sprintf("must have at most %d elements", broken.RuleValue.Uint())
+	case "map.max_pairs":
+		return fmt.Sprintf("must have at most %d names", broken.RuleValue.Uint())
+	case "enum.defined_only":
+		return OneOf(broken.FieldDescriptor.Enum())
+	}
+	return broken.Proto.GetMessage()
+}
+
+// OneOf says that a value must be one of an enum, and which there are.
+func OneOf(enum protoreflect.EnumDescriptor) string {
+	var names []string
+	for i := range enum.Values().Len() {
+		if value := enum.Values().Get(i); value.Number() != 0 {
+			names = append(names, string(value.Name()))
+		}
+	}
+	return "must be one of " + strings.Join(names, ", ")
 }
 
 // protoName is a name in the schema, which JSON has another one for: user_id is userId.

@@ -2,6 +2,8 @@ package failure
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -45,15 +47,39 @@ func patternsOf(field protoreflect.FieldDescriptor) []string {
 	return found
 }
 
-// What is missing is said to be missing, not to be too short.
-func TestEmptyTextsHaveWords(t *testing.T) {
+// What is said of a field says what would be right, in words for people.
+func TestRulesHaveWords(t *testing.T) {
 	t.Parallel()
-	var invalid *protovalidate.ValidationError
-	if err := protovalidate.Validate(&userv1.CreateUserRequest{Email: "ada@example.com"}); !errors.As(err, &invalid) {
-		t.Fatal(err)
+	create := func(change func(*userv1.CreateUserRequest)) *userv1.CreateUserRequest {
+		request := &userv1.CreateUserRequest{Email: "ada@example.com", DisplayName: "Ada"}
+		change(request)
+		return request
 	}
-	if got, want := InvalidRow(t.Context(), invalid).Message(), "display_name: must not be empty"; got != want {
-		t.Errorf("%q, want %q", got, want)
+	names, attributes := make([]string, 33), make(map[string]string)
+	for i := range names {
+		names[i] = fmt.Sprint("a", i)
+		attributes[names[i]] = ""
+	}
+	for want, message := range map[string]proto.Message{
+		"display_name: must not be empty":                                                    create(func(r *userv1.CreateUserRequest) { r.DisplayName = "" }),
+		"email: must be a valid email address, and is empty":                                 &userv1.GetUserByEmailRequest{},
+		"user_id: must be a valid UUID, and is empty":                                        &userv1.GetUserRequest{},
+		"update: must be given":                                                              &userv1.UpdateUserRequest{},
+		"roles: must have at most 32 elements":                                               create(func(r *userv1.CreateUserRequest) { r.Roles = names }),
+		"roles: must have nothing twice":                                                     create(func(r *userv1.CreateUserRequest) { r.Roles = []string{"a", "a"} }),
+		"attributes: must have at most 32 names":                                             create(func(r *userv1.CreateUserRequest) { r.Attributes = attributes }),
+		"attributes: a name " + patterns["^[a-z][a-z0-9_.-]{0,62}$"]:                         create(func(r *userv1.CreateUserRequest) { r.Attributes = map[string]string{"A": ""} }),
+		"attributes: a value must be at most 1024 bytes":                                     create(func(r *userv1.CreateUserRequest) { r.Attributes = map[string]string{"a": strings.Repeat("x", 1025)} }),
+		"attributes: a value must not contain the character U+0000":                          create(func(r *userv1.CreateUserRequest) { r.Attributes = map[string]string{"a": "\x00"} }),
+		"on_conflict: must be one of ON_CONFLICT_FAIL, ON_CONFLICT_SKIP, ON_CONFLICT_UPDATE": create(func(r *userv1.CreateUserRequest) { r.OnConflict = 4 }),
+	} {
+		var invalid *protovalidate.ValidationError
+		if err := protovalidate.Validate(message); !errors.As(err, &invalid) {
+			t.Fatalf("%s: %v", want, err)
+		}
+		if got := InvalidRow(t.Context(), invalid).Message(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -46,13 +46,20 @@ func (f fault) asError(cause error) error {
 	if f.unknown {
 		reason = userv1.Reason_REASON_UNKNOWN_FIELD
 	}
-	if !fieldName.MatchString(f.field) { // Names of unknown fields are the caller's, and may be anything.
-		f.field = ""
-	}
 	status := failure.Status{Code: connect.CodeInvalidArgument, Reason: reason, Field: f.field, Text: f.problem}
 	return failure.NewDecodeError(status, cause)
 }
 
+// within is the path of a field of a message that has a name, or is the request itself.
+func within(message, field string) string {
+	if message == "" {
+		return field
+	}
+	return message + "." + field
+}
+
+// fieldName is what an unknown field may be called to be named: it is the caller's, and may be
+// anything.
 var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
 
 // protoFault is what is wrong with a message in the binary form.
@@ -75,11 +82,12 @@ func protoFault(data []byte, message protoreflect.MessageDescriptor) fault {
 			return fault{field: string(field.Name()), problem: "must be valid UTF-8"}
 		case field.Kind() == protoreflect.MessageKind:
 			inner := protoFault(content, field.Message())
-			if field.IsMap() && inner.field != "" {
-				inner.field = string(field.Name()) // Not what the message of an entry calls its parts.
-			}
-			if inner.field != "" {
-				return inner
+			switch {
+			case inner.field == "":
+			case field.IsMap():
+				return fault{field: string(field.Name()), problem: inner.problem} // Not what the message of an entry calls its parts.
+			default:
+				return fault{field: within(string(field.Name()), inner.field), problem: inner.problem}
 			}
 		}
 	}
@@ -91,7 +99,7 @@ func jsonFault(data []byte, message protoreflect.MessageDescriptor) fault {
 	if !utf8.Valid(data) {
 		return fault{problem: "the request is not valid UTF-8"}
 	}
-	w := jsonWalker{json.NewDecoder(bytes.NewReader(data))}
+	w := jsonWalker{json.NewDecoder(bytes.NewReader(data)), data}
 	w.UseNumber()
 	err := w.message("", message)
 	if err == nil {
@@ -122,7 +130,10 @@ func position(data []byte, offset int64) (line, column int) {
 func (f fault) Error() string { return f.problem }
 
 // jsonWalker follows a message through its JSON, until something does not fit.
-type jsonWalker struct{ *json.Decoder }
+type jsonWalker struct {
+	*json.Decoder
+	data []byte // All that is decoded.
+}
 
 // next is the next token. That there is none is an error.
 func (w jsonWalker) next() (json.Token, error) {
@@ -133,6 +144,7 @@ func (w jsonWalker) next() (json.Token, error) {
 	return token, err
 }
 
+// message follows a message, or the request itself where it has no name.
 func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor) error {
 	seen := make(map[protoreflect.FieldNumber]bool)
 	return w.each('{', objectFault(name), func() error {
@@ -147,17 +159,21 @@ func (w jsonWalker) message(name string, message protoreflect.MessageDescriptor)
 		}
 		switch {
 		case field == nil:
-			return unknownField(key, message)
+			return unknownField(name, key, message)
 		case seen[field.Number()]:
-			return fault{field: key, problem: "must be given once"}
+			return fault{field: within(name, key), problem: "must be given once"}
 		}
 		seen[field.Number()] = true
-		return w.field(key, field)
+		return w.field(within(name, key), field)
 	})
 }
 
 // unknownField is for a member that is no field of a message, and tells which are.
-func unknownField(key string, of protoreflect.MessageDescriptor) fault {
+func unknownField(name, key string, of protoreflect.MessageDescriptor) fault {
+	field := ""
+	if fieldName.MatchString(key) {
+		field = within(name, key)
+	}
 	problem := "there is no such field"
 	fields := make([]string, of.Fields().Len())
 	for i := range fields {
@@ -166,7 +182,7 @@ func unknownField(key string, of protoreflect.MessageDescriptor) fault {
 	if len(fields) > 0 {
 		problem += fmt.Sprintf("; %s has %s", of.Name(), strings.Join(fields, ", "))
 	}
-	return fault{unknown: true, field: key, problem: problem}
+	return fault{unknown: true, field: field, problem: problem}
 }
 
 // each calls f for each member of an object or element of a list. What does not begin as
@@ -232,6 +248,7 @@ func (w jsonWalker) value(name string, field protoreflect.FieldDescriptor) error
 	if field.Kind() == protoreflect.MessageKind && texts[field.Message().FullName()] == "" {
 		return w.message(name, field.Message())
 	}
+	begin := w.InputOffset()
 	token, err := w.next()
 	isElement := field.IsList() || field.ContainingMessage().IsMapEntry()
 	switch {
@@ -242,22 +259,31 @@ func (w jsonWalker) value(name string, field protoreflect.FieldDescriptor) error
 	case token == nil:
 		return nil
 	}
-	if problem := scalarProblem(token, field); problem != "" {
+	value := bytes.TrimLeft(w.data[begin:w.InputOffset()], " \t\r\n:,")
+	switch problem := scalarProblem(token, value, field); {
+	case problem == "":
+		return nil
+	case isElement:
+		return fault{field: name, problem: "each " + problem}
+	default:
 		return fault{field: name, problem: problem}
 	}
-	return nil
 }
 
-// scalarProblem is what is wrong with a value that is no message and no list, or "".
-func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string {
+// scalarProblem is what is wrong with a value that is no message and no list, or "". It is given as
+// a token and as it stands in the request.
+func scalarProblem(token json.Token, value []byte, field protoreflect.FieldDescriptor) string {
 	text, isText := token.(string)
 	switch field.Kind() {
 	case protoreflect.StringKind, protoreflect.BytesKind:
-		if !isText {
+		switch {
+		case !isText:
 			return "must be a string"
+		case strings.ContainsRune(text, utf8.RuneError) && !decodes(value, new(wrapperspb.StringValue)): // As which encoding/json takes halves of pairs.
+			return "must be valid Unicode, without half of a surrogate pair"
 		}
 	case protoreflect.MessageKind:
-		if !decodes(token, dynamicpb.NewMessage(field.Message())) {
+		if !decodes(value, dynamicpb.NewMessage(field.Message())) {
 			return texts[field.Message().FullName()]
 		}
 	case protoreflect.BoolKind:
@@ -265,38 +291,22 @@ func scalarProblem(token json.Token, field protoreflect.FieldDescriptor) string 
 			return "must be true or false"
 		}
 	case protoreflect.EnumKind:
-		if _, ok := token.(json.Number); !ok && field.Enum().Values().ByName(protoreflect.Name(text)) == nil {
-			return "must be one of " + strings.Join(enumNames(field.Enum()), ", ")
+		if field.Enum().Values().ByName(protoreflect.Name(text)) == nil && (isText || !decodes(value, new(wrapperspb.Int32Value))) {
+			return failure.OneOf(field.Enum())
 		}
 	case protoreflect.Int32Kind:
-		if !decodes(token, new(wrapperspb.Int32Value)) {
+		if !decodes(value, new(wrapperspb.Int32Value)) {
 			return "must be a whole number of at most 32 bits"
 		}
 	case protoreflect.Int64Kind:
-		if !decodes(token, new(wrapperspb.Int64Value)) {
+		if !decodes(value, new(wrapperspb.Int64Value)) {
 			return "must be a whole number of at most 64 bits"
 		}
 	}
 	return ""
 }
 
-// decodes reports whether a text or a number is a message of this kind.
-func decodes(token json.Token, message proto.Message) bool {
-	switch token.(type) {
-	case string, json.Number:
-		value, err := json.Marshal(token)
-		return err == nil && protojson.Unmarshal(value, message) == nil
-	}
-	return false
-}
-
-// enumNames are the names that a caller can choose from.
-func enumNames(enum protoreflect.EnumDescriptor) []string {
-	var names []string
-	for i := range enum.Values().Len() {
-		if value := enum.Values().Get(i); value.Number() != 0 {
-			names = append(names, string(value.Name()))
-		}
-	}
-	return names
+// decodes reports whether a value is a message of this kind.
+func decodes(value []byte, message proto.Message) bool {
+	return protojson.Unmarshal(value, message) == nil
 }

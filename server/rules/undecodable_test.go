@@ -34,3 +34,23 @@ func TestWhereJSONIsBroken(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the elements of a list, or with the values of a map, is not said of the list or
+// the map: whoever is told that roles must be a string would send one.
+func TestElementsAreTold(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]string{
+		`{"roles": [5]}`:                                "roles: each must be a string",
+		`{"roles": "admin"}`:                            "roles: must be a list",
+		`{"roles": ["\ud83d"]}`:                         "roles: each must be valid Unicode, without half of a surrogate pair",
+		`{"attributes": {"a": 5}}`:                      "attributes: each must be a string",
+		`{"attributes": {"a": null}}`:                   "attributes: must not have null in it",
+		`{"display_name": "\ud83d"}`:                    "display_name: must be valid Unicode, without half of a surrogate pair",
+		`{"display_name":  "\ud83d\udc4d", "email": 5}`: "email: must be a string",
+	} {
+		err := rules.Undecodable([]byte(data), (&userv1.CreateUserRequest{}).ProtoReflect().Descriptor(), false, errors.New("cause"))
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", data, err, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -77,7 +78,7 @@ func New(config Config) (*Server, error) {
 	s.config.Registry.MustRegister(s.connections)
 	s.budget = packing.NewBudget(budgetBytes(s.config.MaxMessageBytes))
 	s.arrivals = body.NewArrivals(s.config.ReceiveTimeout)
-	s.streams = edge.NewStreamLimit(s.config.MaxStreamsPerPrincipal, s.config.MaxStreamsPerAddress, s.config.Registry)
+	s.streams = edge.NewStreamLimit(s.config.MaxStreamsPerPrincipal, s.config.MaxStreamsPerAddress, roomForStreams(), s.config.Registry)
 	s.hosts = edge.NewAllowedHosts(s.config.AllowedHosts, s.config.Registry)
 	s.refusals = edge.NewRefusals(s.config.Registry)
 	telemetry.RegisterPanics(s.config.Registry)
@@ -305,6 +306,21 @@ const (
 	// message takes about three times its size: received, unpacked and decoded.
 	memoryShare = 8
 )
+
+const (
+	// streamBytes is about what an open stream needs, and its part of its connection.
+	streamBytes = 32 << 10
+	// streamShare is the part of the memory limit that streams may need.
+	streamShare = 3
+	// leastStreams is what there is room for in any case.
+	leastStreams = 256
+)
+
+// roomForStreams is how many streams there may be in all, for the memory limit.
+func roomForStreams() int {
+	limit := debug.SetMemoryLimit(-1) // It only tells.
+	return max(int(min(limit/streamShare/streamBytes, math.MaxInt32)), leastStreams)
+}
 
 // budgetBytes has room for one message, as it has come and unpacked, in any case.
 func budgetBytes(maxMessageBytes int) int {

@@ -24,29 +24,44 @@ const (
 	principal kind = "principal"
 	address   kind = "address"
 	health    kind = "health" // An address, of streams that need no credentials: they take no place of others.
+	memory    kind = "memory" // The process, for which there is no more.
 )
 
-// StreamLimit bounds how many streams a principal, and an address, may have open at a time:
-// each holds memory for as long as it likes. All with the same name are one principal.
+// healthShare is the part of the streams of a process that watches of health have for themselves.
+const healthShare = 4
+
+// StreamLimit bounds how many streams a principal, and an address, may have open at a time, and
+// how many there are in all: each holds memory for as long as it likes. All with the same name
+// are one principal. None has more than half of what the process has room for.
 type StreamLimit struct {
 	most    map[kind]int
 	refused map[kind]prometheus.Counter
 
+	room map[bool]int // Of the process, for watches of health, and for others.
+
 	mu   sync.Mutex
 	open map[holder]int
+	all  map[bool]int // As in room.
 }
 
-// NewStreamLimit returns limits whose metrics are in a registry.
-func NewStreamLimit(perPrincipal, perAddress int, registry prometheus.Registerer) *StreamLimit {
+// NewStreamLimit returns limits whose metrics are in a registry. The process has room for so
+// many streams.
+func NewStreamLimit(perPrincipal, perAddress, room int, registry prometheus.Registerer) *StreamLimit {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "userd_streams_refused_total", Help: "Streams refused because their principal or address had as many open as it may; health is watches of health of an address.",
+		Name: "userd_streams_refused_total", Help: "Streams refused because their principal or address had as many open as it may, or the process as many as it has memory for; health is watches of health of an address.",
 	}, []string{"by"})
 	registry.MustRegister(refused)
+	ofHealth := room / healthShare
+	ofOthers := room - ofHealth
 	l := &StreamLimit{
-		most:    map[kind]int{principal: perPrincipal, address: perAddress, health: perAddress},
-		refused: make(map[kind]prometheus.Counter), open: make(map[holder]int),
+		most: map[kind]int{
+			principal: min(perPrincipal, ofOthers/2), address: min(perAddress, ofOthers/2), health: min(perAddress, ofHealth/2),
+		},
+		refused: make(map[kind]prometheus.Counter),
+		room:    map[bool]int{true: ofHealth, false: ofOthers},
+		open:    make(map[holder]int), all: make(map[bool]int),
 	}
-	for kind := range l.most {
+	for _, kind := range []kind{principal, address, health, memory} {
 		l.refused[kind] = refused.WithLabelValues(string(kind))
 	}
 	return l
@@ -78,8 +93,13 @@ func LimitStreams(l *StreamLimit, kinds map[string]connect.StreamType) Middlewar
 // begin counts a stream until end is called. It returns nil where that would be too many.
 func (l *StreamLimit) begin(r *http.Request) (end func()) {
 	holders := holdersOf(r)
+	isHealth := holders[0].kind == health
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.all[isHealth] >= l.room[isHealth] {
+		l.refused[memory].Inc()
+		return nil
+	}
 	for _, h := range holders {
 		if l.open[h] >= l.most[h.kind] {
 			l.refused[h.kind].Inc()
@@ -89,6 +109,7 @@ func (l *StreamLimit) begin(r *http.Request) (end func()) {
 	for _, h := range holders {
 		l.open[h]++
 	}
+	l.all[isHealth]++
 	return func() { l.end(holders) }
 }
 
@@ -107,6 +128,7 @@ func holdersOf(r *http.Request) []holder {
 func (l *StreamLimit) end(holders []holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.all[holders[0].kind == health]--
 	for _, h := range holders {
 		if l.open[h]--; l.open[h] == 0 {
 			delete(l.open, h)

@@ -231,6 +231,27 @@ func TestConditionalGet(t *testing.T) {
 	}
 }
 
+// That one of two users is there is another answer than that the other one is.
+func TestConditionalGetOfOthers(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	rpcs, client := running.Client(t), servertest.HTTP1(t)
+	url := getURL(running, "BatchGetUsers", `{"userIds": ["`+someID+`", "`+nobody+`"]}`)
+	req := newUserRequest(1)
+	req.UserId = someID
+	create(t, rpcs, req)
+	first, _ := get(t, client, url)
+	if _, err := rpcs.DeleteUser(t.Context(), &userv1.DeleteUserRequest{UserId: someID}); err != nil {
+		t.Fatal(err)
+	}
+	req.UserId = nobody
+	create(t, rpcs, req)
+	second, body := get(t, client, url, "If-None-Match", first.Header.Get("Etag"))
+	if second.StatusCode != http.StatusOK || !strings.Contains(body, `"id":"`+nobody) {
+		t.Errorf("answer is %s: %s", second.Status, body)
+	}
+}
+
 // Programs of Windows write JSON with a byte order mark before it, and curl sends their files.
 func TestByteOrderMark(t *testing.T) {
 	t.Parallel()

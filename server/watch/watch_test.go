@@ -379,6 +379,75 @@ func (d *deletedLater) Wait(ctx context.Context, _ store.Cursor) error {
 	return ctx.Err()
 }
 
+// seenUser is a change of a user: to a version, and the version at which the user was read, or 0
+// for a deletion.
+type seenUser struct{ change, read int64 }
+
+// pageOf is the page with these changes of one user.
+func pageOf(atHead bool, seen ...seenUser) *feedPage {
+	page := &feedPage{next: "next", atHead: atHead, exact: true}
+	for _, s := range seen {
+		event := feedEvent{change: store.Change{UserID: watchedID, Version: s.change}, version: s.read, from: len(page.message)}
+		if s.read == 0 {
+			event.change.Kind, event.version = store.Deleted, s.change
+			page.message = wire.AppendDeleted(page.message, event.change)
+		} else {
+			event.change.Kind = store.Upserted
+			page.message = wire.AppendUpserted(page.message, store.User{ID: watchedID, Version: s.read})
+		}
+		event.to = len(page.message)
+		page.exact = page.exact && event.version == s.change
+		page.events = append(page.events, event)
+	}
+	page.message = wire.AppendCursor(page.message, page.next)
+	return page
+}
+
+// A watcher is told of each version once, in order. A user who is read at a newer version than
+// that of the change comes with its own change, but for the head of the log: one that changes all
+// the time would never come.
+func TestWatcherIsToldOfVersionsOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		pages []*feedPage
+		want  [][]int64 // Versions by page; those of deletions are negative.
+		ahead int
+	}{
+		"each as it was":               {[]*feedPage{pageOf(false, seenUser{1, 1}), pageOf(true, seenUser{2, 2}, seenUser{3, 0})}, [][]int64{{1}, {2, -3}}, 0},
+		"newer, and more to come":      {[]*feedPage{pageOf(false, seenUser{1, 3}), pageOf(false, seenUser{2, 3}), pageOf(true, seenUser{3, 3})}, [][]int64{nil, nil, {3}}, 0},
+		"newer, at the head":           {[]*feedPage{pageOf(true, seenUser{1, 3})}, [][]int64{{3}}, 1},
+		"and then its changes":         {[]*feedPage{pageOf(true, seenUser{1, 3}), pageOf(true, seenUser{2, 3}), pageOf(true, seenUser{3, 3}), pageOf(true, seenUser{4, 4})}, [][]int64{{3}, nil, nil, {4}}, 0},
+		"and then a later one":         {[]*feedPage{pageOf(true, seenUser{1, 3}), pageOf(true, seenUser{5, 5})}, [][]int64{{3}, {5}}, 0},
+		"and then one that is ahead":   {[]*feedPage{pageOf(true, seenUser{1, 3}), pageOf(true, seenUser{4, 6}), pageOf(true, seenUser{6, 6})}, [][]int64{{3}, {6}, nil}, 0},
+		"and then its deletion":        {[]*feedPage{pageOf(true, seenUser{1, 3}), pageOf(true, seenUser{4, 0})}, [][]int64{{3}, {-4}}, 0},
+		"newer, before its deletion":   {[]*feedPage{pageOf(false, seenUser{1, 2}), pageOf(true, seenUser{3, 0})}, [][]int64{nil, {-3}}, 0},
+		"at the head, more than asked": {[]*feedPage{pageOf(true, seenUser{1, 3}), pageOf(false, seenUser{2, 4}), pageOf(false, seenUser{3, 4}), pageOf(true, seenUser{4, 4})}, [][]int64{{3}, nil, nil, {4}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := watcher{ahead: make(map[string]int64)}
+			for i, page := range test.pages {
+				var got []int64
+				if encoded, ok := seen.message(page).(*wire.EncodedEvents); ok {
+					message := new(userv1.WatchUsersResponse)
+					if err := proto.Unmarshal(encoded.Data, message); err != nil || message.GetCursor() != "next" {
+						t.Fatalf("page %d: cursor %q, error %v", i, message.GetCursor(), err)
+					}
+					for _, event := range message.GetEvents() {
+						got = append(got, event.GetUpserted().GetVersion()-event.GetDeleted().GetVersion())
+					}
+				}
+				if !slices.Equal(got, test.want[i]) || seen.sent != len(got) {
+					t.Errorf("page %d: told of %v, want %v; %d are counted", i, got, test.want[i], seen.sent)
+				}
+			}
+			if len(seen.ahead) != test.ahead {
+				t.Errorf("%v is remembered", seen.ahead)
+			}
+		})
+	}
+}
+
 // What a thousand watchers ask of the store is what one asks.
 func TestWatchersShareReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

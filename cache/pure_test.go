@@ -207,6 +207,12 @@ func TestFloorsOfNames(t *testing.T) {
 	expect("when it was Ann at about that time", false, false)
 	f.owned(k, "ann", 40, 50)
 	expect("when it is Ann after that", true, false)
+	f.owned(k, "bob", 41, 45)
+	expect("when it was Bob in between", false, false)
+	f.owned(k, "bob", 47, 55)
+	expect("when it is Bob, or was Ann after that", false, false)
+	f.owned(k, "ann", 56, 58)
+	expect("when it is Ann after all", true, false)
 	f.owned(k, "ann", 45, 60)
 	expect("when it is still Ann", true, false)
 	f.owned(k, "", 60, 70)
@@ -279,6 +285,40 @@ func TestTrustEnds(t *testing.T) {
 		look(t, c, u.ID, 1)
 		c.Close()
 	})
+}
+
+// What the near cache has may be shown as long as it lasts, to whom it is new enough, and never
+// after a newer one.
+func TestWhatMayBeShown(t *testing.T) {
+	t.Parallel()
+	b := &bundle{store: newFakeStore()}
+	c, u := b.behind(t), b.user(t)
+	fresh := c.clock()
+	version := func(v int64, lasts time.Duration) *held {
+		u.Version = v
+		data, err := c.config.Encode(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &held{slot: newSlot(found, v, data), expires: fresh + int64(lasts)}
+	}
+	for _, step := range []struct {
+		what       string
+		held       *held
+		minVersion int64
+		want       bool
+	}{
+		{"one that lasts no longer", version(1, 0), 0, false},
+		{"one that lasts", version(1, time.Hour), 0, true},
+		{"one that is too old for the caller", version(1, time.Hour), 2, false},
+		{"a newer one", version(2, time.Hour), 2, true},
+		{"the old one, after the newer", version(1, time.Hour), 0, false},
+		{"the newer one again", version(2, time.Hour), 0, true},
+	} {
+		if _, ok := c.allowed(userKey(u.ID), step.held, fresh, step.minVersion); ok != step.want {
+			t.Errorf("%s: may be shown %v, want %v", step.what, ok, step.want)
+		}
+	}
 }
 
 // Floors go when the backend contains what was committed before, or after a long time without.

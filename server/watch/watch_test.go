@@ -334,6 +334,34 @@ func TestWatcherIsToldOfNobodyWhoWasDeletedHere(t *testing.T) {
 	}
 }
 
+// Nor does it where who asks after that would share what somebody else is reading.
+func TestSharedReadTellsOfNobodyWhoWasDeletedHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &deletedLater{reading: time.Second}
+		service := watchedService(t, log)
+		defer service.feed.close()
+		first, second := make(chan *feedPage, 1), make(chan *feedPage, 1)
+		read := func(pages chan<- *feedPage) {
+			page, err := service.feed.read(t.Context(), "0")
+			if err != nil {
+				t.Error(err)
+			}
+			pages <- page
+		}
+		go read(first)
+		synctest.Wait()
+		log.gone.Store(true)
+		service.Forget(watchedID)
+		go read(second)
+		if page := <-first; page == nil || !page.tellsOf(watchedID) {
+			t.Error("who has asked before is told nothing")
+		}
+		if page := <-second; page == nil || page.tellsOf(watchedID) {
+			t.Error("who asks after the deletion is told of the user")
+		}
+	})
+}
+
 // watchDeletion is of how many users and deletions a watcher is told who asks for all changes.
 func watchDeletion(t *testing.T, service *Watchers) (upserted, deleted int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -377,6 +405,38 @@ func (d *deletedLater) GetMany(context.Context, []string) ([]store.User, error) 
 func (d *deletedLater) Wait(ctx context.Context, _ store.Cursor) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// What is kept of pages is bounded, in number, in bytes and in time, and makes room for others.
+func TestKeptPagesAreBounded(t *testing.T) {
+	for name, test := range map[string]struct {
+		bytes int
+		pause time.Duration
+		want  int
+	}{
+		"many":  {100, 0, feedPages},
+		"large": {feedBytes / 4, 0, 4},
+		"old":   {100, feedTime / 4, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service := watchedService(t, new(quietStore))
+				f := service.feed
+				defer f.close()
+				for i := range 3 * feedPages {
+					after := store.Cursor(strconv.Itoa(i))
+					f.mu.Lock()
+					f.keep(after, &feedPage{message: make([]byte, test.bytes)})
+					kept := f.kept(after)
+					f.mu.Unlock()
+					if want := min(i+1, test.want); kept == nil || f.order.Len() != want || len(f.recent) != want || f.bytes != want*test.bytes {
+						t.Fatalf("after %d pages %d of %d bytes are kept, want %d", i+1, f.order.Len(), f.bytes, want)
+					}
+					time.Sleep(test.pause)
+				}
+			})
+		})
+	}
 }
 
 // seenUser is a change of a user: to a version, and the version at which the user was read, or 0

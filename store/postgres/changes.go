@@ -16,10 +16,14 @@ import (
 // Each of these statements reads the state of the log and rows of it in one
 // snapshot: the one that pg_current_snapshot() returns inside it.
 const (
-	// stateColumns are the incarnation, the snapshot, the last transaction that is
+	// restoredColumn is another where the database was restored, also to when it had the same
+	// incarnation: tables that are made anew have other numbers.
+	restoredColumn = `meta.incarnation || '/' || 'changes'::regclass::oid`
+
+	// stateColumns are the restoredColumn, the snapshot, the last transaction that is
 	// known to have written to the log, the last one that lost rows by pruning, and
 	// the number of rows that were pruned.
-	stateColumns = `meta.incarnation, pg_current_snapshot()::text,
+	stateColumns = restoredColumn + `, pg_current_snapshot()::text,
 		coalesce((select xid from changes order by xid desc limit 1), '0'),
 		greatest(pruned_through, pruned_recent[cardinality(pruned_recent)]), pruned_rows`
 
@@ -193,8 +197,8 @@ func (s *Store) readPage(ctx context.Context, from cursor, limit int) (log, erro
 // after the state, and what to do when they are there.
 func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any, func()), args ...any) (log, error) {
 	return read(ctx, s, func(ctx context.Context, on *session) (l log, err error) {
-		var incarnation, head string
-		targets, done := []any{&incarnation, &head, &l.written, &l.pruned, &l.gone}, func() {}
+		var restored, head string
+		targets, done := []any{&restored, &head, &l.written, &l.pruned, &l.gone}, func() {}
 		if more != nil {
 			var further []any
 			further, done = more(&l)
@@ -205,7 +209,7 @@ func (s *Store) readLog(ctx context.Context, sql string, more func(*log) ([]any,
 		}
 		done()
 		var ok bool
-		if l.head, ok = parseSnapshot(head); !ok || incarnation != s.identity.Incarnation {
+		if l.head, ok = parseSnapshot(head); !ok || restored != s.restored {
 			return l, errRestored
 		}
 		return l, nil

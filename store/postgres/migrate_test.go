@@ -179,6 +179,35 @@ func TestAStoreThatWakesUpElsewhereIsAnotherIncarnation(t *testing.T) {
 	}
 }
 
+// What a dump of the same incarnation looks like that is restored while a store is open.
+func TestATableThatIsMadeAnewUnderAStoreIsNoticed(t *testing.T) {
+	t.Parallel()
+	s, url := openNew(t)
+	mustCreate(t, s)
+	head, err := s.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Changes(t.Context(), head, 10); err != nil {
+		t.Fatal(err)
+	}
+	run(t, connect(t, url), `
+		create table restored (like changes including all);
+		drop table changes;
+		alter table restored rename to changes;
+		alter index restored_pkey rename to changes_pkey;
+		alter index restored_xid_idx rename to changes_xid`)
+	if _, err := s.Head(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("its head: %v", err)
+	}
+	if _, _, err := s.Changes(t.Context(), head, 10); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("its changes: %v", err)
+	}
+	if again := open(t, url); again.Identity().Incarnation == s.Identity().Incarnation {
+		t.Error("opened again it has the same incarnation")
+	}
+}
+
 // Whoever has restored a database sees in the log that the store knows of it. A new one was
 // nothing before.
 func TestTheLogTellsOfARestoredDatabase(t *testing.T) {

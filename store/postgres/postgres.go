@@ -52,6 +52,7 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 	identity store.Identity
+	restored string // The restoredColumn as it was at the start.
 	wake     *waker
 	reap     *reaper
 	causes   store.Causes
@@ -134,7 +135,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		return translate(ctx, err)
 	}
 	var secret []byte
-	err = s.pool.QueryRow(ctx, `select incarnation, secret from meta`).Scan(&s.identity.Incarnation, &secret)
+	err = s.pool.QueryRow(ctx, `select incarnation, secret, `+restoredColumn+` from meta`).Scan(&s.identity.Incarnation, &secret, &s.restored)
 	if err != nil {
 		return translate(ctx, err)
 	}

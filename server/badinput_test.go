@@ -738,6 +738,56 @@ func ruleIDs(rules *validate.FieldRules) []string {
 	return ids
 }
 
+// What is wrong with a request as a whole is told in words, whatever the protocol. A method that is
+// there is not said to be missing.
+func TestBrokenRequestsAreTold(t *testing.T) {
+	t.Parallel()
+	running := servertest.Start(t, nil)
+	one := "\x00\x00\x00\x00\x02{}"
+	const get, list = "GetUser", "ListUsers"
+	const number, packed = "the method takes one message, and the request has another number of them", "a message of the request is not compressed as it says, or is damaged"
+	for _, test := range []struct{ name, method, contentType, encoding, body, want string }{
+		{"no message", get, "application/grpc+json", "", "", number},
+		{"two messages", get, "application/grpc+json", "", one + one, number},
+		{"no message", get, "application/grpc-web+json", "", "", number},
+		{"two messages", get, "application/grpc-web+json", "", one + one, number},
+		{"no message", list, "application/grpc+json", "", "", number},
+		{"no message", list, "application/connect+json", "", "", number},
+		{"damaged", get, "application/json", "gzip", "{}", packed},
+		{"damaged", get, "application/json", "zstd", "{}", packed},
+		{"damaged", get, "application/grpc+json", "gzip", "\x01\x00\x00\x00\x02{}", packed},
+		{"damaged", get, "application/grpc-web+json", "zstd", "\x01\x00\x00\x00\x02{}", packed},
+		{"damaged", list, "application/connect+json", "gzip", "\x01\x00\x00\x00\x02{}", packed},
+		{"cut", get, "application/json", "gzip", string(gzipped(t, make([]byte, 1<<10))[:20]), packed},
+	} {
+		t.Run(test.name+" "+test.method+" "+test.contentType, func(t *testing.T) {
+			t.Parallel()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, running.URL+"/user.v1.UserService/"+test.method, strings.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", test.contentType)
+			for _, name := range []string{"Content-Encoding", "Grpc-Encoding", "Connect-Content-Encoding"} {
+				if test.encoding != "" {
+					req.Header.Set(name, test.encoding)
+				}
+			}
+			res, err := servertest.HTTP2(t).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told := res.Header.Get("Grpc-Message") + res.Trailer.Get("Grpc-Message") + string(body); !strings.Contains(told, test.want) {
+				t.Errorf("told %q, want %q", told, test.want)
+			}
+		})
+	}
+}
+
 func TestWrongContentType(t *testing.T) {
 	t.Parallel()
 	running := servertest.Start(t, nil)

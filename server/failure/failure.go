@@ -49,6 +49,8 @@ var (
 // fault, or that of a proxy on the way.
 var (
 	ErrMalformedFrame = errors.New("body does not keep to the framing of its protocol")
+	// ErrDamaged is for messages that cannot be unpacked.
+	ErrDamaged = errors.New("message cannot be unpacked")
 	// ErrCompressedFrame has a code of its own: gRPC says so in its specification of
 	// compression.
 	ErrCompressedFrame = errors.New("compressed message without a declared compression")
@@ -105,6 +107,7 @@ var statuses = []struct {
 	{ErrTooManyLargeMessages, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server holds as many large messages as it can; retry later"}},
 	{ErrMalformedFrame, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request does not keep to the framing of its protocol"}},
 	{ErrCompressedFrame, Status{connect.CodeInternal, userv1.Reason_REASON_MALFORMED_REQUEST, "", "a message of the request is compressed, and no compression is declared"}},
+	{ErrDamaged, Status{connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "a message of the request is not compressed as it says, or is damaged"}},
 	{ErrTooManyRows, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_TOO_MANY_ROWS, "", fmt.Sprintf("one import takes at most %d rows; those before are stored, send the others in another stream", MaxImportRows)}},
 	{store.ErrOverloaded, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_OVERLOADED, "", "the server has as many calls of this kind as it can do; retry later"}},
 	{ErrSlowConsumer, Status{connect.CodeResourceExhausted, userv1.Reason_REASON_SLOW_CONSUMER, "", "the stream was not read for too long; resume from the last cursor"}},
@@ -122,13 +125,13 @@ var statuses = []struct {
 var transportStatuses = map[connect.Code]Status{
 	connect.CodeInvalidArgument:   {connect.CodeInvalidArgument, userv1.Reason_REASON_MALFORMED_REQUEST, "", "the request cannot be read"},
 	connect.CodeResourceExhausted: messageTooLarge,
-	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "there is no such method"},
+	connect.CodeUnimplemented:     {connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "the method takes one message, and the request has another number of them"},
 	connect.CodeCanceled:          {connect.CodeCanceled, userv1.Reason_REASON_CANCELED, "", "the request was cancelled"},
 	connect.CodeDeadlineExceeded:  {connect.CodeDeadlineExceeded, userv1.Reason_REASON_DEADLINE_EXCEEDED, "", "the deadline of the request has passed"},
 }
 
 // UnknownMethod is for calls of an RPC that is not there.
-var UnknownMethod = transportStatuses[connect.CodeUnimplemented]
+var UnknownMethod = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "there is no such method"}
 
 // UnknownCompression is for requests in a compression that the server does not know.
 var UnknownCompression = Status{connect.CodeUnimplemented, userv1.Reason_REASON_UNIMPLEMENTED, "", "unknown compression; the server knows identity, gzip and zstd"}

@@ -2,6 +2,7 @@ package packing
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -116,9 +117,9 @@ func (c *gzipCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
 		reader = new(gzip.Reader)
 	}
 	if err := reader.Reset(src); err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
-	return &pooledReader{Reader: reader, release: func() { c.readers.Put(reader) }}, nil
+	return &pooledReader{reader: reader, release: func() { c.readers.Put(reader) }}, nil
 }
 
 // zstdCompressor pools decoders and encoders. They run on the caller's goroutine,
@@ -155,7 +156,7 @@ func (c *zstdCompressor) Decompress(src io.Reader) (io.ReadCloser, error) {
 		<-zstdTurns
 		return nil, err
 	}
-	return &pooledReader{Reader: reader, release: func() {
+	return &pooledReader{reader: reader, release: func() {
 		_ = reader.Reset(nil) // Lets go of src; fails for no nil reader.
 		c.readers.Put(reader)
 		<-zstdTurns
@@ -188,8 +189,21 @@ func (w *pooledWriter) Close() error {
 }
 
 type pooledReader struct {
-	io.Reader
+	reader  io.Reader
 	release func()
+}
+
+func (r *pooledReader) Read(p []byte) (int, error) {
+	n, err := r.reader.Read(p)
+	return n, damaged(err)
+}
+
+// damaged is an error of a decompressor, all of whose input is in memory.
+func damaged(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return fmt.Errorf("%w: %w", failure.ErrDamaged, err)
 }
 
 func (r *pooledReader) Close() error {

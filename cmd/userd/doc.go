@@ -7,7 +7,7 @@
 //     server has the order in which it stops. banner.go: what it says first. connections.go and
 //     files_unix.go: how many connections it takes. gc.go: how often it collects garbage.
 //     certificate.go, audit.go and tracing.go: its certificate, where the audit log goes, and
-//     where spans go.
+//     where spans go, which spans.go counts.
 //   - migrate.go, copy.go, cachecheck.go, healthcheck.go, token.go: the other commands.
 //   - Package remote has the commands that talk to a running server.
 //   - output.go: lines that are written without waiting for whoever reads them.

@@ -7,8 +7,15 @@ type chunk [16 << 10]byte
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
+// smallChunk is the beginning of a body as long as no more has come. It may be all that a peer
+// ever sends, on each of many streams.
+type smallChunk [512]byte
+
+var smallChunks = sync.Pool{New: func() any { return new(smallChunk) }}
+
 // body is what of a request's body was received and not read yet.
 type body struct {
+	small  *smallChunk // In the place of chunks.
 	chunks []*chunk
 	start  int // In the first chunk: what is before was read.
 	size   int
@@ -17,8 +24,18 @@ type body struct {
 
 // write appends a copy of p.
 func (b *body) write(p []byte) {
+	if len(b.chunks) == 0 && b.start+b.size+len(p) <= len(smallChunk{}) {
+		if b.small == nil {
+			b.small = smallChunks.Get().(*smallChunk)
+		}
+		b.size += copy(b.small[b.start+b.size:], p)
+		return
+	}
 	if b.chunks == nil {
 		b.chunks = b.first[:0]
+	}
+	if b.small != nil {
+		b.grow()
 	}
 	for len(p) > 0 {
 		end := b.start + b.size
@@ -29,6 +46,15 @@ func (b *body) write(p []byte) {
 		b.size += n
 		p = p[n:]
 	}
+}
+
+// grow makes a chunk of a small one.
+func (b *body) grow() {
+	large := chunks.Get().(*chunk)
+	copy(large[:], b.small[:])
+	b.chunks = append(b.chunks, large)
+	smallChunks.Put(b.small)
+	b.small = nil
 }
 
 // read moves what fits into p.
@@ -49,11 +75,19 @@ func (b *body) head() []byte {
 	if b.size == 0 {
 		return nil
 	}
+	if b.small != nil {
+		return b.small[b.start : b.start+b.size]
+	}
 	return b.chunks[0][b.start:min(b.start+b.size, len(chunk{}))]
 }
 
 // drop lets go of the first chunk.
 func (b *body) drop() {
+	if b.small != nil {
+		smallChunks.Put(b.small)
+		b.small, b.start = nil, 0
+		return
+	}
 	chunks.Put(b.chunks[0])
 	b.chunks[0] = nil
 	b.chunks, b.start = b.chunks[1:], 0
@@ -64,7 +98,7 @@ func (b *body) drop() {
 
 // discard lets go of everything.
 func (b *body) discard() {
-	for len(b.chunks) > 0 {
+	for b.small != nil || len(b.chunks) > 0 {
 		b.drop()
 	}
 	b.size = 0

@@ -6,9 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -294,6 +297,60 @@ func sendByTurns(t *testing.T, calls int) {
 			t.Errorf("call %d is not answered", id)
 		}
 	}
+}
+
+// TestBeginningsOfRequestsAreSmall has many requests begin, with a byte each.
+func TestBeginningsOfRequestsAreSmall(t *testing.T) { //nolint:paralleltest // It looks at the memory of the process.
+	const streams, most = 1000, 8 << 10
+	heap := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		q := startQuiet(t, h2.Config{MaxConcurrentStreams: streams, Direct: pathEcho{}})
+		before := heap()
+		for id := uint32(1); id < 2*streams; id += 2 {
+			q.must(q.open(id, false, q.request("POST", "/")))
+			q.send(id, false, 1)
+		}
+		synctest.Wait()
+		if each := (heap() - before) / streams; each > most {
+			t.Errorf("the beginning of a request takes %d bytes, want at most %d", each, most)
+		}
+	})
+}
+
+// TestBodiesInParts sends bodies in parts of all sizes around those of chunks.
+func TestBodiesInParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var got bytes.Buffer
+		q := startQuiet(t, h2.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second) // All that is sent is there.
+			_, _ = io.Copy(&got, iotest.OneByteReader(io.LimitReader(r.Body, 100)))
+			time.Sleep(time.Second)
+			_, _ = io.Copy(&got, r.Body)
+		})})
+		var want bytes.Buffer
+		q.must(q.open(1, false, q.request("POST", "/")))
+		send := func(end bool, sizes ...int) {
+			for i, size := range sizes {
+				part := bytes.Repeat([]byte{byte('a' + want.Len()%26)}, size)
+				want.Write(part)
+				q.must(q.WriteData(1, end && i == len(sizes)-1, part))
+			}
+		}
+		send(false, 1, 200, 300)
+		time.Sleep(1500 * time.Millisecond) // A part is read.
+		send(true, 11, 1, 511, 512, 513, 16_000, 384, 1, 16_384)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("%d bytes were received of %d, or others", got.Len(), want.Len())
+		}
+	})
 }
 
 // TestDataOnItsWay sends DATA in small frames on a stream that the server has ended, as a peer

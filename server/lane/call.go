@@ -219,6 +219,9 @@ func (c *call) encodeLarge(body *bytes.Buffer, msg any) error {
 		c.discard()
 		return refused
 	}
+	if c.answer.compressed {
+		c.fitBody() // Whether it waits or not: there are many such.
+	}
 	return nil
 }
 
@@ -276,20 +279,36 @@ func (c *call) count() (refused *connect.Error) {
 	return refused
 }
 
-// await has an answer counted that waits for the caller to read it. It returns false where there
-// is no room for it, and the answer has become another one, that tells so. cut ends the wait.
-func (c *call) await(cut func()) bool {
+// await has an answer counted that waits for the caller to read it, and reports whether it has
+// become another one: the same in less memory, or one that tells that there is no room for it.
+// cut ends the wait.
+func (c *call) await(cut func()) (changed bool) {
 	if c.lane.Count == nil || c.answer.body == nil || c.ctx == nil { // Or it was refused before it began.
-		return true
+		return false
 	}
 	if c.counted == nil {
 		if refused := c.count(); refused != nil {
 			c.discard()
 			c.finish(refused)
-			return false
+			return true
 		}
 	}
 	c.counted.Await(cut)
+	return c.fitBody()
+}
+
+// spareBytes is how much larger than its content a buffer may be that waits, in bytes.
+const spareBytes = 4 << 10
+
+// fitBody lets go of a buffer that is much larger than what it has, as those are that have had
+// large messages. It reports whether the body is in another one.
+func (c *call) fitBody() bool {
+	large := c.answer.body
+	if large.Cap() <= 2*large.Len()+spareBytes {
+		return false
+	}
+	c.answer.body = bytes.NewBuffer(bytes.Clone(large.Bytes()))
+	putBuffer(large)
 	return true
 }
 

@@ -64,7 +64,7 @@ func (u *Service) listAll(ctx context.Context, token string, stream connect.Serv
 		}
 		after = found.Next
 		encoded.encode(u.Invalid.Without(found.Users)) // And found is let go of: who does not read makes the server hold bytes only.
-		if err := encoded.send(stream); err != nil || after == (store.Position{}) {
+		if err := encoded.sendCounted(ctx, stream); err != nil || after == (store.Position{}) {
 			return err
 		}
 	}
@@ -75,6 +75,7 @@ type chunk struct {
 	data []byte
 	ends []int // Of each user, in data.
 	sent int   // Bytes, of all chunks.
+	poor bool  // There is no room for large ones.
 }
 
 func (c *chunk) encode(users []store.User) {
@@ -99,6 +100,23 @@ func (c *chunk) send(stream connect.ServerStream) error {
 	return nil
 }
 
+// countedBytes is the size from which a chunk counts while it is not read, in bytes.
+const countedBytes = 16 << 10
+
+// sendCounted is send for one of many chunks. The list does not begin where there is no room for
+// the first, and goes on with small ones where there is none for others.
+func (c *chunk) sendCounted(ctx context.Context, stream connect.ServerStream) error {
+	if len(c.data) > countedBytes {
+		answer, err := packing.TakeAnswer(ctx, func() int { return len(c.data) })
+		if err != nil && c.sent == 0 {
+			return err
+		}
+		defer answer.Release()
+		c.poor = err != nil
+	}
+	return c.send(stream)
+}
+
 // nextLimit is how many users like those in the chunk make the next one, for which
 // it makes room.
 func (c *chunk) nextLimit() int {
@@ -106,7 +124,7 @@ func (c *chunk) nextLimit() int {
 		return firstChunk
 	}
 	size := smallChunkBytes
-	if c.sent >= provenBytes {
+	if c.sent >= provenBytes && !c.poor {
 		size = chunkBytes
 	}
 	limit := max(size*len(c.ends)/max(len(c.data), 1), 1)

@@ -62,8 +62,9 @@ func (c *call) takeMetadata() {
 	if c.sent {
 		return
 	}
-	c.answer.header = metadata(c.info.ResponseHeader())
-	c.answer.trailer = metadata(c.info.ResponseTrailer())
+	c.kept.fields = appendMetadata(c.kept.fields[:0], c.info.ResponseHeader())
+	c.answer.header = c.kept.fields
+	c.answer.trailer = appendMetadata(nil, c.info.ResponseTrailer())
 }
 
 // reserved are the fields that belong to the protocols. Handlers cannot set them.
@@ -75,11 +76,11 @@ var reserved = map[string]bool{
 	"Grpc-Status-Details-Bin": true,
 }
 
-func metadata(header *connect.Header) []field {
+func appendMetadata(fields []field, header *connect.Header) []field {
 	if header.Len() == 0 {
-		return nil
+		return fields
 	}
-	fields := make([]field, 0, header.Len()+1) // And perhaps Vary.
+	fields = slices.Grow(fields, header.Len()+1) // And perhaps Vary.
 	for name, values := range header.All() {
 		if !reserved[name] {
 			fields = append(fields, field{name, values})

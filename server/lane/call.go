@@ -28,6 +28,27 @@ type call struct {
 	sent     bool // Send was called: header and trailer are as they were then.
 	answer   answer
 	counted  Counted // The answer, if it is.
+	kept     kept
+}
+
+// kept is empty, and has room for the header of an answer: one that was used for another call.
+type kept struct {
+	header connect.Header
+	fields []field
+}
+
+// keep is what the next call may use.
+func (c *call) keep() kept {
+	header := *c.info.ResponseHeader()
+	if header.Len() == 0 {
+		return c.kept // As it is with gRPC.
+	}
+	for name := range header.All() {
+		header.Delete(name)
+	}
+	fields := c.kept.fields[:cap(c.kept.fields)]
+	clear(fields)
+	return kept{header, fields[:0]}
 }
 
 // prepare takes the message out of a body, or of the query of a GET, and has the call refused if it is not to begin. It
@@ -84,6 +105,7 @@ func (c *call) describe(peer string) {
 		c.info.TransportInfo = viaGet{}
 	}
 	*c.info.RequestHeader() = p.request
+	*c.info.ResponseHeader() = c.kept.header
 }
 
 // viaGet says of a call that it is a Connect GET, as connecthttp.ServerInfo does.

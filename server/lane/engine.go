@@ -130,7 +130,9 @@ func (s *streamCall) Ready(ctx context.Context) bool {
 func (s *streamCall) Release() {
 	s.call.Release()
 	if s.ready {
-		*s = streamCall{}
+		more := s.out.Header.More
+		clear(more)
+		*s = streamCall{call: call{kept: s.keep()}, out: h2.Answer{Header: h2.Fields{More: more[:0]}}}
 		streamCalls.Put(s)
 	}
 }

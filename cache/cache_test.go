@@ -90,9 +90,31 @@ func TestWritesShowAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		look(t, c, id, 1)
-		for version := int64(2); version < 20; version++ {
+		writes := []func(store.Update) error{
+			func(update store.Update) error {
+				_, err := c.Update(t.Context(), update)
+				return err
+			},
+			func(update store.Update) error {
+				updated, err := c.UpdateMany(t.Context(), []store.Update{update})
+				return errors.Join(err, updated[0].Err)
+			},
+			func(update store.Update) error {
+				_, err := c.Import(t.Context(), []store.NewUser{{
+					ID: id, Email: "Ann@example.com", DisplayName: *update.DisplayName, OnConflict: store.UpdateOnConflict,
+				}})
+				return err
+			},
+			func(store.Update) error {
+				_, err := c.RecordLogin(t.Context(), id, time.Now(), 0)
+				return err
+			},
+		}
+		for version := int64(2); version < 22; version++ {
 			warm(t, c, id, version-1)
-			rename(t, c, id, time.Now().String())
+			if err := writes[int(version)%len(writes)](store.Update{ID: id, DisplayName: new(time.Now().String())}); err != nil {
+				t.Fatal(err)
+			}
 			look(t, c, id, version)
 		}
 		if u, err := c.GetByEmail(t.Context(), "ann@EXAMPLE.com"); err != nil || u.ID != id {

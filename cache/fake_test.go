@@ -157,6 +157,22 @@ func (f *fakeStore) GetMany(ctx context.Context, ids []string) (out []store.User
 	return out, f.err()
 }
 
+// List returns everybody.
+func (f *fakeStore) List(context.Context, store.Query) (store.Page, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return store.Page{Users: slices.Collect(maps.Values(f.users))}, f.err()
+}
+
+func (f *fakeStore) RecordLogin(_ context.Context, id string, at time.Time, _ time.Duration) (store.Written, error) {
+	u, ok := f.user(id)
+	if !ok {
+		return store.Written{}, store.ErrNotFound
+	}
+	u.LastLogin = at
+	return store.Written{User: f.put(u, store.Upserted), Changed: true}, nil
+}
+
 func (f *fakeStore) GetByEmail(_ context.Context, email string) (store.User, error) {
 	f.reads.Add(1)
 	f.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,6 +58,10 @@ func TestWhoIsGoneStaysGone(t *testing.T) {
 		},
 		"by a deletion": func(t *testing.T, c *Cache, id string) error {
 			_, err := c.Delete(t.Context(), id, 0)
+			return err
+		},
+		"by a login": func(t *testing.T, c *Cache, id string) error {
+			_, err := c.RecordLogin(t.Context(), id, time.Now(), 0)
 			return err
 		},
 		"by the change log": func(t *testing.T, c *Cache, _ string) error {
@@ -130,23 +135,49 @@ func TestAMismatchedVersionIsNotShownAgain(t *testing.T) {
 	}
 }
 
-// The clocks of servers may differ by minutes.
+// Whoever was told of a version is shown none before it. The clocks of servers may differ by
+// minutes.
 func TestWhatWasListedIsShown(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b *bundle) {
-		c, u := b.behind(t), b.user(t)
-		warm(t, c, u.ID, 1)
-		u = rename(t, b.store, u.ID, "two")
-		u.UpdatedAt = u.UpdatedAt.Add(-5 * time.Minute)
-		b.store.mu.Lock()
-		b.store.users[u.ID] = u
-		b.store.mu.Unlock()
-		users, err := c.GetMany(t.Context(), []string{u.ID})
-		if err != nil || len(users) != 1 || users[0].Version != 2 {
-			t.Fatalf("listed: %+v, error %v", users, err)
-		}
-		look(t, c, u.ID, 2)
-	})
+	for told, tell := range map[string]func(t *testing.T, c *Cache, id string) error{
+		"among many": func(t *testing.T, c *Cache, id string) error {
+			users, err := c.GetMany(t.Context(), []string{id})
+			if err == nil && (len(users) != 1 || users[0].Version != 2) {
+				t.Errorf("it is not listed: %+v", users)
+			}
+			return err
+		},
+		"in a list": func(t *testing.T, c *Cache, id string) error {
+			page, err := c.List(t.Context(), store.Query{Limit: 10})
+			if err == nil && !slices.ContainsFunc(page.Users, func(u store.User) bool { return u.ID == id && u.Version == 2 }) {
+				t.Errorf("it is not listed: %+v", page.Users)
+			}
+			return err
+		},
+		"by the change log": func(t *testing.T, c *Cache, _ string) error {
+			_, _, err := c.Changes(t.Context(), "0", 10)
+			return err
+		},
+	} {
+		t.Run(told, func(t *testing.T) {
+			t.Parallel()
+			onBackends(t, func(t *testing.T, b *bundle) {
+				c, u := b.behind(t), b.user(t)
+				warm(t, c, u.ID, 1)
+				u = rename(t, b.store, u.ID, "two")
+				b.store.mu.Lock()
+				u.UpdatedAt = u.UpdatedAt.Add(-5 * time.Minute)
+				b.store.users[u.ID] = u
+				last := &b.store.log[len(b.store.log)-1]
+				last.At = last.At.Add(-5 * time.Minute)
+				b.store.mu.Unlock()
+				if err := tell(t, c, u.ID); err != nil {
+					t.Fatal(err)
+				}
+				look(t, c, u.ID, 2)
+			})
+		})
+	}
 }
 
 // Whoever has a name by what this server has shown is found by it, though the cache still has

@@ -83,7 +83,7 @@ func (d database) openShared(ctx context.Context) (store.Copyable, error) {
 		return nil, err
 	}
 	if schema.Current == 0 {
-		return nil, errors.New("this is no database of userd")
+		return nil, errors.New("there is no database of userd")
 	}
 	opened, err := d.openAs(ctx, nil, true)
 	if err != nil {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func searchCommand() *cobra.Command {
 		Example: "  userd search --email-prefix ada\n  userd search --role admin --disabled=false --inactive-since 2026-01-01\n  userd search --attribute tenant=acme --newest-first --limit 10",
 		Args:    exactly(0, "flags only"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.settle(cmd); err != nil {
+			if err := cmp.Or(checkLimit(s.limit), s.settle(cmd)); err != nil {
 				return cli.Wrong(err)
 			}
 			return c.run(cmd, s.run)

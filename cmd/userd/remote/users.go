@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/example/userd/cmd/userd/cli"
 	userv1 "github.com/example/userd/gen/user/v1"
 	"github.com/example/userd/gen/user/v1/userv1connect"
 )
@@ -98,6 +99,9 @@ func listCommand() *cobra.Command {
 		Example: "  userd list --limit 20\n  userd list --json | wc -l",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkLimit(limit); err != nil {
+				return cli.Wrong(err)
+			}
 			return c.run(cmd, func(ctx context.Context, users userv1connect.UserServiceClient, out *printer) error {
 				return list(ctx, users, limit, out)
 			})
@@ -108,13 +112,21 @@ func listCommand() *cobra.Command {
 	return cmd
 }
 
+// checkLimit checks how many users are wanted, 0 for all.
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return fmt.Errorf("--limit must be at least 0, not %d", limit)
+	}
+	return nil
+}
+
 func list(ctx context.Context, users userv1connect.UserServiceClient, limit int, out *printer) error {
 	stream, err := users.ListUsers(ctx, &userv1.ListUsersRequest{All: true})
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	for n := 0; limit <= 0 || n < limit; n++ {
+	for n := 0; limit == 0 || n < limit; n++ {
 		user, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
 			return nil

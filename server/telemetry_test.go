@@ -141,7 +141,10 @@ func TestStreamsHaveTheirOwnMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	uncompressed := changing(servertest.HTTP2(t), func(req *http.Request) { req.Header.Del("Grpc-Accept-Encoding") })
-	sent := 0
+	received, sent := 0, 0
+	for _, row := range rows {
+		received += proto.Size(row)
+	}
 	for _, client := range []userv1connect.UserServiceClient{client, running.ClientOf(uncompressed, grpcBinary.options...)} {
 		users, _, err := list(t.Context(), client, &userv1.ListUsersRequest{All: true})
 		if err != nil {
@@ -158,6 +161,7 @@ func TestStreamsHaveTheirOwnMetrics(t *testing.T) {
 		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/BatchCreateUsers",rpc_response_status_code="OK",rpc_system_name="grpc"} 1`,
 		`rpc_server_stream_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers",rpc_response_status_code="OK",rpc_system_name="grpc"} 2`,
 		`rpc_server_request_size_bytes_count{rpc_method="user.v1.UserService/BatchCreateUsers"} 3`,
+		fmt.Sprintf(`rpc_server_request_size_bytes_sum{rpc_method="user.v1.UserService/BatchCreateUsers"} %d`, received),
 		`rpc_server_response_size_bytes_count{rpc_method="user.v1.UserService/ListUsers"} 6`,
 		fmt.Sprintf(`rpc_server_response_size_bytes_sum{rpc_method="user.v1.UserService/ListUsers"} %d`, sent))
 	if strings.Contains(scrape(running), `rpc_server_call_duration_seconds_count{rpc_method="user.v1.UserService/ListUsers"`) {

@@ -57,6 +57,7 @@ func startWithLargeUsers(t *testing.T) (*servertest.Server, []string) {
 type unreader struct {
 	*rawConn
 	last   uint32
+	with   []string        // Further headers, names and values.
 	begun  map[uint32]bool // Those that are answered.
 	failed map[uint32]string
 }
@@ -72,7 +73,7 @@ func newUnreader(t *testing.T, running *servertest.Server) *unreader {
 func (u *unreader) begin(t *testing.T, method string, request []byte) uint32 {
 	t.Helper()
 	u.last += 2
-	u.call(u.last, "/user.v1.UserService/"+method)
+	u.call(u.last, "/user.v1.UserService/"+method, u.with...)
 	u.send(u.last, request)
 	return u.last
 }
@@ -146,24 +147,42 @@ func TestUnreadAnswersHaveABound(t *testing.T) { //nolint:paralleltest // It cha
 	}
 }
 
-// Answers of single users count where they wait, too.
+// Answers of single users count where they wait, too, and so do small ones.
 func TestUnreadAnswersOfManyCalls(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
 	running, ids := startWithLargeUsers(t)
-	refused, calls := 0, 0
-	for range 4 {
-		caller := newUnreader(t, running)
-		for i := range 100 {
-			caller.begin(t, "GetUser", envelope(t, &userv1.GetUserRequest{UserId: ids[i]}))
-		}
-		caller.await(100)
-		calls += 100
-		refused += len(caller.failed)
-	}
-	if refused < calls/4 {
-		t.Errorf("%d of %d answers of 8 KB are refused", refused, calls)
-	}
-	if held := running.LargeMessages(); held > 3<<20 {
-		t.Errorf("%d bytes are held", held)
+	for name, test := range map[string]struct {
+		id   string
+		with []string
+	}{
+		"engine":            {ids[0], nil},
+		"handler":           {ids[0], []string{"cookie", "a=b"}},
+		"handler, no users": {someID, []string{"cookie", "a=b"}},
+	} {
+		t.Run(name, func(t *testing.T) { //nolint:paralleltest // They share what the server may hold.
+			refused, calls := 0, 0
+			var callers []*unreader
+			for range 4 {
+				caller := newUnreader(t, running)
+				caller.with = test.with
+				for range 100 {
+					caller.begin(t, "GetUser", envelope(t, &userv1.GetUserRequest{UserId: test.id}))
+				}
+				caller.await(100)
+				calls += 100
+				refused += len(caller.failed)
+				callers = append(callers, caller)
+			}
+			if refused < calls/4 {
+				t.Errorf("%d of %d answers are refused", refused, calls)
+			}
+			if held := running.LargeMessages(); held > 3<<20 {
+				t.Errorf("%d bytes are held", held)
+			}
+			for _, caller := range callers {
+				_ = caller.conn.Close()
+			}
+			awaitEmpty(running)
+		})
 	}
 }
 

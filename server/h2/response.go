@@ -137,6 +137,14 @@ func (w *responseWriter) ResumeWrite() bool {
 	return true
 }
 
+// Fits reports whether so many bytes can be sent at once, without a wait for the peer to read.
+func (w *responseWriter) Fits(bytes int) bool {
+	c := w.x.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fits(w.x.stream, bytes)
+}
+
 // EnableFullDuplex does nothing: HTTP/2 always is.
 func (w *responseWriter) EnableFullDuplex() error { return nil }
 

@@ -28,6 +28,7 @@ type call struct {
 	sent     bool // Send was called: header and trailer are as they were then.
 	answer   answer
 	counted  Counted // The answer, if it is.
+	needs    int     // While it waits, besides its body, in bytes; 0 for waitingBytes.
 	kept     kept
 }
 
@@ -297,7 +298,7 @@ const waitingBytes = 4 << 10
 
 // count has the answer counted until Release, or returns why it is not to be sent.
 func (c *call) count() (refused *connect.Error) {
-	c.counted, refused = c.lane.Count(c.ctx, c.profile.spec, c.info.PeerAddr, waitingBytes+c.answer.body.Len())
+	c.counted, refused = c.lane.Count(c.ctx, c.profile.spec, c.info.PeerAddr, max(c.needs, waitingBytes)+c.answer.body.Len())
 	return refused
 }
 

@@ -36,10 +36,14 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 		}
 		ready := c.Ready(r.Context())
 		c.serve(r.Context())
-		if c.answer.isLarge() {
+		if c.answer.waits(w) {
+			c.needs = requestBytes
 			c.await(func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now()) }) // Else it waits for as long as it may take.
 		}
 		c.answer.write(w)
+		if c.counted != nil {
+			_ = http.NewResponseController(w).Flush() // Else a small one would wait when it is not counted any more.
+		}
 		c.Release()
 		if ready {
 			c.putBack()
@@ -98,11 +102,31 @@ type failedReader struct{ err error }
 
 func (r failedReader) Read([]byte) (int, error) { return 0, r.err }
 
-// largeAnswer is more than a connection of net/http and its socket need for themselves, in
-// bytes. One that is not larger is not counted while it waits.
-const largeAnswer = 16 << 10
+// requestBytes is about what a request of net/http needs besides its answer while that waits, in
+// bytes.
+const requestBytes = 12 << 10
 
-func (a *answer) isLarge() bool { return a.body != nil && a.body.Len() > largeAnswer }
+// largeAnswer is more than what net/http has in a buffer of its own, in bytes. One that is not
+// larger is not counted.
+const largeAnswer = 4 << 10
+
+// waits reports whether the answer has to wait for the peer to read, as far as that is known, or
+// is large. Package h2 knows.
+func (a *answer) waits(w http.ResponseWriter) bool {
+	if a.body == nil {
+		return false
+	}
+	for {
+		switch writer := w.(type) {
+		case interface{ Fits(bytes int) bool }:
+			return !writer.Fits(a.body.Len())
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = writer.Unwrap()
+		default:
+			return a.body.Len() > largeAnswer
+		}
+	}
+}
 
 // write sends the answer.
 func (a *answer) write(w http.ResponseWriter) {

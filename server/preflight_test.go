@@ -68,6 +68,8 @@ func TestMalformedHeaders(t *testing.T) {
 		{"version", connectJSON, stream, header("Connect-Protocol-Version", private), malformed("Connect-Protocol-Version")},
 		{"version", connectGet, unary, query(func(q url.Values) { q.Set("connect", "v2") }), malformed("connect")},
 		{"compression", connectGet, unary, query(func(q url.Values) { q.Set("compression", "br") }), unimplemented},
+		{"encoding", connectGet, unary, query(func(q url.Values) { q.Set("encoding", private) }), malformed("encoding")},
+		{"no encoding", connectGet, unary, query(func(q url.Values) { q.Del("encoding") }), malformed("encoding")},
 		{"no message", connectGet, unary, query(func(q url.Values) { q.Del("message") }), malformed("message")},
 	})
 }

@@ -94,7 +94,7 @@ func RefuseBadHeaders(rpc *connect.Server, codecs []connect.Codec, compressors [
 func (c *headerCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	spec, known := c.specs[r.URL.Path]
 	if known && failure.HasReasons(spec.Procedure) {
-		if fault := c.fault(r); fault != nil {
+		if fault := c.fault(spec, r); fault != nil {
 			// With another version the writer would not know the protocol of the request.
 			r.Header.Del(protocolVersionHeader)
 			w.Header().Set(acceptHeader(r), c.accepted)
@@ -201,14 +201,14 @@ func (c *headerCheck) isCall(spec connect.Spec, r *http.Request) bool {
 }
 
 // fault is what is wrong with the parts of a request that are not its message.
-func (c *headerCheck) fault(r *http.Request) *connect.Error {
+func (c *headerCheck) fault(spec connect.Spec, r *http.Request) *connect.Error {
 	for _, header := range compressionHeaders {
 		if !c.compressions[r.Header.Get(header)] {
 			return failure.New(failure.UnknownCompression)
 		}
 	}
 	if r.Method == http.MethodGet {
-		return c.queryFault(r)
+		return c.queryFault(spec, r)
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		if _, _, ok := lane.ParseGRPCTimeout(r.Header.Get("Grpc-Timeout")); !ok {
@@ -223,7 +223,7 @@ func (c *headerCheck) fault(r *http.Request) *connect.Error {
 }
 
 // queryFault is what is wrong with the query of a Connect GET.
-func (c *headerCheck) queryFault(r *http.Request) *connect.Error {
+func (c *headerCheck) queryFault(spec connect.Spec, r *http.Request) *connect.Error {
 	query := r.URL.Query()
 	switch {
 	case !c.compressions[query.Get("compression")]:
@@ -232,6 +232,8 @@ func (c *headerCheck) queryFault(r *http.Request) *connect.Error {
 		return failure.MalformedField("connect", `must be "v1"`)
 	case query.Has("encoding") && !query.Has("message"):
 		return failure.MalformedField("message", "must be there: it is the request")
+	case spec.IdempotencyLevel == connect.IdempotencyNoSideEffects && query.Has("message") && (query.Get("encoding") == "" || !c.codecs[query.Get("encoding")]):
+		return failure.MalformedField("encoding", "must be json or proto")
 	}
 	return connectTimeoutFault(r)
 }

@@ -26,7 +26,7 @@ func exportCommand() *cobra.Command {
 		Short: "Write all users to a file that import takes",
 		Long: "Write all users to a file that import takes, oldest first: CSV for FILE.csv, else JSON Lines, compressed\n" +
 			"for .gz and .zst. Without FILE, or with -, they go to standard output. Versions are not written.\n\n" +
-			"A CSV needs to know all names of attributes first, so that users are read twice.",
+			"A CSV needs to know all names of attributes first, so users are read twice.",
 		Example: "  userd export users.csv\n  userd export users.jsonl.zst\n  userd export | userd import --server http://other.internal:8080 -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {

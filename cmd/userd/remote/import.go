@@ -44,7 +44,7 @@ func importCommand() *cobra.Command {
 			"(NDJSON). The id there becomes external_id. Passwords are left out: userd has none.\n\n" +
 			"Rows that fail go to a file beside the input, in its form, with the reason as the field failure. Mend them there and\n" +
 			"import that file. An import that was interrupted goes on with --resume, and has every row in once. A server that is\n" +
-			"away is waited for, for two minutes. One that does not answer for 20 seconds is.",
+			"away, or does not answer for 20 seconds, is waited for, for two minutes.",
 		Example: "  userd import users.csv\n  userd import --on-conflict update nightly.jsonl.gz\n  userd import --dry-run --format keycloak realm.json\n  userd export | userd import --server http://other.internal:8080 -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -108,7 +108,7 @@ func padded(t *testing.T, request proto.Message) proto.Message {
 
 // Answers that nobody reads are bounded in all: what goes beyond is refused at once, and what
 // they have held is there again when their callers go.
-func TestUnreadAnswersHaveABound(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+func TestUnreadAnswersHaveABound(t *testing.T) { // Alone: it changes the memory limit for a moment.
 	running, ids := startWithLargeUsers(t)
 	for name, test := range map[string]struct {
 		method  string
@@ -122,7 +122,7 @@ func TestUnreadAnswersHaveABound(t *testing.T) { //nolint:paralleltest // It cha
 		"ListUsers, all of them":      {"ListUsers", &userv1.ListUsersRequest{All: true}},
 		"WatchUsers":                  {"WatchUsers", &userv1.WatchUsersRequest{Cursor: "earliest"}},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // They share what the server may hold.
+		t.Run(name, func(t *testing.T) { // One after the other: they share what the server may hold.
 			const calls = 60
 			caller := newUnreader(t, running)
 			for range calls {
@@ -148,7 +148,7 @@ func TestUnreadAnswersHaveABound(t *testing.T) { //nolint:paralleltest // It cha
 }
 
 // Answers of single users count where they wait, too, and so do small ones.
-func TestUnreadAnswersOfManyCalls(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+func TestUnreadAnswersOfManyCalls(t *testing.T) { // Alone: it changes the memory limit for a moment.
 	running, ids := startWithLargeUsers(t)
 	for name, test := range map[string]struct {
 		id   string
@@ -158,7 +158,7 @@ func TestUnreadAnswersOfManyCalls(t *testing.T) { //nolint:paralleltest // It ch
 		"handler":           {ids[0], []string{"cookie", "a=b"}},
 		"handler, no users": {someID, []string{"cookie", "a=b"}},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // They share what the server may hold.
+		t.Run(name, func(t *testing.T) { // One after the other: they share what the server may hold.
 			refused, calls := 0, 0
 			var callers []*unreader
 			for range 4 {
@@ -187,7 +187,7 @@ func TestUnreadAnswersOfManyCalls(t *testing.T) { //nolint:paralleltest // It ch
 }
 
 // What was stored is answered as stored, however much waits to be read.
-func TestAnswersOfWritesAreNotRefused(t *testing.T) { //nolint:paralleltest // It changes the memory limit for a moment.
+func TestAnswersOfWritesAreNotRefused(t *testing.T) { // Alone: it changes the memory limit for a moment.
 	running, ids := startWithLargeUsers(t)
 	const reads = 10
 	caller := newUnreader(t, running)

@@ -300,7 +300,7 @@ func sendByTurns(t *testing.T, calls int) {
 }
 
 // TestBeginningsOfRequestsAreSmall has many requests begin, with a byte each.
-func TestBeginningsOfRequestsAreSmall(t *testing.T) { //nolint:paralleltest // It looks at the memory of the process.
+func TestBeginningsOfRequestsAreSmall(t *testing.T) { // Alone: it looks at the memory of the process.
 	const streams, most = 1000, 8 << 10
 	heap := func() int64 {
 		runtime.GC()

@@ -53,7 +53,8 @@
 //   - A handler keeps its place among Config.MaxConcurrentStreams until it returns,
 //     whatever has become of its stream. ServeConn returns when all have.
 //   - The stream and the Call of a request that was served on the reader are used again
-//     when the answer has gone out (direct.go). Nobody keeps them for longer.
+//     when the answer has gone out (direct.go). Nobody keeps them for longer; a stream whose
+//     answer had to wait is not used again, since the wait may still be cut.
 //   - The reader alone opens streams and closes the connection. Others make it do so
 //     (conn.fail).
 //
@@ -64,7 +65,7 @@
 // socket (buffers.go). A stream has what its peer has sent and its handler not read, at
 // most Config.StreamWindow and for all streams together Config.ConnWindow, and 4 KiB of
 // response; what does not fit, the handler waits with. Only the answer of a Direct waits
-// whole.
+// whole, of which its Call knows: it can have another one sent, or cut the wait.
 //
 // # Attacks
 //

@@ -6,6 +6,9 @@
 // it was read, and then used again for another one (engine.go, http.go). So nothing that
 // such a call begins may keep its context or its stream when it is over.
 //
+// An answer that waits for its caller to read it is counted (Config.Count): many of them are
+// more than the memory of a server, so that one may be refused or given up.
+//
 // What it takes it answers as connecthttp does, to the byte, which the tests compare.
 // What is out of the ordinary it leaves to connecthttp, which has the general way: a
 // message that does not keep to the framing of its protocol, is too large or cannot be

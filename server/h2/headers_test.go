@@ -59,6 +59,9 @@ func FuzzHeaders(f *testing.F) {
 				return // net/http stops decoding at the first thing that is wrong.
 			}
 			if err != nil {
+				if meta := want.(*http2.MetaHeadersFrame); meta.Truncated {
+					return // It reads no text behind what is too large.
+				}
 				t.Fatalf("block %d: net/http takes %+v, we say %v", i, want, err)
 			}
 			compareHeads(t, want, wantErr, got)

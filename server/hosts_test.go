@@ -31,12 +31,25 @@ var localHosts = map[string]bool{
 	"127.0.0.1,evil.example": false, "evil.example,localhost": false, "127.0.0.1:8080,192.0.2.1:8080": false,
 }
 
-// hostWays are the ways a host can come to a server.
-var hostWays = map[string]struct {
+// hostWay is a way in which a host can come to a server.
+type hostWay struct {
 	transport server.Transport
 	client    func(testing.TB) *http.Client
 	configure func(*server.Config)
-}{
+}
+
+// start starts a server for it.
+func (w hostWay) start(t *testing.T) *servertest.Server {
+	t.Helper()
+	return servertest.Start(t, func(config *server.Config) {
+		config.HTTP2 = w.transport
+		if w.configure != nil {
+			w.configure(config)
+		}
+	})
+}
+
+var hostWays = map[string]hostWay{
 	"HTTP/1.1":          {server.Engine, servertest.HTTP1, nil},
 	"HTTP/1.1 on std":   {server.Std, servertest.HTTP1, nil},
 	"h2c":               {server.Engine, servertest.HTTP2, nil},
@@ -52,12 +65,7 @@ func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
 	for way, test := range hostWays {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			running := servertest.Start(t, func(config *server.Config) {
-				config.HTTP2 = test.transport
-				if test.configure != nil {
-					test.configure(config)
-				}
-			})
+			running := test.start(t)
 			url := running.URL + "/openapi.json"
 			if strings.HasSuffix(way, "admin") {
 				admin := httptest.NewServer(running.Admin())
@@ -107,12 +115,7 @@ func TestProbesAreAnsweredForAnyHost(t *testing.T) {
 	for way, test := range hostWays {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			running := servertest.Start(t, func(config *server.Config) {
-				config.HTTP2 = test.transport
-				if test.configure != nil {
-					test.configure(config)
-				}
-			})
+			running := test.start(t)
 			client, url := test.client(t), running.URL
 			if strings.HasSuffix(way, "admin") {
 				admin := httptest.NewServer(running.Admin())

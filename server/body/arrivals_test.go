@@ -2,9 +2,6 @@ package body
 
 import (
 	"errors"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -29,12 +26,7 @@ func TestEachRequestHasItsTimeToCome(t *testing.T) {
 		} {
 			requests.Go(func() {
 				time.Sleep(test.begins)
-				peer := &sender{httptest.NewRecorder(), time.After(test.sends), make(chan struct{})}
-				request := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(peer))
-				var err error
-				RefuseSlow(nil, arrivals)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					_, err = io.ReadAll(r.Body)
-				})).ServeHTTP(peer, request)
+				err := receive(arrivals, test.sends)
 				if ended := time.Since(start); ended != test.ends || errors.Is(err, os.ErrDeadlineExceeded) != (test.sends == never) {
 					t.Errorf("%s: it ends after %s with error %v, want %s", name, ended, err, test.ends)
 				}

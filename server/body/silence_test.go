@@ -32,6 +32,16 @@ func (s *sender) Read(p []byte) (int, error) {
 	}
 }
 
+// receive has a request come that is whole after a time, and returns what reading it has ended with.
+func receive(arrivals *Arrivals, sends time.Duration) (err error) {
+	peer := &sender{httptest.NewRecorder(), time.After(sends), make(chan struct{})}
+	request := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(peer))
+	RefuseSlow(nil, arrivals)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err = io.ReadAll(r.Body)
+	})).ServeHTTP(peer, request)
+	return err
+}
+
 // A server that stops has as much patience with a request that comes while it does as
 // with those that were there before: its peer could not know.
 func TestDrainIsPatient(t *testing.T) {
@@ -52,12 +62,7 @@ func TestDrainIsPatient(t *testing.T) {
 				time.AfterFunc(begin, func() { arrivals.Drain(t.Context()) })
 				time.Sleep(begin + test.comes)
 
-				peer := &sender{httptest.NewRecorder(), time.After(test.sends), make(chan struct{})}
-				request := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(peer))
-				var err error
-				RefuseSlow(nil, arrivals)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					_, err = io.ReadAll(r.Body)
-				})).ServeHTTP(peer, request)
+				err := receive(arrivals, test.sends)
 				if whole := err == nil; whole != test.want {
 					t.Errorf("the request is whole: %t, want %t; error %v", whole, test.want, err)
 				}

@@ -24,7 +24,8 @@ const (
 	principal kind = "principal"
 	address   kind = "address"
 	health    kind = "health" // An address, of streams that need no credentials: they take no place of others.
-	memory    kind = "memory" // The process, for which there is no more.
+	memory    kind = "memory" // The process.
+	vital     kind = "vital"  // The process, of streams as those of health.
 )
 
 // healthShare is the part of the streams of a process that watches of health have for themselves.
@@ -37,11 +38,8 @@ type StreamLimit struct {
 	most    map[kind]int
 	refused map[kind]prometheus.Counter
 
-	room map[bool]int // Of the process, for watches of health, and for others.
-
 	mu   sync.Mutex
 	open map[holder]int
-	all  map[bool]int // As in room.
 }
 
 // NewStreamLimit returns limits whose metrics are in a registry. The process has room for so
@@ -55,15 +53,15 @@ func NewStreamLimit(perPrincipal, perAddress, room int, registry prometheus.Regi
 	ofOthers := room - ofHealth
 	l := &StreamLimit{
 		most: map[kind]int{
-			principal: min(perPrincipal, ofOthers/2), address: min(perAddress, ofOthers/2), health: min(perAddress, ofHealth/2),
+			principal: min(perPrincipal, ofOthers/2), address: min(perAddress, ofOthers/2), memory: ofOthers,
+			health: min(perAddress, ofHealth/2), vital: ofHealth,
 		},
-		refused: make(map[kind]prometheus.Counter),
-		room:    map[bool]int{true: ofHealth, false: ofOthers},
-		open:    make(map[holder]int), all: make(map[bool]int),
+		refused: make(map[kind]prometheus.Counter), open: make(map[holder]int),
 	}
 	for _, kind := range []kind{principal, address, health, memory} {
 		l.refused[kind] = refused.WithLabelValues(string(kind))
 	}
+	l.refused[vital] = l.refused[memory]
 	return l
 }
 
@@ -93,13 +91,8 @@ func LimitStreams(l *StreamLimit, kinds map[string]connect.StreamType) Middlewar
 // begin counts a stream until end is called. It returns nil where that would be too many.
 func (l *StreamLimit) begin(r *http.Request) (end func()) {
 	holders := holdersOf(r)
-	isHealth := holders[0].kind == health
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all[isHealth] >= l.room[isHealth] {
-		l.refused[memory].Inc()
-		return nil
-	}
 	for _, h := range holders {
 		if l.open[h] >= l.most[h.kind] {
 			l.refused[h.kind].Inc()
@@ -109,7 +102,6 @@ func (l *StreamLimit) begin(r *http.Request) (end func()) {
 	for _, h := range holders {
 		l.open[h]++
 	}
-	l.all[isHealth]++
 	return func() { l.end(holders) }
 }
 
@@ -117,18 +109,17 @@ func (l *StreamLimit) begin(r *http.Request) (end func()) {
 func holdersOf(r *http.Request) []holder {
 	from := networkOf(r.RemoteAddr)
 	if auth.ScopeOf(r.URL.Path) == auth.Public {
-		return []holder{{health, from}}
+		return []holder{{vital, ""}, {health, from}}
 	}
 	if known := auth.PrincipalOf(r.Context()); known != nil {
-		return []holder{{principal, known.Name}, {address, from}}
+		return []holder{{memory, ""}, {principal, known.Name}, {address, from}}
 	}
-	return []holder{{address, from}}
+	return []holder{{memory, ""}, {address, from}}
 }
 
 func (l *StreamLimit) end(holders []holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all[holders[0].kind == health]--
 	for _, h := range holders {
 		if l.open[h]--; l.open[h] == 0 {
 			delete(l.open, h)

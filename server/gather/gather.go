@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/example/userd/server/lane"
 	"github.com/example/userd/store/guard"
 )
 
@@ -79,7 +80,8 @@ type streamWriter struct {
 }
 
 func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
-	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout, resumer: resumerOf(w)}
+	s := &streamWriter{ResponseWriter: w, controller: http.NewResponseController(w), timeout: timeout}
+	s.resumer, _ = lane.WriterOf[writeResumer](w)
 	s.passed.L = &s.mu
 	return s
 }

@@ -3,7 +3,6 @@ package gather
 import (
 	"context"
 	"errors"
-	"net/http"
 	"os"
 	"time"
 
@@ -27,19 +26,6 @@ const patience = 2
 
 // writeResumer is a ResponseWriter that goes on after a deadline. That of package h2 is.
 type writeResumer interface{ ResumeWrite() bool }
-
-func resumerOf(w http.ResponseWriter) writeResumer {
-	for {
-		if resumer, ok := w.(writeResumer); ok {
-			return resumer
-		}
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return nil
-		}
-		w = wrapper.Unwrap()
-	}
-}
 
 // judge decides what becomes of the stream when something was handed to the
 // ResponseWriter, which has taken a time. w.mu is held.

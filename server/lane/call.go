@@ -28,7 +28,6 @@ type call struct {
 	sent     bool // Send was called: header and trailer are as they were then.
 	answer   answer
 	counted  Counted // The answer, if it is.
-	needs    int     // While it waits, besides its body, in bytes; 0 for waitingBytes.
 	kept     kept
 }
 
@@ -238,7 +237,7 @@ func (c *call) encodeLarge(body *bytes.Buffer, msg any) error {
 	if err := c.encode(body, msg); err != nil {
 		return err
 	}
-	if refused := c.count(); refused != nil {
+	if refused := c.count(waitingBytes); refused != nil {
 		c.discard()
 		return refused
 	}
@@ -296,21 +295,22 @@ func (c *call) compress(compressor connect.Compressor, plain *bytes.Buffer, pref
 // it is the stack of a goroutine.
 const waitingBytes = 4 << 10
 
-// count has the answer counted until Release, or returns why it is not to be sent.
-func (c *call) count() (refused *connect.Error) {
-	c.counted, refused = c.lane.Count(c.ctx, c.profile.spec, c.info.PeerAddr, max(c.needs, waitingBytes)+c.answer.body.Len())
+// count has the answer counted until Release, with so many bytes besides its body, or returns why
+// it is not to be sent.
+func (c *call) count(besides int) (refused *connect.Error) {
+	c.counted, refused = c.lane.Count(c.ctx, c.profile.spec, c.info.PeerAddr, besides+c.answer.body.Len())
 	return refused
 }
 
-// await has an answer counted that waits for the caller to read it, and reports whether it has
+// await has an answer counted, as count does, that waits for the caller to read it, and reports whether it has
 // become another one: the same in less memory, or one that tells that there is no room for it.
 // cut ends the wait.
-func (c *call) await(cut func()) (changed bool) {
+func (c *call) await(besides int, cut func()) (changed bool) {
 	if c.lane.Count == nil || c.answer.body == nil || c.ctx == nil { // Or it was refused before it began.
 		return false
 	}
 	if c.counted == nil {
-		if refused := c.count(); refused != nil {
+		if refused := c.count(besides); refused != nil {
 			c.discard()
 			c.finish(refused)
 			return true

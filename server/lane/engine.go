@@ -146,7 +146,7 @@ func (s *streamCall) Serve(ctx context.Context) *h2.Answer {
 
 // Wait implements [h2.Call].
 func (s *streamCall) Wait(cut func()) *h2.Answer {
-	if !s.await(cut) {
+	if !s.await(waitingBytes, cut) {
 		return nil
 	}
 	s.out = h2.Answer{}

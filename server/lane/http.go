@@ -37,8 +37,7 @@ func (l *Lane) Handler(next http.Handler) http.Handler {
 		ready := c.Ready(r.Context())
 		c.serve(r.Context())
 		if c.answer.waits(w) {
-			c.needs = requestBytes
-			c.await(func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now()) }) // Else it waits for as long as it may take.
+			c.await(requestBytes, func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now()) }) // Else it waits for as long as it may take.
 		}
 		c.answer.write(w)
 		if c.counted != nil {
@@ -116,15 +115,25 @@ func (a *answer) waits(w http.ResponseWriter) bool {
 	if a.body == nil {
 		return false
 	}
+	if writer, ok := WriterOf[interface{ Fits(bytes int) bool }](w); ok {
+		return !writer.Fits(a.body.Len())
+	}
+	return a.body.Len() > largeAnswer
+}
+
+// WriterOf is the ResponseWriter of a kind that w is or has within. Those within are what
+// http.ResponseController looks at, too.
+func WriterOf[T any](w http.ResponseWriter) (T, bool) {
 	for {
-		switch writer := w.(type) {
-		case interface{ Fits(bytes int) bool }:
-			return !writer.Fits(a.body.Len())
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = writer.Unwrap()
-		default:
-			return a.body.Len() > largeAnswer
+		if writer, ok := w.(T); ok {
+			return writer, true
 		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			var none T
+			return none, false
+		}
+		w = wrapper.Unwrap()
 	}
 }
 

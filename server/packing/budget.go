@@ -233,6 +233,10 @@ func Take(ctx context.Context, bytes int) error {
 	return hold.take(bytes, io.EOF)
 }
 
+// CountedPart is the size from which a part of an answer of many counts, with TakeAnswer, while its
+// caller does not read it, in bytes.
+const CountedPart = 16 << 10
+
 // TakeAnswer counts an answer that a call is about to send, of so many bytes, until it is
 // released or the call has ended; there is one at a time. It is nil for calls whose answers are
 // counted elsewhere. An error is that there is no room for it.

@@ -100,13 +100,10 @@ func (c *chunk) send(stream connect.ServerStream) error {
 	return nil
 }
 
-// countedBytes is the size from which a chunk counts while it is not read, in bytes.
-const countedBytes = 16 << 10
-
 // sendCounted is send for one of many chunks. The list does not begin where there is no room for
 // the first, and goes on with small ones where there is none for others.
 func (c *chunk) sendCounted(ctx context.Context, stream connect.ServerStream) error {
-	if len(c.data) > countedBytes {
+	if len(c.data) > packing.CountedPart {
 		answer, err := packing.TakeAnswer(ctx, func() int { return len(c.data) })
 		if err != nil && c.sent == 0 {
 			return err

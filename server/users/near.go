@@ -27,7 +27,6 @@ type early struct {
 	context.Context
 	request userv1.GetUserRequest
 	id      string
-	entry   cache.Entry
 	answer  wire.EncodedUser
 }
 
@@ -89,7 +88,7 @@ func (e *early) fill(near nearReader, codec string, message []byte) (ok bool) {
 		return false
 	}
 	e.id = wire.CanonicalID(e.request.GetUserId())
-	e.entry, ok = near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()})
+	e.answer.Entry, ok = near.Cached(e.id, cache.Read{MinVersion: e.request.GetMinVersion()})
 	return ok
 }
 

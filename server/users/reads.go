@@ -108,17 +108,16 @@ func (u *Service) getUser(ctx context.Context, stream connect.ServerStream) erro
 			return err
 		}
 	}
-	if isGet(call) && u.notModified(call, []string{e.id}, []cache.Entry{e.entry}) {
+	if isGet(call) && u.notModified(call, []string{e.id}, []cache.Entry{e.answer.Entry}) {
 		return connecthttp.NewNotModifiedError()
 	}
-	e.answer.Entry = e.entry
 	return stream.Send(&e.answer)
 }
 
 // lookup finds the user that a request asks for.
 func (u *Service) lookup(ctx context.Context, call *connect.CallInfo, e *early) (err error) {
 	e.id = wire.CanonicalID(e.request.GetUserId())
-	e.entry, err = u.Reader.Lookup(ctx, e.id, cache.Read{MinVersion: e.request.GetMinVersion(), NoCache: noCache(call)})
+	e.answer.Entry, err = u.Reader.Lookup(ctx, e.id, cache.Read{MinVersion: e.request.GetMinVersion(), NoCache: noCache(call)})
 	return err
 }
 

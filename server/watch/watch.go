@@ -142,13 +142,10 @@ func (w *Watchers) watch(ctx context.Context, cursor store.Cursor, read, catchUp
 	}
 }
 
-// largeMessage is the size from which a message counts while its watcher has not read it, in bytes.
-const largeMessage = 16 << 10
-
 // send sends a message. What the watcher does not read of it the server holds twice: as it is,
 // and as Connect sends it.
 func send(ctx context.Context, stream connect.ServerStream, message wire.EncodedResponse) error {
-	if size := wire.EncodedSize(message); size > largeMessage {
+	if size := wire.EncodedSize(message); size > packing.CountedPart {
 		answer, err := packing.TakeAnswer(ctx, func() int { return 2 * size })
 		if err != nil {
 			return err

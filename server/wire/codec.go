@@ -35,9 +35,11 @@ func (c codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
 	if !ok {
 		return c.marshalMessage(ctx, dst, msg)
 	}
-	size := response.size()
+	var size int
 	if c.IsBinary() {
 		size = response.protoSize()
+	} else {
+		size = response.size()
 	}
 	b, ok := AppendEncoded(spare(dst, size), c.Name(), response)
 	if !ok {

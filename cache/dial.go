@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/example/userd/socket"
 )
 
 // dialer opens connections to Redis, knows why one cannot be opened, and can drop
@@ -38,16 +40,17 @@ func dialing(option *rueidis.ClientOption) *dialer {
 func (d *dialer) dial(ctx context.Context, address string, settings *net.Dialer, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, settings.Timeout)
 	defer cancel()
-	socket, err := settings.DialContext(ctx, d.network, address)
+	below, err := settings.DialContext(ctx, d.network, address)
 	if err != nil {
 		return nil, blame(dialCause(err), err)
 	}
-	l := &link{Conn: socket, socket: socket, dialer: d}
+	below = socket.Wrap(below)
+	l := &link{Conn: below, below: below, dialer: d}
 	l.ending.Store(hungUp)
 	if config != nil {
-		secure := tls.Client(socket, named(config, address))
+		secure := tls.Client(below, named(config, address))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			socket.Close()
+			below.Close()
 			return nil, blame(handshakeCause(err), err)
 		}
 		l.Conn = secure
@@ -72,7 +75,7 @@ func (d *dialer) drop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for l := range d.open {
-		l.socket.Close() // Not the TLS connection, which would wait for the peer.
+		l.below.Close() // Not the TLS connection, which would wait for the peer.
 	}
 }
 
@@ -108,7 +111,7 @@ func handshakeCause(err error) *cause {
 // rueidis does not tell.
 type link struct {
 	net.Conn
-	socket net.Conn // Below TLS.
+	below  net.Conn // Without TLS.
 	dialer *dialer
 	ending atomic.Pointer[cause] // What it means if the peer hangs up now; nil for nothing special.
 }

@@ -22,7 +22,7 @@ type HTTP2 interface {
 
 // connection is one that a Limiter counts.
 type connection struct {
-	net.Conn
+	net.Conn    // Of package socket, if it is one.
 	connections *Limiter
 	address     netip.Prefix
 	number      uint64
@@ -112,10 +112,10 @@ func (c *connection) evict() {
 	_ = c.Conn.Close() // Those who serve it find out.
 }
 
-// counted is the connection for those who serve it. A TCP connection keeps all that it can
+// counted is the connection nc for those who serve it. A TCP connection keeps all that it can
 // do.
-func (c *connection) counted() net.Conn {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+func (c *connection) counted(nc net.Conn) net.Conn {
+	if tcp, ok := nc.(*net.TCPConn); ok {
 		return &countedTCP{tcp, c}
 	}
 	return c
@@ -133,7 +133,15 @@ func (c *connection) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (c *connection) Write(p []byte) (int, error) { return c.write(c.Conn, p) }
+func (c *connection) Write(p []byte) (int, error) { return c.write(p) }
+
+// TryWrite writes what the socket takes at once, and returns how much that was.
+func (c *connection) TryWrite(p []byte) int {
+	if socket, ok := c.Conn.(interface{ TryWrite(p []byte) int }); ok {
+		return socket.TryWrite(p)
+	}
+	return 0
+}
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
@@ -155,17 +163,7 @@ type countedTCP struct {
 
 func (c *countedTCP) counts() *connection { return c.connection }
 
-func (c *countedTCP) Read(p []byte) (int, error) {
-	n, err := c.TCPConn.Read(p)
-	if !c.connection.heard {
-		c.connection.hear(p[:n])
-	}
-	return n, err
-}
-
-func (c *countedTCP) Write(p []byte) (int, error) { return c.connection.write(c.TCPConn, p) }
-
-func (c *countedTCP) Close() error {
-	c.connection.end()
-	return c.TCPConn.Close()
-}
+func (c *countedTCP) Read(p []byte) (int, error)  { return c.connection.Read(p) }
+func (c *countedTCP) Write(p []byte) (int, error) { return c.connection.Write(p) }
+func (c *countedTCP) TryWrite(p []byte) int       { return c.connection.TryWrite(p) }
+func (c *countedTCP) Close() error                { return c.connection.Close() }

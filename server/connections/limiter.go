@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/example/userd/socket"
 )
 
 const (
@@ -117,7 +119,7 @@ func (l limitedListener) Accept() (net.Conn, error) {
 		}
 		if conn := l.connections.admit(nc); conn != nil {
 			conn.begin()
-			return conn.counted(), nil
+			return conn.counted(nc), nil
 		}
 		l.connections.refused.Add(1)
 		_ = nc.Close() // Whether the refusal reaches the peer is the same to us.
@@ -137,7 +139,7 @@ func (c *Limiter) logAccept(err error) {
 
 // admit takes a connection, or returns nil where there is no room and none can be made.
 func (c *Limiter) admit(nc net.Conn) *connection {
-	conn := &connection{Conn: nc, connections: c, address: addressOf(nc)}
+	conn := &connection{Conn: socket.Wrap(nc), connections: c, address: addressOf(nc)}
 	conn.idleSince.Store(time.Now().UnixNano()) // Until it says something.
 	for !c.add(conn) {
 		victim := c.victim(conn.address)

@@ -1,9 +1,6 @@
 package connections
 
-import (
-	"io"
-	"time"
-)
+import "time"
 
 // Peers who do not read keep those waiting who write to them, with all that these hold.
 // http.Server has a limit only for a whole answer, counted from its request: streams do not
@@ -18,10 +15,10 @@ const looksUnread = 8
 const pieceBytes = 64 << 10
 
 // write writes to the connection in pieces.
-func (c *connection) write(to io.Writer, p []byte) (n int, err error) {
+func (c *connection) write(p []byte) (n int, err error) {
 	for {
 		c.writing.Store(c.connections.looks.Load())
-		written, err := to.Write(p[n:min(n+pieceBytes, len(p))])
+		written, err := c.Conn.Write(p[n:min(n+pieceBytes, len(p))])
 		if n += written; err != nil || n == len(p) {
 			c.writing.Store(0)
 			return n, err

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/example/userd/socket"
 )
 
 const (
@@ -33,13 +35,16 @@ const (
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
 const drainPing = "draining"
 
+// tryWriter is what writes as much as a socket takes at once.
+type tryWriter interface{ TryWrite(p []byte) int }
+
 // conn is a connection. Its reader, the goroutine that runs serve, parses frames
 // and is the only one to open streams. Handlers and the watch of the server share
 // what is below mu with it.
 type conn struct {
 	srv    *Server
 	nc     net.Conn
-	try    *tryWriter
+	try    tryWriter // nil where the connection is no socket.
 	tls    *tls.ConnectionState
 	remote string
 	ctx    context.Context // Parent of the contexts of all requests.
@@ -116,9 +121,10 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
+	nc = socket.Wrap(nc)
 	now := time.Now()
 	c := &conn{
-		srv: s, nc: nc, try: newTryWriter(nc), remote: nc.RemoteAddr().String(),
+		srv: s, nc: nc, remote: nc.RemoteAddr().String(),
 		in: getIn(0), maxFrame: maxFrameSize, decoder: newDecoder(s.config.MaxHeaderBytes),
 		streams: make(map[uint32]*stream), encoder: newEncoder(),
 		budget:     budget{credit: budgetBurst, at: now},
@@ -126,6 +132,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		sendWindow: initialWindow, peerWindow: initialWindow, largestWindow: initialWindow, recvWindow: s.config.ConnWindow,
 		lastRead: now, idleSince: now, headerSince: now,
 	}
+	c.try, _ = nc.(tryWriter)
 	c.changed.L = &c.mu
 	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, nc.LocalAddr())
 	if s.config.ConnContext != nil {

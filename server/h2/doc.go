@@ -30,7 +30,7 @@
 //
 //   - conn.mu guards all that the reader shares with handlers. It is never held
 //     while a handler runs, or while a connection is read or written.
-//   - The reader never blocks on a write: it tries the socket once (trywrite_unix.go),
+//   - The reader never blocks on a write: it tries the socket once (package socket),
 //     and leaves the rest to a goroutine. It stops to read when a peer does not take
 //     what it has asked for (outPause).
 //   - While conn.out is not empty, the reader is in the middle of a batch

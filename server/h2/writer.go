@@ -103,7 +103,11 @@ func (c *conn) flushBatch() {
 	if out == nil {
 		return
 	}
-	if n := c.try.write(out); n < len(out) {
+	n := 0
+	if c.try != nil {
+		n = c.try.TryWrite(out)
+	}
+	if n < len(out) {
 		go c.drain(out[n:])
 		return
 	}

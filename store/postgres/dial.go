@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"context"
 	"net"
 	"time"
+
+	"github.com/example/userd/socket"
 )
 
 // silenceTime is how long a database may not confirm what was sent to it, nor that it is
@@ -16,4 +19,13 @@ const silenceTime = 5 * time.Second
 var dialer = net.Dialer{
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silenceTime / 2, Interval: silenceTime / 5, Count: 3},
 	Control:         limitSilence,
+}
+
+// dial is pgconn's DialFunc.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	nc, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return socket.Wrap(nc), nil
 }

@@ -172,7 +172,7 @@ func (c Config) pool(sessions *sessions) (*pgxpool.Config, error) {
 		conn.RuntimeParams["application_name"] = "userd"
 	}
 	conn.RuntimeParams["client_encoding"] = "UTF8" // Whatever the role or the database would have.
-	conn.DialFunc = dialer.DialContext
+	conn.DialFunc = dial
 	if !strings.Contains(c.URL, "pool_max_conns") {
 		config.MaxConns = max(maxConns, config.MaxConns)
 	}

@@ -62,6 +62,20 @@ func warm(t testing.TB, c *Cache, id string, version int64) {
 	}
 }
 
+// awaitRelayed waits until so many changes are relayed.
+func awaitRelayed(t testing.TB, c *Cache, changes int64) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for c.Stats().Relayed < changes {
+		select {
+		case <-again.C:
+		case <-t.Context().Done():
+			t.Fatal("the changes are not relayed")
+		}
+	}
+}
+
 // awaitNewer looks a user up until a version is shown that others have just written. That it is
 // relayed is not enough: what Redis says of it may still be on its way to the near cache.
 func awaitNewer(t testing.TB, c *Cache, id string, version int64) {
@@ -260,6 +274,23 @@ func TestNamesMove(t *testing.T) {
 	}
 }
 
+// The clock of a database may be ahead of the server's.
+func TestRelayLagIsNeverNegative(t *testing.T) {
+	t.Parallel()
+	onBackends(t, func(t *testing.T, b *bundle) {
+		u := b.user(t)
+		c := b.open(t)
+		b.store.mu.Lock()
+		b.store.ahead = time.Minute
+		b.store.mu.Unlock()
+		rename(t, b.store, u.ID, "two")
+		awaitRelayed(t, c, 1)
+		if lag := c.Stats().RelayLag; lag < 0 {
+			t.Errorf("a change was relayed %v before it was made", -lag)
+		}
+	})
+}
+
 // Trust rests on calls that do not wait behind those of readers.
 func TestTrustWhileCallersHaveAllConnections(t *testing.T) {
 	t.Parallel()
@@ -269,15 +300,7 @@ func TestTrustWhileCallersHaveAllConnections(t *testing.T) {
 		c := b.open(t)
 		warm(t, c, u.ID, 1)
 		rename(t, b.store, u.ID, "two")
-		relayed := time.NewTicker(time.Millisecond)
-		defer relayed.Stop()
-		for c.Stats().Relayed == 0 {
-			select {
-			case <-relayed.C:
-			case <-t.Context().Done():
-				t.Fatal("the change is not relayed")
-			}
-		}
+		awaitRelayed(t, c, 1)
 		awaitNewer(t, c, u.ID, 2)
 		if n := b.store.queued.Load(); n > 0 {
 			t.Errorf("%d calls that keep the cache trusted have waited behind others", n)

@@ -135,15 +135,7 @@ func TestNodesRememberWhatIsNear(t *testing.T) {
 	for range users {
 		b.user(t)
 	}
-	relayed := time.NewTicker(time.Millisecond)
-	defer relayed.Stop()
-	for c.Stats().Relayed < users {
-		select {
-		case <-relayed.C:
-		case <-t.Context().Done():
-			t.Fatal("the changes are not relayed")
-		}
-	}
+	awaitRelayed(t, c, users)
 	remembered := 0
 	for _, node := range cluster.Nodes {
 		info := node.Do("INFO", "stats")

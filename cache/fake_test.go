@@ -30,6 +30,7 @@ type fakeStore struct {
 	mu      sync.Mutex
 	users   map[string]store.User
 	log     []store.Change
+	ahead   time.Duration // Of the clock that changes have their time from.
 	changed chan struct{}
 }
 
@@ -61,7 +62,7 @@ func (f *fakeStore) put(u store.User, kind store.Kind) store.User {
 	if kind == store.Deleted {
 		delete(f.users, u.ID)
 	}
-	f.log = append(f.log, store.Change{UserID: u.ID, Version: u.Version, Kind: kind, At: time.Now()})
+	f.log = append(f.log, store.Change{UserID: u.ID, Version: u.Version, Kind: kind, At: time.Now().Add(f.ahead)})
 	close(f.changed)
 	f.changed = make(chan struct{})
 	return u

@@ -293,8 +293,8 @@ func (c *Cache) advance(ctx context.Context, mark store.Cursor, buckets []int, s
 		return "", false, nil
 	}
 	if n := len(changes); n > 0 {
+		c.counts.relayLag.Store(max(0, int64(time.Since(changes[n-1].At)))) // Whose clock may be ahead.
 		c.counts.relayed.Add(int64(n))
-		c.counts.relayLag.Store(int64(time.Since(changes[n-1].At)))
 	}
 	return to, len(changes) == c.backend.batch(), nil
 }

@@ -57,7 +57,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := c.in.do(p, c.read)
+	c.in.begin(p)
+	n, err := c.in.end(c.in.how(c.read))
 	if n == 0 && err == nil {
 		return 0, io.EOF
 	}
@@ -66,28 +67,34 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
-	n, err := c.out.do(p, c.write)
+	c.out.begin(p)
+	n, err := c.out.end(c.out.how(c.write))
 	return n, c.failed("write", err)
 }
 
 // TryWrite writes what the socket takes at once, and returns how much that was. An error comes
 // again when the rest is written.
 func (c *Conn) TryWrite(p []byte) int {
-	n, _ := c.out.do(p, c.tryWrite)
+	c.out.begin(p)
+	n, _ := c.out.end(c.out.how(c.tryWrite))
 	return n
 }
 
-// do moves p. RawConn calls step when the socket is ready, until that returns true.
-func (t *transfer) do(p []byte, step func(uintptr) bool) (int, error) {
+// begin and end are what calls do before and after how. One function around that would be one more
+// on the stack of each goroutine that waits in a read.
+func (t *transfer) begin(p []byte) {
 	t.Lock()
-	defer t.Unlock()
 	t.p, t.n, t.err = p, 0, nil
-	err := t.how(step)
-	t.p = nil
+}
+
+func (t *transfer) end(err error) (int, error) {
+	n := t.n
 	if err == nil {
 		err = t.err
 	}
-	return t.n, err
+	t.p = nil
+	t.Unlock()
+	return n, err
 }
 
 // move makes a system call, and reports whether the socket was ready for it.

@@ -82,7 +82,8 @@ func TestPoliciesOfRetries(t *testing.T) {
 				if err := errors.Join(stream.SendMsg(test.message), stream.CloseSend()); err != nil {
 					t.Fatal(err)
 				}
-				if err := stream.RecvMsg(test.answer); err != nil || calls.Load() < 2 {
+				answer := proto.Clone(test.answer) // Subtests share it.
+				if err := stream.RecvMsg(answer); err != nil || calls.Load() < 2 {
 					t.Errorf("after %d calls of %s: %v", calls.Load(), test.fails, err)
 				}
 			})

@@ -553,16 +553,17 @@ async function exportFiles() {
   assert.deepEqual({ ...again, id: "", version: "", updatedAt: "" }, { ...user, id: "", version: "", updatedAt: "" });
 }
 
-/** hold keeps the answer to the next call of a method, until what it returns is called. */
-async function hold(method) {
+/** hold keeps the answer to the next call of a method until release is called, or the call itself: of what
+ * has been written a page can learn from the feed of changes before it has the answer. */
+async function hold(method, what = "answer") {
   let release;
   const released = new Promise((resolve) => { release = resolve; });
   const held = new Promise((resolve) => {
     void page.route(`**/${method}`, async (route) => {
-      const response = await route.fetch();
+      const early = what === "answer" ? await route.fetch() : undefined;
       resolve();
       await released;
-      await route.fulfill({ response }).catch(() => {}); // Nobody may want it any more.
+      await route.fulfill({ response: early ?? await route.fetch() }).catch(() => {}); // Nobody may want it any more.
     }, { times: 1 });
   });
   return { held, release };
@@ -946,7 +947,7 @@ async function waitForServer() {
   await seen(status("Loading…"));
   read.release();
   await seen(heading("Slow"));
-  const removed = await hold("DeleteUser");
+  const removed = await hold("DeleteUser", "call");
   await button("Delete…").click();
   await field("Email of the user").fill(user.email);
   await button("Delete").click();
@@ -981,7 +982,7 @@ async function clickTooOften() {
   let calls = 0;
   const counted = (request) => { if (request.url().endsWith("/UpdateUser")) calls++; };
   page.on("request", counted);
-  const late = await hold("UpdateUser");
+  const late = await hold("UpdateUser", "call");
   await button("Disable").click();
   await late.held;
   await seen(status("Saving…"));

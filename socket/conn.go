@@ -30,10 +30,10 @@ type transfer struct {
 	err error
 }
 
-// Wrap returns nc as a Conn if it is a socket. What has TryWrite already, and what is no socket, as
+// Wrap returns nc as a Conn if it is a socket. What is a TryWriter already, and what is no socket, as
 // with TLS, it returns as it is.
 func Wrap(nc net.Conn) net.Conn {
-	if _, ok := nc.(interface{ TryWrite(p []byte) int }); ok {
+	if _, ok := nc.(TryWriter); ok {
 		return nc
 	}
 	socket, ok := nc.(syscall.Conn)
@@ -72,8 +72,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, c.failed("write", err)
 }
 
-// TryWrite writes what the socket takes at once, and returns how much that was. An error comes
-// again when the rest is written.
+// TryWrite implements TryWriter.
 func (c *Conn) TryWrite(p []byte) int {
 	c.out.begin(p)
 	n, _ := c.out.end(c.out.how(c.tryWrite))

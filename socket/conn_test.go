@@ -70,8 +70,7 @@ func TestErrorsAreThoseOfNet(t *testing.T) {
 				end(near, far)
 				n, err := near.Read(make([]byte, 10))
 				said[i] = append(said[i], fmt.Sprint("read ", n, " ", describe(err)))
-				_, err = writeUntilError(near)
-				said[i] = append(said[i], "write "+describe(err))
+				said[i] = append(said[i], "write "+describe(writeUntilError(near)))
 			}
 			if !reflect.DeepEqual(said[0], said[1]) {
 				t.Errorf("\n%q, want\n%q", said[1], said[0])
@@ -92,11 +91,11 @@ func describe(err error) string {
 
 // writeUntilError writes until there is an error: the first write to a peer who is gone is what
 // tells.
-func writeUntilError(nc net.Conn) (n int, err error) {
+func writeUntilError(nc net.Conn) (err error) {
 	for err == nil {
-		n, err = nc.Write([]byte("x"))
+		_, err = nc.Write([]byte("x"))
 	}
-	return n, err
+	return err
 }
 
 // All arrives as it was sent, both ways at once, where readers are slower than writers, and from

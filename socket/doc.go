@@ -7,7 +7,7 @@
 // server with one processor, most of what such calls cost then is to hand it from one thread
 // to another and back, and to wake the thread that looks for calls that take long.
 //
-//   - conn.go is the connection.
+//   - conn.go is the connection; trywriter.go is what it can do beside those of package net.
 //   - raw_linux.go has the system calls. Where the race detector looks, or the system is
 //     another one, those of package syscall are used (raw_unix.go), or net's (other.go).
 package socket

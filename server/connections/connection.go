@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/example/userd/socket"
 )
 
 // networkBits is how much of an address of IPv6 tells one caller from another: each has
@@ -135,10 +137,10 @@ func (c *connection) Read(p []byte) (int, error) {
 // Write implements net.Conn.
 func (c *connection) Write(p []byte) (int, error) { return c.write(p) }
 
-// TryWrite writes what the socket takes at once, and returns how much that was.
+// TryWrite implements socket.TryWriter.
 func (c *connection) TryWrite(p []byte) int {
-	if socket, ok := c.Conn.(interface{ TryWrite(p []byte) int }); ok {
-		return socket.TryWrite(p)
+	if conn, ok := c.Conn.(socket.TryWriter); ok {
+		return conn.TryWrite(p)
 	}
 	return 0
 }

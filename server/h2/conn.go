@@ -35,16 +35,13 @@ const (
 // drainPing comes back when the peer has read the first GOAWAY of a drain.
 const drainPing = "draining"
 
-// tryWriter is what writes as much as a socket takes at once.
-type tryWriter interface{ TryWrite(p []byte) int }
-
 // conn is a connection. Its reader, the goroutine that runs serve, parses frames
 // and is the only one to open streams. Handlers and the watch of the server share
 // what is below mu with it.
 type conn struct {
 	srv    *Server
 	nc     net.Conn
-	try    tryWriter // nil where the connection is no socket.
+	try    socket.TryWriter // nil where the connection is no socket.
 	tls    *tls.ConnectionState
 	remote string
 	ctx    context.Context // Parent of the contexts of all requests.
@@ -132,7 +129,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		sendWindow: initialWindow, peerWindow: initialWindow, largestWindow: initialWindow, recvWindow: s.config.ConnWindow,
 		lastRead: now, idleSince: now, headerSince: now,
 	}
-	c.try, _ = nc.(tryWriter)
+	c.try, _ = nc.(socket.TryWriter)
 	c.changed.L = &c.mu
 	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, nc.LocalAddr())
 	if s.config.ConnContext != nil {

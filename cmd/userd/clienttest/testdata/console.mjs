@@ -26,6 +26,8 @@ const context = await browser.newContext({
 context.setDefaultTimeout(60_000);
 await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: url });
 const page = await context.newPage();
+// Matches nothing. Playwright loses a route that is added while the last one goes, and so this one stays.
+await page.route(/^none:/, () => {});
 
 const faults = [];
 let away = false; // The server is.
@@ -556,16 +558,15 @@ async function exportFiles() {
 /** hold keeps the answer to the next call of a method until release is called, or the call itself: of what
  * has been written a page can learn from the feed of changes before it has the answer. */
 async function hold(method, what = "answer") {
-  let release;
+  let release, tell;
+  const held = new Promise((resolve) => { tell = resolve; });
   const released = new Promise((resolve) => { release = resolve; });
-  const held = new Promise((resolve) => {
-    void page.route(`**/${method}`, async (route) => {
-      const early = what === "answer" ? await route.fetch() : undefined;
-      resolve();
-      await released;
-      await route.fulfill({ response: early ?? await route.fetch() }).catch(() => {}); // Nobody may want it any more.
-    }, { times: 1 });
-  });
+  await page.route(`**/${method}`, async (route) => {
+    const early = what === "answer" ? await route.fetch() : undefined;
+    tell();
+    await released;
+    await route.fulfill({ response: early ?? await route.fetch() }).catch(() => {}); // Nobody may want it any more.
+  }, { times: 1 });
   return { held, release };
 }
 

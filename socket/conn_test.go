@@ -143,30 +143,32 @@ func TestAllArrives(t *testing.T) {
 	}
 }
 
+// What has no room is not waited for, and all that was said to be written arrives. Where a peer does
+// not read, a connection over TCP can still have room again after a write for which it had not
+// enough: the kernel of the peer may take in more.
 func TestTryWrite(t *testing.T) {
 	t.Parallel()
-	near, far := pair(t, "tcp")
-	c := socket.Wrap(near).(*socket.Conn)
-	if n := c.TryWrite([]byte("first")); n != 5 {
-		t.Errorf("wrote %d of 5 at once", n)
-	}
-	sent := 5
-	for {
-		n := c.TryWrite(make([]byte, 1<<20))
-		if sent += n; n < 1<<20 {
-			break
-		}
-	}
-	if n := c.TryWrite([]byte("more")); n != 0 {
-		t.Errorf("wrote %d when there was no room", n)
-	}
-	near.(*net.TCPConn).CloseWrite()
-	if got, err := io.Copy(io.Discard, far); err != nil || got != int64(sent) {
-		t.Errorf("%d of %d arrived, error %v", got, sent, err)
-	}
-	near.Close()
-	if n := c.TryWrite([]byte("late")); n != 0 {
-		t.Errorf("wrote %d to what is closed", n)
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			near, far := pair(t, network)
+			c := socket.Wrap(near).(*socket.Conn)
+			if n := c.TryWrite([]byte("first")); n != 5 {
+				t.Errorf("wrote %d of 5 at once", n)
+			}
+			sent := 5
+			for n := sent; n > 0; sent += n {
+				n = c.TryWrite(make([]byte, 1<<20))
+			}
+			near.(interface{ CloseWrite() error }).CloseWrite()
+			if got, err := io.Copy(io.Discard, far); err != nil || got != int64(sent) {
+				t.Errorf("%d of %d arrived, error %v", got, sent, err)
+			}
+			near.Close()
+			if n := c.TryWrite([]byte("late")); n != 0 {
+				t.Errorf("wrote %d to what is closed", n)
+			}
+		})
 	}
 }
 

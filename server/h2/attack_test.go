@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -382,11 +384,6 @@ func TestLargeHeadersAreNotKept(t *testing.T) { // Alone: it measures.
 // TestSilence checks that a connection is closed when its peer takes too long.
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{
-		Handler:       http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
-		HeaderTimeout: 100 * time.Millisecond, IdleTimeout: 200 * time.Millisecond,
-		PingAfter: 300 * time.Millisecond, PingTimeout: 100 * time.Millisecond,
-	})
 	const none = http2.ErrCode(0xff)
 	for name, test := range map[string]struct {
 		send func(p *peer)
@@ -403,55 +400,83 @@ func TestSilence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := connectTo(t, srv.addr)
-			test.send(p)
-			start := time.Now()
-			if code := p.goAway(); code != test.code {
-				t.Errorf("GOAWAY with %v", code)
-			}
-			if waited := time.Since(start); waited > 10*time.Second {
-				t.Errorf("closed after %v", waited)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				p := startSniffing(t, h2.Config{
+					Handler:       http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
+					HeaderTimeout: 100 * time.Millisecond, IdleTimeout: 200 * time.Millisecond,
+					PingAfter: 300 * time.Millisecond, PingTimeout: 100 * time.Millisecond,
+				})
+				test.send(p)
+				start := time.Now()
+				if code := p.goAway(); code != test.code {
+					t.Errorf("GOAWAY with %v", code)
+				}
+				if waited := time.Since(start); waited > 10*time.Second {
+					t.Errorf("closed after %v", waited)
+				}
+			})
 		})
 	}
+}
+
+// startSniffing is startAlone with the listener, which finds out what the connection speaks.
+func startSniffing(t *testing.T, config h2.Config) *peer {
+	t.Helper()
+	srv := h2.New(config)
+	ours, theirs := net.Pipe()
+	inner := &oneConn{conn: make(chan net.Conn, 1)}
+	inner.conn <- theirs
+	listener := srv.Listener(inner)
+	t.Cleanup(func() {
+		_ = ours.Close()
+		close(inner.conn)
+		if err := errors.Join(listener.Close(), srv.Shutdown(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return newPeer(t, ours)
 }
 
 // TestDrippingHeaders sends a header block byte by byte.
 func TestDrippingHeaders(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{Handler: newEndless(t), HeaderTimeout: 100 * time.Millisecond})
-	p := greet(t, srv.addr)
-	closed := make(chan http2.ErrCode, 1)
-	go func() { closed <- p.goAway() }()
-	header := append([]byte{0, 0x40, 0, 1, 5, 0, 0, 0, 1}, make([]byte, 0x4000)...)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, b := range header {
-		select {
-		case <-closed:
-			return
-		case <-tick.C:
-			_, _ = p.conn.Write([]byte{b})
+	synctest.Test(t, func(t *testing.T) {
+		p := startAlone(t, h2.Config{Handler: newEndless(t), HeaderTimeout: 100 * time.Millisecond})
+		p.preface()
+		closed := make(chan http2.ErrCode, 1)
+		go func() { closed <- p.goAway() }()
+		header := append([]byte{0, 0x40, 0, 1, 5, 0, 0, 0, 1}, make([]byte, 0x4000)...)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range header {
+			select {
+			case <-closed:
+				return
+			case <-tick.C:
+				_, _ = p.conn.Write([]byte{b})
+			}
 		}
-	}
-	t.Error("the connection stays open")
+		t.Error("the connection stays open")
+	})
 }
 
 // TestAnsweredPings keeps a connection with an open stream that is silent otherwise.
 func TestAnsweredPings(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{Handler: newEndless(t), PingAfter: 20 * time.Millisecond, PingTimeout: 500 * time.Millisecond})
-	p := greet(t, srv.addr)
-	p.must(openOne(p))
-	for pings := 0; pings < 3; {
-		f, err := p.ReadFrame()
-		p.must(err)
-		if f, ok := f.(*http2.PingFrame); ok && !f.IsAck() {
-			p.must(p.WritePing(true, f.Data))
-			pings++
+	synctest.Test(t, func(t *testing.T) {
+		p := startAlone(t, h2.Config{Handler: newEndless(t), PingAfter: 20 * time.Millisecond, PingTimeout: 500 * time.Millisecond})
+		p.preface()
+		p.must(openOne(p))
+		for pings := 0; pings < 3; {
+			f, err := p.ReadFrame()
+			p.must(err)
+			if f, ok := f.(*http2.PingFrame); ok && !f.IsAck() {
+				p.must(p.WritePing(true, f.Data))
+				pings++
+			}
 		}
-	}
-	p.alive()
+		p.alive()
+	})
 }
 
 // flowing writes without an end, and tells how it ended.
@@ -469,134 +494,145 @@ func flowing(ended chan error) http.Handler {
 // a stream may be blocked.
 func TestPatientReaders(t *testing.T) {
 	t.Parallel()
-	const timeout = 300 * time.Millisecond
-	more := make(chan struct{})
-	srv := startEngine(t, h2.Config{WriteTimeout: timeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(make([]byte, 20_000))
-		select {
-		case <-more:
-		case <-t.Context().Done():
-		}
-		_, _ = w.Write(make([]byte, 1))
-	})})
-	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
-	p.must(p.open(1, true, p.request("GET", "/")))
-	for read := 0; read < 20_000; {
-		f, err := p.ReadFrame()
-		p.must(err)
-		if f, ok := f.(*http2.DataFrame); ok {
-			if read += len(f.Data()); read == 10_000 {
-				p.must(p.WriteWindowUpdate(1, 20_000))
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 300 * time.Millisecond
+		more := make(chan struct{})
+		p := startAlone(t, h2.Config{WriteTimeout: timeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(make([]byte, 20_000))
+			select {
+			case <-more:
+			case <-t.Context().Done():
+			}
+			_, _ = w.Write(make([]byte, 1))
+		})})
+		p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
+		p.must(p.open(1, true, p.request("GET", "/")))
+		for read := 0; read < 20_000; {
+			f, err := p.ReadFrame()
+			p.must(err)
+			if f, ok := f.(*http2.DataFrame); ok {
+				if read += len(f.Data()); read == 10_000 {
+					p.must(p.WriteWindowUpdate(1, 20_000))
+				}
 			}
 		}
-	}
-	<-time.After(4 * timeout)
-	p.alive()
-	close(more)
-	for {
-		f, err := p.ReadFrame()
-		p.must(err)
-		switch f := f.(type) {
-		case *http2.RSTStreamFrame:
-			t.Fatalf("reset with %v", f.ErrCode)
-		case *http2.DataFrame:
-			if f.StreamEnded() {
-				return
+		time.Sleep(4 * timeout)
+		p.alive()
+		close(more)
+		for {
+			f, err := p.ReadFrame()
+			p.must(err)
+			switch f := f.(type) {
+			case *http2.RSTStreamFrame:
+				t.Fatalf("reset with %v", f.ErrCode)
+			case *http2.DataFrame:
+				if f.StreamEnded() {
+					return
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestZeroWindows(t *testing.T) {
 	t.Parallel()
-	ended := make(chan error, 1)
-	srv := startEngine(t, h2.Config{Handler: flowing(ended), WriteTimeout: 100 * time.Millisecond})
-	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-	p.must(p.open(1, true, p.request("GET", "/")))
-	if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
-		t.Errorf("reset with %v", code)
-	}
-	<-ended
-	p.alive()
-	if got := srv.Stats().Timeouts.Load(); got != 1 {
-		t.Errorf("%d timeouts counted", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan error, 1)
+		srv := h2.New(h2.Config{Handler: flowing(ended), WriteTimeout: 100 * time.Millisecond})
+		p := connectAlone(t, srv)
+		p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		p.must(p.open(1, true, p.request("GET", "/")))
+		if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("reset with %v", code)
+		}
+		<-ended
+		p.alive()
+		if got := srv.Stats().Timeouts.Load(); got != 1 {
+			t.Errorf("%d timeouts counted", got)
+		}
+	})
 }
 
 // TestSlowReadersAreTold lets a stream wait for its reader for too long. Its handler says
 // so in a trailer, or else the stream is reset.
 func TestSlowReadersAreTold(t *testing.T) {
 	t.Parallel()
-	ended := make(chan error, 2)
-	srv := startEngine(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		flowing(ended).ServeHTTP(w, r)
-		if r.URL.Path == "/told" {
-			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "8")
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan error, 2)
+		p := startAlone(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			flowing(ended).ServeHTTP(w, r)
+			if r.URL.Path == "/told" {
+				w.Header().Set(http.TrailerPrefix+"Grpc-Status", "8")
+			}
+		})})
+		p.preface()
+		p.must(p.open(1, true, p.request("GET", "/told")))
+		var trailer *http2.HeadersFrame
+		for headers := 0; headers < 2; {
+			f, err := p.ReadFrame()
+			p.must(err)
+			if f, ok := f.(*http2.HeadersFrame); ok {
+				headers++
+				trailer = f
+			}
 		}
-	})})
-	p := greet(t, srv.addr)
-	p.must(p.open(1, true, p.request("GET", "/told")))
-	var trailer *http2.HeadersFrame
-	for headers := 0; headers < 2; {
-		f, err := p.ReadFrame()
-		p.must(err)
-		if f, ok := f.(*http2.HeadersFrame); ok {
-			headers++
-			trailer = f
+		if !trailer.StreamEnded() {
+			t.Error("the stream goes on after its trailer")
 		}
-	}
-	if !trailer.StreamEnded() {
-		t.Error("the stream goes on after its trailer")
-	}
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the handler gets %v", err)
-	}
-	p.must(p.WriteWindowUpdate(0, 1<<20))
-	p.must(p.open(3, true, p.request("GET", "/")))
-	if code := p.reset(3); code != http2.ErrCodeEnhanceYourCalm {
-		t.Errorf("reset with %v", code)
-	}
-	p.alive()
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the handler gets %v", err)
+		}
+		p.must(p.WriteWindowUpdate(0, 1<<20))
+		p.must(p.open(3, true, p.request("GET", "/")))
+		if code := p.reset(3); code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("reset with %v", code)
+		}
+		p.alive()
+	})
 }
 
 // A handler that has returned when its reader turns out to be slow has said nothing of
 // that in its trailer.
 func TestSlowReadersAreNotMisled(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
-		_, _ = io.WriteString(w, "small")
-	})})
-	p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-	p.must(p.open(1, true, p.request("GET", "/")))
-	if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
-		t.Errorf("reset with %v", code)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := startAlone(t, h2.Config{WriteTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+			_, _ = io.WriteString(w, "small")
+		})})
+		p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		p.must(p.open(1, true, p.request("GET", "/")))
+		if code := p.reset(1); code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("reset with %v", code)
+		}
+	})
 }
 
 // A handler may go on after its deadline, unless a part of what it wrote has been sent.
 func TestWritesResume(t *testing.T) {
 	t.Parallel()
-	resumed := make(chan bool, 1)
-	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, err := w.Write(make([]byte, 8<<10)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("the handler gets %v", err)
-		}
-		resumed <- w.(interface{ ResumeWrite() bool }).ResumeWrite()
-		_, _ = io.WriteString(w, "end")
-	})})
-	for window, want := range map[uint32]string{0: "end", 10: strings.Repeat("\x00", 10)} {
-		p := greet(t, srv.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
-		p.must(p.open(1, true, p.request("GET", "/")))
-		torn := window > 0
-		if <-resumed == torn {
-			t.Errorf("with a window of %d bytes the handler may go on: %t", window, !torn)
-		}
-		p.must(p.WriteWindowUpdate(1, 1<<10))
-		if got, reset := p.bodyOf(1); string(got) != want || reset != torn {
-			t.Errorf("with a window of %d bytes the body is %q, reset %t", window, got, reset)
-		}
+	for window, want := range map[uint32]int{0: len("end"), 10: 10} {
+		synctest.Test(t, func(t *testing.T) {
+			resumed := make(chan bool, 1)
+			q := startQuiet(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+				if _, err := w.Write(make([]byte, 8<<10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the handler gets %v", err)
+				}
+				resumed <- w.(interface{ ResumeWrite() bool }).ResumeWrite()
+				_, _ = io.WriteString(w, "end")
+			})}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+			q.must(q.open(1, true, q.request("GET", "/")))
+			torn := window > 0
+			if <-resumed == torn {
+				t.Errorf("with a window of %d bytes the handler may go on: %t", window, !torn)
+			}
+			q.must(q.WriteWindowUpdate(1, 1<<10))
+			synctest.Wait()
+			if _, reset := q.reset[1]; q.data[1] != want || reset != torn {
+				t.Errorf("with a window of %d bytes the body has %d, reset %t", window, q.data[1], reset)
+			}
+		})
 	}
 }
 
@@ -666,19 +702,18 @@ func TestSocketIsNotRead(t *testing.T) {
 }
 
 // TestAnswersAreNotRead asks for answers that no window bounds, and reads none.
-func TestAnswersAreNotRead(t *testing.T) {
-	t.Parallel()
+func TestAnswersAreNotRead(t *testing.T) { // Alone: it measures.
 	srv := startEngine(t, h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Large", strings.Repeat("x", 10_000))
 	}), WriteTimeout: time.Second})
 	p := greet(t, srv.addr)
-	p.must(p.conn.SetWriteDeadline(time.Now().Add(15 * time.Second)))
 	heap, _ := usage(t)
 	var err error
-	for i := uint32(0); err == nil; i++ { // The system takes megabytes that nobody has read.
+	for i := uint32(0); err == nil && i < floodLimit; i++ { // The system takes megabytes that nobody has read.
+		p.must(p.conn.SetWriteDeadline(time.Now().Add(silence)))
 		err = p.open(2*i+1, true, p.request("GET", "/"))
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is still there")
 	}
 	if after, _ := usage(t); after-heap > 32<<20 {
@@ -910,21 +945,23 @@ func TestCancelledCalls(t *testing.T) {
 // TestSlowCalls sends half a message to the lane.
 func TestSlowCalls(t *testing.T) {
 	t.Parallel()
-	srv := startEngine(t, h2.Config{
-		Handler: http.NotFoundHandler(), Direct: testLane(testRPC(), nil),
-		ReadTimeout: 50 * time.Millisecond, HeaderTimeout: 100 * time.Millisecond,
-	})
-	p := greet(t, srv.addr)
-	p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")))
-	p.must(p.WriteData(1, false, binary.BigEndian.AppendUint32([]byte{0}, 10)))
-	p.must(p.open(3, false, p.request("POST", procedure, "content-type", "application/grpc")))
-	p.must(p.WriteData(3, false, append(binary.BigEndian.AppendUint32([]byte{0}, 40_000), make([]byte, 16_000)...)))
-	for range 2 {
-		if code := p.reset(0); code != http2.ErrCodeNo { // After the response, for the rest of the request.
-			t.Errorf("a stream is reset with %v", code)
+	synctest.Test(t, func(t *testing.T) {
+		p := startAlone(t, h2.Config{
+			Handler: http.NotFoundHandler(), Direct: testLane(testRPC(), nil),
+			ReadTimeout: 50 * time.Millisecond, HeaderTimeout: 100 * time.Millisecond,
+		})
+		p.preface()
+		p.must(p.open(1, false, p.request("POST", procedure, "content-type", "application/grpc")))
+		p.must(p.WriteData(1, false, binary.BigEndian.AppendUint32([]byte{0}, 10)))
+		p.must(p.open(3, false, p.request("POST", procedure, "content-type", "application/grpc")))
+		p.must(p.WriteData(3, false, append(binary.BigEndian.AppendUint32([]byte{0}, 40_000), make([]byte, 16_000)...)))
+		for range 2 {
+			if code := p.reset(0); code != http2.ErrCodeNo { // After the response, for the rest of the request.
+				t.Errorf("a stream is reset with %v", code)
+			}
 		}
-	}
-	p.alive()
+		p.alive()
+	})
 }
 
 // TestOneSlowCallDelaysNoOther leaves a body unread and a response unsent, and makes

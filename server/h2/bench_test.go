@@ -93,7 +93,7 @@ func newGenerator(tb testing.TB, addr string, extra ...string) *generator {
 		"content-type", "application/grpc", "user-agent", "grpc-go/1.83.2", "te", "trailers",
 	}, extra...)
 	g := &generator{
-		conn: p.conn, message: envelope(0, textMessage("hello")), next: 3,
+		conn: p.conn.(stirred).Conn, message: envelope(0, textMessage("hello")), next: 3,
 		out: make([]byte, 0, 64<<10), in: make([]byte, 64<<10),
 	}
 	p.must(p.open(1, false, p.request("POST", procedure, request...)))

@@ -21,7 +21,12 @@ import (
 // startAlone serves one connection until the test ends, which runs in a bubble of its own.
 func startAlone(t *testing.T, config h2.Config) *peer {
 	t.Helper()
-	srv := h2.New(config)
+	return connectAlone(t, h2.New(config))
+}
+
+// connectAlone is startAlone for a server whose counters are looked at.
+func connectAlone(t *testing.T, srv *h2.Server) *peer {
+	t.Helper()
 	ours, theirs := net.Pipe()
 	served := make(chan struct{})
 	go func() { srv.ServeConn(theirs); close(served) }()

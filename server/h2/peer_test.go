@@ -29,19 +29,33 @@ func connectTo(tb testing.TB, addr string) *peer {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newPeer(tb, conn)
+	return newPeer(tb, stirred{conn})
 }
 
 func newPeer(tb testing.TB, conn net.Conn) *peer {
 	tb.Helper()
 	tb.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(silence)); err != nil {
 		tb.Fatal(err)
 	}
 	p := &peer{Framer: http2.NewFramer(conn, conn), tb: tb, conn: conn}
 	p.AllowIllegalWrites, p.AllowIllegalReads = true, true
 	p.hpack, p.table = hpack.NewEncoder(&p.block), hpack.NewDecoder(4096, nil)
 	return p
+}
+
+// stirred is a connection on which something comes again and again: how long it lives is up to
+// the machine.
+type stirred struct{ net.Conn }
+
+// silence is how long nothing comes on a connection that the server has forgotten.
+const silence = 20 * time.Second
+
+func (s stirred) Read(p []byte) (int, error) {
+	if err := s.SetDeadline(time.Now().Add(silence)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Read(p)
 }
 
 // greet opens a connection and sends the preface and SETTINGS.

@@ -365,8 +365,10 @@ var semantics = []semantic{
 		http.ServeContent(w, r, "file.txt", time.Unix(1, 0), strings.NewReader("0123456789"))
 	}},
 	{name: "timeout handler", handler: func(_ func(string, ...any), w http.ResponseWriter, r *http.Request) {
-		slow := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		answered := make(chan struct{})
+		slow := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answered }) // Else either may be first.
 		http.TimeoutHandler(slow, time.Millisecond, "too slow").ServeHTTP(w, r)
+		close(answered)
 	}},
 	{name: "form", request: func(url string) *http.Request {
 		req := post("a=b&c=d")(url)

@@ -3,14 +3,12 @@ package h2_test
 import (
 	"flag"
 	"math/rand/v2"
-	"net"
 	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/example/userd/server/h2"
 )
@@ -85,20 +83,6 @@ func soakPart(t *testing.T, srv *server, requests int) {
 		})
 	}
 	all.Wait()
-}
-
-// stirred is a connection on which something comes again and again: how long it lives is up to
-// the machine.
-type stirred struct{ net.Conn }
-
-// silence is how long nothing comes on a connection that the server has forgotten.
-const silence = 20 * time.Second
-
-func (s stirred) Read(p []byte) (int, error) {
-	if err := s.SetDeadline(time.Now().Add(silence)); err != nil {
-		return 0, err
-	}
-	return s.Conn.Read(p)
 }
 
 // leave closes the connection: as it should be, with requests under way, or in the

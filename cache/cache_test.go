@@ -62,20 +62,6 @@ func warm(t testing.TB, c *Cache, id string, version int64) {
 	}
 }
 
-// awaitRelayed waits until so many changes are relayed.
-func awaitRelayed(t testing.TB, c *Cache, changes int64) {
-	t.Helper()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	for c.Stats().Relayed < changes {
-		select {
-		case <-again.C:
-		case <-t.Context().Done():
-			t.Fatal("the changes are not relayed")
-		}
-	}
-}
-
 // awaitNewer looks a user up until a version is shown that others have just written. That it is
 // relayed is not enough: what Redis says of it may still be on its way to the near cache.
 func awaitNewer(t testing.TB, c *Cache, id string, version int64) {
@@ -283,8 +269,10 @@ func TestRelayLagIsNeverNegative(t *testing.T) {
 		b.store.mu.Lock()
 		b.store.ahead = time.Minute
 		b.store.mu.Unlock()
-		rename(t, b.store, u.ID, "two")
-		awaitRelayed(t, c, 1)
+		for c.Stats().Relayed == 0 { // Redis may answer too late for a relay to be counted.
+			rename(t, b.store, u.ID, "two")
+			c.caughtUp(t)
+		}
 		if lag := c.Stats().RelayLag; lag < 0 {
 			t.Errorf("a change was relayed %v before it was made", -lag)
 		}
@@ -300,7 +288,7 @@ func TestTrustWhileCallersHaveAllConnections(t *testing.T) {
 		c := b.open(t)
 		warm(t, c, u.ID, 1)
 		rename(t, b.store, u.ID, "two")
-		awaitRelayed(t, c, 1)
+		c.caughtUp(t)
 		awaitNewer(t, c, u.ID, 2)
 		if n := b.store.queued.Load(); n > 0 {
 			t.Errorf("%d calls that keep the cache trusted have waited behind others", n)

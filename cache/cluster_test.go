@@ -131,11 +131,10 @@ func TestNodesRememberWhatIsNear(t *testing.T) {
 	t.Parallel()
 	b, cluster := onCluster(t)
 	c := b.open(t)
-	const users = 200
-	for range users {
+	for range 200 {
 		b.user(t)
 	}
-	awaitRelayed(t, c, users)
+	c.caughtUp(t)
 	remembered := 0
 	for _, node := range cluster.Nodes {
 		info := node.Do("INFO", "stats")

@@ -31,7 +31,7 @@ func StartSentinel(t testing.TB, secure *Security) *Sentinel {
 bind 127.0.0.1
 dir %s
 sentinel monitor users 127.0.0.1 %s 1
-sentinel down-after-milliseconds users 300
+sentinel down-after-milliseconds users 2000
 sentinel failover-timeout users 3000
 `, sentinel.Port(), sentinel.dir, primary.Port())
 	if secure != nil {

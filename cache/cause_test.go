@@ -178,9 +178,7 @@ func TestNodeOfACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if got := logged.await(t, "cache is bypassed"); got.cause != "cluster" || got.level != slog.LevelError {
-			t.Errorf("logged %+v, want cluster at ERROR", got)
-		}
+		logged.awaitCause(t, line{"cache is bypassed", "cluster", "", slog.LevelError})
 		return
 	}
 	t.Error("no node says MOVED")

@@ -28,6 +28,9 @@ func (b *bundle) behind(t testing.TB) *Cache {
 	}
 	t.Cleanup(func() { c.Close() })
 	b.lines.await(t, "cache is trusted")
+	for range 2 { // The second is taken when floors have been let go for the first time, and the last.
+		c.beatNow <- struct{}{}
+	}
 	return c
 }
 
@@ -336,18 +339,31 @@ func TestWhatWasForgottenIsNotShownAgain(t *testing.T) {
 func TestFloorsOfAnImportGo(t *testing.T) {
 	t.Parallel()
 	onBackends(t, func(t *testing.T, b *bundle) {
-		c := b.open(t, func(config *Config) { config.Staleness = time.Hour })
+		b.lines = make(lines, 1000)
+		h, config := new(halting), Config{Redis: b.url, Logger: slog.New(b.lines), Staleness: time.Hour}
+		c, err := openWeak(b.store, config, func(c *Cache) backend {
+			h.backend = c.backend
+			return h
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		b.lines.await(t, "cache is trusted")
 		users := make([]store.NewUser, 10)
 		for i := range users {
 			u := b.user(t)
 			users[i] = store.NewUser{ID: u.ID, Email: u.ID + "@example.com", ExternalID: u.ID, OnConflict: store.UpdateOnConflict}
 		}
+		c.caughtUp(t)
+		h.halted.Store(true)
 		if _, err := c.Import(t.Context(), users); err != nil {
 			t.Fatal(err)
 		}
 		if n := c.floors.size(); n < 3*len(users) {
 			t.Fatalf("%d floors after %d rows, want three of each", n, len(users))
 		}
+		h.halted.Store(false)
 		looked := time.NewTicker(time.Millisecond)
 		defer looked.Stop()
 		for c.floors.size() > 0 {

@@ -38,8 +38,9 @@ func fill(t *testing.T, s *postgres.Store, url, id string, conns int) {
 	lock, watch := begin(t, connect(t, url)), connect(t, url)
 	run(t, lock, `lock table users in access exclusive mode`)
 	var gets errgroup.Group
+	get := func() (store.User, error) { return s.Get(t.Context(), id) }
 	for range conns {
-		gets.Go(func() error { _, err := s.Get(t.Context(), id); return err })
+		gets.Go(func() error { _, err := patiently(get); return err })
 	}
 	await(t, func() bool { return sessions(t, watch, `wait_event_type = 'Lock'`) == conns })
 	if err := errors.Join(lock.Rollback(t.Context()), gets.Wait()); err != nil {
@@ -58,13 +59,14 @@ func TestCallersInAHurryCostNoConnections(t *testing.T) {
 			url := storetest.Postgres(t, migrate)
 			s := open(t, fmt.Sprintf("%s&pool_max_conns=%d", through(t, url), conns))
 			user, conn := mustCreate(t, s), connect(t, url)
+			get := func() (store.User, error) { return s.Get(t.Context(), user.ID) }
 			fill(t, s, url, user.ID, conns)
 			before := backends(t, conn)
 			for range 10 {
 				lock := begin(t, conn)
 				run(t, lock, `lock table users in access exclusive mode`)
 				var patient errgroup.Group
-				patient.Go(func() error { _, err := s.Get(t.Context(), user.ID); return err })
+				patient.Go(func() error { _, err := patiently(get); return err })
 				hurry(t, s, user.ID)
 				if err := errors.Join(lock.Rollback(t.Context()), patient.Wait()); err != nil {
 					t.Fatal(err)
@@ -105,21 +107,16 @@ func TestWritesEndWithTheirCallers(t *testing.T) {
 	s, url := openNew(t)
 	user, other, watch := mustCreate(t, s), connect(t, url), connect(t, url)
 	taken := newUser()
-	for name, write := range map[string]func(ctx context.Context) error{
-		"Update": func(ctx context.Context) error {
-			_, err := s.Update(ctx, store.Update{ID: user.ID, DisplayName: new("late")})
-			return err
+	for name, write := range map[string]func(ctx context.Context) (any, error){
+		"Update": func(ctx context.Context) (any, error) {
+			return s.Update(ctx, store.Update{ID: user.ID, DisplayName: new("late")})
 		},
-		"UpdateMany": func(ctx context.Context) error {
-			_, err := s.UpdateMany(ctx, []store.Update{{ID: user.ID, DisplayName: new("late")}})
-			return err
+		"UpdateMany": func(ctx context.Context) (any, error) {
+			return s.UpdateMany(ctx, []store.Update{{ID: user.ID, DisplayName: new("late")}})
 		},
-		"Delete": func(ctx context.Context) error { _, err := s.Delete(ctx, user.ID, 0); return err },
-		"Create": func(ctx context.Context) error { _, err := s.Create(ctx, taken); return err },
-		"Import": func(ctx context.Context) error {
-			_, err := s.Import(ctx, []store.NewUser{newUser(), taken})
-			return err
-		},
+		"Delete": func(ctx context.Context) (any, error) { return s.Delete(ctx, user.ID, 0) },
+		"Create": func(ctx context.Context) (any, error) { return s.Create(ctx, taken) },
+		"Import": func(ctx context.Context) (any, error) { return s.Import(ctx, []store.NewUser{newUser(), taken}) },
 	} {
 		head := mustHead(t, s)
 		hold := begin(t, other)
@@ -127,7 +124,10 @@ func TestWritesEndWithTheirCallers(t *testing.T) {
 		insertUser(t, hold, newUser().ID, taken.Email)
 		ctx, cancel := context.WithCancel(t.Context())
 		written := make(chan error, 1)
-		go func() { written <- write(ctx) }()
+		go func() {
+			_, err := patiently(func() (any, error) { return write(ctx) })
+			written <- err
+		}()
 		awaitBlocked(t, url)
 		cancel()
 		if err := <-written; !errors.Is(err, context.Canceled) {

@@ -87,7 +87,9 @@ func TestTheContextsErrorIsReturned(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	updated := make(chan error, 1)
 	go func() {
-		_, err := s.Update(ctx, store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		_, err := patiently(func() (store.Written, error) {
+			return s.Update(ctx, store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		})
 		updated <- err
 	}()
 	awaitBlocked(t, url)

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -78,6 +79,22 @@ func insertUser(t testing.TB, on execer, id, email string) {
 func touchUser(t testing.TB, on execer, id string) {
 	t.Helper()
 	run(t, on, touchUserSQL, id)
+}
+
+// patiently calls again where a call has given up a lock: on a busy machine a test may take
+// longer than calls wait for one.
+func patiently[T any](call func() (T, error)) (T, error) {
+	for {
+		if value, err := call(); !gaveUp(err) {
+			return value, err
+		}
+	}
+}
+
+// gaveUp reports whether a call has waited for a lock for as long as calls do.
+func gaveUp(err error) bool {
+	pgErr := new(pgconn.PgError)
+	return errors.As(err, &pgErr) && pgErr.Code == "55P03"
 }
 
 // awaitBlocked returns when a session of the database waits for a lock.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/example/userd/store"
 	"github.com/example/userd/store/postgres"
 	"github.com/example/userd/store/stats"
 	"github.com/example/userd/store/storetest"
@@ -27,7 +28,7 @@ func TestStats(t *testing.T) {
 	var creates sync.WaitGroup
 	for range callers {
 		creates.Go(func() {
-			if _, err := s.Create(t.Context(), newUser()); err != nil {
+			if _, err := patiently(func() (store.Written, error) { return s.Create(t.Context(), newUser()) }); err != nil {
 				t.Error(err)
 			}
 		})

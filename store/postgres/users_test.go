@@ -143,7 +143,9 @@ func TestCreateDoesNotTakeAnIDThatIsBeingDeleted(t *testing.T) {
 	insertUser(t, hold, newUser().ID, email)
 	created := make(chan error, 1)
 	go func() {
-		_, err := s.Create(t.Context(), store.NewUser{ID: id, Email: email, DisplayName: "Late"})
+		_, err := patiently(func() (store.Written, error) {
+			return s.Create(t.Context(), store.NewUser{ID: id, Email: email, DisplayName: "Late"})
+		})
 		created <- err
 	}()
 	awaitBlocked(t, url)
@@ -304,20 +306,21 @@ func TestAKeyThatIsTakenMeanwhile(t *testing.T) {
 	for name, key := range keys {
 		for call, write := range map[string]func(s store.Store, user store.User, value string) error{
 			"update": func(s store.Store, user store.User, value string) error {
-				_, err := s.Update(t.Context(), key.update(user.ID, value))
+				_, err := patiently(func() (store.Written, error) { return s.Update(t.Context(), key.update(user.ID, value)) })
 				return err
 			},
 			"update of many": func(s store.Store, user store.User, value string) error {
-				return besideAnother(s.UpdateMany(t.Context(), []store.Update{
-					key.update(user.ID, value), {ID: mustCreate(t, s).ID, DisplayName: new("Other")},
-				}))(func(updated store.Updated) error { return updated.Err })
+				updates := []store.Update{key.update(user.ID, value), {ID: mustCreate(t, s).ID, DisplayName: new("Other")}}
+				return besideAnother(patiently(func() ([]store.Updated, error) { return s.UpdateMany(t.Context(), updates) }))(
+					func(updated store.Updated) error { return updated.Err })
 			},
 			"import": func(s store.Store, _ store.User, value string) error {
-				return besideAnother(s.Import(t.Context(), []store.NewUser{key.create(value), newUser()}))(
+				rows := []store.NewUser{key.create(value), newUser()}
+				return besideAnother(patiently(func() ([]store.Created, error) { return s.Import(t.Context(), rows) }))(
 					func(created store.Created) error { return created.Err })
 			},
 			"create": func(s store.Store, _ store.User, value string) error {
-				_, err := s.Create(t.Context(), key.create(value))
+				_, err := patiently(func() (store.Written, error) { return s.Create(t.Context(), key.create(value)) })
 				return err
 			},
 		} {
@@ -370,7 +373,7 @@ func TestALoginWaitsForWhoeverDisablesTheUser(t *testing.T) {
 	run(t, tx, `update users set disabled = true, version = version + 1 where id = $1`, user.ID)
 	logged := make(chan error, 1)
 	go func() {
-		_, err := s.RecordLogin(t.Context(), user.ID, user.CreatedAt, 0)
+		_, err := patiently(func() (store.Written, error) { return s.RecordLogin(t.Context(), user.ID, user.CreatedAt, 0) })
 		logged <- err
 	}()
 	awaitBlocked(t, url)

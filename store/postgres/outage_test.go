@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,6 +69,7 @@ func openAsUserd(t *testing.T, password string) (s *postgres.Store, admin *pgx.C
 func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	t.Parallel()
 	s, admin, log := openAsUserd(t, "first-secret")
+	s.StopReaping() // When reads fail as well, the log tells of their end besides.
 	outage := func(begin, end, advice string) {
 		t.Helper()
 		run(t, admin, begin)
@@ -110,8 +112,12 @@ func TestCallsThatWaitForASessionAtClose(t *testing.T) {
 	row, catalog, watch := begin(t, connect(t, url)), begin(t, connect(t, url)), connect(t, url)
 	touchUser(t, row, user.ID)
 	updated := make(chan error, 1)
+	var closing atomic.Bool
 	go func() { // Has the only session for as long as the row is locked.
-		_, err := s.Update(t.Context(), store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		err := error(nil)
+		for again := true; again; again = gaveUp(err) && !closing.Load() {
+			_, err = s.Update(t.Context(), store.Update{ID: user.ID, AddRoles: []string{"admin"}})
+		}
 		updated <- err
 	}()
 	awaitBlocked(t, url)
@@ -130,6 +136,7 @@ func TestCallsThatWaitForASessionAtClose(t *testing.T) {
 	}()
 	await(t, newSession)
 	closed := make(chan error, 1)
+	closing.Store(true)
 	go func() { closed <- s.Close() }()
 	if err := <-read; !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("get: %v, want %v", err, store.ErrUnavailable)
@@ -139,7 +146,10 @@ func TestCallsThatWaitForASessionAtClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(<-updated, <-closed); err != nil {
+	if err := <-updated; err != nil && !gaveUp(err) {
+		t.Error(err)
+	}
+	if err := <-closed; err != nil {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -54,9 +55,11 @@ func TestAFrozenServerDoesNotStopTheOthers(t *testing.T) {
 				}
 			}
 			t.Logf("creates go on %v after the freeze", time.Since(since))
-			for i, result := range mustImport(t, other, users) {
-				if result.Err != nil {
-					t.Fatalf("user %d: %v", i, result.Err)
+			for part := range slices.Chunk(users, 1000) { // In one, a busy machine seems frozen itself.
+				for i, result := range mustImport(t, other, part) {
+					if result.Err != nil {
+						t.Fatalf("user %s: %v", part[i].Email, result.Err)
+					}
 				}
 			}
 			if err := frozen.Process.Signal(syscall.SIGCONT); err != nil {

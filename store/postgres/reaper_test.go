@@ -40,7 +40,8 @@ func importAndFreeze() int {
 		return failedOtherwise
 	}
 	defer s.Close()
-	switch _, err = s.Import(context.Background(), frozenUsers()); {
+	users := frozenUsers()
+	switch _, err = patiently(func() ([]store.Created, error) { return s.Import(context.Background(), users) }); {
 	case err == nil:
 		return storedAll
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrConflict):

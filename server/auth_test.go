@@ -760,14 +760,12 @@ func TestStreamsEndWithTheirCertificate(t *testing.T) {
 			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
 				t.Parallel()
 				g := startCertified(t, func(config *server.Config) { config.HTTP2 = transport }, credentials["certificate"].lines("one", everyScope))
-				template := lasting(certificateOf("one"), -time.Hour, 4*time.Second)
-				expires := template.NotAfter.Truncate(time.Second)
-				client := g.ClientOf(showing(over.http(t), g.authority.issue(t, template)), over.options...)
-				watched := watch(t, client, "")
-				receive(t, watched)
-				get := func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
-				checkLetIn(t, get())
-				checkEnd(t, watched, expires)
+				watched, get := whileGood(t, func(expires time.Time) userv1connect.UserServiceClient {
+					template := certificateOf("one")
+					template.NotBefore, template.NotAfter = expires.Add(-time.Hour), expires
+					return g.ClientOf(showing(over.http(t), g.authority.issue(t, template)), over.options...)
+				})
+				checkEnd(t, watched)
 				for range 3 {
 					if err := get(); !over.isHTTP1() || !unconnected(err) { // Whose connection may have ended with the stream.
 						checkError(t, err, unauthenticated)
@@ -786,16 +784,11 @@ func TestStreamsEndWithTheirJWT(t *testing.T) {
 			t.Run(string(transport)+" "+over.name, func(t *testing.T) {
 				t.Parallel()
 				g := startGuarded(t, func(config *server.Config) { config.HTTP2 = transport })
-				expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
-				token := g.issuer.Sign(t, map[string]any{"scope": "users.list users.read", "exp": expires.Add(-time.Minute).Unix()}) // And a minute of leeway.
-				client := g.ClientOf(changing(over.http(t), func(req *http.Request) { setToken(req, token) }), over.options...)
-				watched := watch(t, client, "")
-				receive(t, watched)
-				get := func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
-				if err := get(); err != nil {
-					t.Fatal(err)
-				}
-				checkEnd(t, watched, expires)
+				watched, get := whileGood(t, func(expires time.Time) userv1connect.UserServiceClient {
+					token := g.issuer.Sign(t, map[string]any{"scope": "users.list users.read", "exp": expires.Add(-time.Minute).Unix()}) // And a minute of leeway.
+					return g.ClientOf(changing(over.http(t), func(req *http.Request) { setToken(req, token) }), over.options...)
+				})
+				checkEnd(t, watched)
 				for range 3 {
 					checkError(t, get(), unauthenticated)
 				}
@@ -804,15 +797,46 @@ func TestStreamsEndWithTheirJWT(t *testing.T) {
 	}
 }
 
+// expiring is a stream of a watcher whose credentials expire.
+type expiring struct {
+	userv1connect.UserServiceWatchUsersClientStream
+	expires time.Time
+}
+
+// whileGood has a client, whose credentials expire soon, watch and get a user before then. A machine
+// that takes longer gets more time. get gets the user again.
+func whileGood(t *testing.T, clientUntil func(expires time.Time) userv1connect.UserServiceClient) (watched expiring, get func() error) {
+	t.Helper()
+	for lasts := 3 * time.Second; ; lasts *= 2 {
+		expires := time.Now().Add(lasts).Truncate(time.Second)
+		client := clientUntil(expires)
+		get = func() error { return send(t.Context(), client, &userv1.GetUserRequest{UserId: someID}) }
+		stream, err := client.WatchUsers(t.Context(), &userv1.WatchUsersRequest{})
+		if err == nil {
+			t.Cleanup(func() { _ = stream.Close() })
+			_, err = stream.Receive()
+		}
+		if err == nil {
+			err = get()
+		}
+		if err == nil {
+			return expiring{stream, expires}, get
+		}
+		if time.Now().Before(expires) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // checkEnd checks that a watcher is told that its credentials have ended, and not before then.
-func checkEnd(t *testing.T, watched userv1connect.UserServiceWatchUsersClientStream, expires time.Time) {
+func checkEnd(t *testing.T, watched expiring) {
 	t.Helper()
 	_, err := watched.Receive()
 	for err == nil {
 		_, err = watched.Receive()
 	}
 	checkError(t, err, unauthenticated)
-	if early := time.Until(expires); early > 0 {
+	if early := time.Until(watched.expires); early > 0 {
 		t.Errorf("the stream ended %s too early", early)
 	}
 }

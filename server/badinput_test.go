@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	userv1 "github.com/example/userd/gen/user/v1"
+	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 	"github.com/example/userd/store"
 )
@@ -468,7 +469,7 @@ func searchToken(tb testing.TB, running *servertest.Server, req *userv1.SearchUs
 
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	running := servertest.Start(t, nil)
+	running := servertest.Start(t, func(config *server.Config) { config.ReceiveTimeout = time.Hour }) // Some are large.
 	inputs := slices.Concat(brokenRules(), impossibleTimes(), undecodable(), unacceptable(t), refusals(t, running))
 	checkNothingWritten(t, running.Store)
 	for _, input := range inputs {

@@ -7,22 +7,41 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/example/userd/server"
 	"github.com/example/userd/server/servertest"
 )
 
-// lateListener accepts nothing before it is told to.
+// lateListener accepts nothing before its server, which stops, has found connections that wait.
 type lateListener struct {
 	*net.TCPListener
+	looks   atomic.Int64
+	served  func() // Is called when there is a server.
 	accepts chan struct{}
+	accept  func() // Closes accepts.
 }
 
 func (l *lateListener) Accept() (net.Conn, error) {
+	l.served()
 	<-l.accepts
 	return l.TCPListener.Accept()
+}
+
+// SyscallConn is what the server looks with, a second time where it has found some.
+func (l *lateListener) SyscallConn() (syscall.RawConn, error) {
+	if l.looks.Add(1) == 2 {
+		l.accept()
+	}
+	return l.TCPListener.SyscallConn()
+}
+
+func (l *lateListener) Close() error {
+	l.accept()
+	return l.TCPListener.Close()
 }
 
 // Whoever has connected before the drain began is answered, though the server has not
@@ -37,7 +56,10 @@ func TestDrainTakesWaitingConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := &lateListener{inner.(*net.TCPListener), make(chan struct{})}
+	listener := &lateListener{TCPListener: inner.(*net.TCPListener), accepts: make(chan struct{})}
+	listener.accept = sync.OnceFunc(func() { close(listener.accepts) })
+	served := make(chan struct{})
+	listener.served = sync.OnceFunc(func() { close(served) })
 	ended := make(chan error, 2)
 	go func() { ended <- running.Serve(listener) }()
 	var waiting [4]net.Conn
@@ -51,14 +73,8 @@ func TestDrainTakesWaitingConnections(t *testing.T) {
 		}
 	}
 
+	<-served
 	go func() { ended <- running.Shutdown(t.Context()) }()
-	ready := httptest.NewRequest(http.MethodGet, "/readyz", nil)
-	for code := 0; code != http.StatusServiceUnavailable; {
-		answer := httptest.NewRecorder()
-		running.Handler().ServeHTTP(answer, ready)
-		code = answer.Code
-	}
-	close(listener.accepts)
 	for _, conn := range waiting {
 		if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusOK {
 			t.Errorf("the answer is %v, %v", resp, err)

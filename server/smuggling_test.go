@@ -132,8 +132,14 @@ func rawRequests() []rawRequest {
 	return requests
 }
 
+// handshakes has one handshake of TLS at a time: a server that is in a hurry waits for none that
+// stands behind many.
+var handshakes sync.Mutex
+
 // dialHTTP1 connects to a server, over TLS where it speaks it.
 func dialHTTP1(running *servertest.Server) (net.Conn, error) {
+	handshakes.Lock()
+	defer handshakes.Unlock()
 	if address, secure := strings.CutPrefix(running.URL, "https://"); secure {
 		return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
 	}
@@ -183,16 +189,20 @@ func TestNothingIsExecutedAfterABrokenBody(t *testing.T) {
 	for name, configure := range map[string]func(*server.Config){"plain": func(*server.Config) {}, "TLS": withTLS} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			running := servertest.Start(t, func(config *server.Config) {
-				configure(config)
-				config.Reader = nearbyReader{newAskedReader()}
-				config.MaxMessageBytes = 64 << 10
-				config.ReceiveTimeout = 4 * time.Second
-			})
+			start := func(receiveTimeout time.Duration) *servertest.Server {
+				return servertest.Start(t, func(config *server.Config) {
+					configure(config)
+					config.Reader = nearbyReader{newAskedReader()}
+					config.MaxMessageBytes = 64 << 10
+					config.ReceiveTimeout = receiveTimeout
+				})
+			}
+			hasty, patient := start(4*time.Second), start(time.Hour) // What is whole is to be served however long that takes.
 			type attempt struct {
 				rawRequest
 				bodyEnd
 				email string
+				on    *servertest.Server
 			}
 			var attempts []attempt
 			var all sync.WaitGroup
@@ -202,23 +212,26 @@ func TestNothingIsExecutedAfterABrokenBody(t *testing.T) {
 					if end.halts && request.patient() {
 						continue
 					}
-					try := attempt{request, end, testEmail(len(attempts))}
+					try := attempt{request, end, testEmail(len(attempts)), patient}
+					if end.halts {
+						try.on = hasty
+					}
 					attempts = append(attempts, try)
 					slots <- struct{}{}
 					all.Go(func() {
 						defer func() { <-slots }()
-						if err := smuggle(running, request, end, try.email); err != nil {
+						if err := smuggle(try.on, request, end, try.email); err != nil {
 							t.Errorf("%s %s %s, %s: %v", request.name, request.path, request.contentType, end.name, err)
 						}
 					})
 				}
 			}
 			all.Wait()
-			if err := running.Shutdown(t.Context()); err != nil { // Nothing is under way any more.
+			if err := errors.Join(hasty.Shutdown(t.Context()), patient.Shutdown(t.Context())); err != nil { // Nothing is under way any more.
 				t.Fatal(err)
 			}
 			for _, try := range attempts {
-				_, err := running.Store.GetByEmail(t.Context(), try.email)
+				_, err := try.on.Store.GetByEmail(t.Context(), try.email)
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					t.Fatal(err)
 				}

@@ -96,7 +96,8 @@ func withMetrics(t *testing.T, transport server.Transport) *servertest.Server {
 	})
 }
 
-// What is called between two messages is in the second.
+// What is called between two messages is in the second, or where a message comes meanwhile in the
+// third.
 func TestStatusTellsWhatHappens(t *testing.T) {
 	t.Parallel()
 	everywhere(t, someWays, func(t *testing.T, transport server.Transport, over way) {
@@ -115,40 +116,47 @@ func TestStatusTellsWhatHappens(t *testing.T) {
 			}
 		}
 		checkError(t, send(t.Context(), users, &userv1.DeleteUserRequest{UserId: someID}), failure{code: connect.CodeNotFound, reason: userv1.Reason_REASON_USER_NOT_FOUND})
-		checkStatus(t, receiveStatus(t, stream))
+		var reads, deletes, cached int
+		for messages := 0; (reads < 3 || deletes < 1) && messages < 60; messages++ {
+			r, d, c := checkStatus(t, receiveStatus(t, stream))
+			reads, deletes, cached = reads+r, deletes+d, cached+c
+		}
+		if reads != 3 || deletes != 1 || cached == 0 {
+			t.Errorf("%d reads, %d of them of the cache, and %d deletes are told of", reads, cached, deletes)
+		}
 	})
 }
 
-// checkStatus checks a message after three reads of a user, and a delete of nobody.
-func checkStatus(t *testing.T, got *adminv1.WatchStatusResponse) {
+// checkStatus checks a message while a user is read, and a delete of nobody fails. It returns how
+// many are told of, and of how many the cache has answers, or none.
+func checkStatus(t *testing.T, got *adminv1.WatchStatusResponse) (reads, deletes, cached int) {
 	t.Helper()
 	seconds := got.GetSince().AsDuration().Seconds()
 	times := func(rate float64) int { return int(rate*seconds + 0.5) }
 	rpc := func(name string) *adminv1.RpcStatus {
 		i := slices.IndexFunc(got.GetRpcs(), func(rpc *adminv1.RpcStatus) bool { return strings.HasSuffix(rpc.GetName(), "/"+name) })
 		if i < 0 {
-			t.Errorf("nothing is told of %s", name)
-			return nil
+			return nil // Nobody has called it yet.
 		}
 		return got.GetRpcs()[i]
 	}
-	if read := rpc("GetUser"); times(read.GetCallsPerSecond()) != 3 || read.GetErrorsPerSecond() != 0 || read.GetLatency().GetP99().AsDuration() <= 0 {
+	read, deleted := rpc("GetUser"), rpc("DeleteUser")
+	reads, deletes = times(read.GetCallsPerSecond()), times(deleted.GetErrorsPerSecond())
+	if read.GetErrorsPerSecond() != 0 || (reads > 0) != (read.GetLatency().GetP99().AsDuration() > 0) {
 		t.Errorf("of GetUser is told %v", read)
-	}
-	if deleted := rpc("DeleteUser"); times(deleted.GetErrorsPerSecond()) != 1 {
-		t.Errorf("of DeleteUser is told %v", deleted)
 	}
 	if status := rpc("WatchStatus"); status.GetActive() != 1 || status.GetLatency() != nil {
 		t.Errorf("of WatchStatus is told %v", status)
 	}
-	if errors := got.GetErrors(); len(errors) != 1 || errors[0].GetCode() != "NOT_FOUND" || times(errors[0].GetErrorsPerSecond()) != 1 {
+	if errors := got.GetErrors(); deletes > 0 && (len(errors) != 1 || errors[0].GetCode() != "NOT_FOUND" || times(errors[0].GetErrorsPerSecond()) != deletes) {
 		t.Errorf("errors are %v", errors)
 	}
-	if p50, p99 := got.GetUnary().GetP50().AsDuration(), got.GetUnary().GetP99().AsDuration(); p50 <= 0 || p99 < p50 {
+	if p50, p99 := got.GetUnary().GetP50().AsDuration(), got.GetUnary().GetP99().AsDuration(); reads+deletes > 0 && (p50 <= 0 || p99 < p50) {
 		t.Errorf("latencies are %v", got.GetUnary())
 	}
-	if cached := got.GetCache(); times(cached.GetNearHitsPerSecond()+cached.GetMissesPerSecond()) == 0 || cached.RedisUp != nil || !cached.GetTrusted() || cached.GetStaleness() == nil {
-		t.Errorf("the cache is %v", cached)
+	near := got.GetCache()
+	if near.RedisUp != nil || !near.GetTrusted() || near.GetStaleness() == nil {
+		t.Errorf("the cache is %v", near)
 	}
 	if pools := got.GetPools(); len(pools) != 2 || pools[0].GetName() != "calls" || pools[0].GetMax() == 0 {
 		t.Errorf("pools are %v", pools)
@@ -156,6 +164,7 @@ func checkStatus(t *testing.T, got *adminv1.WatchStatusResponse) {
 	if open := got.GetConnections(); open.GetOpen() == 0 || open.GetStreams() != 2 || open.GetWatchersFollowing() != 1 {
 		t.Errorf("connections are %v", open)
 	}
+	return reads, deletes, times(near.GetNearHitsPerSecond() + near.GetMissesPerSecond())
 }
 
 func TestStatusNeedsItsScope(t *testing.T) {

@@ -73,7 +73,7 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	outage := func(begin, end, advice string) {
 		t.Helper()
 		run(t, admin, begin)
-		run(t, admin, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`)
+		run(t, admin, `select pg_terminate_backend(pid, 60000) from pg_stat_activity where usename = 'userd'`)
 		for range 20 {
 			if _, err := s.Create(t.Context(), newUser()); !errors.Is(err, store.ErrUnavailable) {
 				t.Fatalf("create after %s: %v", begin, err)
@@ -95,7 +95,7 @@ func TestTheLogNamesTheCauseOfAnOutage(t *testing.T) {
 	outage(`alter role userd connection limit 0; alter role userd nosuperuser`, `alter role userd connection limit -1 superuser`, "raise max_connections")
 	outage(`alter role userd set default_transaction_read_only = on`, `alter role userd reset default_transaction_read_only`, "takes no writes")
 	outage(`alter role userd set statement_timeout = 1; create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return new; end'; create trigger slow before insert on users for each row execute function slow()`,
-		`alter role userd reset statement_timeout; drop trigger slow on users; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'userd'`, "a statement took too long")
+		`alter role userd reset statement_timeout; drop trigger slow on users; select pg_terminate_backend(pid, 60000) from pg_stat_activity where usename = 'userd'`, "a statement took too long")
 	if strings.Contains(log.String(), "secret") {
 		t.Errorf("the log has a password:\n%s", log)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ type connections struct {
 	seats   *semaphore.Weighted // One for each connection that the pool may have.
 	waiting atomic.Int64        // Calls that wait for a seat or a connection.
 	refused atomic.Int64        // When the database last had no room, in Unix nanoseconds.
+	lost    sync.WaitGroup      // Of connections that are not the pool's any more.
 }
 
 // withheld is how long it is not tried again whether there is room for a connection.
@@ -51,8 +53,23 @@ func (c *connections) take(ctx context.Context) (*pgxpool.Conn, error) {
 
 // giveBack gives back what take has returned.
 func (c *connections) giveBack(conn *pgxpool.Conn) {
-	conn.Release()
+	if lost := conn.Conn(); lost.IsClosed() {
+		c.lost.Add(1)
+		conn.Hijack() // Until it was cleaned up, the pool would take it for one to wait for.
+		go func() {
+			defer c.lost.Done()
+			<-lost.PgConn().CleanupDone()
+		}()
+	} else {
+		conn.Release()
+	}
 	c.seats.Release(1)
+}
+
+// Close closes all connections, and returns when they are.
+func (c *connections) Close() {
+	c.Pool.Close()
+	c.lost.Wait()
 }
 
 // none reports whether there is no connection to wait for.

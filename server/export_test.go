@@ -19,5 +19,12 @@ func (s *Server) LargeMessages() int {
 	return held
 }
 
+// RefusedMessages is how often there was no room for a large message, or for an answer. It counts
+// those that were let go for others, since they were slow.
+func (s *Server) RefusedMessages() int64 {
+	_, refused := s.budget.Stats()
+	return refused
+}
+
 // Lane is the fast way for unary calls.
 func (s *Server) Lane() *lane.Lane { return s.lane }
